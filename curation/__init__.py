@@ -1,0 +1,1 @@
+"""NI tasks -> few-shot scores -> buckets -> mix. Imports nothing of the packages above it."""

@@ -1,0 +1,438 @@
+"""The pipeline of curation, read from top to bottom: five stages, each resumable, each accounting for every row.
+
+    curate(run=Path("runs/demo"), tasks=Path("tasks"), predictor=..., parameters=CurationParameters())
+
+Where it sits: composes the modules of this package; the command line calls it.
+"""
+
+import importlib.metadata
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from curation.bucket import TaskBucket, bucket_tasks
+from curation.errors import MixError, SelectionError, TaskError
+from curation.licence import Licence, classify
+from curation.mix import deduplicate, split, validation_size
+from curation.predict import PromptParameters, Predictor, Request, build_requests, predict_all, read_predictions
+from curation.sample import Candidate, SampleParameters, candidates_of, draw
+from curation.score import Score, ScoreParameters, rouge_l_scorer, score
+from curation.select import Kind, SelectionRules, judge, kind_of
+from curation.source import LIMA_LICENCE, NI_SOURCES, MixRow, find_source, mix_targets, read_lima
+from curation.stage import Dropped, Stage, Summary, Tally, file_sha256, read_json, read_jsonl, sha256, write_json
+from curation.task import Instance, Task, canonical_name, read_task, task_paths
+
+TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurationParameters:
+    """Everything that decides a mix, given the task files and the base model. All of it stands in the manifest."""
+
+    mix: str = "200k"
+    scale: float = 1.0
+    without: frozenset[str] = frozenset()
+    instances_per_task: int | None = None
+    """How many instances of a task are asked, drawn at random; None: all."""
+    task_list: tuple[str, ...] | None = None
+    """Canonical names instead of the rules."""
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    rules: SelectionRules = SelectionRules()
+    prompts: PromptParameters = PromptParameters()
+    scores: ScoreParameters = ScoreParameters()
+    samples: SampleParameters = SampleParameters()
+    seed: int = 2023
+
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON-able, in a fixed order."""
+        return {
+            "mix": self.mix,
+            "scale": self.scale,
+            "without": sorted(self.without),
+            "instances_per_task": self.instances_per_task,
+            "task_list": sorted(self.task_list) if self.task_list is not None else None,
+            "kinds": dict(sorted(self.kinds.items())),
+            "rules": self.rules.fingerprint(),
+            "prompts": asdict(self.prompts),
+            "scores": asdict(self.scores),
+            "samples": asdict(self.samples),
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectedTask:
+    """A task that is asked. One line of `01_tasks/tasks.jsonl`."""
+
+    name: str
+    file: str
+    sha256: str
+    kind: Kind
+    in_definition: float
+    one_word: float
+    categories: tuple[str, ...]
+    licences: tuple[str, ...]
+    evidence: str
+    num_instances: int
+    asked: tuple[str, ...]
+    """Ids of the instances that are asked, in file order."""
+
+
+def curate(
+    *,
+    run: Path,
+    tasks: Path,
+    predictor: Predictor,
+    parameters: CurationParameters,
+    sources: Mapping[str, Path] | None = None,
+    redo: bool = False,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Path:
+    """Runs what is not done yet; returns the folder of the mix.
+
+    Raises:
+        OnedayError: an input cannot be used, or the run folder was made with others. What is done stays.
+    """
+    targets = mix_targets(parameters.mix, parameters.scale, parameters.without)
+    chosen = select_stage(run, tasks, parameters, redo=redo, on_progress=on_progress)
+    asked = predict_stage(run, tasks, chosen, predictor, parameters, redo=redo, on_progress=on_progress)
+    scored = score_stage(run, asked, parameters, redo=redo)
+    sampled = sample_stage(run, tasks, chosen, scored, targets, parameters, redo=redo, on_progress=on_progress)
+    return mix_stage(run, tasks, sampled, targets, parameters, predictor.revision, sources or {}, redo=redo)
+
+
+def select_stage(
+    run: Path, tasks: Path, parameters: CurationParameters, *, redo: bool = False, on_progress: OnProgress
+) -> Stage:
+    """01_tasks: reads every file, keeps and types tasks, draws the instances that are asked."""
+    paths = task_paths(tasks)
+    inputs = {
+        "tasks": sha256("\n".join(f"{p.name} {file_sha256(p)}" for p in paths).encode()),
+        "rules": parameters.fingerprint()["rules"] if parameters.task_list is None else None,
+        "task_list": parameters.fingerprint()["task_list"],
+        "kinds": parameters.fingerprint()["kinds"],
+        "instances_per_task": parameters.instances_per_task,
+        "seed": parameters.seed,
+    }
+    stage = Stage(run / TASKS, inputs=inputs, redo=redo)
+    if stage.is_done:
+        return stage
+    selected: list[SelectedTask] = []
+    dropped: list[Dropped] = []
+    for number, path in enumerate(paths, start=1):
+        task_file = read_task(path)
+        reason, evidence = _verdict(task_file.task, parameters)
+        if reason != "kept":
+            dropped.append(Dropped(unit="task", id=path.stem, reason=reason, detail=evidence))
+        else:
+            record = _select(path, task_file.task, evidence, parameters)
+            selected.append(record)
+            dropped += task_file.dropped
+            asked = set(record.asked)
+            dropped += [
+                Dropped(unit="instance", id=i.id, reason="not_asked", detail=path.stem)
+                for i in task_file.task.instances
+                if i.id not in asked
+            ]
+        on_progress(TASKS, number, len(paths))
+    if not selected:
+        reasons = ", ".join(f"{n} by {r}" for r, n in Counter(d.reason for d in dropped).most_common())
+        raise SelectionError(f"{tasks}: no task is left ({reasons}). Check --task-list and the selection rules.")
+    stage.write_rows("tasks.jsonl", selected)
+    kinds = Counter(s.kind.value for s in selected)
+    names = {canonical_name(p.stem) for p in paths}
+    missing = sorted(set(parameters.task_list or ()) - names)
+    tallies = {
+        "task": Tally.of(kept=len(selected), dropped=dropped, unit="task"),
+        "instance": Tally.of(kept=sum(len(s.asked) for s in selected), dropped=dropped, unit="instance"),
+    }
+    details = {"kinds": dict(sorted(kinds.items())), "listed_without_file": missing}
+    stage.finish(Summary(tallies=tallies, details=details), dropped=dropped)
+    return stage
+
+
+def _verdict(task: Task, parameters: CurationParameters) -> tuple[str, str]:
+    if parameters.task_list is None:
+        verdict = judge(task, parameters.rules)
+        return verdict.reason, verdict.evidence
+    listed = canonical_name(task.name) in parameters.task_list
+    return ("kept", "on the task list") if listed else ("not_listed", "")
+
+
+def _select(path: Path, task: Task, evidence: str, parameters: CurationParameters) -> SelectedTask:
+    kind = kind_of(task, parameters.kinds)
+    ids = [i.id for i in task.instances]
+    wanted = parameters.instances_per_task
+    if wanted is not None and wanted < len(ids):
+        rng = random.Random(f"instances-{parameters.seed}-{task.name}")
+        positions = sorted(rng.sample(range(len(ids)), wanted))
+        ids = [ids[p] for p in positions]
+    return SelectedTask(
+        name=task.name,
+        file=path.name,
+        sha256=task.sha256,
+        kind=kind.kind,
+        in_definition=kind.in_definition,
+        one_word=kind.one_word,
+        categories=task.categories,
+        licences=task.licences,
+        evidence=evidence,
+        num_instances=len(task.instances),
+        asked=tuple(ids),
+    )
+
+
+def predict_stage(
+    run: Path,
+    tasks: Path,
+    chosen: Stage,
+    predictor: Predictor,
+    parameters: CurationParameters,
+    *,
+    redo: bool = False,
+    on_progress: OnProgress,
+) -> Stage:
+    """02_predictions: the base model answers every chosen instance, few-shot."""
+    inputs = {
+        "tasks": chosen.output_digest(),
+        "prompts": parameters.fingerprint()["prompts"],
+        "model": predictor.revision,
+    }
+    stage = Stage(run / PREDICTIONS, inputs=inputs, redo=redo)
+    if stage.is_done:
+        return stage
+    total = sum(len(s.asked) for s in _selected(chosen))
+    done, num_shots = 0, Counter[str]()
+    dropped: list[Dropped] = []
+
+    def requests() -> Iterator[Request]:
+        for selected, task, instances in _reopen(chosen, tasks):
+            questions = (instances[i] for i in selected.asked)
+            for request in build_requests(
+                task, selected.kind, questions, parameters.prompts, predictor.fits, dropped
+            ):
+                num_shots[str(request.num_shots)] += 1
+                yield request
+
+    def on_shard(num: int) -> None:
+        nonlocal done
+        done += num
+        on_progress(PREDICTIONS, done, total)
+
+    dropped += predict_all(requests(), predictor, stage.path("predictions.jsonl"), on_shard=on_shard)
+    kept = total - len(dropped)
+    if kept == 0:
+        raise MixError(f"none of {total} instances has a prediction (reasons in {stage.directory}). Check the predictor.")
+    tally = Tally.of(kept=kept, dropped=dropped, unit="instance")
+    details = {"requests_by_num_shots": dict(sorted(num_shots.items()))}
+    stage.finish(Summary(tallies={"instance": tally}, details=details), dropped=dropped)
+    return stage
+
+
+def score_stage(run: Path, asked: Stage, parameters: CurationParameters, *, redo: bool = False) -> Stage:
+    """03_scores: a score per prediction, a bucket per task."""
+    inputs = {"predictions": asked.output_digest(), "scores": parameters.fingerprint()["scores"]}
+    stage = Stage(run / SCORES, inputs=inputs, redo=redo)
+    if stage.is_done:
+        return stage
+    rouge_l = rouge_l_scorer(parameters.scores)
+    predictions = read_predictions(asked.path("predictions.jsonl"))
+    scores = [score(p, parameters.scores, rouge_l) for p in predictions]
+    buckets = bucket_tasks(scores)
+    stage.write_rows("scores.jsonl", scores)
+    stage.write_rows("buckets.jsonl", buckets)
+    exact = Counter(str(b.bucket) for b in buckets if b.kind is Kind.EXACT_MATCH)
+    generation = [sum(column) for column in zip(*(b.histogram for b in buckets if b.bucket is None), strict=True)]
+    details = {
+        "exact_match_tasks_by_bucket": dict(sorted(exact.items())),
+        "generation_instances_by_bucket": generation,
+    }
+    stage.finish(Summary(tallies={"prediction": Tally(read=len(scores), kept=len(scores))}, details=details))
+    return stage
+
+
+def sample_stage(
+    run: Path,
+    tasks: Path,
+    chosen: Stage,
+    scored: Stage,
+    targets: Mapping[str, int],
+    parameters: CurationParameters,
+    *,
+    redo: bool = False,
+    on_progress: OnProgress,
+) -> Stage:
+    """04_samples: the rows of NI that are trained on."""
+    wanted = {kind: targets[source] for kind, source in NI_SOURCES.items() if source in targets}
+    inputs = {
+        "tasks": chosen.output_digest(),
+        "scores": scored.output_digest(),
+        "samples": parameters.fingerprint()["samples"],
+        "targets": {k.value: v for k, v in wanted.items()},
+    }
+    stage = Stage(run / SAMPLES, inputs=inputs, redo=redo)
+    if stage.is_done:
+        return stage
+    buckets = {row["task"]: _bucket(row) for row in read_jsonl(scored.path("buckets.jsonl"))}
+    scores = {task: list(rows) for task, rows in groupby(_scores(scored), key=lambda s: s.task)}
+    candidates: list[Candidate] = []
+    dropped: list[Dropped] = []
+    for number, (selected, task, instances) in enumerate(_reopen(chosen, tasks, only=scores), start=1):
+        bucket = buckets[selected.name]
+        fit, unfit = candidates_of(task.definition, instances, scores[selected.name], bucket, parameters.samples)
+        candidates += fit
+        dropped += unfit
+        on_progress(SAMPLES, number, len(scores))
+    drawn, over = draw(candidates, wanted, parameters.samples)
+    dropped += over
+    dropped += [
+        Dropped(unit="row", id=c.id, reason="source_left_out", detail=c.task) for c in candidates if c.kind not in wanted
+    ]
+    stage.write_rows("rows.jsonl", _rows(drawn, chosen, tasks))
+    drawn_by = Counter(c.kind.value for c in drawn)
+    details = {"targets": {k.value: v for k, v in wanted.items()}, "drawn": dict(sorted(drawn_by.items()))}
+    tally = Tally.of(kept=len(drawn), dropped=dropped, unit="row")
+    stage.finish(Summary(tallies={"row": tally}, details=details), dropped=dropped)
+    return stage
+
+
+def mix_stage(
+    run: Path,
+    tasks: Path,
+    sampled: Stage,
+    targets: Mapping[str, int],
+    parameters: CurationParameters,
+    model_revision: str,
+    sources: Mapping[str, Path],
+    *,
+    redo: bool = False,
+) -> Path:
+    """05_mix: all sources together, deduplicated, split; with the manifest of how it came to be."""
+    lima_wanted = targets.get("lima", 0) if _lima_allowed(parameters) else 0
+    lima = find_source("lima", tasks, sources) if lima_wanted else None
+    inputs = {
+        "samples": sampled.output_digest(),
+        "lima": file_sha256(lima) if lima else None,
+        "targets": dict(targets),
+        "scale": parameters.scale,
+        "seed": parameters.seed,
+    }
+    stage = Stage(run / MIX, inputs=inputs, redo=redo)
+    if stage.is_done:
+        return stage.directory
+    rows = [MixRow(**row) for row in read_jsonl(sampled.path("rows.jsonl"))]
+    dropped: list[Dropped] = []
+    if lima:
+        order = list(read_lima(lima))
+        random.Random(f"lima-{parameters.seed}").shuffle(order)
+        rows += order[:lima_wanted]
+        dropped += [Dropped(unit="row", id=r.id, reason="over_quota", detail="lima") for r in order[lima_wanted:]]
+    kept, duplicates = deduplicate(rows)
+    dropped += duplicates
+    train, validation = split(kept, validation_size=validation_size(len(kept), parameters.scale), seed=parameters.seed)
+    stage.write_rows("train.jsonl", train)
+    stage.write_rows("validation.jsonl", validation)
+    shortfalls = _shortfalls(targets, kept, parameters)
+    details = {
+        "train_rows": len(train),
+        "validation_rows": len(validation),
+        "rows_by_source": dict(sorted(Counter(r.source for r in kept).items())),
+        "shortfalls": shortfalls,
+    }
+    write_json(stage.path("manifest.json"), _manifest(stage, run, parameters, model_revision, details))
+    tally = Tally.of(kept=len(kept), dropped=dropped, unit="row")
+    stage.finish(Summary(tallies={"row": tally}, details=details), dropped=dropped)
+    return stage.directory
+
+
+def _lima_allowed(parameters: CurationParameters) -> bool:
+    return parameters.rules.allow_non_commercial or classify([LIMA_LICENCE]) is not Licence.NON_COMMERCIAL
+
+
+def _shortfalls(
+    targets: Mapping[str, int], rows: Iterable[MixRow], parameters: CurationParameters
+) -> list[dict[str, Any]]:
+    """Sources that give less than their target, and why: never silently less."""
+    have = Counter(r.source for r in rows)
+    found = []
+    for source, target in targets.items():
+        if have[source] < target:
+            reason = "the tasks hold no more wrong or weak answers that fit; ask more instances or lower --scale"
+            if source == "lima" and not _lima_allowed(parameters):
+                reason = f"licence {LIMA_LICENCE} is non-commercial; --allow-non-commercial takes it"
+            elif source == "lima":
+                reason = "the file holds no more"
+            found.append({"source": source, "target": target, "rows": have[source], "reason": reason})
+    return found
+
+
+def _manifest(
+    stage: Stage, run: Path, parameters: CurationParameters, model_revision: str, details: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a reader needs to make the same mix again."""
+    packages = ("datasets", "orjson", "rapidfuzz", "rouge-score", "scikit-learn", "nltk")
+    return {
+        "oneday": importlib.metadata.version("oneday-llm"),
+        "parameters": parameters.fingerprint(),
+        "model": model_revision,
+        "inputs": {name: read_json(run / name / "inputs.json") for name in (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)},
+        "outputs": {name: file_sha256(stage.path(name)) for name in ("train.jsonl", "validation.jsonl")},
+        "counts": dict(details),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _selected(chosen: Stage) -> list[SelectedTask]:
+    return [
+        replace(SelectedTask(**row), kind=Kind(row["kind"]), asked=tuple(row["asked"]))
+        for row in read_jsonl(chosen.path("tasks.jsonl"))
+    ]
+
+
+def _reopen(
+    chosen: Stage, tasks: Path, only: Mapping[str, Any] | None = None
+) -> Iterator[tuple[SelectedTask, Task, dict[str, Instance]]]:
+    """Each selected task again, one in memory at a time.
+
+    Raises:
+        TaskError: a file changed since it was selected.
+    """
+    for selected in _selected(chosen):
+        if only is not None and selected.name not in only:
+            continue
+        task = read_task(tasks / selected.file).task
+        if task.sha256 != selected.sha256:
+            raise TaskError(f"{tasks / selected.file}: changed since it was selected. Restore it, or pass --redo.")
+        yield selected, task, {i.id: i for i in task.instances}
+
+
+def _bucket(row: Mapping[str, Any]) -> TaskBucket:
+    return replace(TaskBucket(**row), kind=Kind(row["kind"]), histogram=tuple(row["histogram"]))
+
+
+def _scores(scored: Stage) -> Iterator[Score]:
+    return (replace(Score(**row), kind=Kind(row["kind"])) for row in read_jsonl(scored.path("scores.jsonl")))
+
+
+def _rows(drawn: Iterable[Candidate], chosen: Stage, tasks: Path) -> Iterator[MixRow]:
+    """The drawn candidates as rows; the answer is the first reference, stripped."""
+    by_task = {task: list(group) for task, group in groupby(sorted(drawn, key=lambda c: (c.task, c.id)), lambda c: c.task)}
+    for selected, task, instances in _reopen(chosen, tasks, only=by_task):
+        for candidate in by_task[selected.name]:
+            instance = instances[candidate.id]
+            yield MixRow(
+                id=candidate.id,
+                source=NI_SOURCES[candidate.kind],
+                task=selected.name,
+                licence=", ".join(selected.licences) or "none given",
+                instruction=task.definition,
+                input=instance.input,
+                output=instance.outputs[0].strip(),
+            )

@@ -1,0 +1,271 @@
+"""A causal language model from local files: the one place that loads weights outside the trainer.
+
+    model = LanguageModel.load(Path("oneday/demo_base"))
+    model.generate(["### Instruction:\\nSay hello.\\n\\n### Response:\\n"], max_new_tokens=8, stop=("\\n\\n",))
+
+Base in fp32, bf16 or 4-bit (NF4 with double quantisation, the settings Axolotl trains against), with or without a
+LoRA adapter. Nothing is fetched: a path that is not a local model folder is an error.
+
+Where it sits: under the `transformers` predictor, the picker's loss and the server's engine, so that all three see
+the same model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from curation.errors import PredictionError
+from curation.prompt import cut_at_stop
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["fp32", "bf16", "4bit"]
+"""`4bit` keeps matrices in NF4 and computes in bf16 on a GPU, fp32 on a CPU."""
+
+IGNORED_LABEL = -100
+"""Label of a position that bears no loss, as in transformers and Axolotl."""
+
+_SAMPLE_BYTES = 1 << 20
+_HASHED_WHOLE = 16 << 20
+
+
+def model_fingerprint(directory: Path) -> str:
+    """A hash that changes when the model does, without reading all of a 14 GB one.
+
+    Files up to 16 MiB are hashed whole; of larger ones the size, the first and the last MiB.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if not path.is_file() or path.name.startswith(".") or path.suffix in (".md", ".jsonl"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as f:
+            if size <= _HASHED_WHOLE:
+                digest.update(f.read())
+            else:
+                digest.update(f.read(_SAMPLE_BYTES))
+                f.seek(-_SAMPLE_BYTES, os.SEEK_END)
+                digest.update(f.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def check_model_folder(directory: Path) -> Path:
+    """The folder itself.
+
+    Raises:
+        PredictionError: it is missing, or lacks a config, weights or a tokenizer.
+    """
+    if not directory.is_dir():
+        raise PredictionError(f"{directory}: no such model folder. Give the folder that holds config.json.")
+    if not (directory / "config.json").is_file():
+        raise PredictionError(f"{directory}: no config.json in it. Give the folder of a transformers model.")
+    if not any(directory.glob("*.safetensors")):
+        raise PredictionError(f"{directory}: no *.safetensors in it. Convert the weights to safetensors first.")
+    if not any((directory / n).is_file() for n in ("tokenizer.json", "tokenizer.model")):
+        raise PredictionError(
+            f"{directory}: a model without tokenizer. Put tokenizer.json (or tokenizer.model) beside its weights."
+        )
+    return directory
+
+
+@dataclass
+class LanguageModel:
+    """Weights, tokenizer and device. Build it with `load`."""
+
+    path: Path
+    lora_adapter: Path | None
+    precision: Precision
+    model: Any
+    tokenizer: Any
+
+    @classmethod
+    def load(
+        cls, path: Path, *, lora_adapter: Path | None = None, precision: Precision | None = None
+    ) -> LanguageModel:
+        """Loads a model folder.
+
+        Args:
+            path: A local transformers folder with a tokenizer.
+            lora_adapter: A PEFT folder to put on top.
+            precision: Default: bf16 on a GPU, fp32 on a CPU.
+        Raises:
+            PredictionError: a folder lacks what it needs, or the libraries are not installed.
+        """
+        check_model_folder(path)
+        with _quiet_imports():
+            try:
+                import torch
+                from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+            except ImportError as e:
+                raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
+            on_gpu = torch.cuda.is_available()
+            precision = precision or ("bf16" if on_gpu else "fp32")
+            compute = torch.bfloat16 if precision == "bf16" or (precision == "4bit" and on_gpu) else torch.float32
+            options: dict[str, Any] = {"dtype": compute, "attn_implementation": "sdpa", "local_files_only": True}
+            if precision == "4bit":  # Axolotl 0.19's QLoRA settings: double quantisation, bf16 storage
+                options["quantization_config"] = BitsAndBytesConfig(
+                    load_in_4bit=True,
+                    bnb_4bit_quant_type="nf4",
+                    bnb_4bit_use_double_quant=True,
+                    bnb_4bit_compute_dtype=compute,
+                    bnb_4bit_quant_storage=torch.bfloat16,
+                )
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+                model = AutoModelForCausalLM.from_pretrained(path, **options)
+            except (OSError, ValueError) as e:
+                raise PredictionError(f"{path}: cannot be loaded ({str(e).splitlines()[0]}).") from e
+            if lora_adapter is not None:
+                model = _with_adapter(model, lora_adapter)
+        if on_gpu and precision != "4bit":
+            model = model.to("cuda")
+        disable_cpu_repack(model)
+        model.eval()
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return cls(path=path, lora_adapter=lora_adapter, precision=precision, model=model, tokenizer=tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def context_length(self) -> int:
+        """Tokens the model was built for."""
+        return int(getattr(self.model.config, "max_position_embeddings", 2048))
+
+    def encode(self, text: str, *, bos: bool = True) -> list[int]:
+        """Token ids of a text; special tokens written in it are ordinary text."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [self.tokenizer.bos_token_id, *ids] if bos and self.tokenizer.bos_token_id is not None else ids
+
+    def continuation(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
+        """The text that `new_ids` add to a prompt, its leading space included.
+
+        A Llama-style tokenizer strips one space when it decodes from the start, so the new tokens are decoded
+        behind the last prompt token and that token's text is taken off.
+        """
+        end = {self.tokenizer.eos_token_id}
+        kept = [i for i in new_ids if i not in end]
+        anchor = list(prompt_ids[-1:])
+        before = self.tokenizer.decode(anchor, skip_special_tokens=False)
+        after = self.tokenizer.decode([*anchor, *kept], skip_special_tokens=False)
+        return str(after[len(before) :])
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """Greedy answers to one batch of prompts, cut at the first stop string.
+
+        Args:
+            prompts: Padded on the left to the longest.
+            max_new_tokens: At most this many new tokens each.
+            stop: An answer ends before the first of these. A *leading* stop string ends it at once.
+        """
+        import torch
+        from transformers import StoppingCriteriaList
+
+        encoded = [self.encode(p) for p in prompts]
+        width = max(map(len, encoded))
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (width - len(e)) + e for e in encoded], device=self.device)
+        mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=self.device)
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                repetition_penalty=1.0,
+                pad_token_id=pad,
+                stopping_criteria=StoppingCriteriaList([self._stopper(width, stop)] if stop else []),
+            )
+        answers = []
+        for prompt_ids, row in zip(encoded, output[:, width:].tolist(), strict=True):
+            if self.tokenizer.eos_token_id in row:
+                row = row[: row.index(self.tokenizer.eos_token_id)]
+            answers.append(cut_at_stop(self.continuation(prompt_ids, row), stop))
+        return answers
+
+    def _stopper(self, width: int, stop: Sequence[str]) -> Any:
+        import torch
+        from transformers import StoppingCriteria
+
+        tokenizer = self.tokenizer
+
+        class AtStopString(StoppingCriteria):  # type: ignore[misc,unused-ignore]
+            def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+                texts = tokenizer.batch_decode(input_ids[:, width:])
+                return torch.tensor([any(s in t for s in stop) for t in texts], device=input_ids.device)
+
+        return AtStopString()
+
+    def answer_losses(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, int]]:
+        """Summed negative log-likelihood (nats) and number of supervised tokens of each (input_ids, labels) row.
+
+        Rows go through alone, unpadded and unpacked, so a sum does not depend on its neighbours.
+        """
+        import torch
+
+        results = []
+        with torch.inference_mode():
+            for input_ids, labels in rows:
+                ids = torch.tensor([list(input_ids)], device=self.device)
+                target = torch.tensor(list(labels), device=self.device)[1:]
+                logits = self.model(input_ids=ids).logits[0, :-1].float()
+                loss = torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED_LABEL, reduction="sum")
+                results.append((float(loss), int((target != IGNORED_LABEL).sum())))
+        return results
+
+
+def _with_adapter(model: Any, lora_adapter: Path) -> Any:
+    from peft import PeftModel
+
+    if not (lora_adapter / "adapter_config.json").is_file():
+        raise PredictionError(f"{lora_adapter}: no adapter_config.json. Give the folder of a PEFT LoRA adapter.")
+    return PeftModel.from_pretrained(model, lora_adapter)
+
+
+def disable_cpu_repack(model: Any) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights on CPUs with avx512_bf16.
+
+    The repack changes logits (6e-3 measured on a tiny Mistral) and, in training, cuts the gradient through the
+    packed layer without a word. Source: measured, bitsandbytes 0.50.2.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+@contextlib.contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Optional kernels that a CPU build lacks are reported by these libraries at import: nothing to act on."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    names = ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers.modeling_utils")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    import importlib
+
+    with contextlib.suppress(ImportError):
+        hub_logging = importlib.import_module("transformers.utils.logging")
+        hub_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

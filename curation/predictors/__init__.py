@@ -1,0 +1,1 @@
+"""Engines behind `curation.predict.Predictor`, one heavy library each."""

@@ -1,0 +1,250 @@
+"""The run folder: stages with completion markers, atomic writes, and kept + dropped = read.
+
+    >>> import tempfile, pathlib
+    >>> stage = Stage(pathlib.Path(tempfile.mkdtemp()) / "01_tasks", inputs={"seed": 7})
+    >>> stage.is_done
+    False
+    >>> stage.finish(Summary(tallies={"task": Tally(read=3, kept=2, dropped={"language": 1})}))
+    >>> stage.is_done
+    True
+
+A stage is a folder. `inputs.json` is written when it starts, `done.json` when it ends; a folder whose inputs differ
+from those asked for is refused, never reused in silence and never overwritten in silence.
+
+Where it sits: at the bottom; every stage of the three packages uses it.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from curation.errors import StageError
+
+JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
+INPUTS, DONE, SUMMARY, DROPPED = "inputs.json", "done.json", "summary.json", "dropped.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A record that was left out, and why. One line of `dropped.jsonl`."""
+
+    unit: str
+    """What was dropped: `task`, `instance`, `prediction`, `row`, `checkpoint`."""
+    id: str
+    reason: str
+    """A short snake_case word that the tally counts by."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many records of one unit a stage read, kept and dropped by reason."""
+
+    read: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.read == self.kept + sum(self.dropped.values()), f"records went missing: {self}"
+
+    @classmethod
+    def of(cls, *, kept: int, dropped: Iterable[Dropped], unit: str) -> "Tally":
+        reasons = Counter(d.reason for d in dropped if d.unit == unit)
+        return cls(read=kept + sum(reasons.values()), kept=kept, dropped=dict(sorted(reasons.items())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a stage did. The same inputs give the same summary, byte for byte: times stand in the marker."""
+
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Stage:
+    """One numbered folder of a run.
+
+    Args:
+        directory: `runs/<name>/01_tasks`, ...
+        inputs: Everything that decides the stage's output, JSON-able. Hashes, parameters, seeds.
+        redo: Throw away what the folder holds if it was made with other inputs.
+    Raises:
+        StageError: the folder holds the output, whole or partial, of other inputs. The message names them.
+    """
+
+    def __init__(self, directory: Path, *, inputs: Mapping[str, Any], redo: bool = False) -> None:
+        self.directory = directory
+        self.inputs: dict[str, Any] = orjson.loads(orjson.dumps(inputs))
+        self.started = time.monotonic()
+        self._check_inputs(redo=redo)
+
+    def _check_inputs(self, *, redo: bool) -> None:
+        stored = read_json(self.directory / INPUTS) if (self.directory / INPUTS).is_file() else None
+        if stored is not None and stored != self.inputs:
+            differ = _differences(stored, self.inputs)
+            if not redo:
+                raise StageError(
+                    f"{self.directory}: made with other inputs ({'; '.join(differ)}). "
+                    "Use another --run folder, or --redo to throw this stage and those after it away."
+                )
+            for path in sorted(self.directory.parent.iterdir()):
+                if path.is_dir() and path.name[:2].isdigit() and path.name >= self.directory.name:
+                    _remove_tree(path)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not (self.directory / INPUTS).is_file():
+            write_json(self.directory / INPUTS, self.inputs)
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def is_done(self) -> bool:
+        """True if the stage finished with these inputs.
+
+        Raises:
+            StageError: an output file is missing or was changed since.
+        """
+        if not (self.directory / DONE).is_file():
+            return False
+        for name, (size, digest) in read_json(self.directory / DONE)["outputs"].items():
+            path = self.directory / name
+            if not path.is_file() or path.stat().st_size != size or file_sha256(path) != digest:
+                raise StageError(f"{path}: missing or changed since the stage ended. Restore it, or pass --redo.")
+        return True
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    def summary(self) -> Summary:
+        raw = read_json(self.directory / SUMMARY)
+        return Summary(tallies={k: Tally(**v) for k, v in raw["tallies"].items()}, details=raw["details"])
+
+    def seconds(self) -> float:
+        return float(read_json(self.directory / DONE)["seconds"])
+
+    def output_digest(self) -> str:
+        """One hash over all outputs: an input of the next stage."""
+        outputs = read_json(self.directory / DONE)["outputs"]
+        return sha256(orjson.dumps(outputs, option=orjson.OPT_SORT_KEYS))
+
+    def write_rows(self, name: str, rows: Iterable[Any]) -> int:
+        """Writes records as JSON lines, atomically; returns how many."""
+        return write_jsonl(self.directory / name, rows)
+
+    def finish(self, summary: Summary, *, dropped: Iterable[Dropped] = ()) -> None:
+        """Writes `dropped.jsonl`, `summary.json` and, last, the completion marker."""
+        self.write_rows(DROPPED, dropped)
+        write_json(self.directory / SUMMARY, summary)
+        files = sorted(p for p in self.directory.iterdir() if p.is_file() and p.name not in (DONE, INPUTS))
+        outputs = {p.name: [p.stat().st_size, file_sha256(p)] for p in files if not p.name.endswith(".tmp")}
+        seconds = round(time.monotonic() - self.started, 3)
+        write_json(self.directory / DONE, {"outputs": outputs, "seconds": seconds})
+
+
+def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`key: old -> new` for every leaf that differs."""
+    found = []
+    for key in sorted({*stored, *asked}):
+        old, new = stored.get(key), asked.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}: {_short(old)} -> {_short(new)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:20] + "…"
+
+
+def _remove_tree(path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(path)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file under a temporary name; fsynced and renamed to `path` if the block ends well."""
+    temporary = path.with_name(path.name + ".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary.open("wb") as f:
+        yield f
+        f.flush()
+        os.fsync(f.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes a rename inside `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with atomic_writer(path) as f:
+        f.write(orjson.dumps(value, option=JSON_OPTIONS | orjson.OPT_INDENT_2))
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError as e:
+        raise StageError(f"{path}: no such file. Has the stage before this one run?") from e
+    except orjson.JSONDecodeError as e:
+        raise StageError(f"{path}: not JSON ({e}). Restore it, or pass --redo.") from e
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
+    num = 0
+    with atomic_writer(path) as f:
+        for row in rows:
+            f.write(orjson.dumps(row, option=JSON_OPTIONS))
+            num += 1
+    return num
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file.
+
+    Raises:
+        StageError: no such file, or a line is not a JSON object; the message has the line number.
+    """
+    try:
+        f = path.open("rb")
+    except OSError as e:
+        raise StageError(f"{path}: cannot be read ({e.strerror}). Check the path.") from e
+    with f:
+        for number, line in enumerate(f, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as e:
+                raise StageError(f"{path}:{number}: not JSON ({e}). Mend or remove the line.") from e
+            if not isinstance(row, dict):
+                raise StageError(f"{path}:{number}: not a JSON object. Each line holds one record.")
+            yield row

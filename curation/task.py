@@ -1,0 +1,211 @@
+"""Task and Instance: reading and validating Super-NaturalInstructions files.
+
+    for path in task_paths(Path("natural-instructions/tasks")):
+        task_file = read_task(path)
+        task_file.task.definition, task_file.dropped
+
+A file that is no task raises `TaskError`; a bad instance in a good file is dropped with its reason.
+
+Where it sits: the first stage; selection, prompts and samples read `Task`.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from curation.errors import TaskError
+from curation.stage import Dropped, sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A worked example: one of a task's `Positive Examples`."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One question of a task, with every accepted answer."""
+
+    id: str
+    input: str
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One NI task. Text is kept as it stands in the file, white space included."""
+
+    name: str
+    """The file's stem. May hold `-` and `.`; compare with `canonical_name`."""
+    definition: str
+    categories: tuple[str, ...]
+    languages: tuple[str, ...]
+    """Input, output and instruction languages together, sorted."""
+    licences: tuple[str, ...]
+    """`Instance License` as written; empty if the file has none."""
+    positive_examples: tuple[Example, ...]
+    instances: tuple[Instance, ...]
+    sha256: str
+    """Of the file's bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFile:
+    """A read file: the task, and the instances that could not be used."""
+
+    task: Task
+    dropped: tuple[Dropped, ...]
+
+
+def canonical_name(name: str) -> str:
+    """The spelling under which lists name a task: `-` as `_`, cut at the first `.`.
+
+    >>> canonical_name("task1520_qa_srl-1.2_answer_generation")
+    'task1520_qa_srl_1'
+    """
+    return name.replace("-", "_").split(".")[0]
+
+
+def task_paths(directory: Path) -> list[Path]:
+    """Every `*.json` of a folder, sorted by name.
+
+    Raises:
+        TaskError: no such folder, or no task file in it.
+    """
+    if not directory.is_dir():
+        raise TaskError(f"{directory}: no such folder. --tasks takes a folder of NI task files (*.json).")
+    paths = sorted(directory.glob("*.json"))
+    if not paths:
+        raise TaskError(f"{directory}: no *.json in it. --tasks takes a folder of NI task files.")
+    return paths
+
+
+def read_tasks(directory: Path) -> Iterator[TaskFile]:
+    """One file after the other, so that memory holds one task at a time."""
+    return (read_task(path) for path in task_paths(directory))
+
+
+def read_task(path: Path) -> TaskFile:
+    """Reads one NI file.
+
+    Raises:
+        TaskError: unreadable, not JSON, or without `Definition` or `Instances`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise TaskError(f"{path}: cannot be read ({e.strerror}). Check the path and its permissions.") from e
+    document = _parse(path, data)
+    definition = _definition(path, document)
+    instances, dropped = _instances(path, document)
+    examples = document.get("Positive Examples") or []
+    task = Task(
+        name=path.stem,
+        definition=definition,
+        categories=_strings(document.get("Categories")),
+        languages=tuple(
+            sorted({s for key in ("Input", "Output", "Instruction") for s in _strings(document.get(f"{key}_language"))})
+        ),
+        licences=_strings(document.get("Instance License")),
+        positive_examples=tuple(e for raw in examples if (e := _example(raw)) is not None),
+        instances=tuple(instances),
+        sha256=sha256(data),
+    )
+    return TaskFile(task=task, dropped=tuple(dropped))
+
+
+def _parse(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:  # orjson refuses the literal NaN of some upstream headers (task603); json takes it
+            document = json.loads(data)
+        except (ValueError, RecursionError) as e:
+            raise TaskError(f"{path}: not JSON ({e}). Mend the file or move it out of the folder.") from e
+    if not isinstance(document, dict):
+        raise TaskError(f"{path}: a JSON {type(document).__name__}, not an NI task (an object with Definition, Instances).")
+    return document
+
+
+def _definition(path: Path, document: dict[str, Any]) -> str:
+    """`Definition[0]`: the published few-shot prompt shows the first one."""
+    definitions = _strings(document.get("Definition"))
+    if not definitions or not definitions[0].strip():
+        raise TaskError(f"{path}: lacks `Definition`. An NI task has a list with at least one text there.")
+    if not encodable(definitions[0]):
+        raise TaskError(f"{path}: `Definition` is not valid Unicode (a lone surrogate). Re-encode the file as UTF-8.")
+    return definitions[0]
+
+
+def _instances(path: Path, document: dict[str, Any]) -> tuple[list[Instance], list[Dropped]]:
+    raw = document.get("Instances")
+    if not isinstance(raw, list) or not raw:
+        raise TaskError(f"{path}: lacks `Instances`. An NI task has a list of {{id, input, output}} there.")
+    instances: list[Instance] = []
+    dropped: list[Dropped] = []
+    seen: set[str] = set()
+    for index, item in enumerate(raw):
+        instance, reason = _instance(item, f"{path.stem}-{index}")
+        identity = instance.id if instance else f"{path.stem}#{index}"
+        if instance and instance.id in seen:
+            reason = "duplicate_id"
+        if reason or instance is None:
+            dropped.append(Dropped(unit="instance", id=identity, reason=reason, detail=path.stem))
+        else:
+            seen.add(instance.id)
+            instances.append(instance)
+    return instances, dropped
+
+
+def _instance(item: Any, default_id: str) -> tuple[Instance | None, str]:
+    """The instance, or the reason why there is none. Derived copies hold `output` as a string, not a list."""
+    if not isinstance(item, dict) or not isinstance(item.get("input"), str):
+        return None, "malformed"
+    output = item.get("output")
+    outputs = [output] if isinstance(output, str) else output
+    if not isinstance(outputs, list) or not all(isinstance(o, str) for o in outputs):
+        return None, "malformed"
+    given = item.get("id")
+    instance_id = given if isinstance(given, str) and given else default_id
+    usable = tuple(o for o in outputs if o.strip())
+    if not encodable(item["input"], instance_id, *outputs):
+        return None, "invalid_unicode"
+    instance = Instance(id=instance_id, input=item["input"], outputs=usable)
+    if not item["input"].strip():
+        return instance, "empty_input"
+    return instance, "" if usable else "empty_output"
+
+
+def _example(raw: Any) -> Example | None:
+    """A positive example; some hold `output` as a list. Unusable ones are left out of the shots."""
+    if not isinstance(raw, dict):
+        return None
+    output = raw.get("output")
+    if isinstance(output, list):
+        output = output[0] if output else None
+    if not isinstance(raw.get("input"), str) or not isinstance(output, str):
+        return None
+    return Example(input=raw["input"], output=output) if encodable(raw["input"], output) else None
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    """A header field as texts: a string, a list, nothing, or the NaN of some upstream files."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(str(v) for v in values if v is not None and not (isinstance(v, float) and math.isnan(v)))
+
+
+def encodable(*texts: str) -> bool:
+    """False if a text holds a lone surrogate, which no tokenizer and no UTF-8 file can take."""
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
