@@ -1,0 +1,1 @@
+"""Mix -> budgeted Axolotl QLoRA run -> picked checkpoint. Imports curation, never submission."""

@@ -1,0 +1,166 @@
+"""The mix as Axolotl reads it: rendered with the one template, measured with the real tokenizer.
+
+    dataset = prepare_dataset(Path("runs/demo/05_mix"), base=..., sequence_len=512, out=Path("07_train/data"))
+    dataset.train.num_tokens
+
+A row longer than `sequence_len` is counted and kept in `dropped.jsonl`; Axolotl itself never drops one.
+
+Where it sits: mix -> **dataset** -> Axolotl.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curation.errors import StageError
+from curation.prompt import training_prompt
+from curation.stage import Dropped, file_sha256, read_jsonl, write_jsonl
+from harness.errors import DataError
+
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenisedRow:
+    """A row as it is trained on: ids of prompt and answer, loss on the answer and its end token alone."""
+
+    prompt: str
+    answer: str
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One file of the dataset."""
+
+    path: Path
+    num_rows: int
+    num_tokens: int
+    num_answer_tokens: int
+    longest: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """What is trained and validated on."""
+
+    train: Part
+    validation: Part
+    num_too_long: int
+
+    @property
+    def digest(self) -> str:
+        """Names the content of both files."""
+        return f"{self.train.sha256[:16]}{self.validation.sha256[:16]}"
+
+
+class RowTokenizer:
+    """Tokenises rows as Axolotl does: prompt and answer apart, BOS in front, EOS behind.
+
+    Args:
+        base: A model folder; its `tokenizer.json` is read with the `tokenizers` library, without torch.
+    Raises:
+        DataError: no tokenizer there.
+    """
+
+    def __init__(self, base: Path) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        except (OSError, ValueError) as e:
+            raise DataError(f"{base}: its tokenizer cannot be loaded ({str(e).splitlines()[0]}). Check --base.") from e
+
+    def __call__(self, prompt: str, answer: str) -> TokenisedRow:
+        head: list[int] = self._tokenizer(prompt)["input_ids"]
+        if head and head[-1] == self._tokenizer.eos_token_id:
+            head = head[:-1]
+        tail: list[int] = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        tail = [*tail, self._tokenizer.eos_token_id]
+        return TokenisedRow(
+            prompt=prompt,
+            answer=answer,
+            input_ids=(*head, *tail),
+            labels=(*[IGNORED_LABEL] * len(head), *tail),
+        )
+
+
+def read_mix(path: Path) -> list[tuple[str, str, str]]:
+    """(id, prompt, answer) of every row of a mix file.
+
+    Raises:
+        DataError: missing, empty, or a row lacks a field.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. --mix takes a folder with train.jsonl and validation.jsonl.")
+    rows = []
+    try:
+        for number, row in enumerate(read_jsonl(path), start=1):
+            fields = [row.get(name) for name in ("instruction", "input", "output")]
+            if not all(isinstance(field, str) for field in fields) or not row["output"].strip():
+                raise DataError(f"{path}: row {number} lacks instruction, input or output as text. Mend the row.")
+            rows.append((str(row.get("id", number)), training_prompt(row["instruction"], row["input"]), row["output"]))
+    except StageError as e:
+        raise DataError(str(e)) from e
+    if not rows:
+        raise DataError(f"{path}: a mix with no rows. Run `oneday curate` with a larger --scale first.")
+    return rows
+
+
+def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> Dataset:
+    """Renders and measures both files of a mix into `out`.
+
+    Raises:
+        DataError: a file is missing or empty, or every row is too long.
+    """
+    tokenise = RowTokenizer(base)
+    parts: dict[str, Part] = {}
+    dropped: list[Dropped] = []
+    for name in ("train", "validation"):
+        kept: list[TokenisedRow] = []
+        for row_id, prompt, answer in read_mix(mix / f"{name}.jsonl"):
+            row = tokenise(prompt, answer)
+            if len(row.input_ids) > sequence_len:
+                detail = f"{name}: {len(row.input_ids)} tokens, sequence_len {sequence_len}"
+                dropped.append(Dropped(unit="row", id=row_id, reason="too_long", detail=detail))
+            else:
+                kept.append(row)
+        if not kept:
+            raise DataError(f"{mix / name}.jsonl: every row is longer than sequence_len {sequence_len}. Raise it.")
+        parts[name] = _write_part(out / f"{name}.jsonl", kept)
+    write_jsonl(out / "dropped.jsonl", dropped)
+    return Dataset(train=parts["train"], validation=parts["validation"], num_too_long=len(dropped))
+
+
+def _write_part(path: Path, rows: Iterable[TokenisedRow]) -> Part:
+    kept = list(rows)
+    write_jsonl(path, ({"prompt": row.prompt, "answer": row.answer} for row in kept))
+    return Part(
+        path=path,
+        num_rows=len(kept),
+        num_tokens=sum(len(row.input_ids) for row in kept),
+        num_answer_tokens=sum(label != IGNORED_LABEL for row in kept for label in row.labels),
+        longest=max(len(row.input_ids) for row in kept),
+        sha256=file_sha256(path),
+    )
+
+
+def read_dataset_rows(path: Path, base: Path) -> list[TokenisedRow]:
+    """The tokenised rows of a prepared file: what the picker computes losses on."""
+    tokenise = RowTokenizer(base)
+    return [tokenise(row["prompt"], row["answer"]) for row in read_jsonl(path)]
+
+
+def longest_rows(dataset: Dataset, base: Path, out: Path, *, num_tokens: int) -> Part:
+    """The longest training rows, `num_tokens` of them in all: what a rehearsal trains on."""
+    rows = sorted(read_dataset_rows(dataset.train.path, base), key=lambda r: (-len(r.input_ids), r.prompt))
+    chosen, total = [], 0
+    for row in rows:
+        chosen.append(row)
+        total += len(row.input_ids)
+        if total >= num_tokens:
+            break
+    return _write_part(out, chosen)

@@ -1,0 +1,74 @@
+"""The learning rate: a pure function of the step and a logged plan.
+
+    >>> plan = Plan([Segment(step=0, progress=0.0, horizon=100, reason="start")])
+    >>> round(plan.progress(50), 3)
+    0.5
+    >>> plan.replan(50, horizon=200, reason="slower")
+    >>> round(plan.progress(50), 3), round(plan.progress(125), 3)
+    (0.5, 0.75)
+
+The plan says at which step training will end (the horizon, from measured speed). A re-plan bends the rest of the
+curve so that it ends at the new horizon; it never jumps. Whoever follows the logged plan gets the same rates.
+
+Where it sits: the Axolotl plugin asks it at every step.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Shape = Literal["cosine", "linear"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """From `step` on, progress runs evenly from `progress` to 1 at `horizon`."""
+
+    step: int
+    progress: float
+    horizon: int
+    reason: str
+
+
+class Plan:
+    """The segments so far, in order of their first step."""
+
+    def __init__(self, segments: Iterable[Segment]) -> None:
+        self.segments = list(segments)
+        assert self.segments and self.segments[0].step == 0, "a plan begins at step 0"
+
+    @property
+    def horizon(self) -> int:
+        return self.segments[-1].horizon
+
+    def progress(self, step: int) -> float:
+        """Share of the schedule that is over at `step`, in [0, 1]."""
+        segment = next(s for s in reversed(self.segments) if s.step <= step)
+        length = segment.horizon - segment.step
+        done = (step - segment.step) / length if length > 0 else 1.0
+        return min(1.0, segment.progress + (1 - segment.progress) * done)
+
+    def replan(self, step: int, *, horizon: int, reason: str) -> None:
+        """From `step` on, end at `horizon`. A horizon already passed means: the next step is the last."""
+        progress = self.progress(step)
+        self.segments.append(
+            Segment(step=step, progress=progress, horizon=max(horizon, step + 1), reason=reason)
+        )
+
+
+def learning_rate(
+    step: int, plan: Plan, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0
+) -> float:
+    """The rate of optimizer step `step` (0 is the first).
+
+    Args:
+        peak: The recipe's `learning_rate`.
+        warmup_steps: Steps of linear rise; at most a tenth of the horizon, so that a short budget is not all warm-up.
+        floor: Rate at the horizon.
+    """
+    warmup = min(warmup_steps, max(1, plan.segments[0].horizon // 10))
+    rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
+    progress = plan.progress(step)
+    fall = 0.5 * (1 + math.cos(math.pi * progress)) if shape == "cosine" else 1 - progress
+    return rise * (floor + (peak - floor) * fall)
