@@ -1,0 +1,154 @@
+"""The rehearsal: what start-up, a step, an evaluation and a save cost here, measured before the clock starts.
+
+    measured = rehearse(job)
+    measured.minimum_s
+
+It trains two steps on the longest rows with the real recipe, evaluates the real validation file once, saves once and
+reads the checkpoint back. Its time is not charged and nothing of it is kept for the run but these figures.
+
+Where it sits: recipe + mix -> **rehearsal** -> run.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from curation.language_model import model_fingerprint
+from curation.stage import Stage, Summary, file_sha256, read_json, write_json
+from harness.axolotl_config import AxolotlConfig, RunSettings, write_config
+from harness.axolotl_process import EventReader, Launcher, axolotl_environment, end, failure, follow, start_axolotl
+from harness.card import Card
+from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
+from harness.dataset import longest_rows, prepare_dataset
+from harness.errors import TrainError
+
+PLAN = "06_plan"
+
+CLOSING_MARGIN = 1.25
+"""Over the measured cost of a last evaluation and save; the plugin uses the same."""
+
+REAP_S = 1.0
+"""For the child to end after its last save, and for us to see it."""
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """All that a training run is made of."""
+
+    run: Path
+    mix: Path
+    base: Path
+    recipe: AxolotlConfig
+    card: Card
+    budget_s: float
+    redo: bool = False
+
+    def inputs(self) -> dict[str, Any]:
+        """What decides the result, the budget left aside."""
+        return {
+            "train": file_sha256(self.mix / "train.jsonl"),
+            "validation": file_sha256(self.mix / "validation.jsonl"),
+            "base": model_fingerprint(self.base),
+            "recipe": self.recipe.model_dump(),
+            "card": self.card.name,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """Measured costs. Seconds."""
+
+    load_s: float
+    """From the start of the process to the first step, the packing of the rehearsal's few rows included."""
+    step_s: float
+    eval_s: float
+    save_s: float
+    verify_s: float
+    """Hashing one checkpoint: what the picker does to each."""
+    peak_memory_gib: float | None
+    """Reserved on the card; None on a CPU."""
+    wall_s: float
+
+    def pick_reserve_s(self, keep: int) -> float:
+        """Kept free for the picker."""
+        return 0.5 + CLOSING_MARGIN * self.verify_s * keep
+
+    def minimum_s(self, keep: int) -> float:
+        """The shortest budget that ends with a verified checkpoint: start, one step, evaluation, save, pick."""
+        closing = CLOSING_MARGIN * (self.eval_s + self.save_s)
+        return CLOSING_MARGIN * self.load_s + 2 * self.step_s + 2 * closing + self.pick_reserve_s(keep) + REAP_S
+
+
+def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEvent = lambda event: None) -> Rehearsal:
+    """Measures, or returns what the same job measured before.
+
+    Raises:
+        DataError: the mix cannot be trained on.
+        TrainError: Axolotl does not train with this recipe here.
+    """
+    stage = Stage(job.run / PLAN, inputs=job.inputs(), redo=job.redo)
+    if stage.is_done:
+        return Rehearsal(**read_json(stage.path("rehearsal.json")))
+    started = time.time()
+    work = stage.path("work")
+    shutil.rmtree(work, ignore_errors=True)
+    settings = _settings(job, work)
+    write_config(work / "axolotl.yml", job.recipe, settings, job.card)
+    reader, log = EventReader(settings.events), work / "axolotl.log"
+    spawned = time.time()
+    child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0))
+    seen: dict[str, dict[str, Any]] = {}
+    try:
+        for event in follow(child, reader, until=settings.deadline):
+            seen[event["event"]] = event
+            on_event(event)
+    finally:
+        exit_code = end(child, patience_s=3 if "train_end" in seen else 0)
+    if "train_end" not in seen:
+        raise failure(log, exit_code, alive="plugin_alive" in seen)
+    checkpoint = checkpoint_folders(settings.output_dir)
+    if not checkpoint:
+        raise TrainError(f"{log}: the rehearsal saved no checkpoint. See the log.")
+    before = time.monotonic()
+    whole = inspect(checkpoint[0])
+    if not isinstance(whole, Checkpoint):
+        raise TrainError(f"{checkpoint[0]}: {whole}. The disk does not keep what is written to it; see {log}.")
+    ending = seen["train_end"]
+    rehearsal = Rehearsal(
+        load_s=round(seen["train_begin"]["t"] - spawned, 3),
+        step_s=ending["step_s"],
+        eval_s=ending["eval_s"],
+        save_s=ending["save_s"],
+        verify_s=round(time.monotonic() - before, 4),
+        peak_memory_gib=ending["peak_memory_gib"],
+        wall_s=round(time.time() - started, 3),
+    )
+    shutil.copy(log, stage.path("axolotl.log"))
+    shutil.rmtree(work)
+    write_json(stage.path("rehearsal.json"), asdict(rehearsal))
+    stage.finish(Summary(details=asdict(rehearsal)))
+    return rehearsal
+
+
+def _settings(job: TrainJob, work: Path) -> RunSettings:
+    """The job on its longest rows, two steps of them, with the whole validation file."""
+    dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
+    recipe = job.recipe
+    tokens = 3 * recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
+    longest = longest_rows(dataset, job.base, work / "data" / "longest.jsonl", num_tokens=tokens)
+    return RunSettings(
+        base_model=job.base.resolve(),
+        train_file=longest.path.resolve(),
+        validation_file=dataset.validation.path.resolve(),
+        prepared=(work / "prepared").resolve(),
+        output_dir=(work / "output").resolve(),
+        events=(work / "metrics.jsonl").resolve(),
+        plan=(work / "plan.jsonl").resolve(),
+        deadline=time.time() + 3_600,
+        max_steps=2,
+    )
