@@ -27,7 +27,8 @@ def generation_bucket(score: float) -> int:
 
 def task_bucket(num_right: int, num_answers: int) -> int:
     """floor(accuracy * 10) in whole numbers, 100 % in the last bucket: 0 (nothing right) to 9."""
-    assert 0 <= num_right <= num_answers and num_answers > 0
+    assert 0 <= num_right <= num_answers
+    assert num_answers > 0
     return min(num_right * 10 // num_answers, NUM_TASK_BUCKETS - 1)
 
 

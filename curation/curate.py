@@ -18,7 +18,7 @@ from curation.bucket import TaskBucket, bucket_tasks
 from curation.errors import MixError, SelectionError, TaskError
 from curation.licence import Licence, classify
 from curation.mix import deduplicate, split, validation_size
-from curation.predict import PromptParameters, Predictor, Request, build_requests, predict_all, read_predictions
+from curation.predict import Predictor, PromptParameters, Request, build_requests, predict_all, read_predictions
 from curation.sample import Candidate, SampleParameters, candidates_of, draw
 from curation.score import Score, ScoreParameters, rouge_l_scorer, score
 from curation.select import Kind, SelectionRules, judge, kind_of
@@ -215,9 +215,7 @@ def predict_stage(
     def requests() -> Iterator[Request]:
         for selected, task, instances in _reopen(chosen, tasks):
             questions = (instances[i] for i in selected.asked)
-            for request in build_requests(
-                task, selected.kind, questions, parameters.prompts, predictor.fits, dropped
-            ):
+            for request in build_requests(task, selected.kind, questions, parameters.prompts, predictor.fits, dropped):
                 num_shots[str(request.num_shots)] += 1
                 yield request
 
@@ -229,7 +227,9 @@ def predict_stage(
     dropped += predict_all(requests(), predictor, stage.path("predictions.jsonl"), on_shard=on_shard)
     kept = total - len(dropped)
     if kept == 0:
-        raise MixError(f"none of {total} instances has a prediction (reasons in {stage.directory}). Check the predictor.")
+        raise MixError(
+            f"none of {total} instances has a prediction (reasons in {stage.directory}). Check the predictor."
+        )
     tally = Tally.of(kept=kept, dropped=dropped, unit="instance")
     details = {"requests_by_num_shots": dict(sorted(num_shots.items()))}
     stage.finish(Summary(tallies={"instance": tally}, details=details), dropped=dropped)
@@ -293,7 +293,9 @@ def sample_stage(
     drawn, over = draw(candidates, wanted, parameters.samples)
     dropped += over
     dropped += [
-        Dropped(unit="row", id=c.id, reason="source_left_out", detail=c.task) for c in candidates if c.kind not in wanted
+        Dropped(unit="row", id=c.id, reason="source_left_out", detail=c.task)
+        for c in candidates
+        if c.kind not in wanted
     ]
     stage.write_rows("rows.jsonl", _rows(drawn, chosen, tasks))
     drawn_by = Counter(c.kind.value for c in drawn)
@@ -423,7 +425,9 @@ def _scores(scored: Stage) -> Iterator[Score]:
 
 def _rows(drawn: Iterable[Candidate], chosen: Stage, tasks: Path) -> Iterator[MixRow]:
     """The drawn candidates as rows; the answer is the first reference, stripped."""
-    by_task = {task: list(group) for task, group in groupby(sorted(drawn, key=lambda c: (c.task, c.id)), lambda c: c.task)}
+    by_task = {
+        task: list(group) for task, group in groupby(sorted(drawn, key=lambda c: (c.task, c.id)), lambda c: c.task)
+    }
     for selected, task, instances in _reopen(chosen, tasks, only=by_task):
         for candidate in by_task[selected.name]:
             instance = instances[candidate.id]

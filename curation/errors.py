@@ -50,7 +50,7 @@ class MixError(OnedayError):
     """The mix cannot be built."""
 
 
-class Interrupted(Exception):
-    """Stopped by a signal in a state that can be resumed. The message is the line that resumes it."""
+class Interrupted(Exception):  # noqa: N818
+    """Stopped by a signal in a state that can be resumed: no error. The message is the line that resumes it."""
 
     exit_code = 3

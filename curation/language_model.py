@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,9 +90,7 @@ class LanguageModel:
     tokenizer: Any
 
     @classmethod
-    def load(
-        cls, path: Path, *, lora_adapter: Path | None = None, precision: Precision | None = None
-    ) -> LanguageModel:
+    def load(cls, path: Path, *, lora_adapter: Path | None = None, precision: Precision | None = None) -> LanguageModel:
         """Loads a model folder.
 
         Args:
@@ -101,31 +101,31 @@ class LanguageModel:
             PredictionError: a folder lacks what it needs, or the libraries are not installed.
         """
         check_model_folder(path)
-        with _quiet_imports():
-            try:
-                import torch
-                from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-            except ImportError as e:
-                raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
-            on_gpu = torch.cuda.is_available()
-            precision = precision or ("bf16" if on_gpu else "fp32")
-            compute = torch.bfloat16 if precision == "bf16" or (precision == "4bit" and on_gpu) else torch.float32
-            options: dict[str, Any] = {"dtype": compute, "attn_implementation": "sdpa", "local_files_only": True}
-            if precision == "4bit":  # Axolotl 0.19's QLoRA settings: double quantisation, bf16 storage
-                options["quantization_config"] = BitsAndBytesConfig(
-                    load_in_4bit=True,
-                    bnb_4bit_quant_type="nf4",
-                    bnb_4bit_use_double_quant=True,
-                    bnb_4bit_compute_dtype=compute,
-                    bnb_4bit_quant_storage=torch.bfloat16,
-                )
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-                model = AutoModelForCausalLM.from_pretrained(path, **options)
-            except (OSError, ValueError) as e:
-                raise PredictionError(f"{path}: cannot be loaded ({str(e).splitlines()[0]}).") from e
-            if lora_adapter is not None:
-                model = _with_adapter(model, lora_adapter)
+        _quieten()
+        try:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+        except ImportError as e:
+            raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
+        on_gpu = torch.cuda.is_available()
+        precision = precision or ("bf16" if on_gpu else "fp32")
+        compute = torch.bfloat16 if precision == "bf16" or (precision == "4bit" and on_gpu) else torch.float32
+        options: dict[str, Any] = {"dtype": compute, "attn_implementation": "sdpa", "local_files_only": True}
+        if precision == "4bit":  # Axolotl 0.19's QLoRA settings: double quantisation, bf16 storage
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=compute,
+                bnb_4bit_quant_storage=torch.bfloat16,
+            )
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(path, **options)
+        except (OSError, ValueError) as e:
+            raise PredictionError(f"{path}: cannot be loaded ({str(e).splitlines()[0]}).") from e
+        if lora_adapter is not None:
+            model = _with_adapter(model, lora_adapter)
         if on_gpu and precision != "4bit":
             model = model.to("cuda")
         disable_cpu_repack(model)
@@ -137,6 +137,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         device: torch.device = self.model.device
         return device
 
@@ -172,7 +173,6 @@ class LanguageModel:
             stop: An answer ends before the first of these. A *leading* stop string ends it at once.
         """
         import torch
-        from transformers import StoppingCriteriaList
 
         encoded = [self.encode(p) for p in prompts]
         width = max(map(len, encoded))
@@ -191,7 +191,7 @@ class LanguageModel:
                 top_k=None,
                 repetition_penalty=1.0,
                 pad_token_id=pad,
-                stopping_criteria=StoppingCriteriaList([self._stopper(width, stop)] if stop else []),
+                stopping_criteria=self.stopping(width, stop),
             )
         answers = []
         for prompt_ids, row in zip(encoded, output[:, width:].tolist(), strict=True):
@@ -200,9 +200,10 @@ class LanguageModel:
             answers.append(cut_at_stop(self.continuation(prompt_ids, row), stop))
         return answers
 
-    def _stopper(self, width: int, stop: Sequence[str]) -> Any:
+    def stopping(self, width: int, stop: Sequence[str]) -> Any:
+        """Ends a row of `generate` once its text behind `width` prompt tokens holds a stop string."""
         import torch
-        from transformers import StoppingCriteria
+        from transformers import StoppingCriteria, StoppingCriteriaList
 
         tokenizer = self.tokenizer
 
@@ -211,7 +212,7 @@ class LanguageModel:
                 texts = tokenizer.batch_decode(input_ids[:, width:])
                 return torch.tensor([any(s in t for s in stop) for t in texts], device=input_ids.device)
 
-        return AtStopString()
+        return StoppingCriteriaList([AtStopString()] if stop else [])
 
     def answer_losses(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, int]]:
         """Summed negative log-likelihood (nats) and number of supervised tokens of each (input_ids, labels) row.
@@ -250,22 +251,12 @@ def disable_cpu_repack(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-@contextlib.contextmanager
-def _quiet_imports() -> Iterator[None]:
-    """Optional kernels that a CPU build lacks are reported by these libraries at import: nothing to act on."""
+def _quieten() -> None:
+    """Optional kernels that a build lacks are reported by these libraries, at import and later: nothing to act on."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    names = ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers.modeling_utils")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
+    for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    import importlib
-
+    warnings.filterwarnings("ignore", message="Skipping publisher trust check")
     with contextlib.suppress(ImportError):
-        hub_logging = importlib.import_module("transformers.utils.logging")
-        hub_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        importlib.import_module("transformers.utils.logging").disable_progress_bar()

@@ -152,12 +152,12 @@ def predict_all(
     return dropped
 
 
-def _ask(
-    shard: Sequence[Request], keys: Sequence[str], predictor: Predictor, log: Any, start: int
-) -> list[Dropped]:
+def _ask(shard: Sequence[Request], keys: Sequence[str], predictor: Predictor, log: Any, start: int) -> list[Dropped]:
     """Answers a whole shard and appends it at `start`, cutting off a partial copy of it."""
     answers = predictor.complete(shard)
-    assert len(answers) == len(shard), f"{type(predictor).__name__} gave {len(answers)} answers to {len(shard)} requests"
+    assert len(answers) == len(shard), (
+        f"{type(predictor).__name__} gave {len(answers)} answers to {len(shard)} requests"
+    )
     dropped, lines = [], []
     for request, key, answer in zip(shard, keys, answers, strict=True):
         if answer is None:
@@ -233,5 +233,3 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
             prediction=text,
             request_sha256=str(row.get("request_sha256", "")),
         )
-
-

@@ -76,6 +76,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str, normaliser: Normaliser) -> str:
+    """A text as it is compared."""
     if normaliser is Normaliser.STRICT:
         return text
     if normaliser is Normaliser.STRIPPED:

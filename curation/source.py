@@ -94,7 +94,9 @@ def find_source(name: str, tasks_directory: Path, given: Mapping[str, Path]) -> 
         found = sorted((folder / name).glob("*.jsonl"))
         if found:
             return found[0]
-    raise SourceError(f"{name}: not found beside {tasks_directory}. Fetch it and pass --source {name}=FILE.jsonl, or --without {name}.")
+    raise SourceError(
+        f"{name}: not found beside {tasks_directory}. Fetch it and pass --source {name}=FILE, or --without {name}."
+    )
 
 
 def read_lima(path: Path) -> Iterator[MixRow]:
@@ -104,9 +106,9 @@ def read_lima(path: Path) -> Iterator[MixRow]:
         SourceError: a record holds no conversation of at least two turns.
     """
     for number, row in enumerate(read_jsonl(path), start=1):
-        turns = row.get("conversations")
-        usable = isinstance(turns, list) and len(turns) >= 2 and all(isinstance(t, str) for t in turns)
-        if not usable or not encodable(*turns):
+        raw = row.get("conversations")
+        turns = [turn for turn in raw if isinstance(turn, str)] if isinstance(raw, list) else []
+        if len(turns) < 2 or not encodable(*turns):
             raise SourceError(f"{path}: record {number} has no `conversations` of two texts or more. Remove it.")
         yield MixRow(
             id=f"lima-{number:04d}",

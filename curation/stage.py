@@ -57,6 +57,7 @@ class Tally:
 
     @classmethod
     def of(cls, *, kept: int, dropped: Iterable[Dropped], unit: str) -> "Tally":
+        """Counts the dropped records of one unit by reason."""
         reasons = Counter(d.reason for d in dropped if d.unit == unit)
         return cls(read=kept + sum(reasons.values()), kept=kept, dropped=dict(sorted(reasons.items())))
 
@@ -104,6 +105,7 @@ class Stage:
 
     @property
     def name(self) -> str:
+        """`01_tasks`, ..."""
         return self.directory.name
 
     @property
@@ -122,13 +124,16 @@ class Stage:
         return True
 
     def path(self, name: str) -> Path:
+        """A file of this stage."""
         return self.directory / name
 
     def summary(self) -> Summary:
+        """What the finished stage did."""
         raw = read_json(self.directory / SUMMARY)
         return Summary(tallies={k: Tally(**v) for k, v in raw["tallies"].items()}, details=raw["details"])
 
     def seconds(self) -> float:
+        """How long it took, interruptions left out."""
         return float(read_json(self.directory / DONE)["seconds"])
 
     def output_digest(self) -> str:
@@ -174,10 +179,12 @@ def _remove_tree(path: Path) -> None:
 
 
 def sha256(data: bytes) -> str:
+    """Hex digest of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -205,11 +212,17 @@ def sync_directory(directory: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes one value, indented, atomically."""
     with atomic_writer(path) as f:
         f.write(orjson.dumps(value, option=JSON_OPTIONS | orjson.OPT_INDENT_2))
 
 
 def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        StageError: missing, or not JSON.
+    """
     try:
         return orjson.loads(path.read_bytes())
     except FileNotFoundError as e:
@@ -219,6 +232,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
+    """Writes records as JSON lines, atomically; returns how many."""
     num = 0
     with atomic_writer(path) as f:
         for row in rows:

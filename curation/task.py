@@ -115,7 +115,7 @@ def read_task(path: Path) -> TaskFile:
             sorted({s for key in ("Input", "Output", "Instruction") for s in _strings(document.get(f"{key}_language"))})
         ),
         licences=_strings(document.get("Instance License")),
-        positive_examples=tuple(e for raw in examples if (e := _example(raw)) is not None),
+        positive_examples=tuple(x for raw in examples if (x := _example(raw)) is not None),
         instances=tuple(instances),
         sha256=sha256(data),
     )
@@ -131,7 +131,9 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
         except (ValueError, RecursionError) as e:
             raise TaskError(f"{path}: not JSON ({e}). Mend the file or move it out of the folder.") from e
     if not isinstance(document, dict):
-        raise TaskError(f"{path}: a JSON {type(document).__name__}, not an NI task (an object with Definition, Instances).")
+        raise TaskError(
+            f"{path}: a JSON {type(document).__name__}, not an NI task (an object with Definition, Instances)."
+        )
     return document
 
 

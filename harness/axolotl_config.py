@@ -169,7 +169,8 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "test_datasets": [dataset(settings.validation_file)],
         "dataset_prepared_path": str(settings.prepared),
         "output_dir": str(settings.output_dir),
-        "save_total_limit": None,  # the plugin rotates: Axolotl may delete the newest, or never save the best
+        # The plugin rotates: Axolotl's own rotation may delete the best, and keeps 4 when no limit is given.
+        "save_total_limit": 1_000_000,
         "load_best_model_at_end": False,
         "include_tokens_per_second": False,
         "dataloader_num_workers": 0,

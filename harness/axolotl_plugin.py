@@ -42,6 +42,7 @@ class Events:
         self._file = path.open("a", buffering=1, encoding="utf-8")
 
     def emit(self, event: str, **fields: Any) -> None:
+        """One line, written at once."""
         self._file.write(json.dumps({"event": event, "t": round(time.time(), 3), "pid": os.getpid(), **fields}) + "\n")
 
 

@@ -1,7 +1,7 @@
 """A budget is a duration with a unit.
 
-    >>> seconds("1h30m"), seconds("45s"), pretty(5400)
-    (5400.0, 45.0, '1h30m00s')
+>>> seconds("1h30m"), seconds("45s"), pretty(5400)
+(5400.0, 45.0, '1h30m00s')
 """
 
 import re

@@ -1,7 +1,7 @@
 """GPU profiles: what a card can hold and do.
 
-    >>> get_card("rtx4090").memory_gib
-    24.0
+>>> get_card("rtx4090").memory_gib
+24.0
 """
 
 from dataclasses import dataclass

@@ -75,6 +75,7 @@ class RowTokenizer:
             raise DataError(f"{base}: its tokenizer cannot be loaded ({str(e).splitlines()[0]}). Check --base.") from e
 
     def __call__(self, prompt: str, answer: str) -> TokenisedRow:
+        """Ids and labels of one row."""
         head: list[int] = self._tokenizer(prompt)["input_ids"]
         if head and head[-1] == self._tokenizer.eos_token_id:
             head = head[:-1]

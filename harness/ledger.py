@@ -57,6 +57,7 @@ class Ledger:
 
     @property
     def budget_s(self) -> float:
+        """What the day may cost."""
         return float(self._records[0]["budget_s"])
 
     @property
@@ -66,10 +67,12 @@ class Ledger:
 
     @property
     def left_s(self) -> float:
+        """Seconds to the deadline; negative past it."""
         return self.deadline - self._now()
 
     @property
     def is_closed(self) -> bool:
+        """True after `stop`."""
         return bool(self._records) and self._records[-1]["event"] == "stop"
 
     def enter(self, phase: str, *, at: float | None = None) -> None:

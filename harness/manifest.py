@@ -1,6 +1,6 @@
 """`manifest.json` at the top of a run: everything that decided its result, section by section.
 
-    record(Path("runs/demo"), "train", {"recipe": ..., "card": "cpu"})
+record(Path("runs/demo"), "train", {"recipe": ..., "card": "cpu"})
 """
 
 import importlib.metadata

@@ -96,8 +96,7 @@ def train(
     with _lock(stage.directory):
         ledger = Ledger.start(ledger_path, budget_s=job.budget_s)
         ending = _supervise(job, stage, ledger, measured, launch, on_event)
-        result = _finish(job, stage, ledger, ending)
-    return result
+        return _finish(job, stage, ledger, ending)
 
 
 def _supervise(
@@ -300,4 +299,3 @@ def _lock(directory: Path) -> Iterator[IO[bytes]]:
         except OSError as e:
             raise HarnessError(f"{directory}: another `oneday train` is at work on this run. Wait for it.") from e
         yield f
-

@@ -36,10 +36,12 @@ class Plan:
 
     def __init__(self, segments: Iterable[Segment]) -> None:
         self.segments = list(segments)
-        assert self.segments and self.segments[0].step == 0, "a plan begins at step 0"
+        assert self.segments, "a plan has a first segment"
+        assert self.segments[0].step == 0, "a plan begins at step 0"
 
     @property
     def horizon(self) -> int:
+        """The step at which training is to end, by the newest segment."""
         return self.segments[-1].horizon
 
     def progress(self, step: int) -> float:
@@ -52,14 +54,10 @@ class Plan:
     def replan(self, step: int, *, horizon: int, reason: str) -> None:
         """From `step` on, end at `horizon`. A horizon already passed means: the next step is the last."""
         progress = self.progress(step)
-        self.segments.append(
-            Segment(step=step, progress=progress, horizon=max(horizon, step + 1), reason=reason)
-        )
+        self.segments.append(Segment(step=step, progress=progress, horizon=max(horizon, step + 1), reason=reason))
 
 
-def learning_rate(
-    step: int, plan: Plan, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0
-) -> float:
+def learning_rate(step: int, plan: Plan, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0) -> float:
     """The rate of optimizer step `step` (0 is the first).
 
     Args:

@@ -41,7 +41,7 @@ def train_tokenizer(rng: random.Random) -> PreTrainedTokenizerFast:
     )
     learner.train_from_iterator(
         texts,
-        trainers.BpeTrainer(
+        trainers.BpeTrainer(  # type: ignore[no-untyped-call,unused-ignore]
             vocab_size=VOCAB_SIZE, special_tokens=["<unk>", "<s>", "</s>", *bytes_first], show_progress=False
         ),
     )

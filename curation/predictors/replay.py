@@ -31,17 +31,22 @@ class ReplayPredictor:
             if known is None or prediction.num_shots > known.num_shots:
                 self._by_id[key] = prediction
         if not self._by_id:
-            raise PredictionError(f"{path}: no prediction in it. --predictor replay needs a file of stored predictions.")
+            raise PredictionError(
+                f"{path}: no prediction in it. --predictor replay needs a file of stored predictions."
+            )
         self._revision = f"replay:{file_sha256(path)}"
 
     @property
     def revision(self) -> str:
+        """The hash of the replayed file."""
         return self._revision
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Nothing is too long to be looked up."""
         return True
 
     def complete(self, requests: Sequence[Request]) -> list[str | None]:
+        """The stored answers; None where there is none."""
         found = (self._by_id.get((canonical_name(r.task), r.id)) for r in requests)
         return [prediction.prediction if prediction else None for prediction in found]
 

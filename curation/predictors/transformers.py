@@ -26,9 +26,11 @@ class TransformersPredictor:
 
     @property
     def revision(self) -> str:
+        """Weights, precision and batch size."""
         return self._revision
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Counts tokens only where the number of characters leaves a doubt."""
         context = self._model.context_length
         if len(prompt) + max_new_tokens < context:  # a token is at least one character, or a byte of one
             return prompt.isascii() or len(self._model.encode(prompt)) + max_new_tokens <= context
@@ -37,6 +39,7 @@ class TransformersPredictor:
         return len(self._model.encode(prompt)) + max_new_tokens <= context
 
     def complete(self, requests: Sequence[Request]) -> list[str | None]:
+        """Greedy answers, in the order of the requests."""
         answers: list[str | None] = [None] * len(requests)
         for batch in self._batches(requests):
             first = requests[batch[0]]

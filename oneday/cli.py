@@ -1,0 +1,243 @@
+"""The console command `oneday`. Parses, opens files, passes things in; every decision stands in the packages.
+
+Exit codes: 0 finished, 2 something the user can mend, 3 interrupted and resumable, 1 a bug.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+EPILOG = "A first look: oneday demo. On your card: oneday curate, oneday train, oneday serve."
+
+app = typer.Typer(
+    name="oneday",
+    help="One LLM, one GPU, one day: choose the data, train inside the budget, serve the result.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+curate_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(curate_app, name="curate")
+
+Json = Annotated[bool, typer.Option("--json", help="End with one machine-readable line.")]
+Redo = Annotated[bool, typer.Option("--redo", help="Throw away stages that were made with other inputs.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        from harness.manifest import versions
+
+        typer.echo(", ".join(f"{name} {version}" for name, version in versions().items()))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Versions.")] = False,
+) -> None:
+    """One LLM, one GPU, one day: choose the data, train inside the budget, serve the result."""
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    budget: Annotated[str, typer.Option(help="Training budget.")] = "2m30s",
+    redo: Redo = False,
+    json: Json = False,
+) -> None:
+    """The main job on embedded defaults: offline, CPU, about five minutes. Run it again to resume or to look.
+
+    Example: oneday demo --run runs/demo --budget 2m30s
+    """
+    from oneday.console import Console
+    from oneday.demo import run_demo
+
+    run_demo(run, budget=budget, redo=redo, console=Console(json_line=json))
+
+
+@curate_app.callback()
+def curate(
+    ctx: typer.Context,
+    tasks: Annotated[Path | None, typer.Option(help="Folder of NI task files.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Folder of the base model.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/MIX.")] = None,
+    mix: Annotated[str, typer.Option(help="200k, 400k or 700k: rows per source as in the paper's Table 1.")] = "200k",
+    scale: Annotated[float, typer.Option(help="Scales every source's rows; 0.01 takes a hundredth.")] = 1.0,
+    without: Annotated[str, typer.Option(help="Sources to leave out, by comma.")] = "",
+    source: Annotated[list[str] | None, typer.Option(help="NAME=FILE of a source. May be repeated.")] = None,
+    instances_per_task: Annotated[int | None, typer.Option(min=1, help="Instances asked per task.")] = None,
+    task_list: Annotated[Path | None, typer.Option(help="Task names to take instead of the rules.")] = None,
+    kinds: Annotated[Path | None, typer.Option(help="Overrides: lines of `task exact_match|generation`.")] = None,
+    allow_non_commercial: Annotated[bool, typer.Option(help="Take non-commercial licences too.")] = False,
+    predictor: Annotated[str, typer.Option(help="transformers, or replay of stored predictions.")] = "transformers",
+    predictions: Annotated[Path | None, typer.Option(help="Stored predictions, with --predictor replay.")] = None,
+    normaliser: Annotated[str, typer.Option(help="strict, stripped or normalised.")] = "normalised",
+    rouge: Annotated[str, typer.Option(help="rouge-score or rouge.")] = "rouge-score",
+    empty: Annotated[str, typer.Option(help="What an empty prediction scores: zero or reference.")] = "zero",
+    retain: Annotated[float, typer.Option(help="Share of rows that the base already gets right.")] = 0.0,
+    shots: Annotated[int | None, typer.Option(min=0, help="At most so many shots. Default: all.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of every draw.")] = 2023,
+    redo: Redo = False,
+    json: Json = False,
+) -> None:
+    """NI tasks -> few-shot predictions of the base model -> scores -> buckets -> samples -> mix.
+
+    Example: oneday curate --tasks natural-instructions/tasks --base models/Mistral-7B-v0.1 --mix 200k --run runs/200k
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from oneday.console import Console
+    from oneday.curation_commands import CurateRequest, run_curate
+
+    request = CurateRequest(
+        tasks=tasks,
+        base=base,
+        run=run or Path("runs") / mix,
+        mix=mix,
+        scale=scale,
+        without=without,
+        sources=source or [],
+        instances_per_task=instances_per_task,
+        task_list=task_list,
+        kinds=kinds,
+        allow_non_commercial=allow_non_commercial,
+        predictor=predictor,
+        predictions=predictions,
+        normaliser=normaliser,
+        rouge=rouge,
+        empty=empty,
+        retain=retain,
+        shots=shots,
+        batch_size=batch_size,
+        seed=seed,
+        redo=redo,
+    )
+    run_curate(request, Console(json_line=json))
+
+
+@curate_app.command("score")
+def curate_score(
+    predictions: Annotated[Path, typer.Option(help="JSON lines with task, id, references, prediction.")],
+    rouge: Annotated[str, typer.Option(help="rouge-score or rouge.")] = "rouge-score",
+    empty: Annotated[str, typer.Option(help="What an empty prediction scores: zero or reference.")] = "zero",
+    normaliser: Annotated[str, typer.Option(help="strict, stripped or normalised.")] = "normalised",
+    json: Json = False,
+) -> None:
+    """Scores stored predictions, without model or task files.
+
+    Example: oneday curate score --predictions predictions.jsonl --rouge rouge --empty zero --json
+    """
+    from oneday.console import Console
+    from oneday.curation_commands import run_score
+
+    run_score(predictions, rouge=rouge, empty=empty, normaliser=normaliser, console=Console(json_line=json))
+
+
+@app.command()
+def train(
+    mix: Annotated[Path | None, typer.Option(help="Folder with train.jsonl and validation.jsonl.")] = None,
+    config: Annotated[Path, typer.Option(help="Recipe.")] = Path("axolotl_configs/tiny_cpu.yml"),
+    card: Annotated[str, typer.Option(help="cpu, rtx4090, a100-40gb or h200.")] = "cpu",
+    budget: Annotated[str, typer.Option(help="Wall-clock from the start of training to the pick: 24h, 90m.")] = "24h",
+    base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the mix's, or the recipe's.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
+    redo: Redo = False,
+    json: Json = False,
+) -> None:
+    """Trains with Axolotl inside the budget; the same command resumes an interrupted run.
+
+    Example: oneday train --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
+    """
+    from oneday.console import Console
+    from oneday.training_commands import TrainRequest, run_train
+
+    request = TrainRequest(
+        mix=mix, config=config, card=card, budget=budget, base=base, run=run, dry_run=dry_run, redo=redo
+    )
+    run_train(request, Console(json_line=json))
+
+
+@app.command()
+def pick(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the run's.")] = None,
+    json: Json = False,
+) -> None:
+    """Picks the checkpoint with the lowest validation loss and copies its LoRA adapter to 08_pick/adapter.
+
+    Example: oneday pick runs/200k
+    """
+    from oneday.console import Console
+    from oneday.training_commands import run_pick
+
+    run_pick(run, base=base, console=Console(json_line=json))
+
+
+@app.command()
+def serve(
+    checkpoint: Annotated[Path, typer.Option(help="Run, adapter or model folder.")] = Path("runs/demo"),
+    base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the checkpoint's.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or 4bit. Default: as trained.")] = None,
+) -> None:
+    """Serves /process, /tokenize, /decode and /health as HELM and the challenge ask for them.
+
+    Example: oneday serve --checkpoint runs/200k --port 8080
+    """
+    from oneday.console import Console
+    from oneday.serving_commands import run_serve
+
+    run_serve(checkpoint, base=base, host=host, port=port, precision=precision, console=Console())
+
+
+@app.command("try")
+def try_(
+    prompt: Annotated[str, typer.Argument(help="The instruction.")],
+    text: Annotated[str, typer.Option("--input", help="The input that goes with it.")] = "",
+    checkpoint: Annotated[Path, typer.Option(help="Run, adapter or model folder.")] = Path("runs/demo"),
+    base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the checkpoint's.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answer.")] = 128,
+    raw: Annotated[bool, typer.Option("--raw", help="Pass the prompt verbatim, without the template.")] = False,
+) -> None:
+    """Asks once, in the template that the model was trained on.
+
+    Example: oneday try "Write the opposite of the last word, as one word." --input "The plate of Fay is hot."
+    """
+    from oneday.serving_commands import run_try
+
+    typer.echo(run_try(prompt, text, checkpoint=checkpoint, base=base, max_new_tokens=max_new_tokens, raw=raw))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; turns errors into one line and an exit code."""
+    from curation.errors import Interrupted, OnedayError
+
+    code: Any = 0
+    try:
+        code = app(arguments, standalone_mode=False)
+    except (OnedayError, Interrupted) as e:
+        print(f"error: {e}" if isinstance(e, OnedayError) else f"interrupted: {e}", file=sys.stderr)
+        code = e.exit_code
+    except click.UsageError as e:
+        where = e.ctx.command_path if e.ctx else "oneday"
+        print(f"error: {e.format_message()} See {where} --help.", file=sys.stderr)
+        code = 2
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print("interrupted: run the same command again to go on; finished stages are kept.", file=sys.stderr)
+        code = 3
+    except BrokenPipeError:
+        sys.stderr.close()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""`oneday serve` and `oneday try`."""
+
+from pathlib import Path
+from typing import get_args
+
+from curation.errors import OnedayError
+from curation.language_model import LanguageModel, Precision
+from curation.prompt import training_prompt
+from oneday.console import Console
+from submission.api import Health, ProcessRequest
+from submission.checkpoint import find_served
+
+
+def load(checkpoint: Path, *, base: Path | None, precision: str | None = None) -> LanguageModel:
+    """The model that a checkpoint folder stands for."""
+    served = find_served(checkpoint, base=base)
+    if precision is not None and precision not in get_args(Precision):
+        raise OnedayError(f"--precision {precision}: unknown. Use {', '.join(get_args(Precision))}.")
+    chosen: Precision | None = precision or served.precision  # type: ignore[assignment]
+    return LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=chosen)
+
+
+def run_serve(
+    checkpoint: Path, *, base: Path | None, host: str, port: int, precision: str | None, console: Console
+) -> None:
+    """Binds first, so that a port in use is told before the model is loaded; then loads, then serves."""
+    find_served(checkpoint, base=base)
+    from submission.server import bind, build_app, serve
+
+    listener = bind(host, port)
+    console.say(f"loading {checkpoint}")
+    model = load(checkpoint, base=base, precision=precision)
+    from submission.engine import Engine
+
+    adapter = str(model.lora_adapter) if model.lora_adapter else None
+    health = Health(status="ok", model=str(model.path), lora_adapter=adapter, precision=model.precision)
+    address = listener.getsockname()
+    console.out.print(f"serving on http://{host}:{address[1]} (Ctrl-C stops)", markup=False)
+    serve(build_app(Engine(model), health), listener)
+
+
+def run_try(prompt: str, text: str, *, checkpoint: Path, base: Path | None, max_new_tokens: int, raw: bool) -> str:
+    """One greedy answer."""
+    from submission.engine import Engine
+
+    engine = Engine(load(checkpoint, base=base))
+    rendered = prompt if raw else training_prompt(prompt, text)
+    return engine.process(ProcessRequest(prompt=rendered, max_new_tokens=max_new_tokens)).text.strip()

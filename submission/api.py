@@ -1,0 +1,97 @@
+"""The challenge's contract as types: what /process, /tokenize and /decode take and give.
+
+HELM and the challenge's own OpenAPI file name some fields differently; both spellings are taken.
+
+Where it sits: between HTTP (server.py) and the engine.
+"""
+
+from typing import Annotated
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+MAX_PROMPT_CHARACTERS = 1_000_000
+MAX_NEW_TOKENS = 4_096
+
+
+class _Request(BaseModel):
+    # Unknown keys are let through: a client of tomorrow that sends one more must not lose its run.
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
+
+
+class ProcessRequest(_Request):
+    """A prompt to complete. Defaults are the challenge's."""
+
+    prompt: Prompt
+    temperature: float = Field(default=0.0, ge=0, le=100)
+    """At most 1e-5 means greedy; HELM sends 1e-7 for 0."""
+    num_return_sequences: int = Field(
+        default=1, ge=1, le=1, validation_alias=AliasChoices("num_return_sequences", "num_samples")
+    )
+    """Only 1 is served."""
+    max_new_tokens: int = Field(default=50, ge=0, le=MAX_NEW_TOKENS)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    """The challenge's sampling parameter."""
+    top_k_per_token: int = Field(default=1, ge=0)
+    """HELM asks for so many alternatives per token; the best one is returned, as the contract says."""
+    echo_prompt: bool = False
+    stop_sequences: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(default=[], max_length=32)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+
+class Token(BaseModel):
+    """One token of an answer."""
+
+    text: str
+    logprob: float
+    top_logprob: dict[str, float]
+    """The most likely token at this place and its log-probability. HELM 0.3 requires it, later ones ignore it."""
+
+
+class ProcessResponse(BaseModel):
+    """An answer. `text` is the tokens' text in a row, `logprob` the sum of theirs."""
+
+    text: str
+    tokens: list[Token]
+    logprob: float
+    request_time: float
+
+
+class TokenizeRequest(_Request):
+    """A text to tokenize, without a BOS token in front."""
+
+    text: Prompt
+    truncation: bool = True
+    max_length: int = Field(default=2048, ge=0)
+
+
+class TokenizeResponse(BaseModel):
+    """Token ids."""
+
+    tokens: list[int]
+    request_time: float
+
+
+class DecodeRequest(_Request):
+    """Token ids to turn back into text."""
+
+    tokens: list[Annotated[int, Field(ge=0)]] = Field(max_length=MAX_PROMPT_CHARACTERS)
+
+
+class DecodeResponse(BaseModel):
+    """The text."""
+
+    text: str
+    request_time: float
+
+
+class Health(BaseModel):
+    """Which model answers."""
+
+    status: str
+    model: str
+    lora_adapter: str | None
+    precision: str
