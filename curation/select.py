@@ -155,7 +155,9 @@ def kind_of(task: Task, overrides: Mapping[str, Kind] | None = None) -> KindEvid
 
 def _stands_in(answer: str, definition: str) -> bool:
     """Whole words only: the label `A` does not stand in every text with an "a" inside a word."""
-    return bool(answer) and re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", definition) is not None
+    if not answer or answer not in definition:
+        return False
+    return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", definition) is not None
 
 
 def read_task_list(path: Path) -> list[str]:

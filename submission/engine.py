@@ -110,15 +110,14 @@ class Engine:
         return new_ids, [step[0] for step in output.logits[: len(new_ids)]]
 
     def _echo(self, prompt_ids: list[int]) -> list[Token]:
-        """The prompt's own tokens with their log-probabilities; the first has no context and gets 0.0."""
+        """The prompt's own tokens with their log-probabilities; without BOS the first has no context and gets 0.0."""
         with torch.inference_mode():
             logits = self._model.model(input_ids=torch.tensor([prompt_ids], device=self._model.device)).logits[0]
-        has_bos = prompt_ids[0] == self._model.tokenizer.bos_token_id
-        ids = prompt_ids[1:] if has_bos else prompt_ids
-        if has_bos:
-            return self._tokens(prompt_ids[:1], ids, list(logits[: len(ids)]))
-        first = Token(text=self.decode(ids[:1]), logprob=0.0, top_logprob={})
-        return [first, *self._tokens(ids[:1], ids[1:], list(logits[: len(ids) - 1]))]
+        # Texts are decoded from the start, where the tokenizer takes its own word mark off again: hence no `before`.
+        if prompt_ids[0] == self._model.tokenizer.bos_token_id:
+            return self._tokens((), prompt_ids[1:], list(logits[:-1]))
+        tokens = self._tokens((), prompt_ids, [logits[0], *logits[:-1]])
+        return [tokens[0].model_copy(update={"logprob": 0.0, "top_logprob": {}}), *tokens[1:]]
 
     def _tokens(self, before: Sequence[int], ids: Sequence[int], logits: Sequence[torch.Tensor]) -> list[Token]:
         """Ids as tokens. `logits[i]` is what `ids[i]` was chosen from, shape [vocabulary]."""

@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 
 from submission.api import (
     DecodeRequest,
@@ -42,6 +44,12 @@ def build_app(engine: Engine, health: Health) -> FastAPI:
         start = time.perf_counter()
         result = await asyncio.get_running_loop().run_in_executor(model_thread, work)
         return result, time.perf_counter() - start
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Says where and why. The input itself is left out: it may hold NaN or half a character, which no JSON can."""
+        problems = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+        return JSONResponse({"detail": problems}, status_code=422)
 
     @app.post("/process")
     async def process(request: ProcessRequest) -> ProcessResponse:

@@ -1,0 +1,119 @@
+"""Shared pieces: the data beside the checkout, the demo base, and a fork server with Axolotl imported once."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from oneday.demo import DEMO_BASE
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real data; not part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no data folder at {SHARED}: this test needs the real NI files and predictions")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def demo_base() -> Path:
+    return DEMO_BASE
+
+
+@pytest.fixture
+def write_mix(tmp_path: Path) -> Callable[..., Path]:
+    """A small mix that a tiny run can learn: two task kinds, distinct rows."""
+
+    def write(num_train: int = 60, num_validation: int = 12) -> Path:
+        folder = tmp_path / "05_mix"
+        folder.mkdir(parents=True, exist_ok=True)
+        words = ["hot", "cold", "big", "small", "fast", "slow", "early", "late", "open", "closed", "full", "empty"]
+        rows = [
+            {
+                "id": f"row-{n}",
+                "source": "test",
+                "task": f"task{n % 2}",
+                "licence": "Apache 2.0",
+                "instruction": ("Write the last word.", "Write the first word.")[n % 2],
+                "input": f"{words[n % 12]} {n} {words[(n * 5 + 1) % 12]}",
+                "output": (words[(n * 5 + 1) % 12], words[n % 12])[n % 2],
+            }
+            for n in range(num_train + num_validation)
+        ]
+        for name, part in (("train", rows[:num_train]), ("validation", rows[num_train:])):
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
+        return folder
+
+    return write
+
+
+class ForkedChild:
+    """A child of the fork server: what `harness.axolotl_process.Child` asks for, by its process id."""
+
+    def __init__(self, pid: int, exit_file: Path) -> None:
+        self.pid, self._exit_file = pid, exit_file
+
+    def poll(self) -> int | None:
+        if self._exit_file.is_file() and (text := self._exit_file.read_text()):
+            return int(text)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        while (code := self.poll()) is None:
+            if time.monotonic() >= until:
+                raise subprocess.TimeoutExpired("axolotl", timeout or 0)
+            time.sleep(0.02)
+        return code
+
+
+@pytest.fixture(scope="session")
+def axolotl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ForkedChild]]:
+    """A launcher of real Axolotl that forks instead of importing it anew: 4 s a run instead of 15."""
+    folder = tmp_path_factory.mktemp("forkserver")
+    environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+    environment |= {"NUMBA_DISABLE_JIT": "1", "AXOLOTL_DATASET_NUM_PROC": "0", "TOKENIZERS_PARALLELISM": "false"}
+    log = (folder / "server.log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-P", str(Path(__file__).parent / "fork_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=environment,
+        text=True,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    stdin, stdout = server.stdin, server.stdout
+    number = 0
+
+    def launch(config: Path, log: Path, environment: Mapping[str, str]) -> ForkedChild:
+        nonlocal number
+        number += 1
+        exit_file = folder / f"exit-{number}"
+        request = {"config": str(config), "log": str(log), "exit_file": str(exit_file), "env": dict(environment)}
+        stdin.write(json.dumps(request) + "\n")
+        stdin.flush()
+        line = stdout.readline()
+        assert line, (folder / "server.log").read_text()
+        return ForkedChild(int(line), exit_file)
+
+    yield launch
+    stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(timeout=10)
+    if server.poll() is None:
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    stdout.close()
+    log.close()

@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.errors import TaskError
+from curation.task import Instance, canonical_name, read_task, read_tasks, task_paths
+
+DATA = Path(__file__).parents[1] / "data" / "tasks"
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    base = json.loads((DATA / "task1_even_or_odd.json").read_text())
+    return {**base, **changes}
+
+
+def write(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "task9_x.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def instances(*items: Any) -> dict[str, Any]:
+    return document(Instances=list(items))
+
+
+def test_reads_a_task_as_it_stands() -> None:
+    task = read_task(DATA / "task1_even_or_odd.json").task
+    assert task.name == "task1_even_or_odd"
+    assert task.definition == "Is the number even or odd? Answer even or odd."
+    assert task.languages == ("English",)
+    assert task.licences == ("Apache 2.0",)
+    assert [e.output for e in task.positive_examples] == ["even", "odd"]
+    assert task.instances[1] == Instance(id="task1-1", input="11", outputs=("odd",))
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        ({"id": "a", "input": "x", "output": []}, "empty_output"),
+        ({"id": "a", "input": "x", "output": ["  "]}, "empty_output"),
+        ({"id": "a", "input": " ", "output": ["y"]}, "empty_input"),
+        ({"id": "a", "output": ["y"]}, "malformed"),
+        ({"id": "a", "input": "x", "output": [3]}, "malformed"),
+        ("text", "malformed"),
+        ({"id": "a", "input": "\ud83d", "output": ["y"]}, "invalid_unicode"),
+        ({"id": "good", "input": "again", "output": ["y"]}, "duplicate_id"),
+    ],
+)
+def test_a_bad_instance_is_dropped_with_its_reason(tmp_path: Path, item: Any, reason: str) -> None:
+    good = {"id": "good", "input": "x", "output": ["y"]}
+    result = read_task(write(tmp_path, instances(good, item)))
+    assert [i.id for i in result.task.instances] == ["good"]
+    assert [d.reason for d in result.dropped] == [reason]
+
+
+def test_output_as_a_string_and_a_missing_id_are_taken(tmp_path: Path) -> None:
+    task = read_task(write(tmp_path, instances({"input": "x", "output": "y"}))).task
+    assert task.instances == (Instance(id="task9_x-0", input="x", outputs=("y",)),)
+
+
+def test_empty_references_beside_good_ones_are_left_out(tmp_path: Path) -> None:
+    task = read_task(write(tmp_path, instances({"id": "a", "input": " x ", "output": ["", " y "]}))).task
+    assert task.instances[0].outputs == (" y ",)
+    assert task.instances[0].input == " x "
+
+
+def test_nan_in_a_header_is_read(tmp_path: Path) -> None:
+    text = json.dumps(document(URL=[float("nan")], **{"Instance License": [float("nan")]}))
+    assert "NaN" in text
+    assert read_task(write(tmp_path, text)).task.licences == ()
+
+
+def test_missing_contributors_source_and_licence_are_no_error(tmp_path: Path) -> None:
+    raw = document()
+    for key in ("Contributors", "Source", "Instance License"):
+        del raw[key]
+    assert read_task(write(tmp_path, raw)).task.licences == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not an NI task"),
+        (document(Definition=[]), "lacks `Definition`"),
+        (document(Definition=[" "]), "lacks `Definition`"),
+        (document(Instances=[]), "lacks `Instances`"),
+        (document(Instances={"a": 1}), "lacks `Instances`"),
+        (document(Definition=["\ud800"]), "lone surrogate"),
+    ],
+)
+def test_a_file_that_is_no_task_says_what_it_lacks(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=message) as e:
+        read_task(write(tmp_path, content))
+    assert "task9_x.json" in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_a_folder_must_exist_and_hold_tasks(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="no such folder"):
+        task_paths(tmp_path / "nowhere")
+    with pytest.raises(TaskError, match=r"no \*\.json"):
+        task_paths(tmp_path)
+
+
+def test_names_are_compared_without_dashes_and_versions() -> None:
+    assert canonical_name("task4_title-v1.2_x") == "task4_title_v1"
+
+
+def test_all_real_files_are_read_and_every_instance_is_accounted_for(shared_data: Path) -> None:
+    num_kept = num_dropped = 0
+    reasons = set()
+    for task_file in read_tasks(shared_data / "natural-instructions" / "tasks"):
+        num_kept += len(task_file.task.instances)
+        num_dropped += len(task_file.dropped)
+        reasons |= {d.reason for d in task_file.dropped}
+    assert num_kept + num_dropped == 406_801  # the folder's own README
+    assert num_dropped == 11
+    assert reasons == {"empty_output"}

@@ -1,0 +1,92 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from curation.stage import read_jsonl
+from harness.dataset import (
+    IGNORED_LABEL,
+    RowTokenizer,
+    longest_rows,
+    prepare_dataset,
+    read_dataset_rows,
+    read_mix,
+)
+from harness.errors import DataError
+
+WriteMix = Callable[..., Path]
+
+
+def test_loss_falls_on_the_answer_and_its_end_alone(demo_base: Path) -> None:
+    row = RowTokenizer(demo_base)("### Response:\n", "yes")
+    answer = [token for token in row.labels if token != IGNORED_LABEL]
+    assert list(row.input_ids[-len(answer) :]) == answer
+    assert answer[-1] == 2  # </s>
+    assert row.input_ids[0] == 1  # <s>
+    assert row.labels[0] == IGNORED_LABEL
+
+
+def test_rows_are_rendered_with_the_one_template(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
+    dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
+    first = next(read_jsonl(dataset.train.path))
+    assert first == {
+        "prompt": "### Instruction:\nWrite the last word.\n\n### Input:\nhot 0 cold\n\n### Response:\n",
+        "answer": "cold",
+    }
+    assert (dataset.train.num_rows, dataset.validation.num_rows, dataset.num_too_long) == (60, 12, 0)
+
+
+def test_too_long_rows_are_counted_and_kept_with_their_length(
+    write_mix: WriteMix, demo_base: Path, tmp_path: Path
+) -> None:
+    mix = write_mix()
+    row = {"id": "long", "instruction": "x", "input": "word " * 600, "output": "y"}
+    with (mix / "train.jsonl").open("a") as f:
+        f.write(json.dumps(row) + "\n")
+    dataset = prepare_dataset(mix, base=demo_base, sequence_len=256, out=tmp_path / "data")
+    assert (dataset.train.num_rows, dataset.num_too_long) == (60, 1)
+    dropped = list(read_jsonl(tmp_path / "data" / "dropped.jsonl"))
+    assert [(d["id"], d["reason"]) for d in dropped] == [("long", "too_long")]
+    assert "sequence_len 256" in dropped[0]["detail"]
+
+
+def test_the_digest_follows_the_content(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
+    mix = write_mix()
+    first = prepare_dataset(mix, base=demo_base, sequence_len=512, out=tmp_path / "a")
+    text = (mix / "train.jsonl").read_text()
+    (mix / "train.jsonl").write_text(text.replace('"cold"', '"frost"', 1))
+    second = prepare_dataset(mix, base=demo_base, sequence_len=512, out=tmp_path / "b")
+    assert first.digest != second.digest
+
+
+def test_the_longest_rows_come_first_until_there_are_tokens_enough(
+    write_mix: WriteMix, demo_base: Path, tmp_path: Path
+) -> None:
+    dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
+    part = longest_rows(dataset, demo_base, tmp_path / "longest.jsonl", num_tokens=100)
+    lengths = [len(row.input_ids) for row in read_dataset_rows(part.path, demo_base)]
+    assert max(lengths) == dataset.train.longest == lengths[0]
+    assert sum(lengths[:-1]) < 100 <= sum(lengths)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        ("", "a mix with no rows"),
+        ("{\n", "not JSON"),
+        ('{"instruction": "x", "input": "y"}\n', "row 1 lacks"),
+        ('{"instruction": "x", "input": "y", "output": " "}\n', "row 1 lacks"),
+    ],
+)
+def test_a_mix_that_cannot_be_trained_on_says_why(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "train.jsonl").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_mix(tmp_path / "train.jsonl")
+
+
+def test_rows_that_are_all_too_long_are_an_error(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="every row is longer than sequence_len 8"):
+        prepare_dataset(write_mix(), base=demo_base, sequence_len=8, out=tmp_path / "data")

@@ -1,0 +1,234 @@
+"""The supervisor against a child that hangs, crashes or says nothing, and against the real Axolotl."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.errors import Interrupted, StageError
+from curation.stage import read_json, read_jsonl
+from harness.axolotl_config import read_recipe
+from harness.axolotl_process import Child, Launcher
+from harness.card import get_card
+from harness.errors import BudgetError, HarnessError, TrainError
+from harness.pick import validation_loss_of
+from harness.rehearse import Rehearsal, TrainJob, rehearse
+from harness.run import DATA, METRICS, OUTPUT, TRAIN, train
+from oneday.demo import RECIPE
+
+WriteMix = Callable[..., Path]
+MEASURED = Rehearsal(load_s=0.1, step_s=0.05, eval_s=0.01, save_s=0.01, verify_s=0.001, peak_memory_gib=None, wall_s=1)
+
+
+def make_job(tmp_path: Path, mix: Path, base: Path, *, budget_s: float) -> TrainJob:
+    recipe = read_recipe(RECIPE).model_copy(update={"eval_steps": 10, "save_steps": 10, "logging_steps": 1})
+    return TrainJob(run=tmp_path / "run", mix=mix, base=base, recipe=recipe, card=get_card("cpu"), budget_s=budget_s)
+
+
+def fake(**behaviour: str) -> Launcher:
+    def launch(config: Path, log: Path, environment: Mapping[str, str]) -> Child:
+        names = {f"FAKE_{key.upper()}": value for key, value in behaviour.items()}
+        script = Path(__file__).with_name("fake_axolotl.py")
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, str(script), str(config)],
+                env={**os.environ, **environment, **names, "PYTHONPATH": str(script.parents[2])},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    return launch
+
+
+@pytest.fixture
+def job(tmp_path: Path, write_mix: WriteMix, demo_base: Path) -> TrainJob:
+    return make_job(tmp_path, write_mix(), demo_base, budget_s=8.0)
+
+
+def test_a_run_that_ends_by_itself_is_picked_and_its_second_run_does_nothing(job: TrainJob) -> None:
+    result = train(job, MEASURED, launch=fake(save="1,3"))
+    assert (result.steps, result.because, result.picked.checkpoint) == (3, "epochs", "checkpoint-3")
+    assert result.ledger.overshoot_s == 0
+    again = train(job, MEASURED, launch=fake(end="crash"))
+    assert again.was_done
+    assert again.picked.checkpoint == "checkpoint-3"
+
+
+def test_a_child_that_hangs_is_killed_before_the_deadline_and_the_best_is_published(job: TrainJob) -> None:
+    start = time.monotonic()
+    result = train(replace(job, budget_s=4.0), MEASURED, launch=fake(end="hang", save="1,2"))
+    assert time.monotonic() - start < 4.0
+    assert (result.because, result.picked.checkpoint) == ("killed", "checkpoint-2")
+    assert result.ledger.charged_s <= 4.0
+    pid = next(read_jsonl(job.run / TRAIN / METRICS))["pid"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_deadline_without_a_checkpoint_says_so(job: TrainJob) -> None:
+    with pytest.raises(BudgetError, match=r"ran out before a checkpoint was whole.*--budget"):
+        train(replace(job, budget_s=3.0), MEASURED, launch=fake(end="hang", save=""))
+
+
+def test_a_budget_below_the_measured_minimum_is_refused_with_the_minimum(job: TrainJob) -> None:
+    slow = replace(MEASURED, load_s=60.0)
+    with pytest.raises(BudgetError, match=r"shorter than the measured minimum of 1m1[67]s \(start 1m00s"):
+        train(job, slow, launch=fake())
+    assert not (job.run / "ledger.jsonl").exists()
+
+
+def test_a_crash_tells_the_reason_and_what_is_kept_and_the_next_run_resumes(job: TrainJob) -> None:
+    with pytest.raises(TrainError, match=r"CUDA out of memory.*Lower micro_batch_size.*step 2 is whole; the same"):
+        train(job, MEASURED, launch=fake(end="crash", save="2"))
+    result = train(job, MEASURED, launch=fake(save="3"))
+    assert result.picked.checkpoint == "checkpoint-3"
+    assert result.ledger.resumes == 1
+
+
+def test_a_child_without_our_plugin_is_noticed(job: TrainJob) -> None:
+    with pytest.raises(TrainError, match="without our plugin"):
+        train(job, MEASURED, launch=fake(end="silent"))
+
+
+def test_other_inputs_in_the_same_run_folder_are_refused(job: TrainJob) -> None:
+    train(job, MEASURED, launch=fake())
+    with pytest.raises(StageError, match=r"budget_s: 8\.0 -> 9\.0"):
+        train(replace(job, budget_s=9.0), MEASURED, launch=fake())
+
+
+def test_two_supervisors_on_one_run_are_refused(job: TrainJob) -> None:
+    (job.run / TRAIN).mkdir(parents=True)
+    with (job.run / TRAIN / "lock").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(HarnessError, match="another `oneday train`"):
+            train(job, MEASURED, launch=fake())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_go_on(job: TrainJob, number: signal.Signals) -> None:
+    timer = threading.Timer(1.5, lambda: os.kill(os.getpid(), number))
+    timer.start()
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}; checkpoint of step 1 is whole"):
+        train(job, MEASURED, launch=fake(steps="200"))
+    assert train(job, MEASURED, launch=fake()).ledger.resumes == 1
+
+
+# --- the real Axolotl ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_real_axolotl_trains_inside_the_budget_and_learns(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher
+) -> None:
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    measured = rehearse(job, launch=axolotl)
+    assert measured.step_s > 0
+    assert measured.minimum_s(6) < 20
+    seen: list[dict[str, Any]] = []
+    start = time.monotonic()
+    result = train(job, measured, launch=axolotl, on_event=lambda event, left_s: seen.append(event))
+    assert time.monotonic() - start < 20.0
+    assert result.because == "deadline"
+    assert result.ledger.charged_s <= 20.0
+    assert result.tokens_per_s > 0
+    assert {"registered", "plugin_alive", "packed", "train_begin", "step", "evaluate", "save", "train_end"} <= {
+        e["event"] for e in seen
+    }
+    losses = [c.validation_loss for c in result.picked.candidates]
+    assert result.picked.validation_loss == min(losses)
+    first = next(e["validation_loss"] for e in seen if e["event"] == "evaluate")
+    assert min(losses) < first / 2  # it learns: the first evaluation is the one of step 1
+    assert len(losses) <= job.recipe.save_total_limit
+    _check_labels(job)
+    _check_validation_loss(job, result.picked.checkpoint, result.picked.validation_loss)
+    _check_learning_rates(job)
+
+
+def _check_labels(job: TrainJob) -> None:
+    """Axolotl's own prepared rows: loss on the answer and its end token alone, ids as ours."""
+    from datasets import load_from_disk
+
+    from harness.dataset import read_dataset_rows
+
+    prepared = next((job.run / TRAIN / "prepared").glob("*/*/dataset_info.json"), None) or next(
+        (job.run / TRAIN / "prepared").rglob("dataset_info.json")
+    )
+    theirs = {tuple(row["input_ids"]): tuple(row["labels"]) for row in load_from_disk(str(prepared.parent))}
+    ours = {}
+    for name in ("train", "validation"):
+        ours |= {r.input_ids: r.labels for r in read_dataset_rows(job.run / TRAIN / DATA / f"{name}.jsonl", job.base)}
+    assert theirs
+    assert all(ours[ids] == labels for ids, labels in theirs.items())
+    assert all(labels[-1] == 2 for labels in theirs.values())
+
+
+def _check_validation_loss(job: TrainJob, checkpoint: str, expected: float) -> None:
+    """The trainer's packed, token-weighted loss against one computed row by row outside of it."""
+    from harness.dataset import read_dataset_rows
+
+    rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.jsonl", job.base)
+    loss = validation_loss_of(job.base, rows, four_bit=True)(job.run / TRAIN / OUTPUT / checkpoint)
+    assert loss == pytest.approx(expected, abs=1e-4)
+
+
+def _check_learning_rates(job: TrainJob) -> None:
+    """Warm-up, then down to nearly nothing at the deadline."""
+    rates = [e["learning_rate"] for e in read_jsonl(job.run / TRAIN / METRICS) if e["event"] == "step"]
+    assert max(rates) <= job.recipe.learning_rate
+    assert rates[0] < max(rates)
+    assert rates[-1] < 0.35 * max(rates)
+
+
+@pytest.mark.slow
+def test_real_axolotl_goes_on_after_kill_9(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher
+) -> None:
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
+    job = replace(job, recipe=job.recipe.model_copy(update={"num_epochs": 8}))
+    measured = replace(MEASURED, load_s=3.0, step_s=0.2)
+    children: list[Child] = []
+
+    def launch(config: Path, log: Path, environment: Mapping[str, str]) -> Child:
+        children.append(axolotl(config, log, environment))
+        return children[-1]
+
+    def kill_at_15(event: dict[str, Any], left_s: float) -> None:
+        if event["event"] == "step" and event["step"] == 15:
+            os.kill(children[-1].pid, signal.SIGKILL)
+
+    with pytest.raises(TrainError, match=r"exit code -9.*step 10 is whole"):
+        train(job, measured, launch=launch, on_event=kill_at_15)
+    result = train(job, measured, launch=launch)
+    assert result.because == "epochs"
+    begins = [e["step"] for e in read_jsonl(job.run / TRAIN / METRICS) if e["event"] == "train_begin"]
+    assert begins[0] == 0
+    assert begins[1] == 10
+    steps = [e["step"] for e in read_jsonl(job.run / TRAIN / METRICS) if e["event"] == "step"]
+    assert steps[-1] == result.steps
+    assert sorted(set(steps)) == list(range(1, result.steps + 1))
+    assert result.ledger.resumes == 1
+
+
+@pytest.mark.slow
+def test_real_axolotl_evaluates_and_saves_on_sigterm(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher
+) -> None:
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
+
+    def stop_at_13(event: dict[str, Any], left_s: float) -> None:
+        if event["event"] == "step" and event["step"] == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"checkpoint of step (1[3-9]|2\d) is whole"):
+        train(job, replace(MEASURED, load_s=3.0), launch=axolotl, on_event=stop_at_13)
+    assert read_json(next((job.run / TRAIN / OUTPUT).glob("checkpoint-1[3-9]/SEAL.json")))["validation_loss"] > 0

@@ -1,0 +1,127 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from curation.language_model import LanguageModel
+from curation.prompt import training_prompt
+from oneday.demo import DEMO_BASE, ask_all
+from submission.api import Health
+from submission.engine import Engine
+from submission.errors import ServeError
+from submission.server import bind, build_app
+
+HELM = {
+    "prompt": training_prompt("Write the first word of the list.", "apple, lamp, saw"),
+    "temperature": 1e-7,
+    "num_return_sequences": 1,
+    "max_new_tokens": 8,
+    "top_p": 1,
+    "echo_prompt": False,
+    "top_k_per_token": 5,
+    "stop_sequences": [],
+}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    health = Health(status="ok", model=str(DEMO_BASE), lora_adapter=None, precision="fp32")
+    with TestClient(build_app(Engine(LanguageModel.load(DEMO_BASE)), health)) as c:
+        yield c
+
+
+def test_process_answers_helms_eight_keys(client: TestClient) -> None:
+    answer = client.post("/process", json=HELM).json()
+    assert set(answer) == {"text", "tokens", "logprob", "request_time"}
+    assert answer["text"] == "apple"
+    assert set(answer["tokens"][0]) == {"text", "logprob", "top_logprob"}
+    assert 0 < answer["request_time"] < 60
+
+
+def test_the_challenges_own_names_are_taken_too(client: TestClient) -> None:
+    body = {"prompt": HELM["prompt"], "num_samples": 1, "max_new_tokens": 8, "top_k": 200, "temperature": 0, "seed": 3}
+    assert client.post("/process", json=body).json()["text"] == "apple"
+
+
+def test_a_prompt_alone_is_enough(client: TestClient) -> None:
+    assert client.post("/process", json={"prompt": "Anna"}).status_code == 200
+
+
+def test_tokenize_and_decode_give_the_text_back(client: TestClient) -> None:
+    for text in ("Anna and Ben", " leading", "trailing ", "a\n\nb", "<s>", "漢字 🙂", ""):
+        tokens = client.post("/tokenize", json={"text": text, "truncation": True, "max_length": 2048}).json()["tokens"]
+        assert client.post("/decode", json={"tokens": tokens}).json()["text"] == text
+
+
+def test_health_names_the_model(client: TestClient) -> None:
+    assert client.get("/health").json() == {
+        "status": "ok",
+        "model": str(DEMO_BASE),
+        "lora_adapter": None,
+        "precision": "fp32",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/process", {}),
+        ("/process", {"prompt": 3}),
+        ("/process", {"prompt": "x", "max_new_tokens": -1}),
+        ("/process", {"prompt": "x", "max_new_tokens": 10**9}),
+        ("/process", {"prompt": "x", "num_return_sequences": 2}),
+        ("/process", {"prompt": "x", "temperature": -1}),
+        ("/process", {"prompt": "x", "top_p": 0}),
+        ("/process", {"prompt": "x", "stop_sequences": [""]}),
+        ("/tokenize", {"text": "x", "max_length": -1}),
+        ("/decode", {"tokens": [768]}),
+        ("/decode", {"tokens": [-1]}),
+        ("/decode", {"tokens": ["a"]}),
+    ],
+)
+def test_a_bad_request_is_422_and_says_why(client: TestClient, path: str, body: dict[str, Any]) -> None:
+    reply = client.post(path, json=body)
+    assert reply.status_code == 422
+    assert reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b'{"prompt": "\\ud800"}', b'{"prompt": "x", "temperature": NaN}']
+)
+def test_broken_bodies_are_422(client: TestClient, content: bytes) -> None:
+    reply = client.post("/process", content=content, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 422
+
+
+def test_a_port_in_use_is_a_user_error() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(ServeError, match="cannot listen"):
+            bind("127.0.0.1", other.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_the_real_server_answers_every_endpoint_and_stops_on_sigterm() -> None:
+    command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(DEMO_BASE), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[2]
+        replies = ask_all(url)
+        assert replies["/health"] == {"status": "ok"}
+        assert json.loads(httpx.get(f"{url}/openapi.json").text)["info"]["title"] == "oneday"
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.wait(timeout=20) in (0, -signal.SIGTERM)
+
+
+def test_the_demo_base_is_small_enough_to_ship() -> None:
+    assert sum(p.stat().st_size for p in Path(DEMO_BASE).iterdir()) < 2_000_000
