@@ -27,16 +27,16 @@ def run_serve(
     find_served(checkpoint, base=base)
     from submission.server import bind, build_app, serve
 
-    listener = bind(host, port)
-    console.say(f"loading {checkpoint}")
-    model = load(checkpoint, base=base, precision=precision)
-    from submission.engine import Engine
+    with bind(host, port) as listener:
+        console.say(f"loading {checkpoint}")
+        model = load(checkpoint, base=base, precision=precision)
+        from submission.engine import Engine
 
-    adapter = str(model.lora_adapter) if model.lora_adapter else None
-    health = Health(status="ok", model=str(model.path), lora_adapter=adapter, precision=model.precision)
-    address = listener.getsockname()
-    console.out.print(f"serving on http://{host}:{address[1]} (Ctrl-C stops)", markup=False)
-    serve(build_app(Engine(model), health), listener)
+        adapter = str(model.lora_adapter) if model.lora_adapter else None
+        health = Health(status="ok", model=str(model.path), lora_adapter=adapter, precision=model.precision)
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        console.out.print(f"serving on {url} (Ctrl-C stops)", markup=False)
+        serve(build_app(Engine(model), health), listener)
 
 
 def run_try(prompt: str, text: str, *, checkpoint: Path, base: Path | None, max_new_tokens: int, raw: bool) -> str:
