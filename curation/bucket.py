@@ -9,9 +9,11 @@ Where it sits: score -> **bucket** -> sample.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from curation.score import Score
 from curation.select import Kind
+from curation.stage import read_jsonl
 
 GENERATION_EDGES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Lower edges of buckets 1 to 7; bucket 0 is [0, .2), bucket 7 is >= .8. Source: the winner's script."""
@@ -69,3 +71,11 @@ def bucket_tasks(scores: Iterable[Score]) -> list[TaskBucket]:
             )
         )
     return buckets
+
+
+def read_buckets(path: Path) -> list[TaskBucket]:
+    """The records of `buckets.jsonl`."""
+    return [
+        TaskBucket(**{**row, "kind": Kind(row["kind"]), "histogram": tuple(row["histogram"])})
+        for row in read_jsonl(path)
+    ]

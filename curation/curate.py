@@ -9,20 +9,20 @@ import importlib.metadata
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from curation.bucket import TaskBucket, bucket_tasks
+from curation.bucket import bucket_tasks, read_buckets
 from curation.errors import MixError, SelectionError, TaskError
-from curation.licence import Licence, classify
-from curation.mix import deduplicate, split, validation_size
-from curation.predict import Predictor, PromptParameters, Request, build_requests, predict_all, read_predictions
-from curation.sample import Candidate, SampleParameters, candidates_of, draw
-from curation.score import Score, ScoreParameters, rouge_l_scorer, score
-from curation.select import Kind, SelectionRules, judge, kind_of
-from curation.source import LIMA_LICENCE, NI_SOURCES, MixRow, find_source, mix_targets, read_lima
+from curation.mix import deduplicate, lima_is_allowed, shortfalls, split, validation_size
+from curation.predict import Predictor, Request, build_requests, predict_all, read_predictions
+from curation.preset import CurationParameters
+from curation.sample import Candidate, candidates_of, draw
+from curation.score import read_scores, rouge_l_scorer, score
+from curation.select import Kind, SelectedTask, judge, read_selected, select_task
+from curation.source import NI_SOURCES, MixRow, find_source, mix_targets, read_lima
 from curation.stage import Dropped, Stage, Summary, Tally, file_sha256, read_json, read_jsonl, sha256, write_json
 from curation.task import Instance, Task, canonical_name, read_task, task_paths
 
@@ -30,59 +30,6 @@ TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_sco
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurationParameters:
-    """Everything that decides a mix, given the task files and the base model. All of it stands in the manifest."""
-
-    mix: str = "200k"
-    scale: float = 1.0
-    without: frozenset[str] = frozenset()
-    instances_per_task: int | None = None
-    """How many instances of a task are asked, drawn at random; None: all."""
-    task_list: tuple[str, ...] | None = None
-    """Canonical names instead of the rules."""
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
-    rules: SelectionRules = SelectionRules()
-    prompts: PromptParameters = PromptParameters()
-    scores: ScoreParameters = ScoreParameters()
-    samples: SampleParameters = SampleParameters()
-    seed: int = 2023
-
-    def fingerprint(self) -> dict[str, Any]:
-        """JSON-able, in a fixed order."""
-        return {
-            "mix": self.mix,
-            "scale": self.scale,
-            "without": sorted(self.without),
-            "instances_per_task": self.instances_per_task,
-            "task_list": sorted(self.task_list) if self.task_list is not None else None,
-            "kinds": dict(sorted(self.kinds.items())),
-            "rules": self.rules.fingerprint(),
-            "prompts": asdict(self.prompts),
-            "scores": asdict(self.scores),
-            "samples": asdict(self.samples),
-            "seed": self.seed,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectedTask:
-    """A task that is asked. One line of `01_tasks/tasks.jsonl`."""
-
-    name: str
-    file: str
-    sha256: str
-    kind: Kind
-    in_definition: float
-    one_word: float
-    categories: tuple[str, ...]
-    licences: tuple[str, ...]
-    evidence: str
-    num_instances: int
-    asked: tuple[str, ...]
-    """Ids of the instances that are asked, in file order."""
 
 
 def curate(
@@ -132,7 +79,14 @@ def select_stage(
         if reason != "kept":
             dropped.append(Dropped(unit="task", id=path.stem, reason=reason, detail=evidence))
         else:
-            record = _select(path, task_file.task, evidence, parameters)
+            record = select_task(
+                path.name,
+                task_file.task,
+                evidence=evidence,
+                kinds=parameters.kinds,
+                instances_per_task=parameters.instances_per_task,
+                seed=parameters.seed,
+            )
             selected.append(record)
             dropped += task_file.dropped
             asked = set(record.asked)
@@ -166,29 +120,6 @@ def _verdict(task: Task, parameters: CurationParameters) -> tuple[str, str]:
     return ("kept", "on the task list") if listed else ("not_listed", "")
 
 
-def _select(path: Path, task: Task, evidence: str, parameters: CurationParameters) -> SelectedTask:
-    kind = kind_of(task, parameters.kinds)
-    ids = [i.id for i in task.instances]
-    wanted = parameters.instances_per_task
-    if wanted is not None and wanted < len(ids):
-        rng = random.Random(f"instances-{parameters.seed}-{task.name}")
-        positions = sorted(rng.sample(range(len(ids)), wanted))
-        ids = [ids[p] for p in positions]
-    return SelectedTask(
-        name=task.name,
-        file=path.name,
-        sha256=task.sha256,
-        kind=kind.kind,
-        in_definition=kind.in_definition,
-        one_word=kind.one_word,
-        categories=task.categories,
-        licences=task.licences,
-        evidence=evidence,
-        num_instances=len(task.instances),
-        asked=tuple(ids),
-    )
-
-
 def predict_stage(
     run: Path,
     tasks: Path,
@@ -208,7 +139,7 @@ def predict_stage(
     stage = Stage(run / PREDICTIONS, inputs=inputs, redo=redo)
     if stage.is_done:
         return stage
-    total = sum(len(s.asked) for s in _selected(chosen))
+    total = sum(len(s.asked) for s in read_selected(chosen.path("tasks.jsonl")))
     done, num_shots = 0, Counter[str]()
     dropped: list[Dropped] = []
 
@@ -280,8 +211,10 @@ def sample_stage(
     stage = Stage(run / SAMPLES, inputs=inputs, redo=redo)
     if stage.is_done:
         return stage
-    buckets = {row["task"]: _bucket(row) for row in read_jsonl(scored.path("buckets.jsonl"))}
-    scores = {task: list(rows) for task, rows in groupby(_scores(scored), key=lambda s: s.task)}
+    buckets = {bucket.task: bucket for bucket in read_buckets(scored.path("buckets.jsonl"))}
+    scores = {
+        task: list(rows) for task, rows in groupby(read_scores(scored.path("scores.jsonl")), key=lambda s: s.task)
+    }
     candidates: list[Candidate] = []
     dropped: list[Dropped] = []
     for number, (selected, task, instances) in enumerate(_reopen(chosen, tasks, only=scores), start=1):
@@ -317,7 +250,7 @@ def mix_stage(
     redo: bool = False,
 ) -> Path:
     """05_mix: all sources together, deduplicated, split; with the manifest of how it came to be."""
-    lima_wanted = targets.get("lima", 0) if _lima_allowed(parameters) else 0
+    lima_wanted = targets.get("lima", 0) if lima_is_allowed(parameters.rules) else 0
     lima = find_source("lima", tasks, sources) if lima_wanted else None
     inputs = {
         "samples": sampled.output_digest(),
@@ -341,38 +274,16 @@ def mix_stage(
     train, validation = split(kept, validation_size=validation_size(len(kept), parameters.scale), seed=parameters.seed)
     stage.write_rows("train.jsonl", train)
     stage.write_rows("validation.jsonl", validation)
-    shortfalls = _shortfalls(targets, kept, parameters)
     details = {
         "train_rows": len(train),
         "validation_rows": len(validation),
         "rows_by_source": dict(sorted(Counter(r.source for r in kept).items())),
-        "shortfalls": shortfalls,
+        "shortfalls": [asdict(s) for s in shortfalls(targets, kept, parameters.rules)],
     }
     write_json(stage.path("manifest.json"), _manifest(stage, run, parameters, model_revision, details))
     tally = Tally.of(kept=len(kept), dropped=dropped, unit="row")
     stage.finish(Summary(tallies={"row": tally}, details=details), dropped=dropped)
     return stage.directory
-
-
-def _lima_allowed(parameters: CurationParameters) -> bool:
-    return parameters.rules.allow_non_commercial or classify([LIMA_LICENCE]) is not Licence.NON_COMMERCIAL
-
-
-def _shortfalls(
-    targets: Mapping[str, int], rows: Iterable[MixRow], parameters: CurationParameters
-) -> list[dict[str, Any]]:
-    """Sources that give less than their target, and why: never silently less."""
-    have = Counter(r.source for r in rows)
-    found = []
-    for source, target in targets.items():
-        if have[source] < target:
-            reason = "the tasks hold no more wrong or weak answers that fit; ask more instances or lower --scale"
-            if source == "lima" and not _lima_allowed(parameters):
-                reason = f"licence {LIMA_LICENCE} is non-commercial; --allow-non-commercial takes it"
-            elif source == "lima":
-                reason = "the file holds no more"
-            found.append({"source": source, "target": target, "rows": have[source], "reason": reason})
-    return found
 
 
 def _manifest(
@@ -391,13 +302,6 @@ def _manifest(
     }
 
 
-def _selected(chosen: Stage) -> list[SelectedTask]:
-    return [
-        replace(SelectedTask(**row), kind=Kind(row["kind"]), asked=tuple(row["asked"]))
-        for row in read_jsonl(chosen.path("tasks.jsonl"))
-    ]
-
-
 def _reopen(
     chosen: Stage, tasks: Path, only: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[SelectedTask, Task, dict[str, Instance]]]:
@@ -406,21 +310,13 @@ def _reopen(
     Raises:
         TaskError: a file changed since it was selected.
     """
-    for selected in _selected(chosen):
+    for selected in read_selected(chosen.path("tasks.jsonl")):
         if only is not None and selected.name not in only:
             continue
         task = read_task(tasks / selected.file).task
         if task.sha256 != selected.sha256:
             raise TaskError(f"{tasks / selected.file}: changed since it was selected. Restore it, or pass --redo.")
         yield selected, task, {i.id: i for i in task.instances}
-
-
-def _bucket(row: Mapping[str, Any]) -> TaskBucket:
-    return replace(TaskBucket(**row), kind=Kind(row["kind"]), histogram=tuple(row["histogram"]))
-
-
-def _scores(scored: Stage) -> Iterator[Score]:
-    return (replace(Score(**row), kind=Kind(row["kind"])) for row in read_jsonl(scored.path("scores.jsonl")))
 
 
 def _rows(drawn: Iterable[Candidate], chosen: Stage, tasks: Path) -> Iterator[MixRow]:

@@ -8,10 +8,13 @@ Where it sits: sample + source -> **mix** -> harness.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from curation.errors import MixError
-from curation.source import MixRow
+from curation.licence import Licence, classify
+from curation.select import SelectionRules
+from curation.source import LIMA_LICENCE, MixRow
 from curation.stage import Dropped, sha256
 
 VALIDATION_SIZE = 2_000
@@ -74,3 +77,36 @@ def _strata(rows: Sequence[MixRow], validation_size: int) -> list[str] | None:
         if min(sizes.values()) >= 2 and len(sizes) <= min(validation_size, len(rows) - validation_size):
             return labels
     return None
+
+
+def lima_is_allowed(rules: SelectionRules) -> bool:
+    """LIMA's licence bars commercial use."""
+    return rules.allow_non_commercial or classify([LIMA_LICENCE]) is not Licence.NON_COMMERCIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """A source that gives less than its target, and why: never silently less."""
+
+    source: str
+    target: int
+    rows: int
+    reason: str
+
+
+def shortfalls(targets: Mapping[str, int], rows: Iterable[MixRow], rules: SelectionRules) -> list[Shortfall]:
+    """Every source below its target."""
+    have = Counter(r.source for r in rows)
+    return [
+        Shortfall(source=source, target=target, rows=have[source], reason=_reason(source, rules))
+        for source, target in targets.items()
+        if have[source] < target
+    ]
+
+
+def _reason(source: str, rules: SelectionRules) -> str:
+    if source != "lima":
+        return "the tasks hold no more wrong or weak answers that fit; ask more instances or lower --scale"
+    if not lima_is_allowed(rules):
+        return f"licence {LIMA_LICENCE} is non-commercial; --allow-non-commercial takes it"
+    return "the file holds no more"

@@ -13,16 +13,18 @@ Where it sits: predict -> **score** -> bucket.
 
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from curation.errors import ScoreError
 from curation.predict import Prediction
 from curation.prompt import cut_at_stop
 from curation.select import Kind
+from curation.stage import read_jsonl
 
 
 class Normaliser(StrEnum):
@@ -211,3 +213,8 @@ def score(prediction: Prediction, parameters: ScoreParameters, rouge_l: RougeL) 
     else:
         value = rouge_l(text, prediction.references)
     return Score(task=prediction.task, id=prediction.id, kind=prediction.kind, score=value)
+
+
+def read_scores(path: Path) -> Iterator[Score]:
+    """The records of `scores.jsonl`, in order."""
+    return (Score(**{**row, "kind": Kind(row["kind"])}) for row in read_jsonl(path))

@@ -9,6 +9,7 @@ of the winner's list was chosen by hand.
 Where it sits: task -> **select** -> prompt.
 """
 
+import random
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from curation.errors import SelectionError
 from curation.licence import Licence, classify
+from curation.stage import read_jsonl
 from curation.task import Task, canonical_name
 
 WINNER_CATEGORIES = frozenset(
@@ -158,6 +160,68 @@ def _stands_in(answer: str, definition: str) -> bool:
     if not answer or answer not in definition:
         return False
     return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", definition) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectedTask:
+    """A task that is asked. One line of `01_tasks/tasks.jsonl`."""
+
+    name: str
+    file: str
+    sha256: str
+    kind: Kind
+    in_definition: float
+    one_word: float
+    categories: tuple[str, ...]
+    licences: tuple[str, ...]
+    evidence: str
+    num_instances: int
+    asked: tuple[str, ...]
+    """Ids of the instances that are asked, in file order."""
+
+
+def select_task(
+    file: str,
+    task: Task,
+    *,
+    evidence: str,
+    kinds: Mapping[str, Kind],
+    instances_per_task: int | None,
+    seed: int,
+) -> SelectedTask:
+    """Types a kept task and draws the instances that are asked; all of them if there are no more than wanted."""
+    kind = kind_of(task, kinds)
+    ids = [i.id for i in task.instances]
+    if instances_per_task is not None and instances_per_task < len(ids):
+        rng = random.Random(f"instances-{seed}-{task.name}")
+        ids = [ids[p] for p in sorted(rng.sample(range(len(ids)), instances_per_task))]
+    return SelectedTask(
+        name=task.name,
+        file=file,
+        sha256=task.sha256,
+        kind=kind.kind,
+        in_definition=kind.in_definition,
+        one_word=kind.one_word,
+        categories=task.categories,
+        licences=task.licences,
+        evidence=evidence,
+        num_instances=len(task.instances),
+        asked=tuple(ids),
+    )
+
+
+def read_selected(path: Path) -> list[SelectedTask]:
+    """The records of `tasks.jsonl`."""
+    return [
+        SelectedTask(
+            **{
+                **row,
+                "kind": Kind(row["kind"]),
+                **{name: tuple(row[name]) for name in ("categories", "licences", "asked")},
+            }
+        )
+        for row in read_jsonl(path)
+    ]
 
 
 def read_task_list(path: Path) -> list[str]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from curation.bucket import bucket_tasks
-from curation.curate import MIX, PREDICTIONS, SAMPLES, SCORES, TASKS, CurationParameters, curate
+from curation.curate import MIX, PREDICTIONS, SAMPLES, SCORES, TASKS, curate
 from curation.errors import OnedayError, PredictionError, SourceError, TaskError
 from curation.predict import Predictor, PromptParameters, read_predictions
+from curation.preset import CurationParameters
 from curation.sample import SampleParameters
 from curation.score import EmptyRule, Normaliser, Rouge, ScoreParameters, rouge_l_scorer, score
 from curation.select import SelectionRules, read_kind_overrides, read_task_list

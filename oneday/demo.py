@@ -13,10 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from curation.curate import SCORES, CurationParameters, curate
+from curation.curate import SCORES, curate
 from curation.demo_tasks import DEMO_TASKS, DemoTask, draw_pairs, positive_examples, write_corpus
 from curation.language_model import LanguageModel
 from curation.predictors.transformers import TransformersPredictor
+from curation.preset import CurationParameters
 from curation.prompt import STOP, training_prompt
 from curation.sample import SampleParameters
 from curation.score import Normaliser, RougeLScorer, exact_match

@@ -19,6 +19,13 @@ from harness.rehearse import Rehearsal, TrainJob, rehearse
 from harness.run import TRAIN, TrainResult, pick_from_run, train
 from oneday.console import Console
 
+ENDINGS = {
+    "deadline": "stopped for the deadline",
+    "epochs": "all epochs done",
+    "killed": "the trainer was too slow to close and was ended at the deadline",
+    "signal": "stopped by a signal",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
@@ -167,7 +174,7 @@ def show_training(result: TrainResult, console: Console) -> None:
     show_ledger(result.ledger, console)
     picked = result.picked
     console.say(
-        f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training, ended by the {result.because}; "
+        f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.because]}; "
         f"picked {picked.checkpoint} of {len(picked.candidates)}, validation loss {picked.validation_loss:.4f}"
     )
     console.say(f"LoRA adapter: {result.run / PICK / 'adapter'}")

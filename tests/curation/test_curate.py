@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from curation.curate import CurationParameters, curate
+from curation.curate import curate
 from curation.errors import OnedayError, SelectionError, StageError, TaskError
 from curation.predict import Request
+from curation.preset import CurationParameters
 from curation.prompt import few_shot_prompt
 from curation.select import SelectionRules
 from curation.stage import read_json, read_jsonl

@@ -1,4 +1,4 @@
-"""The whole chain as a newcomer runs it, on a short budget."""
+"""The whole chain as a newcomer runs it, on the budget that `make demo` has."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from oneday.demo import band
 
 
 def demo(run: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "oneday.cli", "demo", "--run", str(run), "--budget", "45s", "--json"]
+    command = [sys.executable, "-m", "oneday.cli", "demo", "--run", str(run), "--json"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
