@@ -22,8 +22,9 @@ COPY axolotl_configs axolotl_configs
 
 FROM common AS train
 RUN pip install torch==2.13.0 -c constraints.txt && pip install -c constraints.txt '.[train,serve,eval]'
-USER oneday
 WORKDIR /work
+RUN mkdir -p /work/runs && chown -R oneday /work
+USER oneday
 VOLUME /work/runs
 ENTRYPOINT ["oneday"]
 CMD ["demo"]
@@ -35,4 +36,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=300s \
   CMD python3 -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=4)"
 ENTRYPOINT ["oneday", "serve", "--host", "0.0.0.0", "--port", "8080"]
-CMD ["--checkpoint", "/checkpoint"]
+CMD ["--checkpoint", "/checkpoint", "--base", "/base"]

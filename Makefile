@@ -7,59 +7,35 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 BUDGET ?= 24h
 SCALE  ?= 1.0
+# Sources that this version does not read yet.
+WITHOUT ?= open-platypus,openbookqa,quac,cnn_dailymail,mathinstruct
 export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: help install demo test check lint types curate-200k curate-400k curate-700k train-4090 train-a100 pick serve clean
+.PHONY: need-inputs need-run help install demo test check lint types curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## the paper's mix from NI_TASKS with BASE_MODEL
+	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* --without "$(WITHOUT)" $(ARGS)
 
-help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+need-inputs:
+	@test -n "$(NI_TASKS)" || { echo "set NI_TASKS to the folder of NI task files: make $(MAKECMDGOALS) NI_TASKS=natural-instructions/tasks BASE_MODEL=models/Mistral-7B-v0.1"; exit 2; }
+	@test -n "$(BASE_MODEL)" || { echo "set BASE_MODEL to the folder of the base model: make $(MAKECMDGOALS) NI_TASKS=$(NI_TASKS) BASE_MODEL=models/Mistral-7B-v0.1"; exit 2; }
 
-$(READY): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found. Install one, or pass PYTHON=/path/to/python3.11"; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
-	  { echo "$(PYTHON) is not Python 3.11 or 3.12. Pass PYTHON=/path/to/python3.11"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,eval,dev]'
-	@touch $@
+need-run:
+	@test -n "$(RUN)" || { echo "set RUN to a run folder: make $(MAKECMDGOALS) RUN=runs/200k"; exit 2; }
 
-install: $(READY) ## make .venv with everything the tests need
-
-demo: $(READY) ## the main job on embedded defaults, offline, on the CPU: about 6 minutes
-	$(BIN)/oneday demo
-
-test: $(READY) ## all tests
-	$(BIN)/python -m pytest
-
-lint: $(READY) ## ruff
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-
-types: $(READY) ## mypy, strict
-	$(BIN)/mypy
-
-check: lint types test ## what CI runs
-
-curate-200k curate-400k curate-700k: curate-%: $(READY) ## the paper's mix from NI_TASKS with BASE_MODEL
-	@test -n "$(NI_TASKS)" || { echo "set NI_TASKS to the folder of NI task files: make $@ NI_TASKS=natural-instructions/tasks BASE_MODEL=models/Mistral-7B-v0.1"; exit 2; }
-	@test -n "$(BASE_MODEL)" || { echo "set BASE_MODEL to the folder of the base model: make $@ NI_TASKS=$(NI_TASKS) BASE_MODEL=models/Mistral-7B-v0.1"; exit 2; }
-	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks $(NI_TASKS) --base $(BASE_MODEL) --run runs/$* $(ARGS)
+TRAIN = $(BIN)/oneday train --budget $(BUDGET) $(if $(MIX),--mix "$(MIX)") $(if $(BASE_MODEL),--base "$(BASE_MODEL)") $(ARGS)
 
 train-4090: $(READY) ## train on a 24 GB RTX 4090 from MIX with BASE_MODEL; ARGS=--dry-run prints what it would do
-	$(BIN)/oneday train --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090 --budget $(BUDGET) $(if $(MIX),--mix $(MIX)) $(if $(BASE_MODEL),--base $(BASE_MODEL)) $(ARGS)
+	$(TRAIN) --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
 
 train-a100: $(READY) ## train on an A100 40GB from MIX with BASE_MODEL; ARGS=--dry-run prints what it would do
-	$(BIN)/oneday train --config axolotl_configs/mistral_7b_qlora_a100_40gb.yml --card a100-40gb --budget $(BUDGET) $(if $(MIX),--mix $(MIX)) $(if $(BASE_MODEL),--base $(BASE_MODEL)) $(ARGS)
+	$(TRAIN) --config axolotl_configs/mistral_7b_qlora_a100_40gb.yml --card a100-40gb
 
-pick: $(READY) ## pick the best checkpoint of RUN
-	@test -n "$(RUN)" || { echo "set RUN to a run folder: make pick RUN=runs/200k"; exit 2; }
-	$(BIN)/oneday pick $(RUN) $(ARGS)
+pick: need-run $(READY) ## pick the best checkpoint of RUN
+	$(BIN)/oneday pick "$(RUN)" $(ARGS)
 
-serve: $(READY) ## serve the picked checkpoint of RUN
-	@test -n "$(RUN)" || { echo "set RUN to a run folder: make serve RUN=runs/200k"; exit 2; }
-	$(BIN)/oneday serve --checkpoint $(RUN) $(ARGS)
+serve: need-run $(READY) ## serve the picked checkpoint of RUN
+	$(BIN)/oneday serve --checkpoint "$(RUN)" $(ARGS)
 
 clean: ## remove .venv and runs
 	rm -rf $(VENV) runs

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.bucket import bucket_tasks, read_buckets
-from curation.errors import MixError, SelectionError, TaskError
+from curation.errors import MixError, SelectionError, SourceError, TaskError
+from curation.licence import Licence, classify
 from curation.mix import deduplicate, lima_is_allowed, shortfalls, split, validation_size
 from curation.predict import Predictor, Request, build_requests, predict_all, read_predictions
 from curation.preset import CurationParameters
@@ -23,7 +24,19 @@ from curation.sample import Candidate, candidates_of, draw
 from curation.score import read_scores, rouge_l_scorer, score
 from curation.select import Kind, SelectedTask, judge, read_selected, select_task
 from curation.source import NI_SOURCES, MixRow, find_source, mix_targets, read_lima
-from curation.stage import Dropped, Stage, Summary, Tally, file_sha256, read_json, read_jsonl, sha256, write_json
+from curation.stage import (
+    DROPPED,
+    Dropped,
+    Stage,
+    Summary,
+    Tally,
+    file_sha256,
+    locked,
+    read_json,
+    read_jsonl,
+    sha256,
+    write_json,
+)
 from curation.task import Instance, Task, canonical_name, read_task, task_paths
 
 TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
@@ -48,11 +61,32 @@ def curate(
         OnedayError: an input cannot be used, or the run folder was made with others. What is done stays.
     """
     targets = mix_targets(parameters.mix, parameters.scale, parameters.without)
+    known = sources or {}
+    unknown = sorted(set(known) - set(targets))
+    if unknown:
+        raise SourceError(f"--source {unknown[0]}: not a source of this mix. Use {', '.join(targets)}.")
+    if targets.get("lima") and lima_is_allowed(parameters.rules):
+        find_source("lima", tasks, known)  # before any inference is spent
+    with locked(run):
+        return _stages(run, tasks, predictor, parameters, targets, known, redo=redo, on_progress=on_progress)
+
+
+def _stages(
+    run: Path,
+    tasks: Path,
+    predictor: Predictor,
+    parameters: CurationParameters,
+    targets: Mapping[str, int],
+    sources: Mapping[str, Path],
+    *,
+    redo: bool,
+    on_progress: OnProgress,
+) -> Path:
     chosen = select_stage(run, tasks, parameters, redo=redo, on_progress=on_progress)
     asked = predict_stage(run, tasks, chosen, predictor, parameters, redo=redo, on_progress=on_progress)
     scored = score_stage(run, asked, parameters, redo=redo)
     sampled = sample_stage(run, tasks, chosen, scored, targets, parameters, redo=redo, on_progress=on_progress)
-    return mix_stage(run, tasks, sampled, targets, parameters, predictor.revision, sources or {}, redo=redo)
+    return mix_stage(run, tasks, sampled, targets, parameters, predictor.revision, sources, redo=redo)
 
 
 def select_stage(
@@ -107,7 +141,12 @@ def select_stage(
         "task": Tally.of(kept=len(selected), dropped=dropped, unit="task"),
         "instance": Tally.of(kept=sum(len(s.asked) for s in selected), dropped=dropped, unit="instance"),
     }
-    details = {"kinds": dict(sorted(kinds.items())), "listed_without_file": missing}
+    details = {
+        "kinds": dict(sorted(kinds.items())),
+        "listed_without_file": missing,
+        "overrides_without_file": sorted(set(parameters.kinds) - names),
+        "non_commercial": [s.name for s in selected if classify(s.licences) is Licence.NON_COMMERCIAL],
+    }
     stage.finish(Summary(tallies=tallies, details=details), dropped=dropped)
     return stage
 
@@ -155,9 +194,12 @@ def predict_stage(
         done += num
         on_progress(PREDICTIONS, done, total)
 
-    dropped += predict_all(requests(), predictor, stage.path("predictions.jsonl"), on_shard=on_shard)
-    kept = total - len(dropped)
+    asked = predict_all(requests(), predictor, stage.path("predictions.jsonl"), on_shard=on_shard)
+    dropped += asked.dropped
+    kept = asked.num_answered
+    assert kept + len(dropped) == total, f"{total} instances were to be asked, {kept} answered, {len(dropped)} dropped"
     if kept == 0:
+        stage.write_rows(DROPPED, dropped)
         raise MixError(
             f"none of {total} instances has a prediction (reasons in {stage.directory}). Check the predictor."
         )

@@ -35,6 +35,9 @@ Precision = Literal["fp32", "bf16", "4bit"]
 IGNORED_LABEL = -100
 """Label of a position that bears no loss, as in transformers and Axolotl."""
 
+_REPLACEMENT, _LONGEST_CHARACTER = "\ufffd", 8
+"""What an unfinished character decodes to, and a bound on the tokens that one takes."""
+
 _SAMPLE_BYTES = 1 << 20
 _HASHED_WHOLE = 16 << 20
 
@@ -101,9 +104,10 @@ class LanguageModel:
             PredictionError: a folder lacks what it needs, or the libraries are not installed.
         """
         check_model_folder(path)
-        _quieten()
+        quieten()
         try:
             import torch
+            from safetensors import SafetensorError
             from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
         except ImportError as e:
             raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
@@ -122,7 +126,7 @@ class LanguageModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(path, **options)
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as e:
             raise PredictionError(f"{path}: cannot be loaded ({str(e).splitlines()[0]}).") from e
         if lora_adapter is not None:
             model = _with_adapter(model, lora_adapter)
@@ -154,13 +158,18 @@ class LanguageModel:
     def continuation(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
         """The text that `new_ids` add to a prompt, its leading space included.
 
-        A Llama-style tokenizer strips one space when it decodes from the start, so the new tokens are decoded
-        behind the last prompt token and that token's text is taken off.
+        A Llama-style tokenizer strips one space when it decodes from the start, and writes a rare character as
+        several byte tokens. So the new tokens are decoded behind the end of the prompt, from a whole character on,
+        and that end's text is taken off.
         """
-        end = {self.tokenizer.eos_token_id}
-        kept = [i for i in new_ids if i not in end]
-        anchor = list(prompt_ids[-1:])
-        before = self.tokenizer.decode(anchor, skip_special_tokens=False)
+        kept = [i for i in new_ids if i != self.tokenizer.eos_token_id]
+        anchor: list[int] = []
+        before = ""
+        for length in range(1, min(len(prompt_ids), _LONGEST_CHARACTER) + 1):
+            anchor = list(prompt_ids[-length:])
+            before = self.tokenizer.decode(anchor, skip_special_tokens=False)
+            if not before.startswith(_REPLACEMENT):
+                break
         after = self.tokenizer.decode([*anchor, *kept], skip_special_tokens=False)
         return str(after[len(before) :])
 
@@ -251,7 +260,7 @@ def disable_cpu_repack(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Optional kernels that a build lacks are reported by these libraries, at import and later: nothing to act on."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -25,6 +25,9 @@ from curation.select import Kind
 from curation.stage import Dropped, read_jsonl, sha256
 from curation.task import Instance, Task
 
+UNANSWERED = "unanswered"
+"""Key of a line that stands for a request without an answer."""
+
 SHARD_SIZE = 128
 """Requests asked together. Batches are cut inside a shard, so the shard, not the machine, decides them."""
 
@@ -125,75 +128,102 @@ def build_requests(
             dropped.append(Dropped(unit="instance", id=instance.id, reason="prompt_too_long", detail=detail))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What `predict_all` came to."""
+
+    num_answered: int
+    dropped: tuple[Dropped, ...]
+
+
 def predict_all(
     requests: Iterable[Request],
     predictor: Predictor,
     path: Path,
     *,
     on_shard: Callable[[int], None] = lambda num: None,
-) -> list[Dropped]:
-    """Asks every request that `path` does not answer yet; returns those that got no answer.
+) -> Asked:
+    """Asks every request that `path` does not know yet.
 
     Args:
         requests: In a fixed order. Shards of `SHARD_SIZE` are cut from it.
-        path: Append-only JSON lines of `Prediction`. Holds exactly the answered requests, in order, at the end.
-        on_shard: Called after each shard with the number of requests done.
+        path: Append-only JSON lines of `Prediction`, in the order of the requests. A request without an answer has
+            a line too, so that it is not asked again.
+        on_shard: Called after each shard with its number of requests.
     """
     stored = _open_log(path)
     dropped: list[Dropped] = []
+    num_answered = 0
     with path.open("r+b") as log:
         for shard in _batched(requests):
-            keys = [request.key(predictor.revision) for request in shard]
-            offsets = [stored.get((request.id, key)) for request, key in zip(shard, keys, strict=True)]
-            if any(offset is None for offset in offsets):
-                start = min((o for o in offsets if o is not None), default=log.seek(0, os.SEEK_END))
-                dropped += _ask(shard, keys, predictor, log, start)
+            keys = [(r.task, r.id, r.key(predictor.revision)) for r in shard]
+            found = [stored[key] for key in keys if key in stored]
+            if len(found) < len(shard):
+                start = min((entry.offset for entry in found), default=log.seek(0, os.SEEK_END))
+                stored = {key: entry for key, entry in stored.items() if entry.offset < start}
+                answers = _ask(shard, keys, predictor, log, start)
+            else:
+                answers = [entry.answered for entry in found]
+            num_answered += sum(answers)
+            dropped += [
+                Dropped(unit="instance", id=r.id, reason="no_stored_prediction", detail=r.task)
+                for r, answered in zip(shard, answers, strict=True)
+                if not answered
+            ]
             on_shard(len(shard))
-    return dropped
+    return Asked(num_answered=num_answered, dropped=tuple(dropped))
 
 
-def _ask(shard: Sequence[Request], keys: Sequence[str], predictor: Predictor, log: Any, start: int) -> list[Dropped]:
-    """Answers a whole shard and appends it at `start`, cutting off a partial copy of it."""
+_Key = tuple[str, str, str]
+"""(task, instance id, request hash)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    offset: int
+    answered: bool
+
+
+def _ask(shard: Sequence[Request], keys: Sequence[_Key], predictor: Predictor, log: Any, start: int) -> list[bool]:
+    """Answers a whole shard and appends it at `start`, cutting off a partial copy of it; says which were answered."""
     answers = predictor.complete(shard)
-    assert len(answers) == len(shard), (
-        f"{type(predictor).__name__} gave {len(answers)} answers to {len(shard)} requests"
-    )
-    dropped, lines = [], []
+    assert len(answers) == len(shard), f"{len(answers)} answers to {len(shard)} requests"
+    lines = []
     for request, key, answer in zip(shard, keys, answers, strict=True):
-        if answer is None:
-            dropped.append(Dropped(unit="instance", id=request.id, reason="no_stored_prediction", detail=request.task))
-            continue
-        prediction = Prediction(
-            task=request.task,
-            id=request.id,
-            kind=request.kind,
-            num_shots=request.num_shots,
-            references=request.references,
-            prediction=answer,
-            request_sha256=key,
-        )
-        lines.append(orjson.dumps(prediction, option=orjson.OPT_APPEND_NEWLINE))
+        record: Any = {"task": request.task, "id": request.id, "request_sha256": key[2], UNANSWERED: True}
+        if answer is not None:
+            record = Prediction(
+                task=request.task,
+                id=request.id,
+                kind=request.kind,
+                num_shots=request.num_shots,
+                references=request.references,
+                prediction=answer,
+                request_sha256=key[2],
+            )
+        lines.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
     log.seek(start)
     log.truncate()
     log.write(b"".join(lines))
     log.flush()
     os.fsync(log.fileno())
-    return dropped
+    return [answer is not None for answer in answers]
 
 
-def _open_log(path: Path) -> dict[tuple[str, str], int]:
-    """(id, request hash) -> byte offset of every whole line; a torn last line is cut off."""
+def _open_log(path: Path) -> dict[_Key, _Entry]:
+    """Every whole line of the log; a torn last line is cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    stored: dict[tuple[str, str], int] = {}
+    stored: dict[_Key, _Entry] = {}
     offset = 0
     with path.open("r+b") as log:
         for line in log:
             try:
-                row = orjson.loads(line) if line.endswith(b"\n") else None
-                stored[row["id"], row["request_sha256"]] = offset  # type: ignore[index]
+                row: Any = orjson.loads(line) if line.endswith(b"\n") else None
+                key = (row["task"], row["id"], row["request_sha256"])
             except (orjson.JSONDecodeError, TypeError, KeyError):
                 break
+            stored[key] = _Entry(offset, UNANSWERED not in row)
             offset += len(line)
         log.truncate(offset)
     return stored
@@ -212,24 +242,33 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
     Without `kind` a record counts as generation, which is what ROUGE-L can score in any case.
 
     Raises:
-        PredictionError: a record lacks a field; the message has the line number.
+        PredictionError: a record lacks a field; the message has its number, blank lines not counted.
     """
     for number, row in enumerate(read_jsonl(path), start=1):
-        references = row.get("references")
-        text, task, instance_id = row.get("prediction"), row.get("task"), row.get("id", row.get("ni_id"))
-        if not (isinstance(text, str) and isinstance(task, str) and isinstance(instance_id, str)):
-            raise PredictionError(f"{path}: record {number} lacks `task`, `id` or `prediction` as text. Add it.")
-        if not isinstance(references, list) or not references or not all(isinstance(r, str) for r in references):
-            raise PredictionError(f"{path}: record {number} lacks `references`, a list of at least one text. Add it.")
-        kind = row.get("kind", Kind.GENERATION)
-        if kind not in list(Kind):
-            raise PredictionError(f"{path}: record {number} has kind {kind!r}. Use {' or '.join(Kind)}.")
-        yield Prediction(
-            task=task,
-            id=instance_id,
-            kind=Kind(kind),
-            num_shots=int(row.get("num_shots", row.get("shots", 0))),
-            references=tuple(references),
-            prediction=text,
-            request_sha256=str(row.get("request_sha256", "")),
-        )
+        if UNANSWERED in row:
+            continue
+        yield _prediction(row, f"{path}: record {number}")
+
+
+def _prediction(row: dict[str, Any], where: str) -> Prediction:
+    references = row.get("references")
+    text, task, instance_id = row.get("prediction"), row.get("task"), row.get("id", row.get("ni_id"))
+    if not (isinstance(text, str) and isinstance(task, str) and isinstance(instance_id, str)):
+        raise PredictionError(f"{where} lacks `task`, `id` or `prediction` as text. Add it.")
+    if not isinstance(references, list) or not references or not all(isinstance(r, str) for r in references):
+        raise PredictionError(f"{where} lacks `references`, a list of at least one text. Add it.")
+    kind = row.get("kind", Kind.GENERATION)
+    if kind not in list(Kind):
+        raise PredictionError(f"{where} has kind {kind!r}. Use {' or '.join(Kind)}.")
+    num_shots = row.get("num_shots", row.get("shots", 0))
+    if not isinstance(num_shots, int):
+        raise PredictionError(f"{where} has num_shots {num_shots!r}. Give a whole number, or leave it out.")
+    return Prediction(
+        task=task,
+        id=instance_id,
+        kind=Kind(kind),
+        num_shots=num_shots,
+        references=tuple(references),
+        prediction=text,
+        request_sha256=str(row.get("request_sha256", "")),
+    )

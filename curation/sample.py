@@ -117,10 +117,11 @@ def draw(
     """
     chosen: list[Candidate] = []
     for kind, target in sorted(targets.items()):
-        num_retained = round(target * parameters.retain_share)
-        for solved, amount in ((False, target - num_retained), (True, num_retained)):
-            pool = [c for c in candidates if c.kind is kind and c.solved is solved]
-            chosen += _draw_pool(pool, amount, parameters)
+        weak = [c for c in candidates if c.kind is kind and not c.solved]
+        solved = [c for c in candidates if c.kind is kind and c.solved]
+        num_solved = min(round(target * parameters.retain_share), len(solved))
+        chosen_weak = _draw_pool(weak, target - num_solved, parameters)
+        chosen += [*chosen_weak, *_draw_pool(solved, target - len(chosen_weak), parameters)]
     taken = {(c.task, c.id) for c in chosen}
     left = [c for c in candidates if c.kind in targets and (c.task, c.id) not in taken]
     return sorted(chosen, key=_order), [_left(c) for c in sorted(left, key=_order)]

@@ -115,6 +115,7 @@ class RougeLScorer:
 
     _TOKEN = re.compile(r"[a-z0-9]+")
     _SURROGATES = range(0xD800, 0xE000)
+    _MOST_CODES = 500_000
 
     def __init__(self) -> None:
         from nltk.stem.porter import PorterStemmer
@@ -134,6 +135,10 @@ class RougeLScorer:
         """
         if not references:
             raise ScoreError("an instance without references cannot be scored. Give at least one accepted answer.")
+        if len(self._codes) > self._MOST_CODES:  # code points are finite; a text's own tokens are never so many
+            self._symbols.clear()
+            self._codes.clear()
+            self._encode.cache_clear()
         given = self._encode(prediction)
         return max(self._f1(self._encode(reference), given) for reference in references)
 

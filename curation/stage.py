@@ -15,8 +15,10 @@ Where it sits: at the bottom; every stage of the three packages uses it.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +32,9 @@ from curation.errors import StageError
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
 INPUTS, DONE, SUMMARY, DROPPED = "inputs.json", "done.json", "summary.json", "dropped.jsonl"
+LOCK = ".lock"
+SCRATCH = "work"
+"""A folder of this name in a stage is worth nothing by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,23 +90,30 @@ class Stage:
         self.directory = directory
         self.inputs: dict[str, Any] = orjson.loads(orjson.dumps(inputs))
         self.started = time.monotonic()
-        self._check_inputs(redo=redo)
+        self._redo = redo
+        self._check_inputs()
 
-    def _check_inputs(self, *, redo: bool) -> None:
-        stored = read_json(self.directory / INPUTS) if (self.directory / INPUTS).is_file() else None
+    def _check_inputs(self) -> None:
+        path = self.directory / INPUTS
+        has_work = self.directory.is_dir() and any(p.name not in (INPUTS, SCRATCH) for p in self.directory.iterdir())
+        stored = read_json(path) if has_work and path.is_file() else None
         if stored is not None and stored != self.inputs:
             differ = _differences(stored, self.inputs)
-            if not redo:
+            if not self._redo:
                 raise StageError(
                     f"{self.directory}: made with other inputs ({'; '.join(differ)}). "
                     "Use another --run folder, or --redo to throw this stage and those after it away."
                 )
-            for path in sorted(self.directory.parent.iterdir()):
-                if path.is_dir() and path.name[:2].isdigit() and path.name >= self.directory.name:
-                    _remove_tree(path)
+            self._throw_away()
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not (self.directory / INPUTS).is_file():
-            write_json(self.directory / INPUTS, self.inputs)
+        if stored != self.inputs:
+            write_json(path, self.inputs)
+
+    def _throw_away(self) -> None:
+        """Removes this stage and those after it. Only folders that are stages: the run may hold others."""
+        for path in sorted(self.directory.parent.iterdir()):
+            if path.name >= self.directory.name and (path / INPUTS).is_file():
+                shutil.rmtree(path)
 
     @property
     def name(self) -> str:
@@ -113,15 +125,25 @@ class Stage:
         """True if the stage finished with these inputs.
 
         Raises:
-            StageError: an output file is missing or was changed since.
+            StageError: an output file is missing or was changed since, and redoing was not asked for.
         """
         if not (self.directory / DONE).is_file():
             return False
+        try:
+            self._verify()
+        except StageError:
+            if not self._redo:
+                raise
+            self._throw_away()
+            self._check_inputs()
+            return False
+        return True
+
+    def _verify(self) -> None:
         for name, (size, digest) in read_json(self.directory / DONE)["outputs"].items():
             path = self.directory / name
             if not path.is_file() or path.stat().st_size != size or file_sha256(path) != digest:
                 raise StageError(f"{path}: missing or changed since the stage ended. Restore it, or pass --redo.")
-        return True
 
     def path(self, name: str) -> Path:
         """A file of this stage."""
@@ -133,7 +155,7 @@ class Stage:
         return Summary(tallies={k: Tally(**v) for k, v in raw["tallies"].items()}, details=raw["details"])
 
     def seconds(self) -> float:
-        """How long it took, interruptions left out."""
+        """How long its last, finishing attempt took."""
         return float(read_json(self.directory / DONE)["seconds"])
 
     def output_digest(self) -> str:
@@ -172,10 +194,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else text[:20] + "…"
 
 
-def _remove_tree(path: Path) -> None:
-    import shutil
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[int]:
+    """One command at a time on a run folder; yields the lock's file descriptor, which a child may inherit.
 
-    shutil.rmtree(path)
+    Raises:
+        StageError: another one is at work.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / LOCK).open("ab") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise StageError(f"{run}: another oneday command is at work on this run. Wait for it, or stop it.") from e
+        yield f.fileno()
 
 
 def sha256(data: bytes) -> str:

@@ -11,7 +11,6 @@ Where it sits: the first stage; selection, prompts and samples read `Task`.
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,15 +81,10 @@ def task_paths(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         raise TaskError(f"{directory}: no such folder. --tasks takes a folder of NI task files (*.json).")
-    paths = sorted(directory.glob("*.json"))
+    paths = sorted(path for path in directory.glob("*.json") if not path.is_dir())
     if not paths:
         raise TaskError(f"{directory}: no *.json in it. --tasks takes a folder of NI task files.")
     return paths
-
-
-def read_tasks(directory: Path) -> Iterator[TaskFile]:
-    """One file after the other, so that memory holds one task at a time."""
-    return (read_task(path) for path in task_paths(directory))
 
 
 def read_task(path: Path) -> TaskFile:
@@ -106,7 +100,8 @@ def read_task(path: Path) -> TaskFile:
     document = _parse(path, data)
     definition = _definition(path, document)
     instances, dropped = _instances(path, document)
-    examples = document.get("Positive Examples") or []
+    raw_examples = document.get("Positive Examples")
+    examples = raw_examples if isinstance(raw_examples, list) else []
     task = Task(
         name=path.stem,
         definition=definition,
@@ -139,12 +134,13 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
 
 def _definition(path: Path, document: dict[str, Any]) -> str:
     """`Definition[0]`: the published few-shot prompt shows the first one."""
-    definitions = _strings(document.get("Definition"))
-    if not definitions or not definitions[0].strip():
+    raw = document.get("Definition")
+    first = raw[0] if isinstance(raw, list) and raw else raw
+    if not isinstance(first, str) or not first.strip():
         raise TaskError(f"{path}: lacks `Definition`. An NI task has a list with at least one text there.")
-    if not encodable(definitions[0]):
+    if not encodable(first):
         raise TaskError(f"{path}: `Definition` is not valid Unicode (a lone surrogate). Re-encode the file as UTF-8.")
-    return definitions[0]
+    return first
 
 
 def _instances(path: Path, document: dict[str, Any]) -> tuple[list[Instance], list[Dropped]]:
@@ -201,7 +197,8 @@ def _example(raw: Any) -> Example | None:
 def _strings(value: Any) -> tuple[str, ...]:
     """A header field as texts: a string, a list, nothing, or the NaN of some upstream files."""
     values = value if isinstance(value, list) else [value]
-    return tuple(str(v) for v in values if v is not None and not (isinstance(v, float) and math.isnan(v)))
+    present = (str(v) for v in values if v is not None and not (isinstance(v, float) and math.isnan(v)))
+    return tuple(text if encodable(text) else ascii(text) for text in present)
 
 
 def encodable(*texts: str) -> bool:

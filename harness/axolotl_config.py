@@ -24,7 +24,7 @@ PLUGIN = "harness.axolotl_plugin.OnedayPlugin"
 class AxolotlConfig(BaseModel):
     """The keys a recipe may hold, in Axolotl's spelling. Their values stand in the manifest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     base_model: str | None = None
     """Default base; `--base` names a local folder instead."""
@@ -97,9 +97,31 @@ class RunSettings:
     plan: Path
     deadline: float
     """Unix time at which training, its last evaluation and its last save must be over."""
+    eval_s: float = 0.0
+    """Measured in the rehearsal."""
+    save_s: float = 0.0
+    """Measured in the rehearsal."""
     max_steps: int | None = None
     """Rehearsal: stop after so many."""
     resume_from: Path | None = None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win; a recipe that says two things is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As upstream, but every key once."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def find_recipe(path: Path) -> Path:
+    """The file itself, or the shipped one of that name: `axolotl_configs/x.yml` works from any folder."""
+    shipped = Path(__file__).resolve().parent.parent / "axolotl_configs" / path.name
+    return shipped if not path.exists() and path.parent.name in ("", "axolotl_configs") and shipped.exists() else path
 
 
 def read_recipe(path: Path) -> AxolotlConfig:
@@ -109,7 +131,7 @@ def read_recipe(path: Path) -> AxolotlConfig:
         ConfigError: unreadable, unknown key, or a wrong value; the message names the key.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506: a SafeLoader
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read ({e}). --config takes a recipe of axolotl_configs/.") from e
     except yaml.YAMLError as e:
@@ -180,7 +202,8 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "oneday_plan": str(settings.plan),
         "oneday_deadline": settings.deadline,
         "oneday_keep": recipe.save_total_limit,
-        "oneday_base_model": str(settings.base_model),
+        "oneday_eval_s": settings.eval_s,
+        "oneday_save_s": settings.save_s,
     }
     if settings.max_steps is not None:
         document["max_steps"] = settings.max_steps

@@ -1,8 +1,8 @@
 """What runs inside Axolotl: our hooks, the seeded data order and the token-weighted validation loss.
 
 The only module that imports Axolotl; it is loaded by Axolotl itself (`plugins:` in the YAML that the harness writes)
-and talks to the supervisor through one JSON-lines file of events. The first event is `plugin_alive`: Axolotl trains
-on in silence when a plugin fails to import, so the supervisor insists on it.
+and talks to the supervisor through one JSON-lines file of events. The supervisor insists on `registered` and
+`plugin_alive`: Axolotl trains on in silence when a plugin fails to import.
 
 Where it sits: inside the child process; harness/run.py is at the other end.
 """
@@ -86,8 +86,8 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         set_seed(cfg.seed)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """No evaluation before the first step: it tells nothing that the picker could pick."""
-        return {"eval_on_start": False}
+        """No evaluation before the first step, which has no checkpoint to pick; NaN losses are shown, not hidden."""
+        return {"eval_on_start": False, "logging_nan_inf_filter": False}
 
     def get_trainer_cls(self, cfg: Any) -> type[TokenWeightedTrainer]:
         """Our evaluation."""
@@ -124,11 +124,13 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
                 return packed
             callback.sampler = SeededOrder(len(dataset), trainer.args.seed)
             callback.packed = packed = create(base_sampler=callback.sampler, dataset=dataset)
-            counts = []  # epochs pack into slightly different numbers of batches; a fixed number keeps resume aligned
+            # Epochs pack into slightly different numbers of batches. A fixed number, one below the least of four, keeps
+            # resume aligned; the rows of the bins cut off come in other epochs.
+            counts = []
             for epoch in range(4):
                 callback.sampler.epoch, packed._batches = epoch, None
                 counts.append(len(packed.generate_batches()))
-            packed._len_across_ranks = max(1, min(counts))
+            packed._len_across_ranks = max(1, min(counts) - (len(set(counts)) > 1))
             callback.sampler.epoch, packed._batches = 0, None
             events.emit(
                 "packed", batches=packed._len_across_ranks, rows=len(dataset), efficiency=round(packed.efficiency(), 4)

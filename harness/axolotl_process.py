@@ -25,6 +25,10 @@ SMALL_DATA_ROWS = 5_000
 """Below this, compiling Axolotl's packing with numba costs more than it saves."""
 
 
+LOCK_VARIABLE = "ONEDAY_LOCK_FD"
+"""Names the run's locked file among the descriptors that the child inherits."""
+
+
 class Child(Protocol):
     """A running training process."""
 
@@ -69,6 +73,7 @@ def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Ch
     """`axolotl train` without its launcher, in a process group of its own, so that Ctrl-C reaches us alone."""
     source = str(Path(__file__).resolve().parent.parent)  # our plugin must be importable, or Axolotl goes on without it
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
+    lock = environment.get(LOCK_VARIABLE)
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "axolotl.cli.train", str(config)],
@@ -77,6 +82,7 @@ def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Ch
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=(int(lock),) if lock else (),
         )
 
 
@@ -96,11 +102,15 @@ def ask_to_stop(child: Child) -> None:
 
 
 class EventReader:
-    """New whole lines of the plugin's event file since the last read."""
+    """New whole lines of the plugin's event file since the last read; a line that a kill tore is skipped.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        from_start: Read what earlier attempts wrote too.
+    """
+
+    def __init__(self, path: Path, *, from_start: bool = False) -> None:
         self._path = path
-        self._offset = path.stat().st_size if path.is_file() else 0
+        self._offset = path.stat().st_size if path.is_file() and not from_start else 0
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Never blocks; a half-written line waits for the next call."""
@@ -135,8 +145,10 @@ def follow(child: Child, reader: EventReader, *, until: float, poll_s: float = 0
 
 def failure(log: Path, exit_code: int, *, alive: bool) -> TrainError:
     """What the log says, in one line."""
-    if exit_code == 0 and not alive:
-        return TrainError(f"{log}: Axolotl ran without our plugin (no `plugin_alive`). Check that oneday is installed.")
+    if exit_code in (0, -signal.SIGKILL) and not alive:
+        return TrainError(
+            f"{log}: Axolotl ran without our plugin (it never registered). Check that oneday is installed."
+        )
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     telling = [line.strip() for line in lines if "Error" in line or "error:" in line]
     last = telling[-1] if telling else (lines[-1].strip() if lines else "no output")

@@ -8,6 +8,11 @@ import re
 
 from harness.errors import BudgetError
 
+LONGEST_S = 366 * 86_400
+
+CLOSING_MARGIN = 1.25
+"""Over the largest measured cost of an evaluation and save, wherever time is kept free for the last ones."""
+
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -21,8 +26,8 @@ def seconds(text: str) -> float:
     match = _DURATION.fullmatch(text.strip().lower())
     parts = match.groups() if match else ()
     total = sum(float(part) * unit for part, unit in zip(parts, _UNITS.values(), strict=False) if part)
-    if total <= 0:
-        raise BudgetError(f"--budget {text}: not a duration. Write it with units: 24h, 90m, 1h30m, 45s.")
+    if not 0 < total <= LONGEST_S:
+        raise BudgetError(f"--budget {text[:40]}: not a duration. Write it with units: 24h, 90m, 1h30m, 45s.")
     return total
 
 

@@ -3,6 +3,7 @@
 Where it sits: the Axolotl plugin hangs it into the trainer; harness/run.py reads its events.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -15,11 +16,12 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import TrainerCallback
 
+from harness.budget import CLOSING_MARGIN
 from harness.checkpoint import rotate, seal
 from harness.schedule import Plan, Segment, learning_rate
 
-STEP_MARGIN, CLOSING_MARGIN = 1.5, 1.25
-"""Safety over the largest measured step, and over the largest measured evaluation plus save."""
+STEP_MARGIN = 1.5
+"""Safety over the largest measured step."""
 
 REPLAN_DRIFT = 0.02
 """A horizon that moved by less is left alone: the curve need not follow every hiccup of the clock."""
@@ -33,8 +35,9 @@ class Events:
         self._file = path.open("a", buffering=1, encoding="utf-8")
 
     def emit(self, event: str, **fields: Any) -> None:
-        """One line, written at once."""
-        self._file.write(json.dumps({"event": event, "t": round(time.time(), 3), "pid": os.getpid(), **fields}) + "\n")
+        """One line, written at once. JSON has no NaN: a number that is not finite is written as text."""
+        record = {"event": event, "t": round(time.time(), 3), "pid": os.getpid(), **fields}
+        self._file.write(json.dumps({key: _jsonable(value) for key, value in record.items()}) + "\n")
 
 
 class PlannedLR(LRScheduler):
@@ -65,14 +68,17 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, cfg: Any, events: Events, plan: Plan | None) -> None:
         self.cfg, self.events, self.plan = cfg, events, plan
-        self.step_s = self.mean_step_s = self.eval_s = self.save_s = self.step_s_when_closed = 0.0
+        self.step_s = self.mean_step_s = self.step_s_when_closed = 0.0
+        self.eval_s, self.save_s = cfg.oneday_eval_s or 0.0, cfg.oneday_save_s or 0.0
         self.sampler: Any = None
         self.packed: Any = None
         self.rng_state: torch.Tensor | None = None
         self.validation_loss: tuple[int, float] | None = None
-        self.terminated = self.stopping = False
+        self.terminated = self.stopping = self.diverged = False
         self.num_timed = self.num_tokens = 0
         self.mark = self.begun = time.monotonic()
+        self.parent = os.getppid()
+        self.epoch: int | None = None
 
     @property
     def left_s(self) -> float:
@@ -96,7 +102,9 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The order of an epoch depends on its number alone."""
         if self.packed is not None:
-            self.sampler.epoch, self.packed._batches = int(state.epoch or 0), None
+            # state.epoch is a fraction of an epoch that may have been cut short: it is trusted once, then counted
+            self.epoch = int((state.epoch or 0.0) + 1e-6) if self.epoch is None else self.epoch + 1
+            self.sampler.epoch, self.packed._batches = self.epoch, None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Starts the watch."""
@@ -108,7 +116,9 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self._time_step(self.mark - self.begun)
         if state.global_step == 1 and self.plan is not None:
             control.should_evaluate = control.should_save = True  # an early checkpoint, and both costs measured
-        if not self.stopping and (self.terminated or self.left_s < STEP_MARGIN * self.step_s):
+        self.terminated |= os.getppid() != self.parent  # the supervisor died: nobody would end us
+        closing_now = self.eval_s + self.save_s if control.should_evaluate else 0.0  # would eat the last ones' time
+        if not self.stopping and (self.terminated or self.left_s - closing_now < STEP_MARGIN * self.step_s):
             self.stopping = True
             self.events.emit("stopping", step=state.global_step, because="signal" if self.terminated else "deadline")
             control.should_log = control.should_evaluate = control.should_save = True
@@ -151,8 +161,8 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
                 horizon=self.plan.horizon if self.plan else state.max_steps,
             )
             if not math.isfinite(loss):
-                self.stopping = control.should_training_stop = True
-                self.events.emit("not_finite", step=state.global_step, loss=str(loss))
+                self.stopping = self.diverged = control.should_training_stop = True
+                self.events.emit("not_finite", step=state.global_step, loss=loss)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Reports the validation loss and what it cost; gives the random state back."""
@@ -193,9 +203,15 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         )
 
     def _ended_because(self) -> str:
+        if self.diverged:
+            return "not_finite"
         if self.terminated:
             return "signal"
         return "deadline" if self.stopping else "epochs"
+
+
+def _jsonable(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _peak_memory_gib() -> float | None:
@@ -208,10 +224,14 @@ def _number(value: Any) -> float | None:
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """The plan file, empty if there is none."""
+    """The plan file; nothing if there is none."""
     if not path.is_file():
         return []
-    return [Segment(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    segments = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):  # a line that a kill tore
+            segments.append(Segment(**json.loads(line)))
+    return segments
 
 
 def write_segment(path: Path, segment: Segment) -> None:

@@ -15,6 +15,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curation.errors import StageError
 from curation.stage import Dropped, file_sha256, read_json, write_json
@@ -41,7 +42,8 @@ def seal(directory: Path, *, step: int, validation_loss: float | None) -> Checkp
         with path.open("rb") as f:
             os.fsync(f.fileno())
         files[path.name] = [path.stat().st_size, file_sha256(path)]
-    write_json(directory / SEAL, {"step": step, "validation_loss": validation_loss, "files": files})
+    written = validation_loss if validation_loss is None or math.isfinite(validation_loss) else str(validation_loss)
+    write_json(directory / SEAL, {"step": step, "validation_loss": written, "files": files})
     return Checkpoint(path=directory, step=step, validation_loss=validation_loss)
 
 
@@ -51,7 +53,7 @@ def inspect(directory: Path) -> Checkpoint | str:
         return "not sealed: the save was interrupted"
     try:
         raw = read_json(directory / SEAL)
-        step, loss, files = int(raw["step"]), raw["validation_loss"], dict(raw["files"])
+        step, loss, files = int(raw["step"]), _loss(raw), dict(raw["files"])
     except (StageError, KeyError, TypeError, ValueError):
         return "its seal is unreadable"
     for name in (*ADAPTER_FILES, *RESUME_FILES):
@@ -68,6 +70,11 @@ def inspect(directory: Path) -> Checkpoint | str:
     if loss is not None and not math.isfinite(loss):
         return f"its validation loss is {loss}"
     return Checkpoint(path=directory, step=step, validation_loss=loss)
+
+
+def _loss(sealed: dict[str, Any]) -> float | None:
+    """JSON has no NaN: a loss that is not finite is sealed as text."""
+    return None if sealed["validation_loss"] is None else float(sealed["validation_loss"])
 
 
 def checkpoint_folders(output: Path) -> list[Path]:
@@ -106,9 +113,8 @@ def rotate(output: Path, *, keep: int) -> list[Path]:
     Only the seals are read here: hashing every file at every save would cost more than the save.
     """
     folders = [p for p in checkpoint_folders(output) if (p / SEAL).is_file()]
-    losses = {p: read_json(p / SEAL)["validation_loss"] for p in folders}
-    known = [p for p in folders if losses[p] is not None and math.isfinite(losses[p])]
-    protected = set(folders[-1:]) | ({min(known, key=lambda p: losses[p])} if known else set())
+    losses = {p: loss for p in folders if (loss := _loss(read_json(p / SEAL))) is not None and math.isfinite(loss)}
+    protected = set(folders[-1:]) | ({min(losses, key=lambda p: losses[p])} if losses else set())
     gone = [p for p in folders if p not in protected][: max(0, len(folders) - keep)]
     for path in gone:
         shutil.rmtree(path)

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import StageError
+from curation.language_model import IGNORED_LABEL, quieten
 from curation.prompt import training_prompt
 from curation.stage import Dropped, file_sha256, read_jsonl, write_jsonl
 from harness.errors import DataError
-
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +60,13 @@ class RowTokenizer:
     """Tokenises rows as Axolotl does: prompt and answer apart, BOS in front, EOS behind.
 
     Args:
-        base: A model folder; its `tokenizer.json` is read with the `tokenizers` library, without torch.
+        base: A model folder. The tokenizer is loaded by the class that Axolotl loads it by.
     Raises:
         DataError: no tokenizer there.
     """
 
     def __init__(self, base: Path) -> None:
+        quieten()
         from transformers import AutoTokenizer
 
         try:

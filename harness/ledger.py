@@ -44,15 +44,21 @@ class Ledger:
         self._records: list[dict[str, Any]] = list(read_jsonl(path)) if path.is_file() else []
 
     @classmethod
-    def start(cls, path: Path, *, budget_s: float, now: Callable[[], float] = time.time) -> "Ledger":
-        """Begins the day, or goes on with the one that `path` holds."""
+    def start(cls, path: Path, *, budget_s: float, job: str = "", now: Callable[[], float] = time.time) -> "Ledger":
+        """Begins the day, or goes on with the one that `path` holds.
+
+        Args:
+            job: Names what is trained. The ledger of another job (thrown away with --redo) is begun anew.
+        """
         ledger = cls(path, now=now)
-        if ledger._records:
+        if ledger._records and ledger._records[0].get("job") == job:
             ledger._append({"event": "resume"})
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            ledger._append({"event": "start", "budget_s": budget_s})
-            sync_directory(path.parent)
+            return ledger
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        ledger._records.clear()
+        ledger._append({"event": "start", "budget_s": budget_s, "job": job})
+        sync_directory(path.parent)
         return ledger
 
     @property

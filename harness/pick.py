@@ -1,6 +1,6 @@
 """The picker: the checkpoint with the lowest validation loss, and why.
 
-    picked = pick(run=Path("runs/demo"), output=..., base=..., validation=...)
+    picked = pick(run=Path("runs/demo"), output=..., base=..., four_bit=True, loss_of=...)
 
 Every checkpoint's loss is the one measured when it was saved; a missing one is computed. Damaged checkpoints and
 losses that are not finite are rejected with their reason.
@@ -92,7 +92,7 @@ def _measure(good: Sequence[Checkpoint], loss_of: LossOf) -> tuple[list[Candidat
         loss = checkpoint.validation_loss if known else loss_of(checkpoint.path)
         assert loss is not None
         if not math.isfinite(loss):
-            detail = f"validation loss is {loss}"
+            detail = f"validation loss is {loss}" if known else "no validation loss: `oneday pick` computes it"
             rejected.append(Dropped(unit="checkpoint", id=checkpoint.path.name, reason="not_finite", detail=detail))
             continue
         candidates.append(
@@ -107,7 +107,7 @@ def _measure(good: Sequence[Checkpoint], loss_of: LossOf) -> tuple[list[Candidat
 
 
 def _publish(folder: Path, checkpoint: Path, picked: Picked) -> None:
-    """Copies under a temporary name, then renames: a reader sees the old choice or the new one."""
+    """Copies under a temporary name, then renames; `picked.json` is written last and names what is there."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary, target = folder / f"{ADAPTER}.tmp", folder / ADAPTER
     shutil.rmtree(temporary, ignore_errors=True)

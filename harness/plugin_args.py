@@ -14,5 +14,7 @@ class OnedayArgs(BaseModel):
     """Unix time at which the last evaluation and save must be over."""
     oneday_keep: int | None = None
     """Checkpoints kept by rotation."""
-    oneday_base_model: str | None = None
-    """Sealed into each checkpoint, so that it can be served from its folder alone."""
+    oneday_eval_s: float | None = None
+    """What an evaluation cost in the rehearsal: known before the first one of a run, or of a resumed run."""
+    oneday_save_s: float | None = None
+    """Likewise a save."""

@@ -1,14 +1,15 @@
 """The rehearsal: what start-up, a step, an evaluation and a save cost here, measured before the clock starts.
 
     measured = rehearse(job)
-    measured.minimum_s
+    measured.minimum_s(keep=10)
 
-It trains two steps on the longest rows with the real recipe, evaluates the real validation file once, saves once and
-reads the checkpoint back. Its time is not charged and nothing of it is kept for the run but these figures.
+It trains two steps on the longest rows with the real recipe, evaluates the real validation file, saves and reads the
+checkpoint back. Its time is not charged and nothing of it is kept for the run but these figures.
 
 Where it sits: recipe + mix -> **rehearsal** -> run.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -17,18 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from curation.language_model import model_fingerprint
-from curation.stage import Stage, Summary, file_sha256, read_json, write_json
+from curation.stage import SCRATCH, Stage, Summary, file_sha256, locked, read_json, write_json
 from harness.axolotl_config import AxolotlConfig, RunSettings, write_config
 from harness.axolotl_process import EventReader, Launcher, axolotl_environment, end, failure, follow, start_axolotl
+from harness.budget import CLOSING_MARGIN, pretty
 from harness.card import Card
 from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
-from harness.dataset import longest_rows, prepare_dataset
+from harness.dataset import RowTokenizer, longest_rows, prepare_dataset
 from harness.errors import TrainError
 
 PLAN = "06_plan"
-
-CLOSING_MARGIN = 1.25
-"""Over the measured cost of a last evaluation and save; the plugin uses the same."""
 
 REAP_S = 1.0
 """For the child to end after its last save, and for us to see it."""
@@ -63,6 +62,8 @@ class TrainJob:
 class Rehearsal:
     """Measured costs. Seconds."""
 
+    prepare_s: float
+    """Rendering and tokenising all rows, as the run does; Axolotl then tokenises them once more."""
     load_s: float
     """From the start of the process to the first step, the packing of the rehearsal's few rows included."""
     step_s: float
@@ -79,9 +80,17 @@ class Rehearsal:
         return 0.5 + CLOSING_MARGIN * self.verify_s * keep
 
     def minimum_s(self, keep: int) -> float:
-        """The shortest budget that ends with a verified checkpoint: start, one step, evaluation, save, pick."""
+        """The shortest budget that ends with a verified checkpoint: data, start, one step, evaluation, save, pick."""
+        start = CLOSING_MARGIN * (self.load_s + 2 * self.prepare_s)
         closing = CLOSING_MARGIN * (self.eval_s + self.save_s)
-        return CLOSING_MARGIN * self.load_s + 2 * self.step_s + 2 * closing + self.pick_reserve_s(keep) + REAP_S
+        return math.ceil(start + 2 * self.step_s + 2 * closing + self.pick_reserve_s(keep) + REAP_S)
+
+    def describe(self) -> str:
+        """The figures, for a person."""
+        return (
+            f"data {pretty(self.prepare_s)}, start {pretty(self.load_s)}, step {self.step_s:.3f} s, "
+            f"evaluation {self.eval_s:.2f} s, save {self.save_s:.2f} s"
+        )
 
 
 def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEvent = lambda event: None) -> Rehearsal:
@@ -91,13 +100,18 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
         DataError: the mix cannot be trained on.
         TrainError: Axolotl does not train with this recipe here.
     """
-    stage = Stage(job.run / PLAN, inputs=job.inputs(), redo=job.redo)
-    if stage.is_done:
-        return Rehearsal(**read_json(stage.path("rehearsal.json")))
+    with locked(job.run):
+        stage = Stage(job.run / PLAN, inputs=job.inputs(), redo=job.redo)
+        if stage.is_done:
+            return Rehearsal(**read_json(stage.path("rehearsal.json")))
+        return _measure(job, stage, launch, on_event)
+
+
+def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -> Rehearsal:
     started = time.time()
-    work = stage.path("work")
+    work = stage.path(SCRATCH)
     shutil.rmtree(work, ignore_errors=True)
-    settings = _settings(job, work)
+    settings, prepare_s = _settings(job, work)
     write_config(work / "axolotl.yml", job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = time.time()
@@ -110,7 +124,7 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
     finally:
         exit_code = end(child, patience_s=3 if "train_end" in seen else 0)
     if "train_end" not in seen:
-        raise failure(log, exit_code, alive="plugin_alive" in seen)
+        raise failure(log, exit_code, alive="registered" in seen)
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
         raise TrainError(f"{log}: the rehearsal saved no checkpoint. See the log.")
@@ -120,6 +134,7 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
         raise TrainError(f"{checkpoint[0]}: {whole}. The disk does not keep what is written to it; see {log}.")
     ending = seen["train_end"]
     rehearsal = Rehearsal(
+        prepare_s=round(prepare_s, 3),
         load_s=round(seen["train_begin"]["t"] - spawned, 3),
         step_s=ending["step_s"],
         eval_s=ending["eval_s"],
@@ -135,13 +150,16 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
     return rehearsal
 
 
-def _settings(job: TrainJob, work: Path) -> RunSettings:
-    """The job on its longest rows, two steps of them, with the whole validation file."""
+def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
+    """The job on its longest rows, two steps of them, with the whole validation file; and the time that data took."""
+    RowTokenizer(job.base)  # the first one imports its library, which the run has done by then
+    started = time.monotonic()
     dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
+    prepare_s = time.monotonic() - started
     recipe = job.recipe
     tokens = 3 * recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
     longest = longest_rows(dataset, job.base, work / "data" / "longest.jsonl", num_tokens=tokens)
-    return RunSettings(
+    settings = RunSettings(
         base_model=job.base.resolve(),
         train_file=longest.path.resolve(),
         validation_file=dataset.validation.path.resolve(),
@@ -152,3 +170,4 @@ def _settings(job: TrainJob, work: Path) -> RunSettings:
         deadline=time.time() + 3_600,
         max_steps=2,
     )
+    return settings, prepare_s

@@ -9,21 +9,23 @@ Where it sits: rehearsal -> **run** -> pick.
 """
 
 import contextlib
-import fcntl
+import math
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from curation.errors import Interrupted
-from curation.stage import Dropped, Stage, Summary, Tally, read_json, read_jsonl, write_json
+from curation.stage import Dropped, Stage, Summary, Tally, locked, read_json, read_jsonl, write_json
 from harness.axolotl_config import RunSettings, write_config
 from harness.axolotl_process import (
+    LOCK_VARIABLE,
     EventReader,
     Launcher,
     ask_to_stop,
@@ -35,7 +37,7 @@ from harness.axolotl_process import (
 )
 from harness.budget import pretty
 from harness.checkpoint import inspect_all, set_aside
-from harness.dataset import Dataset, prepare_dataset, read_dataset_rows
+from harness.dataset import Dataset, TokenisedRow, prepare_dataset, read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, HarnessError
 from harness.ledger import Ledger, LedgerReport
 from harness.manifest import record
@@ -45,6 +47,10 @@ from harness.schedule import Segment
 
 TRAIN = "07_train"
 OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"
+LEDGER, DAMAGED = "ledger.jsonl", "damaged.jsonl"
+
+IMPORT_PATIENCE_S = 60
+"""For Axolotl to import our plugin, on top of five times what the rehearsal took to start."""
 
 OnEvent = Callable[[dict[str, Any], float], None]
 """Called with each event of the plugin and the seconds of budget that are left."""
@@ -57,7 +63,7 @@ class TrainResult:
     run: Path
     steps: int
     because: str
-    """`deadline`, `epochs`, or `killed` when the supervisor had to."""
+    """`deadline`, `epochs`, `not_finite` after a loss that was none, or `killed` when the supervisor had to."""
     tokens_per_s: float
     """Real tokens over training time, padding left out."""
     picked: Picked
@@ -78,40 +84,56 @@ def train(
         BudgetError: the budget is shorter than the measured minimum, or ran out without a checkpoint.
         TrainError: Axolotl failed; whole checkpoints stay and the next call resumes.
         Interrupted: SIGINT or SIGTERM; the state is saved.
+        StageError: another command is at work on this run.
     """
-    stage = Stage(job.run / TRAIN, inputs={**job.inputs(), "budget_s": job.budget_s}, redo=job.redo)
-    ledger_path = job.run / "ledger.jsonl"
-    if stage.is_done:
-        return _stored_result(job.run)
-    keep = job.recipe.save_total_limit
-    minimum_s = measured.minimum_s(keep)
+    minimum_s = measured.minimum_s(job.recipe.save_total_limit)
     if job.budget_s < minimum_s:
         raise BudgetError(
-            f"--budget {pretty(job.budget_s)} is shorter than the measured minimum of {pretty(minimum_s)} (start "
-            f"{pretty(measured.load_s)}, step {pretty(measured.step_s)}, evaluation {pretty(measured.eval_s)}, save "
-            f"{pretty(measured.save_s)}, with margins). Give at least that."
+            f"--budget {pretty(job.budget_s)} is shorter than the measured minimum of {pretty(minimum_s)} "
+            f"({measured.describe()}; with margins). Give at least that."
         )
-    if job.redo:
-        ledger_path.unlink(missing_ok=True)
-    with _lock(stage.directory):
-        ledger = Ledger.start(ledger_path, budget_s=job.budget_s)
-        ending = _supervise(job, stage, ledger, measured, launch, on_event)
-        return _finish(job, stage, ledger, ending)
+    with locked(job.run) as lock:
+        stage = Stage(job.run / TRAIN, inputs={**job.inputs(), "budget_s": job.budget_s}, redo=job.redo)
+        if stage.is_done:
+            return _stored_result(job.run)
+        described = {**job.inputs(), "budget_s": job.budget_s, "base_path": str(job.base)}
+        record(job.run, "train", described)
+        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=_identity(stage))
+        ending = _supervise(job, stage, ledger, measured, launch, on_event, lock=lock)
+        return _finish(job, stage, ledger, ending, described)
+
+
+def _identity(stage: Stage) -> str:
+    """A name for this attempt at this stage. It goes when --redo throws the stage away, and the day begins anew."""
+    path = stage.path("id")
+    if not path.is_file():
+        write_json(path, uuid.uuid4().hex)
+    return str(read_json(path))
 
 
 def _supervise(
-    job: TrainJob, stage: Stage, ledger: Ledger, measured: Rehearsal, launch: Launcher, on_event: OnEvent
+    job: TrainJob,
+    stage: Stage,
+    ledger: Ledger,
+    measured: Rehearsal,
+    launch: Launcher,
+    on_event: OnEvent,
+    *,
+    lock: int,
 ) -> str:
     """From the start of the child to its end; returns why it ended."""
     reserve_s = measured.pick_reserve_s(job.recipe.save_total_limit)
+    if ledger.left_s < measured.minimum_s(job.recipe.save_total_limit) and inspect_all(stage.path(OUTPUT))[0]:
+        return "deadline"  # resumed too late for another step: publish what there is
     ledger.enter("pack")
     dataset = _dataset(job, stage)
-    settings = _settings(job, stage, dataset, deadline=ledger.deadline - reserve_s - REAP_S)
+    settings = _settings(job, stage, dataset, measured, deadline=ledger.deadline - reserve_s - REAP_S)
     _first_plan(settings.plan, job, ledger, measured)
     write_config(stage.path("axolotl.yml"), job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), stage.path("axolotl.log")
     ledger.enter("load")
-    environment = axolotl_environment(job.card, num_rows=dataset.train.num_rows)
+    registered_by = time.time() + IMPORT_PATIENCE_S + 5 * measured.load_s
+    environment = {**axolotl_environment(job.card, num_rows=dataset.train.num_rows), LOCK_VARIABLE: str(lock)}
     child = launch(stage.path("axolotl.yml"), log, environment)
     kill_at = ledger.deadline - reserve_s - REAP_S / 4
     seen: dict[str, dict[str, Any]] = {}
@@ -125,6 +147,8 @@ def _supervise(
                 if received and "asked" not in seen:
                     seen["asked"] = event
                     ask_to_stop(child)
+                if "registered" not in seen and time.time() > registered_by:
+                    break
     finally:
         ledger.enter("save")
         exit_code = end(child, patience_s=min(3.0, kill_at - time.time()) if "train_end" in seen else 0)
@@ -135,19 +159,27 @@ def _supervise(
         return str(seen["train_end"]["because"])
     if time.time() < kill_at - 0.05:
         ledger.enter("idle")
-        raise _with_state(failure(log, exit_code, alive="plugin_alive" in seen), stage)
+        raise _with_state(failure(log, exit_code, alive="registered" in seen), stage)
     return "killed"
 
 
-def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str) -> TrainResult:
+def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str, described: dict[str, Any]) -> TrainResult:
     """Picks within the reserve, stops the clock, writes the summary."""
     ledger.enter("pick")
     try:
-        picked = pick_from_run(job.run, base=job.base, four_bit=job.recipe.load_in_4bit)
+        # No loss is computed here: that could outlast the deadline. `oneday pick` measures what was left unmeasured.
+        picked = pick(
+            run=job.run,
+            output=stage.path(OUTPUT),
+            base=job.base,
+            four_bit=job.recipe.load_in_4bit,
+            loss_of=lambda checkpoint: math.nan,
+        )
     except CheckpointError as e:
         ledger.stop()
         raise BudgetError(
-            f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was whole. {e} Give more with --budget."
+            f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was whole. Give more with --budget, "
+            "and --redo."
         ) from e
     ledger.stop()
     steps, tokens_per_s = _speed(stage.path(METRICS))
@@ -157,9 +189,10 @@ def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str) -> TrainR
     num_kept = dataset["train"]["num_rows"] + dataset["validation"]["num_rows"]
     tally = Tally.of(kept=num_kept, dropped=dropped, unit="row")
     details = {"steps": steps, "because": because, "tokens_per_s": tokens_per_s, "ledger": asdict(report)}
-    record(job.run, "train", {**job.inputs(), "budget_s": job.budget_s, "base_path": str(job.base), **details})
+    record(job.run, "train", {**described, **details})
     record(job.run, "pick", asdict(picked))
-    stage.finish(Summary(tallies={"row": tally}, details=details), dropped=dropped)
+    damaged = [Dropped(**row) for row in read_jsonl(stage.path(DAMAGED))] if stage.path(DAMAGED).is_file() else []
+    stage.finish(Summary(tallies={"row": tally}, details=details), dropped=[*dropped, *damaged])
     return TrainResult(
         run=job.run, steps=steps, because=because, tokens_per_s=tokens_per_s, picked=picked, ledger=report
     )
@@ -169,8 +202,11 @@ def pick_from_run(run: Path, *, base: Path, four_bit: bool) -> Picked:
     """The picker over a run folder's own checkpoints and validation rows."""
     validation = run / TRAIN / DATA / "validation.jsonl"
 
+    rows: list[TokenisedRow] = []
+
     def loss_of(checkpoint: Path) -> float:
-        rows = read_dataset_rows(validation, base)
+        if not rows:
+            rows.extend(read_dataset_rows(validation, base))
         return validation_loss_of(base, rows, four_bit=four_bit)(checkpoint)
 
     return pick(run=run, output=run / TRAIN / OUTPUT, base=base, four_bit=four_bit, loss_of=loss_of)
@@ -186,10 +222,11 @@ def _dataset(job: TrainJob, stage: Stage) -> Dataset:
     return dataset
 
 
-def _settings(job: TrainJob, stage: Stage, dataset: Dataset, *, deadline: float) -> RunSettings:
+def _settings(job: TrainJob, stage: Stage, dataset: Dataset, measured: Rehearsal, *, deadline: float) -> RunSettings:
     output = stage.path(OUTPUT).resolve()
     output.mkdir(exist_ok=True)
-    set_aside(output)
+    with stage.path(DAMAGED).open("ab") as f:
+        f.writelines(orjson.dumps(d, option=orjson.OPT_APPEND_NEWLINE) for d in set_aside(output))
     good, _ = inspect_all(output)
     for leftover in output.glob("tmp-checkpoint-*"):
         shutil.rmtree(leftover)
@@ -202,6 +239,8 @@ def _settings(job: TrainJob, stage: Stage, dataset: Dataset, *, deadline: float)
         events=stage.path(METRICS).resolve(),
         plan=stage.path(SCHEDULE).resolve(),
         deadline=deadline,
+        eval_s=measured.eval_s,
+        save_s=measured.save_s,
         resume_from=good[-1].path if good else None,
     )
 
@@ -233,7 +272,7 @@ def _speed(metrics: Path) -> tuple[int, float]:
     steps, tokens, spent = 0, 0, 0.0
     last: tuple[int, float] | None = None
     paused = 0.0
-    for event in read_jsonl(metrics):
+    for event in EventReader(metrics, from_start=True).read():
         if event["event"] == "train_begin":
             last = None
         elif event["event"] in ("evaluate", "save"):
@@ -284,18 +323,3 @@ def _signals() -> Iterator[list[str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _lock(directory: Path) -> Iterator[IO[bytes]]:
-    """One supervisor a run.
-
-    Raises:
-        HarnessError: another one is at work.
-    """
-    with (directory / "lock").open("ab") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise HarnessError(f"{directory}: another `oneday train` is at work on this run. Wait for it.") from e
-        yield f

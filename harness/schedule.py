@@ -32,7 +32,7 @@ class Segment:
 
 
 class Plan:
-    """The segments so far, in order of their first step."""
+    """The segments so far, in the order they were made. The newest that has begun counts."""
 
     def __init__(self, segments: Iterable[Segment]) -> None:
         self.segments = list(segments)

@@ -3,9 +3,10 @@
 Exit codes: 0 finished, 2 something the user can mend, 3 interrupted and resumable, 1 a bug.
 """
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import click
 import typer
@@ -83,7 +84,7 @@ def curate(
     retain: Annotated[float, typer.Option(help="Share of rows that the base already gets right.")] = 0.0,
     shots: Annotated[int | None, typer.Option(min=0, help="At most so many shots. Default: all.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of every draw.")] = 2023,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every draw.")] = 2023,
     redo: Redo = False,
     json: Json = False,
 ) -> None:
@@ -205,7 +206,7 @@ def try_(
     text: Annotated[str, typer.Option("--input", help="The input that goes with it.")] = "",
     checkpoint: Annotated[Path, typer.Option(help="Run, adapter or model folder.")] = Path("runs/demo"),
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the checkpoint's.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answer.")] = 128,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Length of the answer.")] = 128,
     raw: Annotated[bool, typer.Option("--raw", help="Pass the prompt verbatim, without the template.")] = False,
 ) -> None:
     """Asks once, in the template that the model was trained on.
@@ -221,22 +222,37 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; turns errors into one line and an exit code."""
     from curation.errors import Interrupted, OnedayError
 
-    code: Any = 0
     try:
         code = app(arguments, standalone_mode=False)
     except (OnedayError, Interrupted) as e:
-        print(f"error: {e}" if isinstance(e, OnedayError) else f"interrupted: {e}", file=sys.stderr)
-        code = e.exit_code
+        code = _fail(str(e), interrupted=isinstance(e, Interrupted))
     except click.UsageError as e:
         where = e.ctx.command_path if e.ctx else "oneday"
-        print(f"error: {e.format_message()} See {where} --help.", file=sys.stderr)
-        code = 2
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        print("interrupted: run the same command again to go on; finished stages are kept.", file=sys.stderr)
-        code = 3
-    except BrokenPipeError:
+        code = _fail(f"{e.format_message()} See {where} --help.")
+    except BrokenPipeError:  # the reader of our output has enough
         sys.stderr.close()
+        code = 0
+    except OSError as e:
+        code = _fail(f"{e.filename or 'the system'}: {e.strerror or e}. Check path, permissions and space.")
+    except ModuleNotFoundError as e:
+        code = _fail(f"{e.name} is not installed. pip install 'oneday-llm[train,serve]'.")
+    if code == EXIT_SIGINT:
+        code = _fail("finished stages are kept.", interrupted=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+EXIT_SIGINT = 130
+"""What typer makes of a KeyboardInterrupt."""
+
+
+def _fail(message: str, *, interrupted: bool = False) -> int:
+    """One line on stderr, and the exit code."""
+    if not interrupted:
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    command = " ".join(["oneday", *map(shlex.quote, sys.argv[1:])])
+    print(f"interrupted: {message} Go on with the same command: {command}", file=sys.stderr)
+    return 3
 
 
 if __name__ == "__main__":

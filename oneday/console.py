@@ -17,6 +17,7 @@ import orjson
 from rich.box import SIMPLE
 from rich.console import Console as RichConsole
 from rich.table import Table
+from rich.text import Text
 
 from curation.stage import Stage, read_json
 
@@ -69,7 +70,7 @@ class Console:
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number == 0 else "right", overflow="fold", no_wrap=number == 0)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # text from data files is no markup
         self.out.print(table)
 
     def stages(self, run: Path, names: Sequence[str]) -> None:

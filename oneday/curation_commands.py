@@ -158,6 +158,10 @@ def show_curation(run: Path, console: Console) -> None:
     mix = read_json(run / MIX / "summary.json")["details"]
     kinds = ", ".join(f"{n} {kind}" for kind, n in tasks["kinds"].items())
     console.say(f"tasks: {kinds}; listed without a file: {len(tasks['listed_without_file'])}")
+    for name in tasks["overrides_without_file"]:
+        console.say(f"note: --kinds names {name}, which is no task here")
+    if tasks["non_commercial"]:
+        console.say(f"note: {len(tasks['non_commercial'])} tasks taken are non-commercial by their licence")
     console.say(f"exact-match tasks by accuracy bucket (0 = below 10 %): {scores['exact_match_tasks_by_bucket']}")
     console.say(
         f"generation instances by ROUGE-L bucket ([0,.2) [.2,.3) ... >=.8): {scores['generation_instances_by_bucket']}"
@@ -177,4 +181,8 @@ def run_score(path: Path, *, rouge: str, empty: str, normaliser: str, console: C
     columns = ("task", "n", "mean", "[0,.2)", "[.2,.3)", "[.3,.4)", "[.4,.5)", "[.5,.6)", "[.6,.7)", "[.7,.8)", ">=.8")
     rows = [(b.task, str(b.num_scores), f"{b.mean_score:.3f}", *map(str, b.histogram)) for b in buckets]
     console.table(f"{parameters.rouge}, empty prediction: {parameters.empty}", columns, rows)
-    console.result({"buckets": {b.task: list(b.histogram) for b in buckets}})
+    totals: dict[str, list[int]] = {}
+    for b in buckets:  # a task may occur with both kinds
+        before = totals.get(b.task, [0] * len(b.histogram))
+        totals[b.task] = [x + y for x, y in zip(before, b.histogram, strict=True)]
+    console.result({"buckets": totals})

@@ -45,7 +45,6 @@ RETAIN_SHARE = 0.25
 """A model of 0.6 M parameters trained on its errors alone forgets what it could do (1.00 -> 0.01 on solved tasks)."""
 
 EVALUATED_PER_TASK = 20
-START_SERVER_S = 120
 
 
 def run_demo(run: Path, *, budget: str, redo: bool, console: Console) -> None:

@@ -1,11 +1,13 @@
 """`oneday serve` and `oneday try`."""
 
+import contextlib
 from pathlib import Path
 from typing import get_args
 
 from curation.errors import OnedayError
 from curation.language_model import LanguageModel, Precision
 from curation.prompt import training_prompt
+from curation.task import encodable
 from oneday.console import Console
 from submission.api import Health, ProcessRequest
 from submission.checkpoint import find_served
@@ -36,13 +38,16 @@ def run_serve(
         health = Health(status="ok", model=str(model.path), lora_adapter=adapter, precision=model.precision)
         url = f"http://{host}:{listener.getsockname()[1]}"
         console.out.print(f"serving on {url} (Ctrl-C stops)", markup=False)
-        serve(build_app(Engine(model), health), listener)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained by then: the usual end
+            serve(build_app(Engine(model), health), listener)
 
 
 def run_try(prompt: str, text: str, *, checkpoint: Path, base: Path | None, max_new_tokens: int, raw: bool) -> str:
     """One greedy answer."""
     from submission.engine import Engine
 
+    if not encodable(prompt, text):
+        raise OnedayError("the prompt is not valid Unicode. Pass UTF-8 text.")
     engine = Engine(load(checkpoint, base=base))
     rendered = prompt if raw else training_prompt(prompt, text)
     return engine.process(ProcessRequest(prompt=rendered, max_new_tokens=max_new_tokens)).text.strip()

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.errors import Interrupted
 from curation.language_model import check_model_folder
 from curation.stage import read_json
-from harness.axolotl_config import AxolotlConfig, check_card, read_recipe
+from harness.axolotl_config import AxolotlConfig, check_card, find_recipe, read_recipe
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds
 from harness.card import get_card
@@ -24,6 +23,7 @@ ENDINGS = {
     "epochs": "all epochs done",
     "killed": "the trainer was too slow to close and was ended at the deadline",
     "signal": "stopped by a signal",
+    "not_finite": "stopped at a loss that is not finite; the best checkpoint before it is kept",
 }
 
 
@@ -43,7 +43,7 @@ class TrainRequest:
 
 def run_train(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
     """Checks, rehearses, trains, picks."""
-    recipe = read_recipe(request.config)
+    recipe = read_recipe(find_recipe(request.config))
     card = get_card(request.card)
     budget_s = seconds(request.budget)
     check_card(recipe, card)
@@ -92,13 +92,13 @@ def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
         OnedayError: none of them, or it is no model folder.
     """
     if given is not None:
-        return check_model_folder(given)
+        return check_model_folder(given).resolve()
     manifest = mix.resolve().parent / "manifest.json"
     curated = read_json(manifest).get("curate", {}).get("base_path") if manifest.is_file() else None
     if curated:
         return check_model_folder(Path(curated))
     if recipe.base_model and Path(recipe.base_model).is_dir():
-        return check_model_folder(Path(recipe.base_model))
+        return check_model_folder(Path(recipe.base_model)).resolve()
     named = f"{recipe.base_model} is no local folder" if recipe.base_model else "the recipe names none"
     raise ConfigError(f"no base model: {named}. Download one and pass --base FOLDER.")
 
@@ -109,11 +109,7 @@ def rehearse_and_train(job: TrainJob, console: Console, *, launch: Launcher = st
     measured = rehearse(job, launch=launch)
     show_rehearsal(measured, job, console)
     display = TrainingDisplay(console, job.recipe)
-    try:
-        return train(job, measured, launch=launch, on_event=display)
-    except Interrupted as e:
-        again = f"oneday train --run {job.run} --mix {job.mix} --card {job.card.name} --budget {pretty(job.budget_s)}"
-        raise Interrupted(f"{e} Go on with the same command: {again} --config … --base {job.base}") from e
+    return train(job, measured, launch=launch, on_event=display)
 
 
 class TrainingDisplay:
@@ -131,7 +127,7 @@ class TrainingDisplay:
         if name == "step":
             self._step_line = self._describe(event)
         elif name == "evaluate":
-            loss = event["validation_loss"]
+            loss = float(event["validation_loss"])
             better = self._best is None or loss < self._best
             self._best = loss if better else self._best
             mark = " (best so far)" if better else ""
@@ -154,15 +150,14 @@ class TrainingDisplay:
         if self._last and event["t"] > self._last["t"] and event["tokens"] > self._last["tokens"]:
             speed = f" | {(event['tokens'] - self._last['tokens']) / (event['t'] - self._last['t']):,.0f} tokens/s"
         self._last = event
-        return f"step {event['step']:>6} of about {event['horizon']} | loss {event['loss']:.4f}{speed}"
+        return f"step {event['step']:>6} of about {event['horizon']} | loss {float(event['loss']):.4f}{speed}"
 
 
 def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None:
     """What was measured."""
     memory = f", peak memory {measured.peak_memory_gib:.1f} GiB" if measured.peak_memory_gib is not None else ""
     console.say(
-        f"measured: start {pretty(measured.load_s)}, step {measured.step_s:.3f} s, evaluation {measured.eval_s:.2f} s, "
-        f"save {measured.save_s:.2f} s{memory}; the shortest budget is "
+        f"measured: {measured.describe()}{memory}; the shortest budget is "
         f"{pretty(measured.minimum_s(job.recipe.save_total_limit))}"
     )
 

@@ -58,9 +58,9 @@ class Engine:
 
     def process(self, request: ProcessRequest) -> Completion:
         """Completes a prompt. One that is too long for the model loses its beginning."""
-        prompt_ids = self._fitted(self._model.encode(request.prompt), request.max_new_tokens)
-        new_ids, logits = self._generate(prompt_ids, request)
-        tokens = self._tokens(prompt_ids[-1:], new_ids, logits)
+        prompt_ids, max_new_tokens = self._fitted(self._model.encode(request.prompt), request.max_new_tokens)
+        new_ids, logits = self._generate(prompt_ids, request, max_new_tokens)
+        tokens = self._tokens(prompt_ids, new_ids, logits)
         tokens = cut_tokens(tokens, request.stop_sequences)
         if request.echo_prompt:
             tokens = [*self._echo(prompt_ids), *tokens]
@@ -68,18 +68,25 @@ class Engine:
             text="".join(t.text for t in tokens), tokens=tuple(tokens), logprob=sum(t.logprob for t in tokens)
         )
 
-    def _fitted(self, ids: list[int], max_new_tokens: int) -> list[int]:
-        """The end of a prompt that leaves room for the answer; BOS stays in front."""
-        room = max(1, self._model.context_length - max_new_tokens)
-        if len(ids) <= room:
-            return ids
-        bos = self._model.tokenizer.bos_token_id
-        head = ids[:1] if ids[0] == bos and room > 1 else []
-        return [*head, *ids[len(ids) - room + len(head) :]]
+    def _fitted(self, ids: list[int], max_new_tokens: int) -> tuple[list[int], int]:
+        """A prompt and a number of new tokens that fit the model's window together.
 
-    def _generate(self, prompt_ids: list[int], request: ProcessRequest) -> tuple[list[int], list[torch.Tensor]]:
+        The answer gets what the prompt leaves of the window. Only a prompt that leaves less than an eighth of it loses
+        its beginning (BOS stays in front), and so much that an eighth is left.
+        """
+        window = self._model.context_length
+        allowed = min(max_new_tokens, max(window - len(ids), window // 8))
+        room = window - allowed
+        if len(ids) <= room:
+            return ids, allowed
+        head = ids[:1] if ids[0] == self._model.tokenizer.bos_token_id else []
+        return [*head, *ids[len(ids) - room + len(head) :]], allowed
+
+    def _generate(
+        self, prompt_ids: list[int], request: ProcessRequest, max_new_tokens: int
+    ) -> tuple[list[int], list[torch.Tensor]]:
         """New ids up to EOS or a stop string, with the raw logits they were chosen from."""
-        if request.max_new_tokens == 0:
+        if max_new_tokens == 0:
             return [], []
         if request.seed is not None:
             torch.manual_seed(request.seed)
@@ -95,7 +102,7 @@ class Engine:
             output = self._model.model.generate(
                 input_ids=torch.tensor([prompt_ids], device=device),
                 attention_mask=torch.ones(1, len(prompt_ids), dtype=torch.long, device=device),
-                max_new_tokens=request.max_new_tokens,
+                max_new_tokens=max_new_tokens,
                 pad_token_id=self._model.tokenizer.pad_token_id,
                 repetition_penalty=1.0,
                 return_dict_in_generate=True,

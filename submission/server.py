@@ -19,6 +19,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from curation.task import encodable
 from submission.api import (
     DecodeRequest,
     DecodeResponse,
@@ -53,13 +54,13 @@ def build_app(engine: Engine, health: Health) -> FastAPI:
 
     @app.post("/process")
     async def process(request: ProcessRequest) -> ProcessResponse:
-        _encodable(request.prompt, *request.stop_sequences)
+        _refuse_surrogates(request.prompt, *request.stop_sequences)
         done, seconds = await on_model(lambda: engine.process(request))
         return ProcessResponse(text=done.text, tokens=list(done.tokens), logprob=done.logprob, request_time=seconds)
 
     @app.post("/tokenize")
     async def tokenize(request: TokenizeRequest) -> TokenizeResponse:
-        _encodable(request.text)
+        _refuse_surrogates(request.text)
         tokens, seconds = await on_model(
             lambda: engine.tokenize(request.text, truncation=request.truncation, max_length=request.max_length)
         )
@@ -80,12 +81,10 @@ def build_app(engine: Engine, health: Health) -> FastAPI:
     return app
 
 
-def _encodable(*texts: str) -> None:
+def _refuse_surrogates(*texts: str) -> None:
     """JSON may carry a lone surrogate; no tokenizer takes one."""
-    try:
-        "".join(texts).encode("utf-8")
-    except UnicodeEncodeError as e:
-        raise HTTPException(422, detail="the text holds a lone surrogate, which is not Unicode") from e
+    if not encodable(*texts):
+        raise HTTPException(422, detail="the text holds a lone surrogate, which is not Unicode")
 
 
 def bind(host: str, port: int) -> socket.socket:

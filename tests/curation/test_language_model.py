@@ -42,6 +42,13 @@ def test_a_continuation_is_the_text_that_the_new_tokens_add(head: str, tail: str
         assert head + MODEL.continuation(prompt, new) == whole
 
 
+@pytest.mark.parametrize(("head", "tail"), [("漢", "字"), ("🙂", "🙃🙂"), ("é", "ß"), ("x é", "é y")])
+def test_a_continuation_survives_characters_of_several_bytes(head: str, tail: str) -> None:
+    prompt = MODEL.encode(head)
+    new = MODEL.encode(head + tail)[len(prompt) :]
+    assert MODEL.continuation(prompt, new) == tail
+
+
 def test_an_answer_stops_at_its_stop_string_and_is_cut_there() -> None:
     prompt = "### Instruction:\nWrite the first word of the list.\n\n### Input:\napple, lamp, saw\n\n### Response:\n"
     assert MODEL.generate([prompt], max_new_tokens=16, stop=("\n\n",)) == ["apple"]

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,9 +93,30 @@ def test_a_torn_tail_is_cut_off_and_its_shard_asked_again(tmp_path: Path, cut: i
 
 
 def test_an_instance_without_an_answer_is_dropped_with_its_reason(tmp_path: Path) -> None:
-    dropped = predict_all(requests(3), Echo(knows={"i0", "i2"}), tmp_path / "p.jsonl")
-    assert [(d.id, d.reason) for d in dropped] == [("i1", "no_stored_prediction")]
-    assert len(list(read_predictions(tmp_path / "p.jsonl"))) == 2
+    path = tmp_path / "p.jsonl"
+    for _ in range(2):  # the second time from what is stored
+        asked = predict_all(requests(3), Echo(knows={"i0", "i2"}), path)
+        assert [(d.id, d.reason) for d in asked.dropped] == [("i1", "no_stored_prediction")]
+        assert asked.num_answered == len(list(read_predictions(path))) == 2
+
+
+def test_an_unanswered_request_in_an_early_shard_costs_later_shards_nothing(tmp_path: Path) -> None:
+    many, path = requests(3 * SHARD_SIZE), tmp_path / "p.jsonl"
+    knows = {r.id for r in many} - {"i5"}
+    predict_all(many, Echo(knows=knows), path)
+    whole, second = path.read_bytes(), Echo(knows=knows)
+    asked = predict_all(many, second, path)
+    assert second.asked == []
+    assert path.read_bytes() == whole
+    assert asked.num_answered == len(list(read_predictions(path))) == 3 * SHARD_SIZE - 1
+
+
+def test_the_same_question_of_two_tasks_is_asked_for_each(tmp_path: Path) -> None:
+    many = requests(SHARD_SIZE)
+    twins = [*many, *(replace(r, task="task2") for r in many)]
+    path = tmp_path / "p.jsonl"
+    predict_all(twins, Echo(), path)
+    assert predict_all(twins, Echo(), path).num_answered == len(list(read_predictions(path))) == 2 * SHARD_SIZE
 
 
 def test_a_key_changes_with_everything_that_decides_the_answer() -> None:
@@ -138,6 +160,8 @@ def test_the_kind_decides_how_long_an_answer_may_be() -> None:
         {"task": "t", "id": "a", "references": "x", "prediction": "x"},
         {"task": "t", "id": "a", "references": ["x"], "prediction": None},
         {"task": "t", "id": "a", "references": ["x"], "prediction": "x", "kind": "poetry"},
+        {"task": "t", "id": "a", "references": ["x"], "prediction": "x", "shots": None},
+        {"task": "t", "id": "a", "references": ["x"], "prediction": "x", "num_shots": "many"},
     ],
 )
 def test_a_record_that_lacks_something_is_told_with_its_number(tmp_path: Path, row: dict[str, object]) -> None:

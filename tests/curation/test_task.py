@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from curation.errors import TaskError
-from curation.task import Instance, canonical_name, read_task, read_tasks, task_paths
+from curation.task import Instance, canonical_name, read_task, task_paths
 
 DATA = Path(__file__).parents[1] / "data" / "tasks"
 
@@ -72,6 +72,13 @@ def test_nan_in_a_header_is_read(tmp_path: Path) -> None:
     assert read_task(write(tmp_path, text)).task.licences == ()
 
 
+def test_odd_headers_are_no_error(tmp_path: Path) -> None:
+    raw = document(Categories=["\ud800"], **{"Positive Examples": 5, "Instance License": 3})
+    task = read_task(write(tmp_path, raw)).task
+    assert (task.positive_examples, task.licences) == ((), ("3",))
+    assert task.categories[0].isascii()
+
+
 def test_missing_contributors_source_and_licence_are_no_error(tmp_path: Path) -> None:
     raw = document()
     for key in ("Contributors", "Source", "Instance License"):
@@ -113,7 +120,7 @@ def test_names_are_compared_without_dashes_and_versions() -> None:
 def test_all_real_files_are_read_and_every_instance_is_accounted_for(shared_data: Path) -> None:
     num_kept = num_dropped = 0
     reasons = set()
-    for task_file in read_tasks(shared_data / "natural-instructions" / "tasks"):
+    for task_file in map(read_task, task_paths(shared_data / "natural-instructions" / "tasks")):
         num_kept += len(task_file.task.instances)
         num_dropped += len(task_file.dropped)
         reasons |= {d.reason for d in task_file.dropped}

@@ -60,11 +60,9 @@ def test_a_file_that_was_never_saved_is_recognised(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_recognised(tmp_path: Path) -> None:
-    folder = save(tmp_path, 40)
-    (folder / SEAL).write_text(
-        (folder / SEAL).read_text().replace('"validation_loss": 1.0', '"validation_loss": 1e999')
-    )
-    assert isinstance(inspect(folder), str)
+    assert inspect(save(tmp_path, 40, float("nan"))) == "its validation loss is nan"
+    assert inspect(save(tmp_path, 50, float("inf"))) == "its validation loss is inf"
+    assert rotate(tmp_path, keep=1) == [tmp_path / "checkpoint-40"]
 
 
 def test_damaged_checkpoints_are_set_aside_with_their_reason(tmp_path: Path) -> None:
@@ -73,7 +71,7 @@ def test_damaged_checkpoints_are_set_aside_with_their_reason(tmp_path: Path) -> 
     good, bad = inspect_all(tmp_path)
     assert [c.step for c in good] == [10]
     assert [(d.id, d.detail) for d in bad] == [("checkpoint-20", "optimizer.pt is missing")]
-    set_aside(tmp_path)
+    assert [d.detail for d in set_aside(tmp_path)] == ["optimizer.pt is missing"]
     assert (tmp_path / "damaged-checkpoint-20").is_dir()
     assert inspect_all(tmp_path)[1] == []
 

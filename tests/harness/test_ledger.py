@@ -68,6 +68,14 @@ def test_the_file_alone_tells_the_day(tmp_path: Path) -> None:
     assert Ledger(tmp_path / "ledger.jsonl").report() == ledger.report()
 
 
+def test_another_job_begins_a_new_day(tmp_path: Path) -> None:
+    clock = Clock()
+    Ledger.start(tmp_path / "ledger.jsonl", budget_s=100, job="a", now=clock)
+    clock.t += 50
+    assert Ledger.start(tmp_path / "ledger.jsonl", budget_s=100, job="a", now=clock).left_s == 50
+    assert Ledger.start(tmp_path / "ledger.jsonl", budget_s=100, job="b", now=clock).left_s == 100
+
+
 def test_an_unknown_phase_is_a_bug(tmp_path: Path) -> None:
     ledger = Ledger.start(tmp_path / "ledger.jsonl", budget_s=100)
     with pytest.raises(AssertionError):

@@ -1,6 +1,5 @@
 """The supervisor against a child that hangs, crashes or says nothing, and against the real Axolotl."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -15,18 +14,20 @@ from typing import Any
 import pytest
 
 from curation.errors import Interrupted, StageError
-from curation.stage import read_json, read_jsonl
+from curation.stage import locked, read_json, read_jsonl
 from harness.axolotl_config import read_recipe
 from harness.axolotl_process import Child, Launcher
 from harness.card import get_card
-from harness.errors import BudgetError, HarnessError, TrainError
+from harness.errors import BudgetError, TrainError
 from harness.pick import validation_loss_of
 from harness.rehearse import Rehearsal, TrainJob, rehearse
 from harness.run import DATA, METRICS, OUTPUT, TRAIN, train
 from oneday.demo import RECIPE
 
 WriteMix = Callable[..., Path]
-MEASURED = Rehearsal(load_s=0.1, step_s=0.05, eval_s=0.01, save_s=0.01, verify_s=0.001, peak_memory_gib=None, wall_s=1)
+MEASURED = Rehearsal(
+    prepare_s=0.05, load_s=0.1, step_s=0.05, eval_s=0.01, save_s=0.01, verify_s=0.001, peak_memory_gib=None, wall_s=1
+)
 
 
 def make_job(tmp_path: Path, mix: Path, base: Path, *, budget_s: float) -> TrainJob:
@@ -82,7 +83,7 @@ def test_a_deadline_without_a_checkpoint_says_so(job: TrainJob) -> None:
 
 def test_a_budget_below_the_measured_minimum_is_refused_with_the_minimum(job: TrainJob) -> None:
     slow = replace(MEASURED, load_s=60.0)
-    with pytest.raises(BudgetError, match=r"shorter than the measured minimum of 1m1[67]s \(start 1m00s"):
+    with pytest.raises(BudgetError, match=r"the measured minimum of 1m1[78]s \(data 0\.[01]s, start 1m00s"):
         train(job, slow, launch=fake())
     assert not (job.run / "ledger.jsonl").exists()
 
@@ -106,12 +107,62 @@ def test_other_inputs_in_the_same_run_folder_are_refused(job: TrainJob) -> None:
         train(replace(job, budget_s=9.0), MEASURED, launch=fake())
 
 
+def test_the_refused_budget_leaves_nothing_behind_that_bars_a_longer_one(job: TrainJob) -> None:
+    with pytest.raises(BudgetError):
+        train(replace(job, budget_s=0.5), MEASURED, launch=fake())
+    assert train(job, MEASURED, launch=fake()).because == "epochs"
+
+
+def test_a_run_resumed_past_its_deadline_publishes_without_training(job: TrainJob) -> None:
+    with pytest.raises(TrainError):
+        train(replace(job, budget_s=3.0), MEASURED, launch=fake(end="crash", save="2"))
+    time.sleep(3.0)
+    result = train(replace(job, budget_s=3.0), MEASURED, launch=fake(end="silent"))
+    assert (result.because, result.picked.checkpoint) == ("deadline", "checkpoint-2")
+    assert result.ledger.by_phase["down"] > 2
+
+
+def test_redo_with_another_budget_begins_a_new_day(job: TrainJob) -> None:
+    train(job, MEASURED, launch=fake(save="1"))
+    result = train(replace(job, budget_s=9.0, redo=True), MEASURED, launch=fake(save="3"))
+    assert (result.ledger.budget_s, result.ledger.resumes) == (9.0, 0)
+    assert [c.checkpoint for c in result.picked.candidates] == ["checkpoint-3"]
+
+
 def test_two_supervisors_on_one_run_are_refused(job: TrainJob) -> None:
-    (job.run / TRAIN).mkdir(parents=True)
-    with (job.run / TRAIN / "lock").open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(HarnessError, match="another `oneday train`"):
-            train(job, MEASURED, launch=fake())
+    with locked(job.run), pytest.raises(StageError, match="another oneday command is at work"):
+        train(job, MEASURED, launch=fake())
+
+
+def test_a_torn_event_and_a_nan_do_not_keep_a_run_from_finishing(job: TrainJob) -> None:
+    with pytest.raises(TrainError):
+        train(job, MEASURED, launch=fake(end="crash", save="1"))
+    with (job.run / TRAIN / METRICS).open("a") as f:
+        f.write('{"event": "step", "loss": NaN}\n{"event": "st')
+    result = train(job, MEASURED, launch=fake(save="3"))
+    assert result.picked.checkpoint == "checkpoint-3"
+
+
+def test_a_checkpoint_without_a_loss_is_not_measured_on_the_clock(job: TrainJob) -> None:
+    result = train(job, MEASURED, launch=fake(save="1,3", unmeasured="3"))
+    assert result.picked.checkpoint == "checkpoint-1"
+    assert [r.id for r in result.picked.rejected] == ["checkpoint-3"]
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_its_reason_kept(job: TrainJob) -> None:
+    with pytest.raises(TrainError):
+        train(job, MEASURED, launch=fake(end="crash", save="1,2"))
+    (job.run / TRAIN / OUTPUT / "checkpoint-2" / "optimizer.pt").write_text("x")
+    train(job, MEASURED, launch=fake(save="3"))
+    dropped = list(read_jsonl(job.run / TRAIN / "dropped.jsonl"))
+    assert [(d["unit"], d["id"]) for d in dropped] == [("checkpoint", "checkpoint-2")]
+    assert dropped[0]["detail"].startswith("optimizer.pt has 1 bytes")
+
+
+def test_redo_of_the_same_job_goes_on_with_its_clock(job: TrainJob) -> None:
+    with pytest.raises(TrainError):
+        train(job, MEASURED, launch=fake(end="crash", save="2"))
+    assert train(replace(job, redo=True), MEASURED, launch=fake(save="3")).ledger.resumes == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -186,7 +237,7 @@ def _check_learning_rates(job: TrainJob) -> None:
     rates = [e["learning_rate"] for e in read_jsonl(job.run / TRAIN / METRICS) if e["event"] == "step"]
     assert max(rates) <= job.recipe.learning_rate
     assert rates[0] < max(rates)
-    assert rates[-1] < 0.35 * max(rates)
+    assert rates[-1] < 0.2 * max(rates)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -81,6 +82,24 @@ def base_without_tokenizer(tmp_path: Path) -> Path:
     return base
 
 
+def base_with_garbage(tmp_path: Path) -> Path:
+    base = tmp_path / "base"
+    shutil.copytree(DEMO_BASE, base)
+    (base / "model.safetensors").write_bytes(b"garbage" * 100)
+    return base
+
+
+def file_in(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("x")
+    return tmp_path / "file"
+
+
+def with_link(tmp_path: Path) -> Path:
+    tasks = copied(tmp_path)
+    (tasks / "task8_link.json").symlink_to(tmp_path / "gone")
+    return tasks
+
+
 def curate(tasks: object, base: object = DEMO_BASE, *more: object) -> list[object]:
     return ["curate", "--tasks", tasks, "--base", base, "--scale", "0.001", WITHOUT, *more]
 
@@ -109,6 +128,12 @@ CURATE_ERRORS: list[tuple[str, Callable[[Path], list[object]], str]] = [
     ("no task list", lambda t: curate(TASKS, DEMO_BASE, "--task-list", t / "x"), "--task-list takes"),
     ("a zero", lambda t: curate(TASKS, DEMO_BASE, "--instances-per-task", "0"), "x>=1"),
     ("no predictions", lambda t: ["curate", "score", "--predictions", t / "x"], "cannot be read"),
+    ("a negative seed", lambda t: curate(TASKS, DEMO_BASE, "--seed", "-1"), "--seed"),
+    ("a huge seed", lambda t: curate(TASKS, DEMO_BASE, "--seed", "9" * 20), "--seed"),
+    ("a run that is a file", lambda t: curate(TASKS, DEMO_BASE, "--run", file_in(t)), "Check path"),
+    ("a dangling link", lambda t: curate(with_link(t)), "task8_link.json"),
+    ("garbage weights", lambda t: curate(TASKS, base_with_garbage(t)), "cannot be loaded"),
+    ("a source of no mix", lambda t: curate(TASKS, DEMO_BASE, "--source", "limma=x"), "not a source of this mix"),
     ("an unknown option", lambda t: ["curate", "--tsaks", TASKS], "No such option"),
     ("an unknown command", lambda t: ["trian"], "No such command"),
 ]
@@ -249,6 +274,19 @@ def test_try_asks_in_the_training_template(capsys: pytest.CaptureFixture[str]) -
     command = ["try", "Write the first word of the list.", "--input", "apple, lamp, saw", "--checkpoint", DEMO_BASE]
     assert run(*command) == 0
     assert capsys.readouterr().out == "apple\n"
+
+
+def test_ctrl_c_exits_with_3_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "oneday.cli", "demo", "--run", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        until = time.monotonic() + 60
+        while not (tmp_path / "run" / "02_predictions" / "predictions.jsonl").exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 3, err
+    assert err.strip().splitlines()[-1].startswith("interrupted: finished stages are kept. Go on with the same command")
 
 
 def test_version_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:

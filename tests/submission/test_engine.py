@@ -93,6 +93,11 @@ def test_an_over_long_prompt_loses_its_beginning_not_its_end() -> None:
     assert consistent(answer)
 
 
+@pytest.mark.parametrize("max_new_tokens", [2_000, 2_040, 2_048, 4_096])
+def test_asking_for_more_than_the_window_holds_does_not_cost_the_prompt(max_new_tokens: int) -> None:
+    assert ask(max_new_tokens=max_new_tokens).text == "apple"
+
+
 def test_tokenize_has_no_bos_and_honours_truncation() -> None:
     ids = ENGINE.tokenize("Anna and Ben", truncation=False, max_length=0)
     assert MODEL.tokenizer.bos_token_id not in ids
