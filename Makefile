@@ -13,7 +13,38 @@ export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: need-inputs need-run help install demo test check lint types curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## the paper's mix from NI_TASKS with BASE_MODEL
+.PHONY: need-inputs need-run help install demo test check lint types curate-200k curate-400k curate-700k train-4090 train-a100 pick serve clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found. Install one, or pass PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+	  { echo "$(PYTHON) is not Python 3.11 or 3.12. Pass PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,eval,dev]'
+	@touch $@
+
+install: $(READY) ## make .venv with everything the tests need
+
+demo: $(READY) ## the main job on embedded defaults, offline, on the CPU: about 4 minutes
+	$(BIN)/oneday demo
+
+test: $(READY) ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+check: lint types test ## what CI runs
+
+curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## the paper's mix from NI_TASKS with BASE_MODEL
 	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* --without "$(WITHOUT)" $(ARGS)
 
 need-inputs:

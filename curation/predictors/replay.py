@@ -1,7 +1,6 @@
 """Stored predictions instead of a model: re-bucketing without a GPU.
 
-A record is found by its request hash if it has one, else by (task, id). Task names are compared canonically, and
-v1's `subtask003_x` is `task003_x`.
+A record is found by (task, id). Task names are compared canonically, and v1's `subtask003_x` is `task003_x`.
 """
 
 from collections.abc import Sequence
