@@ -22,10 +22,10 @@ COPY axolotl_configs axolotl_configs
 
 FROM common AS train
 RUN pip install torch==2.13.0 -c constraints.txt && pip install -c constraints.txt '.[train,serve,eval]'
-WORKDIR /work
-RUN mkdir -p /work/runs && chown -R oneday /work
+WORKDIR /data
+RUN mkdir -p /data/runs && chown -R oneday /data
 USER oneday
-VOLUME /work/runs
+VOLUME /data/runs
 ENTRYPOINT ["oneday"]
 CMD ["demo"]
 

@@ -134,12 +134,11 @@ def _supervise(
     ledger.enter("load")
     registered_by = time.time() + IMPORT_PATIENCE_S + 5 * measured.load_s
     environment = {**axolotl_environment(job.card, num_rows=dataset.train.num_rows), LOCK_VARIABLE: str(lock)}
-    child = launch(stage.path("axolotl.yml"), log, environment)
     kill_at = ledger.deadline - reserve_s - REAP_S / 4
     seen: dict[str, dict[str, Any]] = {}
-    exit_code = None
-    try:
-        with _signals() as received:
+    with _signals() as received:
+        child = launch(stage.path("axolotl.yml"), log, environment)
+        try:
             for event in follow(child, reader, until=kill_at):
                 seen[event["event"]] = event
                 _charge(ledger, event)
@@ -149,9 +148,9 @@ def _supervise(
                     ask_to_stop(child)
                 if "registered" not in seen and time.time() > registered_by:
                     break
-    finally:
-        ledger.enter("save")
-        exit_code = end(child, patience_s=min(3.0, kill_at - time.time()) if "train_end" in seen else 0)
+        finally:
+            ledger.enter("save")
+            exit_code = end(child, patience_s=min(3.0, kill_at - time.time()) if "train_end" in seen else 0)
     if received:
         ledger.enter("idle")
         raise Interrupted(f"stopped by {received[0]}; {_state(stage)}.")
