@@ -268,4 +268,6 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="Skipping publisher trust check")
     with contextlib.suppress(ImportError):
-        importlib.import_module("transformers.utils.logging").disable_progress_bar()
+        hub_logging = importlib.import_module("transformers.utils.logging")
+        hub_logging.disable_progress_bar()
+        hub_logging.set_verbosity_error()

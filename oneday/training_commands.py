@@ -73,7 +73,7 @@ def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) 
         raise DataError("--mix is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix.")
     read_mix(request.mix / "train.jsonl")
     read_mix(request.mix / "validation.jsonl")
-    run = request.run or request.mix.resolve().parent
+    run = request.run or (request.mix.parent if request.mix.name not in ("", "..") else request.mix.resolve().parent)
     return TrainJob(
         run=run,
         mix=request.mix,
@@ -168,6 +168,9 @@ def show_training(result: TrainResult, console: Console) -> None:
         console.say(f"{result.run}: training is done already; nothing was computed")
     show_ledger(result.ledger, console)
     picked = result.picked
+    rows = read_json(result.run / TRAIN / "summary.json")["tallies"]["row"]
+    if rows["dropped"]:
+        console.say(f"rows: {rows['kept']} of {rows['read']}; longer than sequence_len: {rows['dropped']['too_long']}")
     console.say(
         f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.because]}; "
         f"picked {picked.checkpoint} of {len(picked.candidates)}, validation loss {picked.validation_loss:.4f}"
