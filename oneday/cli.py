@@ -49,6 +49,7 @@ def root(
 def demo(
     run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     budget: Annotated[str, typer.Option(help="Training budget.")] = "2m30s",
+    retain: Annotated[float, typer.Option(help="Share of rows that the base already gets right; 0 forgets.")] = 0.25,
     redo: Redo = False,
     json: Json = False,
 ) -> None:
@@ -59,7 +60,7 @@ def demo(
     from oneday.console import Console
     from oneday.demo import run_demo
 
-    run_demo(run, budget=budget, redo=redo, console=Console(json_line=json))
+    run_demo(run, budget=budget, retain=retain, redo=redo, console=Console(json_line=json))
 
 
 @curate_app.callback()

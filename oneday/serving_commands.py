@@ -16,9 +16,11 @@ from submission.checkpoint import find_served
 def load(checkpoint: Path, *, base: Path | None, precision: str | None = None) -> LanguageModel:
     """The model that a checkpoint folder stands for."""
     served = find_served(checkpoint, base=base)
-    if precision is not None and precision not in get_args(Precision):
-        raise OnedayError(f"--precision {precision}: unknown. Use {', '.join(get_args(Precision))}.")
-    chosen: Precision | None = precision or served.precision  # type: ignore[assignment]
+    chosen = served.precision
+    if precision is not None:
+        chosen = next((known for known in get_args(Precision) if known == precision), None)
+        if chosen is None:
+            raise OnedayError(f"--precision {precision}: unknown. Use {', '.join(get_args(Precision))}.")
     return LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=chosen)
 
 
