@@ -71,7 +71,7 @@ def run_demo(run: Path, *, budget: str, retain: float, redo: bool, console: Cons
     console.result({"run": str(run), "overall": asdict(overall), "endpoints": replies})
     if overall.low <= 0 or overall.p >= 0.05:
         raise TrainError(
-            f"the tuned model is not better than its base: {overall.base:.3f} -> {overall.tuned:.3f}, p {overall.p:.3f}. "
+            f"tuned is no better than base: {overall.base:.3f} -> {overall.tuned:.3f}, p {overall.p:.2f}. "
             "Give it more time (--budget 3m --redo), or retain more of what the base knows (--retain 0.25 --redo)."
         )
 
