@@ -7,8 +7,6 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 BUDGET ?= 24h
 SCALE  ?= 1.0
-# Sources that this version does not read yet.
-WITHOUT ?= open-platypus,openbookqa,quac,cnn_dailymail,mathinstruct
 export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
@@ -24,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "$(PYTHON) is not Python 3.11 or 3.12. Pass PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,eval,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,eval,ray,dev]'
 	@touch $@
 
 install: $(READY) ## make .venv with everything the tests need
@@ -45,7 +43,7 @@ types: $(READY) ## mypy, strict
 check: lint types test ## what CI runs
 
 curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## the paper's mix from NI_TASKS with BASE_MODEL
-	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* --without "$(WITHOUT)" $(ARGS)
+	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
 
 need-inputs:
 	@test -n "$(NI_TASKS)" || { echo "set NI_TASKS to the folder of NI task files: make $(MAKECMDGOALS) NI_TASKS=natural-instructions/tasks BASE_MODEL=models/Mistral-7B-v0.1"; exit 2; }

@@ -13,6 +13,7 @@ the same model.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import importlib
 import logging
@@ -80,6 +81,15 @@ def check_model_folder(directory: Path) -> Path:
             f"{directory}: a model without tokenizer. Put tokenizer.json (or tokenizer.model) beside its weights."
         )
     return directory
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Tokens that prompts share, with the keys and values that the model computed for them."""
+
+    ids: tuple[int, ...]
+    cache: Any
+    """A `DynamicCache` of batch size 1; never changed, copied for each batch."""
 
 
 @dataclass
@@ -152,8 +162,7 @@ class LanguageModel:
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """Token ids of a text; special tokens written in it are ordinary text."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [self.tokenizer.bos_token_id, *ids] if bos and self.tokenizer.bos_token_id is not None else ids
+        return encode(self.tokenizer, text, bos=bos)
 
     def continuation(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
         """The text that `new_ids` add to a prompt, its leading space included.
@@ -173,25 +182,51 @@ class LanguageModel:
         after = self.tokenizer.decode([*anchor, *kept], skip_special_tokens=False)
         return str(after[len(before) :])
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+    def read_prefix(self, ids: Sequence[int]) -> Prefix:
+        """Runs tokens that many prompts share through the model once; `generate` goes on from there."""
+        import torch
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        with torch.inference_mode():
+            self.model(input_ids=torch.tensor([list(ids)], device=self.device), past_key_values=cache, use_cache=True)
+        return Prefix(ids=tuple(ids), cache=cache)
+
+    def generate(
+        self,
+        prompts: Sequence[str] | Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        prefix: Prefix | None = None,
+    ) -> list[str]:
         """Greedy answers to one batch of prompts, cut at the first stop string.
 
         Args:
-            prompts: Padded on the left to the longest.
+            prompts: Texts, or token ids. Padded on the left to the longest, behind the prefix if there is one.
             max_new_tokens: At most this many new tokens each.
             stop: An answer ends before the first of these. A *leading* stop string ends it at once.
+            prefix: Tokens that every prompt begins with and has more than, already read.
         """
         import torch
 
-        encoded = [self.encode(p) for p in prompts]
+        encoded = [self.encode(p) if isinstance(p, str) else list(p) for p in prompts]
+        shared = list(prefix.ids) if prefix else []
+        assert all(e[: len(shared)] == shared and len(e) > len(shared) for e in encoded), "not a prefix of the prompts"
         width = max(map(len, encoded))
         pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(e)) + e for e in encoded], device=self.device)
-        mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=self.device)
+        num = len(shared)
+        rows = [shared + [pad] * (width - len(e)) + e[num:] for e in encoded]
+        masks = [[1] * num + [0] * (width - len(e)) + [1] * (len(e) - num) for e in encoded]
+        past = None
+        if prefix:
+            past = copy.deepcopy(prefix.cache)
+            past.batch_repeat_interleave(len(encoded))
         with torch.inference_mode():
             output = self.model.generate(
-                input_ids=ids,
-                attention_mask=mask,
+                input_ids=torch.tensor(rows, device=self.device),
+                attention_mask=torch.tensor(masks, device=self.device),
+                past_key_values=past,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,
@@ -239,6 +274,12 @@ class LanguageModel:
                 loss = torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED_LABEL, reduction="sum")
                 results.append((float(loss), int((target != IGNORED_LABEL).sum())))
         return results
+
+
+def encode(tokenizer: Any, text: str, *, bos: bool = True) -> list[int]:
+    """Token ids of a text; special tokens written in it are ordinary text."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [tokenizer.bos_token_id, *ids] if bos and tokenizer.bos_token_id is not None else ids
 
 
 def _with_adapter(model: Any, lora_adapter: Path) -> Any:

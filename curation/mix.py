@@ -1,112 +1,134 @@
-"""The mix: rows of all sources, without duplicates, split into train and validation.
+"""The mix: drawn rows, split into train and validation, as JSON lines and as Parquet.
 
-    rows, dropped = deduplicate(rows)
-    train, validation = split(rows, validation_size=64, seed=2023)
+    parts = split(labels, MixParameters(), scale=1.0)
+    write_parts(Path("rows.jsonl"), offsets, parts, Path("05_mix"))
 
-Where it sits: sample + source -> **mix** -> harness.
+Rows go from file to file as bytes; memory holds one number and one label for each.
+
+Where it sits: sample -> **mix** -> harness.
 """
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
 
 from curation.errors import MixError
-from curation.licence import Licence, classify
-from curation.select import SelectionRules
-from curation.source import LIMA_LICENCE, MixRow
-from curation.stage import Dropped, sha256
+from curation.sample import allocate
+from curation.stage import atomic_writer, sync_directory
 
-VALIDATION_SIZE = 2_000
-"""Rows of the unscaled mix. Source: the paper (the scripts take 2 %)."""
+TRAIN, VALIDATION = "train", "validation"
 
 MIN_VALIDATION, MAX_VALIDATION_SHARE = 64, 0.1
 """A scaled mix keeps enough validation rows to tell checkpoints apart, and never gives more than a tenth away."""
 
 
-def validation_size(num_rows: int, scale: float) -> int:
-    """2,000 rows scaled, at least 64, at most a tenth of the rows, at least one."""
-    wanted = max(MIN_VALIDATION, round(VALIDATION_SIZE * scale))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixParameters:
+    """How validation rows are set aside."""
+
+    validation_rows: int | None = 2_000
+    """Of the unscaled mix. Source: the paper. None: `validation_share` decides."""
+    validation_share: float = 0.02
+    """Source: the winner's script."""
+    stratified: bool = True
+    """By task. The winner's script takes the end of a shuffled list."""
+    seed: int = 2023
+
+    def __post_init__(self) -> None:
+        if self.validation_rows is not None and self.validation_rows < 1:
+            raise MixError(
+                f"mix.validation_rows: {self.validation_rows}. Give 1 or more: checkpoints are picked by them."
+            )
+        if not 0 < self.validation_share <= 0.5:
+            raise MixError(f"mix.validation_share: {self.validation_share} is not in (0, 0.5]. 0.02 is usual.")
+
+
+def validation_size(num_rows: int, parameters: MixParameters, scale: float) -> int:
+    """Rows to set aside: the wanted number scaled, at least 64, at most a tenth of the rows, at least one."""
+    if parameters.validation_rows is None:
+        return max(1, num_rows - int((1 - parameters.validation_share) * num_rows))
+    wanted = max(MIN_VALIDATION, round(parameters.validation_rows * scale))
     return max(1, min(wanted, int(num_rows * MAX_VALIDATION_SHARE)))
 
 
-def deduplicate(rows: Iterable[MixRow]) -> tuple[list[MixRow], list[Dropped]]:
-    """Keeps the first of rows with the same (instruction, input).
+def split(labels: Sequence[str], parameters: MixParameters, *, scale: float) -> dict[str, list[int]]:
+    """Numbers of the rows of each part, shuffled.
 
-    The winner's key, the input alone, drops rows of other tasks on the same text: 6,259 of 309,638 measured.
-    """
-    kept: list[MixRow] = []
-    dropped: list[Dropped] = []
-    first: dict[str, str] = {}
-    for row in rows:
-        key = sha256(f"{row.instruction}\0{row.input}".encode())
-        if key in first:
-            dropped.append(Dropped(unit="row", id=row.id, reason="duplicate", detail=f"same as {first[key]}"))
-        else:
-            first[key] = row.id
-            kept.append(row)
-    return kept, dropped
-
-
-def split(rows: Sequence[MixRow], *, validation_size: int, seed: int) -> tuple[list[MixRow], list[MixRow]]:
-    """Stratified by task where every task can be in both parts, else by source; both parts shuffled.
-
+    Args:
+        labels: Of each row, what the split is stratified by.
+        scale: Of the mix.
     Raises:
         MixError: fewer than two rows.
     """
-    if len(rows) < 2:
-        raise MixError(f"the mix has {len(rows)} rows: nothing to train on. Raise --scale or --instances-per-task.")
-    from sklearn.model_selection import train_test_split
-
-    ordered = sorted(rows, key=lambda r: (r.source, r.task, r.id))
-    labels = _strata(ordered, validation_size)
-    train, validation = train_test_split(ordered, test_size=validation_size, stratify=labels, random_state=seed)
-    for part, name in ((train, "train"), (validation, "validation")):
-        random.Random(f"{name}-{seed}").shuffle(part)
-    return train, validation
-
-
-def _strata(rows: Sequence[MixRow], validation_size: int) -> list[str] | None:
-    """The finest labels that scikit-learn can stratify by; classes of one row are pooled."""
-    by: tuple[Callable[[MixRow], str], ...] = (lambda r: f"{r.source}/{r.task}", lambda r: r.source)
-    for label_of in by:
-        raw = [label_of(r) for r in rows]
-        rare = {label for label, n in Counter(raw).items() if n < 2}
-        labels = ["(rare)" if label in rare else label for label in raw]
-        sizes = Counter(labels)
-        if min(sizes.values()) >= 2 and len(sizes) <= min(validation_size, len(rows) - validation_size):
-            return labels
-    return None
+    if len(labels) < 2:
+        raise MixError(f"the mix has {len(labels)} rows: nothing to train on. Raise --scale or --instances-per-task.")
+    size = validation_size(len(labels), parameters, scale)
+    rng = random.Random(f"split-{parameters.seed}")
+    order = list(range(len(labels)))
+    if not parameters.stratified:
+        rng.shuffle(order)
+        return {TRAIN: order[:-size], VALIDATION: order[-size:]}
+    cells: dict[str, list[int]] = defaultdict(list)
+    for number, label in enumerate(labels):
+        cells[label].append(number)
+    members = [cell for _, cell in sorted(cells.items())]
+    amounts = allocate(size, [float(len(cell)) for cell in members], [len(cell) for cell in members])
+    validation = [n for cell, amount in zip(members, amounts, strict=True) for n in rng.sample(cell, amount)]
+    aside = set(validation)
+    train = [n for n in order if n not in aside]
+    rng.shuffle(train)
+    rng.shuffle(validation)
+    return {TRAIN: train, VALIDATION: validation}
 
 
-def lima_is_allowed(rules: SelectionRules) -> bool:
-    """LIMA's licence bars commercial use."""
-    return rules.allow_non_commercial or classify([LIMA_LICENCE]) is not Licence.NON_COMMERCIAL
+def write_parts(rows: Path, offsets: Sequence[int], parts: Mapping[str, Sequence[int]], directory: Path) -> None:
+    """Writes `train` and `validation` as JSON lines and as Parquet (zstd).
+
+    Args:
+        rows: JSON lines.
+        offsets: Where each line begins.
+        parts: Name -> numbers of rows, in the order they are written.
+        directory: Where to.
+    """
+    for name, numbers in parts.items():
+        with rows.open("rb") as source, atomic_writer(directory / f"{name}.jsonl") as out:
+            for number in numbers:
+                source.seek(offsets[number])
+                out.write(source.readline())
+        _write_parquet(directory / f"{name}.jsonl", directory / f"{name}.parquet")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortfall:
-    """A source that gives less than its target, and why: never silently less."""
-
-    source: str
-    target: int
-    rows: int
-    reason: str
+_BATCH_ROWS = 8_192
 
 
-def shortfalls(targets: Mapping[str, int], rows: Iterable[MixRow], rules: SelectionRules) -> list[Shortfall]:
-    """Every source below its target."""
-    have = Counter(r.source for r in rows)
-    return [
-        Shortfall(source=source, target=target, rows=have[source], reason=_reason(source, rules))
-        for source, target in targets.items()
-        if have[source] < target
-    ]
+def _write_parquet(rows: Path, path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {"bucket": pyarrow.int32(), "num_tokens": pyarrow.int32(), "llm_generated": pyarrow.bool_()}
+    with rows.open("rb") as f:
+        names = list(orjson.loads(f.readline()))
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in names])
+    temporary = path.with_name(path.name + ".tmp")
+    with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for batch in _batches(rows):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+    temporary.replace(path)
+    sync_directory(path.parent)
 
 
-def _reason(source: str, rules: SelectionRules) -> str:
-    if source != "lima":
-        return "the tasks hold no more wrong or weak answers that fit; ask more instances or lower --scale"
-    if not lima_is_allowed(rules):
-        return f"licence {LIMA_LICENCE} is non-commercial; --allow-non-commercial takes it"
-    return "the file holds no more"
+def _batches(rows: Path) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    with rows.open("rb") as f:
+        for line in f:
+            batch.append(orjson.loads(line))
+            if len(batch) == _BATCH_ROWS:
+                yield batch
+                batch = []
+    if batch:
+        yield batch

@@ -1,35 +1,35 @@
 """Prediction: what the base model answers, asked once per distinct request and never again.
 
-    requests = build_requests(task, kind, parameters, predictor)
-    predict_all(requests, predictor, Path("02_predictions/predictions.jsonl"))
+    with AnswerStore(Path("answers.jsonl")) as store:
+        for request, answer in ask(requests, predictor, store):
+            ...
 
 The loop is resumable: answers are appended shard by shard and fsynced, keyed by the hash of (model, prompt,
-sampling). A kill costs at most the shard in flight; a resumed file equals an uninterrupted one byte for byte,
-because a shard is always asked as a whole.
+sampling). A kill costs at most the shards in flight. Batches are cut inside a shard, so neither the machine nor the
+number of workers decides them.
 
 Where it sits: prompt -> **predict** -> score.
 """
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, Self
 
 import orjson
 
 from curation.errors import PredictionError
-from curation.prompt import STOP, few_shot_prompt, shuffled_shots
+from curation.prompt import STOP, ShotOrder, few_shot_prefix, few_shot_prompt, ordered_shots
 from curation.select import Kind
 from curation.stage import Dropped, read_jsonl, sha256
 from curation.task import Instance, Task
 
-UNANSWERED = "unanswered"
-"""Key of a line that stands for a request without an answer."""
-
 SHARD_SIZE = 128
-"""Requests asked together. Batches are cut inside a shard, so the shard, not the machine, decides them."""
+"""Requests asked together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class Request:
     id: str
     kind: Kind
     prompt: str
+    num_shared: int
+    """Characters at the prompt's start that the task's other prompts share: preamble, definition, shots."""
     num_shots: int
     references: tuple[str, ...]
     max_new_tokens: int
@@ -48,6 +50,17 @@ class Request:
     def key(self, revision: str) -> str:
         """Hash of all that decides the answer."""
         return sha256(orjson.dumps([revision, self.prompt, self.max_new_tokens, self.stop, "greedy"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A request that will never have an answer, and why."""
+
+    reason: str
+    detail: str = ""
+
+
+Answer = str | Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +81,26 @@ class Predictor(Protocol):
     """An engine that answers prompts greedily."""
 
     @property
+    def in_flight(self) -> int:
+        """How many shards it works on at once. Above 1, `complete` is called from several threads."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether its answers are worth storing; those of a replay are stored already."""
+
+    @property
     def revision(self) -> str:
         """Names the weights: part of every request's key."""
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         """Whether prompt and answer fit into the model's context."""
 
-    def complete(self, requests: Sequence[Request]) -> Sequence[str | None]:
-        """One answer per request, in order. None: this engine has no answer (a replay without that record)."""
+    def complete(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """One answer per request of a shard, in order.
+
+        Raises:
+            PredictionError: the engine is gone; what was stored stays, the same command goes on.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +110,7 @@ class PromptParameters:
     seed: int = 2023
     max_shots: int | None = None
     """None: all positive examples, as published."""
+    shot_order: ShotOrder = ShotOrder.PER_TASK
     max_new_tokens_exact_match: int = 32
     """Source: inferred from a published sample of the winner's predictions."""
     max_new_tokens_generation: int = 128
@@ -97,26 +123,30 @@ def build_requests(
     instances: Iterable[Instance],
     parameters: PromptParameters,
     fits: Callable[[str, int], bool],
-    dropped: list[Dropped],
+    drop: Callable[[Dropped], None],
 ) -> Iterator[Request]:
     """One request per instance, with as many shots as fit; an instance that does not fit alone is dropped.
 
     Args:
         fits: `Predictor.fits`.
-        dropped: Receives what was left out, reason `prompt_too_long`.
+        drop: Receives what is left out, reason `prompt_too_long`.
     """
-    shots = shuffled_shots(task.positive_examples, seed=parameters.seed, task=task.name)[: parameters.max_shots]
     exact = kind is Kind.EXACT_MATCH
     max_new_tokens = parameters.max_new_tokens_exact_match if exact else parameters.max_new_tokens_generation
+    shots = _shots(task, parameters, task.name)
     for instance in instances:
-        for num_shots in range(len(shots), -1, -1):
-            prompt = few_shot_prompt(task.definition, shots[:num_shots], instance.input)
+        if parameters.shot_order is ShotOrder.PER_INSTANCE:
+            shots = _shots(task, parameters, f"{task.name}-{instance.id}")
+        definition = instance.instruction or task.definition
+        for num_shots in range(0 if instance.instruction else len(shots), -1, -1):
+            prompt = few_shot_prompt(definition, shots[:num_shots], instance.input)
             if fits(prompt, max_new_tokens):
                 yield Request(
                     task=task.name,
                     id=instance.id,
                     kind=kind,
                     prompt=prompt,
+                    num_shared=len(few_shot_prefix(definition, shots[:num_shots])),
                     num_shots=num_shots,
                     references=instance.outputs,
                     max_new_tokens=max_new_tokens,
@@ -125,115 +155,196 @@ def build_requests(
                 break
         else:
             detail = f"{len(instance.input)} characters, longer than the model's context even without shots"
-            dropped.append(Dropped(unit="instance", id=instance.id, reason="prompt_too_long", detail=detail))
+            drop(Dropped(unit="instance", id=instance.id, reason="prompt_too_long", detail=detail, source=task.name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What `predict_all` came to."""
-
-    num_answered: int
-    dropped: tuple[Dropped, ...]
+def _shots(task: Task, parameters: PromptParameters, name: str) -> Sequence[Any]:
+    shots = ordered_shots(task.positive_examples, parameters.shot_order, seed=parameters.seed, name=name)
+    return shots[: parameters.max_shots]
 
 
-def predict_all(
-    requests: Iterable[Request],
-    predictor: Predictor,
-    path: Path,
-    *,
-    on_shard: Callable[[int], None] = lambda num: None,
-) -> Asked:
-    """Asks every request that `path` does not know yet.
+class AnswerStore:
+    """Answers on disk, found by the request's hash. Append-only: one fsynced line is one shard, whole or absent.
+
+    It outlives a changed parameter: a request that was ever answered is not asked again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._where: dict[int, tuple[int, int]] = {}
+        self._read: tuple[int, Any] = (-1, None)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        self._file: IO[bytes] = path.open("r+b")
+        offset = 0
+        for line in self._file:
+            try:
+                shard: Any = orjson.loads(line) if line.endswith(b"\n") else None
+                keys = shard["keys"]
+            except (orjson.JSONDecodeError, TypeError, KeyError):
+                break  # a kill tore the last line
+            self._index(keys, offset)
+            offset += len(line)
+        self._file.seek(offset)
+        self._file.truncate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return int(key[:16], 16) in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __getitem__(self, key: str) -> Answer:
+        offset, position = self._where[int(key[:16], 16)]
+        if self._read[0] != offset:
+            self._file.seek(offset)
+            self._read = (offset, orjson.loads(self._file.readline()))
+        shard = self._read[1]
+        assert shard["keys"][position] == key, f"{self.path}: two requests share the first 16 digits of {key}"
+        answer = shard["answers"][position]
+        return answer if isinstance(answer, str) else Refused(**answer)
+
+    def add(self, answers: Mapping[str, Answer]) -> None:
+        """Appends a shard's answers in one line."""
+        offset = self._file.seek(0, os.SEEK_END)
+        keys = list(answers)
+        line = {"keys": keys, "answers": list(answers.values())}
+        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._index(keys, offset)
+
+    def _index(self, keys: Sequence[str], offset: int) -> None:
+        for position, key in enumerate(keys):
+            self._where[int(key[:16], 16)] = (offset, position)
+
+
+@dataclass(slots=True)
+class _Shard:
+    requests: tuple[Request, ...]
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    """What answers are found by: with a store the keys, so that equal questions are asked once."""
+    asked: dict[str, Request]
+    future: Future[Sequence[Answer]] | None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """Filled when they arrive; what another shard asked stands there."""
+
+    @property
+    def waits(self) -> bool:
+        return self.future is not None
+
+
+def ask(
+    requests: Iterable[Request], predictor: Predictor, store: AnswerStore | None
+) -> Iterator[tuple[Request, str, Answer]]:
+    """Every request with its key and answer, in order; asks only what the store does not hold.
 
     Args:
-        requests: In a fixed order. Shards of `SHARD_SIZE` are cut from it.
-        path: Append-only JSON lines of `Prediction`, in the order of the requests. A request without an answer has
-            a line too, so that it is not asked again.
-        on_shard: Called after each shard with its number of requests.
+        requests: Shards of `SHARD_SIZE` are cut from it.
+        store: None: nothing is stored, each shard is asked as it comes.
     """
-    stored = _open_log(path)
-    dropped: list[Dropped] = []
-    num_answered = 0
-    with path.open("r+b") as log:
-        for shard in _batched(requests):
-            keys = [(r.task, r.id, r.key(predictor.revision)) for r in shard]
-            found = [stored[key] for key in keys if key in stored]
-            if len(found) < len(shard):
-                start = min((entry.offset for entry in found), default=log.seek(0, os.SEEK_END))
-                stored = {key: entry for key, entry in stored.items() if entry.offset < start}
-                answers = _ask(shard, keys, predictor, log, start)
-            else:
-                answers = [entry.answered for entry in found]
-            num_answered += sum(answers)
-            dropped += [
-                Dropped(unit="instance", id=r.id, reason="no_stored_prediction", detail=r.task)
-                for r, answered in zip(shard, answers, strict=True)
-                if not answered
-            ]
-            on_shard(len(shard))
-    return Asked(num_answered=num_answered, dropped=tuple(dropped))
+    window: deque[_Shard] = deque()
+    pending: set[str] = set()
+    with _Executor(predictor.in_flight) as executor:
+        for batch in _batched(requests, SHARD_SIZE):
+            keys = tuple(r.key(predictor.revision) for r in batch)
+            names = keys if store is not None else tuple(map(str, range(len(batch))))
+            missing = {
+                name: r
+                for name, r in zip(names, batch, strict=True)
+                if store is None or not (name in pending or name in store)
+            }
+            future = executor.submit(predictor.complete, tuple(missing.values())) if missing else None
+            if store is not None:
+                pending |= missing.keys()
+            window.append(_Shard(requests=batch, keys=keys, names=names, asked=missing, future=future))
+            while sum(shard.waits for shard in window) >= predictor.in_flight:
+                _collect(window, store, pending)
+                yield from _ready(window, store)
+        while window:
+            _collect(window, store, pending)
+            yield from _ready(window, store)
 
 
-_Key = tuple[str, str, str]
-"""(task, instance id, request hash)."""
+def _collect(window: Iterable[_Shard], store: AnswerStore | None, pending: set[str]) -> None:
+    """Waits for one shard at least and stores what has come; if one failed, the others in flight are kept first."""
+    waiting = [shard for shard in window if shard.future]
+    wait([shard.future for shard in waiting if shard.future], return_when=FIRST_COMPLETED)
+    if any(shard.future and shard.future.done() and shard.future.exception() for shard in waiting):
+        wait([shard.future for shard in waiting if shard.future])
+    failure: BaseException | None = None
+    for shard in waiting:
+        if shard.future is None or not shard.future.done():
+            continue
+        failure = failure or shard.future.exception()
+        if shard.future.exception() is None:
+            answers = shard.future.result()
+            assert len(answers) == len(shard.asked), f"{len(answers)} answers to {len(shard.asked)} requests"
+            shard.answers = dict(zip(shard.asked, answers, strict=True))
+            if store is not None:
+                store.add(shard.answers)
+                pending -= shard.asked.keys()
+        shard.future = None
+    if failure:
+        raise failure
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    offset: int
-    answered: bool
+def _ready(window: deque[_Shard], store: AnswerStore | None) -> Iterator[tuple[Request, str, Answer]]:
+    """Takes answered shards off the front. A question that an earlier shard asked is answered by then."""
+    while window and not window[0].waits:
+        shard = window.popleft()
+        for request, key, name in zip(shard.requests, shard.keys, shard.names, strict=True):
+            yield request, key, store[key] if store is not None else shard.answers[name]
 
 
-def _ask(shard: Sequence[Request], keys: Sequence[_Key], predictor: Predictor, log: Any, start: int) -> list[bool]:
-    """Answers a whole shard and appends it at `start`, cutting off a partial copy of it; says which were answered."""
-    answers = predictor.complete(shard)
-    assert len(answers) == len(shard), f"{len(answers)} answers to {len(shard)} requests"
-    lines = []
-    for request, key, answer in zip(shard, keys, answers, strict=True):
-        record: Any = {"task": request.task, "id": request.id, "request_sha256": key[2], UNANSWERED: True}
-        if answer is not None:
-            record = Prediction(
-                task=request.task,
-                id=request.id,
-                kind=request.kind,
-                num_shots=request.num_shots,
-                references=request.references,
-                prediction=answer,
-                request_sha256=key[2],
-            )
-        lines.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-    log.seek(start)
-    log.truncate()
-    log.write(b"".join(lines))
-    log.flush()
-    os.fsync(log.fileno())
-    return [answer is not None for answer in answers]
+class _Executor:
+    """Threads if an engine takes several shards at once, else the caller's own thread."""
+
+    def __init__(self, in_flight: int) -> None:
+        self._pool = ThreadPoolExecutor(in_flight) if in_flight > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def submit(
+        self, complete: Callable[[Sequence[Request]], Sequence[Answer]], requests: Sequence[Request]
+    ) -> Future[Sequence[Answer]]:
+        if self._pool:
+            return self._pool.submit(complete, requests)
+        done: Future[Sequence[Answer]] = Future()
+        done.set_result(complete(requests))
+        return done
 
 
-def _open_log(path: Path) -> dict[_Key, _Entry]:
-    """Every whole line of the log; a torn last line is cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    stored: dict[_Key, _Entry] = {}
-    offset = 0
-    with path.open("r+b") as log:
-        for line in log:
-            try:
-                row: Any = orjson.loads(line) if line.endswith(b"\n") else None
-                key = (row["task"], row["id"], row["request_sha256"])
-            except (orjson.JSONDecodeError, TypeError, KeyError):
-                break
-            stored[key] = _Entry(offset, UNANSWERED not in row)
-            offset += len(line)
-        log.truncate(offset)
-    return stored
-
-
-def _batched(requests: Iterable[Request]) -> Iterator[tuple[Request, ...]]:
+def _batched(requests: Iterable[Request], size: int) -> Iterator[tuple[Request, ...]]:
     """`itertools.batched` for Python 3.11."""
     iterator = iter(requests)
-    while shard := tuple(itertools.islice(iterator, SHARD_SIZE)):
+    while shard := tuple(itertools.islice(iterator, size)):
         yield shard
+
+
+def prediction_of(request: Request, key: str, text: str) -> Prediction:
+    """An answered request as it is written."""
+    return Prediction(
+        task=request.task,
+        id=request.id,
+        kind=request.kind,
+        num_shots=request.num_shots,
+        references=request.references,
+        prediction=text,
+        request_sha256=key,
+    )
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:
@@ -245,12 +356,15 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
         PredictionError: a record lacks a field; the message has its number, blank lines not counted.
     """
     for number, row in enumerate(read_jsonl(path), start=1):
-        if UNANSWERED in row:
-            continue
-        yield _prediction(row, f"{path}: record {number}")
+        yield parse_prediction(row, f"{path}: record {number}")
 
 
-def _prediction(row: dict[str, Any], where: str) -> Prediction:
+def parse_prediction(row: Mapping[str, Any], where: str) -> Prediction:
+    """One record.
+
+    Raises:
+        PredictionError: it lacks a field; `where` begins the message.
+    """
     references = row.get("references")
     text, task, instance_id = row.get("prediction"), row.get("task"), row.get("id", row.get("ni_id"))
     if not (isinstance(text, str) and isinstance(task, str) and isinstance(instance_id, str)):

@@ -17,6 +17,7 @@ Where it sits: task -> **prompt** -> predict; the harness and the server call it
 
 import random
 from collections.abc import Sequence
+from enum import StrEnum
 
 from curation.task import Example
 
@@ -43,29 +44,43 @@ def training_prompt(instruction: str, input_text: str) -> str:
     return f"{instruction_block}{input_block}### Response:\n"
 
 
+def few_shot_prefix(definition: str, shots: Sequence[Example]) -> str:
+    """What all questions of a task share: preamble, definition, shots, and the heading of the query."""
+    blocks = [f"{PREAMBLE}\n\n### Instruction:\n{definition}\n\n"]
+    blocks += [f"### Input:\n{shot.input}\n\n### Response:\n{shot.output}\n\n" for shot in shots]
+    blocks.append("### Input:\n")
+    return "".join(blocks)
+
+
 def few_shot_prompt(definition: str, shots: Sequence[Example], query: str) -> str:
     """The published few-shot layout: preamble, definition, every shot, the query.
 
     Args:
         definition: `Definition[0]` of the task.
         shots: Worked examples in the order they are shown; their explanations are not shown.
-        query: The instance's input.
+        query: The instance's input. Empty, for a row of one's own that has none: asked without shots or input block.
     """
-    blocks = [f"{PREAMBLE}\n\n### Instruction:\n{definition}\n\n"]
-    blocks += [f"### Input:\n{shot.input}\n\n### Response:\n{shot.output}\n\n" for shot in shots]
-    blocks.append(f"### Input:\n{query}\n\n### Response:\n")
-    return "".join(blocks)
+    if not query:
+        return f"{PREAMBLE}\n\n### Instruction:\n{definition}\n\n### Response:\n"
+    return f"{few_shot_prefix(definition, shots)}{query}\n\n### Response:\n"
 
 
-def shuffled_shots(examples: Sequence[Example], *, seed: int, task: str) -> tuple[Example, ...]:
-    """The task's positive examples in an order fixed by (seed, task).
+class ShotOrder(StrEnum):
+    """In which order a task's positive examples are shown."""
 
-    The winner shuffles them without a seed. One order per task, not per instance, keeps the prefix of all its
-    prompts the same, so an engine with a prefix cache reads it once.
-    """
-    order = list(examples)
-    random.Random(f"shots-{seed}-{task}").shuffle(order)
-    return tuple(order)
+    PER_TASK = "per_task"
+    """Shuffled once: the prefix of all prompts of a task is the same, so an engine reads it once."""
+    PER_INSTANCE = "per_instance"
+    """Shuffled for each question, as the winner's record suggests: no prefix is shared."""
+    FILE = "file"
+
+
+def ordered_shots(examples: Sequence[Example], order: ShotOrder, *, seed: int, name: str) -> tuple[Example, ...]:
+    """The positive examples in an order fixed by (seed, name). The winner shuffles them without a seed."""
+    shots = list(examples)
+    if order is not ShotOrder.FILE:
+        random.Random(f"shots-{seed}-{name}").shuffle(shots)
+    return tuple(shots)
 
 
 def cut_at_stop(text: str, stop: Sequence[str] = (STOP,)) -> str:

@@ -1,32 +1,41 @@
-"""Samples: which rows of which bucket are trained on, and why each other row is left out.
+"""Samples: which candidates are trained on, and why each other one is left out.
 
-    chosen, dropped = draw(candidates, targets={Kind.EXACT_MATCH: 500, Kind.GENERATION: 500}, parameters)
+    chosen, left = draw(candidates, targets={"ni_exact_match": 500, "ni_generation": 500}, parameters)
 
 Exact match: wrong answers, tasks weighted by how badly the base model does. Generation: the worst bucket gets
 40 %, each other below .8 gets 10 %. What a bucket cannot give goes to the others in proportion, so that a target is
-met whenever there are rows enough. With `retain_share`, a part of each kind's target is drawn from what the base
-already does well, evenly over tasks, against forgetting.
+met whenever there are rows enough. With `retain_share`, a part of each target is drawn from what the base already does
+well, evenly over tasks, against forgetting.
 
-Where it sits: bucket -> **sample** -> mix.
+Where it sits: candidate -> **sample** -> mix.
 """
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
 
-from curation.bucket import NUM_GENERATION_BUCKETS, NUM_TASK_BUCKETS, TaskBucket, generation_bucket
+from curation.candidate import Candidate
 from curation.errors import MixError
-from curation.score import Score
 from curation.select import Kind
-from curation.stage import Dropped
-from curation.task import Instance
 
-TASK_WEIGHTS = (350, 350, 300, 300, 250, 250, 200, 150, 100, 50)
+TASK_WEIGHTS = (350.0, 350.0, 300.0, 300.0, 250.0, 250.0, 200.0, 150.0, 100.0, 50.0)
 """Rows per exact-match task by accuracy bucket. Source: the winner's script, there multiplied by a set factor."""
 
-GENERATION_SHARES = (4, 1, 1, 1, 1, 1, 1, 0)
-"""Share of each ROUGE-L bucket in tenths; >= .8 is solved. Source: the paper (the scripts take 80 and 20 % of n)."""
+GENERATION_SHARES = (4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
+"""Share of each ROUGE-L bucket in tenths. Source: the paper."""
+
+
+class Quota(StrEnum):
+    """How much each bucket gives."""
+
+    PROPORTIONAL = "proportional"
+    """Its weight's share of the source's target; what it lacks goes to the others."""
+    PER_BUCKET = "per_bucket"
+    """Exact match: its weight times `quota_factor`, in rows. Generation: its share of its own rows, task by task. The
+    target is not looked at. Source: the winner's scripts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,117 +43,101 @@ class SampleParameters:
     """How rows are drawn."""
 
     seed: int = 2023
-    max_words: int = 800
-    """Instruction and input together. Source: the winner's script."""
-    single_reference: bool = False
-    """Generation: leave rows with several accepted answers out, as the winner's script does."""
+    quota: Quota = Quota.PROPORTIONAL
+    quota_factor: float = 1.0
+    """With `per_bucket`: the script's `multiplication_factor`."""
+    task_weights: tuple[float, ...] = TASK_WEIGHTS
+    generation_shares: tuple[float, ...] = GENERATION_SHARES
     retain_share: float = 0.0
-    """Part of each kind's target that goes to rows the base gets right. 0, as the winner: it trained on errors alone.
+    """Part of each target that goes to rows the base gets right. 0, as the winner: it trained on errors alone.
     On the demo's 0.6 M parameters that unlearns every solved task; what a 7B model loses was not measured."""
-    task_weights: tuple[int, ...] = TASK_WEIGHTS
-    generation_shares: tuple[int, ...] = GENERATION_SHARES
 
     def __post_init__(self) -> None:
         if not 0 <= self.retain_share < 1:
             raise MixError(f"--retain {self.retain_share}: not in [0, 1). 0.25 keeps a quarter for solved rows.")
-        assert len(self.task_weights) == NUM_TASK_BUCKETS
-        assert len(self.generation_shares) == NUM_GENERATION_BUCKETS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A scored instance that may be trained on."""
-
-    task: str
-    id: str
-    kind: Kind
-    bucket: int
-    """Exact match: the task's. Generation: the instance's own."""
-    solved: bool
-    """The base already answers it well."""
-
-
-def candidates_of(
-    definition: str,
-    instances: Mapping[str, Instance],
-    scores: Sequence[Score],
-    bucket: TaskBucket,
-    parameters: SampleParameters,
-) -> tuple[list[Candidate], list[Dropped]]:
-    """The rows of one task that may be drawn, and the others with their reason."""
-    candidates, dropped = [], []
-    for s in scores:
-        instance = instances[s.id]
-        own = generation_bucket(s.score) if s.kind is Kind.GENERATION else bucket.bucket
-        assert own is not None
-        candidate = Candidate(task=s.task, id=s.id, kind=s.kind, bucket=own, solved=_is_solved(s, parameters))
-        reason, detail = _unfit(definition, instance, s, parameters)
-        if reason:
-            dropped.append(Dropped(unit="row", id=s.id, reason=reason, detail=detail))
-        elif candidate.solved and parameters.retain_share == 0:
-            dropped.append(_left(candidate))
-        else:
-            candidates.append(candidate)
-    return candidates, dropped
-
-
-def _is_solved(s: Score, parameters: SampleParameters) -> bool:
-    if s.kind is Kind.EXACT_MATCH:
-        return s.score == 1.0
-    return parameters.generation_shares[generation_bucket(s.score)] == 0
-
-
-def _unfit(definition: str, instance: Instance, s: Score, parameters: SampleParameters) -> tuple[str, str]:
-    """The reason that bars a row from the draw and its detail, or two empty texts."""
-    if s.kind is Kind.GENERATION and parameters.single_reference and len(instance.outputs) > 1:
-        return "several_references", f"{s.task}: {len(instance.outputs)}"
-    num_words = len(definition.split()) + len(instance.input.split())
-    if num_words >= parameters.max_words:
-        return "too_long", f"{s.task}: {num_words} words, limit {parameters.max_words}"
-    return "", ""
+        for name, weights in (("task_weights", self.task_weights), ("generation_shares", self.generation_shares)):
+            if min(weights, default=-1.0) < 0 or sum(weights) == 0:
+                raise MixError(f"samples.{name}: {list(weights)}. Give weights of 0 or more, not all 0.")
+        if self.quota_factor <= 0:
+            raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
 
 
 def draw(
-    candidates: Sequence[Candidate], targets: Mapping[Kind, int], parameters: SampleParameters
-) -> tuple[list[Candidate], list[Dropped]]:
-    """Draws each kind's target, or all there is.
+    candidates: Iterable[Candidate], targets: Mapping[str, int], parameters: SampleParameters
+) -> tuple[list[Candidate], list[tuple[Candidate, str]]]:
+    """Draws each source's target, or all there is.
 
     Args:
-        candidates: In any order: the draw sorts them first.
-        targets: Rows wanted per kind.
+        candidates: NI's in any order: the draw sorts them first. Another source's in the order they are to be taken.
+        targets: Rows wanted per source.
     Returns:
-        The chosen, sorted by (kind, task, id), and the others: `over_quota`, or `already_solved`.
+        The chosen, by source in the order of `targets` and by (task, id); and the others with their reason:
+        `over_quota`, `already_solved`, or `source_left_out`.
     """
+    by_source: dict[str, list[Candidate]] = defaultdict(list)
+    for c in candidates:
+        by_source[c.source].append(c)
     chosen: list[Candidate] = []
-    for kind, target in sorted(targets.items()):
-        weak = [c for c in candidates if c.kind is kind and not c.solved]
-        solved = [c for c in candidates if c.kind is kind and c.solved]
-        num_solved = min(round(target * parameters.retain_share), len(solved))
-        chosen_weak = _draw_pool(weak, target - num_solved, parameters)
-        chosen += [*chosen_weak, *_draw_pool(solved, target - len(chosen_weak), parameters)]
-    taken = {(c.task, c.id) for c in chosen}
-    left = [c for c in candidates if c.kind in targets and (c.task, c.id) not in taken]
-    return sorted(chosen, key=_order), [_left(c) for c in sorted(left, key=_order)]
+    left: list[tuple[Candidate, str]] = []
+    for source, target in targets.items():
+        pool = by_source.pop(source, [])
+        drawn = _draw_ni(pool, target, parameters) if pool and pool[0].kind else pool[:target]
+        taken = {(c.task, c.id) for c in drawn}
+        chosen += sorted(drawn, key=_order)
+        left += [
+            (c, "already_solved" if c.solved else "over_quota")
+            for c in sorted(pool, key=_order)
+            if (c.task, c.id) not in taken
+        ]
+    for source in sorted(by_source):
+        left += [(c, "source_left_out") for c in sorted(by_source[source], key=_order)]
+    return chosen, left
+
+
+def _draw_ni(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
+    weak = [c for c in pool if not c.solved]
+    solved = [c for c in pool if c.solved]
+    if parameters.quota is Quota.PER_BUCKET:
+        return _draw_buckets(weak, parameters)
+    num_solved = min(round(target * parameters.retain_share), len(solved))
+    chosen = _draw_pool(weak, target - num_solved, parameters)
+    if not solved:
+        return chosen
+    return [*chosen, *_draw_pool(solved, target - len(chosen), parameters)]
 
 
 def _draw_pool(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
     """Shares `target` out over the pool's cells by weight and draws inside each."""
     cells = _cells(pool)
-    amounts = allocate(target, [_weight(cell[0], parameters) for _, cell in cells], [len(cell) for _, cell in cells])
+    weights = [_weight(cell[0], parameters) for _, cell in cells]
+    amounts = allocate(target, weights, [len(cell) for _, cell in cells])
     chosen: list[Candidate] = []
     for (key, cell), amount in zip(cells, amounts, strict=True):
-        rng = random.Random(f"sample-{parameters.seed}-{cell[0].kind}-{cell[0].solved}-{key}")
-        chosen += rng.sample(cell, amount)
+        chosen += _sample(cell, amount, key, parameters)
     return chosen
 
 
-def _left(c: Candidate) -> Dropped:
-    reason = "already_solved" if c.solved else "over_quota"
-    return Dropped(unit="row", id=c.id, reason=reason, detail=f"{c.task}: bucket {c.bucket}")
+def _draw_buckets(pool: Sequence[Candidate], parameters: SampleParameters) -> list[Candidate]:
+    """Each exact-match task's fixed number of rows; of each task's generation bucket its share, rounded down."""
+    cells: dict[tuple[str, int], list[Candidate]] = defaultdict(list)
+    for c in sorted(pool, key=_order):
+        assert c.bucket is not None
+        cells[c.task, c.bucket].append(c)
+    chosen: list[Candidate] = []
+    for (task, bucket), cell in sorted(cells.items()):
+        weight = _weight(cell[0], parameters)
+        exact = cell[0].kind is Kind.EXACT_MATCH
+        amount = int(weight * parameters.quota_factor) if exact else int(weight * len(cell))
+        chosen += _sample(cell, min(amount, len(cell)), f"{task}-{bucket}", parameters)
+    return chosen
 
 
-def _order(c: Candidate) -> tuple[str, str, str]:
-    return c.kind, c.task, c.id
+def _sample(cell: Sequence[Candidate], amount: int, key: str, parameters: SampleParameters) -> list[Candidate]:
+    return random.Random(f"sample-{parameters.seed}-{cell[0].kind}-{cell[0].solved}-{key}").sample(cell, amount)
+
+
+def _order(c: Candidate) -> tuple[str, str]:
+    return c.task, c.id
 
 
 def _cells(candidates: Sequence[Candidate]) -> list[tuple[str, list[Candidate]]]:
@@ -156,27 +149,29 @@ def _cells(candidates: Sequence[Candidate]) -> list[tuple[str, list[Candidate]]]
     return sorted(cells.items())
 
 
-def _weight(c: Candidate, parameters: SampleParameters) -> int:
+def _weight(c: Candidate, parameters: SampleParameters) -> float:
     if c.solved:
-        return 1
+        return 1.0
+    assert c.bucket is not None
     return (parameters.task_weights if c.kind is Kind.EXACT_MATCH else parameters.generation_shares)[c.bucket]
 
 
-def allocate(target: int, weights: Sequence[int], available: Sequence[int]) -> list[int]:
+def allocate(target: int, weights: Sequence[float], available: Sequence[int]) -> list[int]:
     """Splits `target` in proportion to `weights`, never above `available`; a cell's shortfall goes to the others.
 
     Returns:
         Whole amounts that sum to min(target, what cells of positive weight hold). Rests go to the largest
         remainders, the first cell of equals.
     """
+    exact = [Fraction(str(w)) for w in weights]
     amounts = [0] * len(weights)
-    open_cells = [i for i, (w, a) in enumerate(zip(weights, available, strict=True)) if w > 0 and a > 0]
+    open_cells = [i for i, (w, a) in enumerate(zip(exact, available, strict=True)) if w > 0 and a > 0]
     rest = min(target, sum(available[i] for i in open_cells))
     while rest > 0:
-        total = sum(weights[i] for i in open_cells)
-        full = [i for i in open_cells if available[i] * total <= rest * weights[i]]
+        total = sum(exact[i] for i in open_cells)
+        full = [i for i in open_cells if available[i] * total <= rest * exact[i]]
         if not full:  # nothing is capped any more: share out exactly
-            shares = {i: divmod(rest * weights[i], total) for i in open_cells}
+            shares = {i: divmod(rest * exact[i], total) for i in open_cells}
             for i, (whole, _) in shares.items():
                 amounts[i] = whole
             spare = rest - sum(whole for whole, _ in shares.values())

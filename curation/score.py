@@ -22,7 +22,7 @@ from typing import Any
 
 from curation.errors import ScoreError
 from curation.predict import Prediction
-from curation.prompt import cut_at_stop
+from curation.prompt import STOP, cut_at_stop
 from curation.select import Kind
 from curation.stage import read_jsonl
 
@@ -38,12 +38,20 @@ class Normaliser(StrEnum):
 
 
 class Rouge(StrEnum):
-    """Which ROUGE-L, with the preprocessing that belongs to it."""
+    """Which ROUGE-L."""
 
     ROUGE_SCORE = "rouge-score"
-    """Google's, with stemmer, on the raw text."""
+    """Google's, with stemmer: the tested reference of the field."""
     ROUGE = "rouge"
-    """The package `rouge` after strip, removal of "." and lower-casing, as the winner's script."""
+    """The package `rouge`, as the winner's script."""
+
+
+class RougeText(StrEnum):
+    """What is done to both texts before ROUGE-L sees them."""
+
+    RAW = "raw"
+    CLEANED = "cleaned"
+    """strip, "." removed, lower-cased: the winner's script."""
 
 
 class EmptyRule(StrEnum):
@@ -59,8 +67,12 @@ class ScoreParameters:
     """Every choice that decides a score."""
 
     normaliser: Normaliser = Normaliser.NORMALISED
+    """Source: measured; the winner's `==` calls nearly every right answer wrong."""
     rouge: Rouge = Rouge.ROUGE_SCORE
+    rouge_text: RougeText = RougeText.RAW
     empty: EmptyRule = EmptyRule.ZERO
+    stop: tuple[str, ...] = (STOP,)
+    """A prediction counts up to the first of these, whatever engine wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,38 +175,33 @@ class RougeLScorer:
         return symbol
 
 
-class WinnerRougeLScorer:
-    """ROUGE-L F1 as the 2023 winner computed it: the package `rouge` on stripped, dot-free, lower-cased text."""
+class RougePackageScorer:
+    """ROUGE-L F1 of the package `rouge`, which the 2023 winner used."""
 
-    def __init__(self, empty: EmptyRule) -> None:
+    def __init__(self) -> None:
         try:
             from rouge import Rouge as RougePackage
         except ImportError as e:
             raise ScoreError("--rouge rouge needs the package `rouge`. pip install 'oneday-llm[eval]'.") from e
         self._rouge: Any = RougePackage(metrics=["rouge-l"], stats=["f"])
-        self._empty = empty
 
     def __call__(self, prediction: str, references: Sequence[str]) -> float:
-        """Best F1 over the references.
+        """Best F1 over the references; an empty side scores 0.0.
 
         Raises:
             ScoreError: `references` is empty.
         """
         if not references:
             raise ScoreError("an instance without references cannot be scored. Give at least one accepted answer.")
-        return max(self._f1(self._clean(prediction), self._clean(reference)) for reference in references)
+        return max(self._f1(prediction, reference) for reference in references)
 
     def _f1(self, given: str, target: str) -> float:
         if not given or not target:
-            return 1.0 if self._empty is EmptyRule.REFERENCE else 0.0
+            return 0.0
         try:
             return float(self._rouge.get_scores(given, target)[0]["rouge-l"]["f"])
         except (ValueError, RecursionError):  # the package refuses a text of nothing but separators
             return 0.0
-
-    @staticmethod
-    def _clean(text: str) -> str:
-        return text.strip().replace(".", "").lower()
 
 
 RougeL = Callable[[str, Sequence[str]], float]
@@ -202,17 +209,26 @@ RougeL = Callable[[str, Sequence[str]], float]
 
 def rouge_l_scorer(parameters: ScoreParameters) -> RougeL:
     """The ROUGE-L function that the parameters name."""
-    if parameters.rouge is Rouge.ROUGE:
-        return WinnerRougeLScorer(parameters.empty)
-    fast = RougeLScorer()
-    if parameters.empty is EmptyRule.ZERO:
-        return fast
-    return lambda prediction, references: fast(prediction, references) if prediction.strip() else 1.0
+    plain: RougeL = RougePackageScorer() if parameters.rouge is Rouge.ROUGE else RougeLScorer()
+
+    def scorer(prediction: str, references: Sequence[str]) -> float:
+        if parameters.rouge_text is RougeText.CLEANED:
+            prediction, references = _cleaned(prediction), [_cleaned(r) for r in references]
+        empty = not prediction.strip() or not all(r.strip() for r in references)
+        if empty and parameters.empty is EmptyRule.REFERENCE:
+            return 1.0
+        return plain(prediction, references)
+
+    return scorer
+
+
+def _cleaned(text: str) -> str:
+    return text.strip().replace(".", "").lower()
 
 
 def score(prediction: Prediction, parameters: ScoreParameters, rouge_l: RougeL) -> Score:
-    """One prediction's score; its text counts up to the first blank line, whatever engine wrote it."""
-    text = cut_at_stop(prediction.prediction)
+    """One prediction's score."""
+    text = cut_at_stop(prediction.prediction, parameters.stop)
     if prediction.kind is Kind.EXACT_MATCH:
         value = float(exact_match(text, prediction.references, parameters.normaliser))
     else:

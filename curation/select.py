@@ -11,13 +11,13 @@ Where it sits: task -> **select** -> prompt.
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from curation.errors import SelectionError
-from curation.licence import Licence, classify
+from curation.licence import Licence, LicencePolicy, classify
 from curation.stage import read_jsonl
 from curation.task import Task, canonical_name
 
@@ -35,6 +35,9 @@ WINNER_CATEGORIES = frozenset(
 CATEGORY_ALIASES = {"Basic Sentiment Analysis": "Sentiment Analysis"}
 """Spellings of upstream files for a category of the published table."""
 
+OWN_DATA = "Own data"
+"""Category of tasks made from the user's own rows: whoever brings them wants them."""
+
 MATH_QA = re.compile(r"mathqa|mathematical|arithmetic|aqua(?!muse)|gsm8k|mawps|svamp|asdiv|mathdataset")
 """Question answering over arithmetic, told by name: MathInstruct covers it."""
 
@@ -48,7 +51,7 @@ class SelectionRules:
     drop_mmlu: bool = True
     """MMLU is an evaluation scenario of the challenge."""
     drop_math_qa: bool = True
-    allow_non_commercial: bool = False
+    licences: LicencePolicy = LicencePolicy.COMMERCIAL
     """The winner took every licence; this tool asks first."""
 
     def fingerprint(self) -> dict[str, object]:
@@ -58,7 +61,7 @@ class SelectionRules:
             "categories": sorted(self.categories),
             "drop_mmlu": self.drop_mmlu,
             "drop_math_qa": self.drop_math_qa,
-            "allow_non_commercial": self.allow_non_commercial,
+            "licences": self.licences.value,
         }
 
 
@@ -97,10 +100,12 @@ def judge_header(
         return Verdict(keep=False, reason="mmlu", evidence=name)
     if rules.drop_math_qa and MATH_QA.search(name.lower()):
         return Verdict(keep=False, reason="math_qa", evidence=name)
-    if not set(found) & rules.categories:
+    if not set(found) & {*rules.categories, OWN_DATA}:
         return Verdict(keep=False, reason="category", evidence=", ".join(found) or "no category given")
-    if not rules.allow_non_commercial and classify(raw_licences) is Licence.NON_COMMERCIAL:
-        return Verdict(keep=False, reason="non_commercial", evidence=", ".join(raw_licences))
+    licence = classify(raw_licences)
+    if rules.licences.refuses(licence):
+        reason = "non_commercial" if licence is Licence.NON_COMMERCIAL else "unknown_licence"
+        return Verdict(keep=False, reason=reason, evidence=", ".join(raw_licences) or "none given")
     return Verdict(keep=True, reason="kept", evidence=f"{', '.join(found)}; {', '.join(raw_licences) or 'no licence'}")
 
 
@@ -210,18 +215,11 @@ def select_task(
     )
 
 
-def read_selected(path: Path) -> list[SelectedTask]:
-    """The records of `tasks.jsonl`."""
-    return [
-        SelectedTask(
-            **{
-                **row,
-                "kind": Kind(row["kind"]),
-                **{name: tuple(row[name]) for name in ("categories", "licences", "asked")},
-            }
-        )
-        for row in read_jsonl(path)
-    ]
+def read_selected(path: Path) -> Iterator[SelectedTask]:
+    """The records of `tasks.jsonl`, one in memory at a time."""
+    for row in read_jsonl(path):
+        lists = {name: tuple(row[name]) for name in ("categories", "licences", "asked")}
+        yield SelectedTask(**{**row, "kind": Kind(row["kind"]), **lists})
 
 
 def read_task_list(path: Path) -> list[str]:

@@ -1,48 +1,85 @@
-"""The other sources of the mix: LIMA and, later, Open-Platypus, OpenBookQA, QuAC, CNN/DailyMail, MathInstruct.
+"""The sources of the mix: the paper's Table 1, and where each one is to be had.
 
-    rows = read_lima(find_source("lima", tasks_directory, given={}))
+    targets = mix_targets("200k", scale=1.0, without=frozenset({"lima"}))
+    located = locate(targets, near=[Path("tasks")], given={"quac": "hub"}, hub=False, resolve=...)
 
-Read today: LIMA, from a local file. The rest is named, counted and must be left out with `--without`.
+A source is a local file (`--source quac=quac.parquet`), or comes from the datasets hub (`--source quac=hub`, or pinned:
+`--source quac=hub@REVISION`). What lies beside the folder of tasks under its name is found by itself.
 
-Where it sits: beside the samples, before the mix.
+Where it sits: beside the samples, before the draw; `record.py` turns its records into rows.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from curation.errors import SourceError
 from curation.select import Kind
-from curation.stage import read_jsonl
-from curation.task import encodable
+from curation.stage import file_sha256, sha256
 
 NI_EXACT_MATCH, NI_GENERATION = "ni_exact_match", "ni_generation"
+LIMA, PLATYPUS, OPENBOOKQA, QUAC = "lima", "open-platypus", "openbookqa", "quac"
+CNN_DAILYMAIL, MATHINSTRUCT = "cnn_dailymail", "mathinstruct"
 
 NI_SOURCES = {Kind.EXACT_MATCH: NI_EXACT_MATCH, Kind.GENERATION: NI_GENERATION}
 
+_COLUMNS = (LIMA, PLATYPUS, NI_EXACT_MATCH, NI_GENERATION, OPENBOOKQA, QUAC, CNN_DAILYMAIL, MATHINSTRUCT)
+
 MIXES: Mapping[str, Mapping[str, int]] = {
-    name: dict(
-        zip(
-            (
-                "lima", "open-platypus", NI_EXACT_MATCH, NI_GENERATION,
-                "openbookqa", "quac", "cnn_dailymail", "mathinstruct",
-            ),
-            counts,
-            strict=True,
-        )
-    )
-    for name, counts in {
-        "200k": (1_000, 25_000, 50_000, 50_000, 5_000, 10_000, 15_000, 50_000),
-        "400k": (1_000, 25_000, 110_000, 110_000, 5_000, 10_000, 28_000, 100_000),
-        "700k": (1_000, 25_000, 220_000, 220_000, 5_000, 10_000, 28_000, 200_000),
-    }.items()
-}  # fmt: skip
+    "200k": dict(zip(_COLUMNS, (1_000, 25_000, 50_000, 50_000, 5_000, 10_000, 15_000, 50_000), strict=True)),
+    "400k": dict(zip(_COLUMNS, (1_000, 25_000, 110_000, 110_000, 5_000, 10_000, 28_000, 100_000), strict=True)),
+    "700k": dict(zip(_COLUMNS, (1_000, 25_000, 220_000, 220_000, 5_000, 10_000, 28_000, 200_000), strict=True)),
+}
 """Rows per source. Source: the paper's Table 1; the columns sum to 206K, 389K and 709K."""
 
-LIMA_LICENCE = "CC BY-NC-SA"
-"""Source: the dataset's card."""
+EPOCHS: Mapping[str, int] = {"200k": 3, "400k": 2, "700k": 1}
+"""How often the paper's runs saw each mix."""
 
-READABLE = frozenset({NI_EXACT_MATCH, NI_GENERATION, "lima"})
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A data set other than NI, as its hub page describes it."""
+
+    hub: str
+    config: str | None
+    split: str
+    revision: str | None
+    """Branch to resolve; None: the main one."""
+    files: str | None
+    """Where a repository's loading script stands in the way: the file to read instead."""
+    licence: str
+    language: str
+    """Declared by its card; empty: told from each row."""
+
+
+SOURCES: Mapping[str, Source] = {
+    LIMA: Source(
+        hub="GAIR/lima", config=None, split="train", revision=None, files="train.jsonl",
+        licence="CC BY-NC-SA", language="",
+    ),
+    PLATYPUS: Source(
+        hub="garage-bAInd/Open-Platypus", config=None, split="train", revision=None, files=None,
+        licence="Unknown", language="",
+    ),
+    OPENBOOKQA: Source(
+        hub="allenai/openbookqa", config="main", split="train", revision=None, files=None,
+        licence="Unknown", language="en",
+    ),
+    QUAC: Source(
+        hub="allenai/quac", config="plain_text", split="train", revision="refs/convert/parquet", files=None,
+        licence="MIT", language="en",
+    ),
+    CNN_DAILYMAIL: Source(
+        hub="abisee/cnn_dailymail", config="3.0.0", split="train", revision=None, files=None,
+        licence="Apache 2.0", language="en",
+    ),
+    MATHINSTRUCT: Source(
+        hub="TIGER-Lab/MathInstruct", config=None, split="train", revision=None, files=None,
+        licence="MIT", language="en",
+    ),
+}  # fmt: skip
+"""Everything of Table 1 that is not NI, in the order in which duplicates are told: the first row stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +89,29 @@ class MixRow:
     id: str
     source: str
     task: str
-    """NI task, or the source's name."""
+    """NI task, or the part of its source that a row comes from."""
+    origin: str
+    """Where it stands upstream: data set or file, and the record."""
     licence: str
-    """As the source writes it."""
+    """As the source writes it; several are joined by ` | `."""
+    spdx: str
+    language: str
+    """ISO 639-1 as declared; empty if nobody did."""
+    llm_generated: bool
     instruction: str
     input: str
     output: str
+    bucket: int | None = None
+    """Of its task (exact match) or of the base model's answer (generation); None: the base was not asked."""
+    num_tokens: int = 0
+    """As trained on: template, BOS and EOS included. 0: not counted."""
 
 
 def mix_targets(mix: str, scale: float, without: frozenset[str]) -> dict[str, int]:
     """Rows wanted per source.
 
     Raises:
-        SourceError: unknown mix or source, a scale outside (0, 1], or a source that is not read yet.
+        SourceError: unknown mix or source, or a scale outside (0, 1].
     """
     if mix not in MIXES:
         raise SourceError(f"--mix {mix}: unknown mix. Use {', '.join(MIXES)}.")
@@ -74,48 +121,110 @@ def mix_targets(mix: str, scale: float, without: frozenset[str]) -> dict[str, in
     if unknown:
         raise SourceError(f"--without {unknown[0]}: unknown source. Use {', '.join(MIXES[mix])}.")
     wanted = {name: max(1, round(count * scale)) for name, count in MIXES[mix].items() if name not in without}
-    unread = sorted(set(wanted) - READABLE)
-    if unread:
-        raise SourceError(f"this version does not read {', '.join(unread)}. Add --without {','.join(unread)}.")
+    if not wanted:
+        raise SourceError("--without leaves no source at all. Keep one.")
     return wanted
 
 
-def find_source(name: str, tasks_directory: Path, given: Mapping[str, Path]) -> Path:
-    """The local file of a source: as given, else `<name>/*.jsonl` beside the folder of tasks or its parent.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """Where a source is read from, and what pins its content."""
 
+    name: str
+    paths: tuple[Path, ...]
+    """Local files, in the order they are read; none: the hub."""
+    hub: str
+    """The data set's name, or a local folder laid out like one."""
+    revision: str
+    """Commit on the hub, or the files' hash."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """What goes into the manifest: content, not place."""
+        return {"from": "files" if self.paths else self.hub, "revision": self.revision}
+
+
+Resolve = Callable[[str, str | None], str]
+"""(data set, branch or commit) -> commit."""
+
+
+def locate(
+    targets: Mapping[str, int], *, near: Sequence[Path], given: Mapping[str, str], hub: bool, resolve: Resolve
+) -> dict[str, Located]:
+    """Finds every source that is wanted and is not NI.
+
+    Args:
+        targets: Rows per source.
+        near: Folders of tasks; `<name>/*` beside one or beside its parent is found by itself.
+        given: Source -> file, `hub`, `hub@REVISION` or `hub:DATASET@REVISION`.
+        hub: Take from the hub what is not found.
+        resolve: Asks the hub for a commit; called for hub sources only.
     Raises:
-        SourceError: not found.
+        SourceError: a given name is no source of this mix, a file is missing, or sources are nowhere to be found.
     """
-    if name in given:
-        if not given[name].is_file():
-            raise SourceError(f"--source {name}={given[name]}: no such file. Check the path.")
-        return given[name]
-    for folder in list(tasks_directory.resolve().parents)[:2]:
-        found = sorted((folder / name).glob("*.jsonl"))
-        if found:
-            return found[0]
-    raise SourceError(
-        f"{name}: not found beside {tasks_directory}. Fetch it and pass --source {name}=FILE, or --without {name}."
-    )
-
-
-def read_lima(path: Path) -> Iterator[MixRow]:
-    """LIMA's first turn of each conversation, as the winner took it.
-
-    Raises:
-        SourceError: a record holds no conversation of at least two turns.
-    """
-    for number, row in enumerate(read_jsonl(path), start=1):
-        raw = row.get("conversations")
-        turns = [turn for turn in raw if isinstance(turn, str)] if isinstance(raw, list) else []
-        if len(turns) < 2 or not encodable(*turns):
-            raise SourceError(f"{path}: record {number} has no `conversations` of two texts or more. Remove it.")
-        yield MixRow(
-            id=f"lima-{number:04d}",
-            source="lima",
-            task="lima",
-            licence=LIMA_LICENCE,
-            instruction=turns[0],
-            input="",
-            output=turns[1],
+    wanted = [name for name in SOURCES if name in targets]
+    stray = sorted(set(given) - set(wanted))
+    if stray:
+        raise SourceError(f"--source {stray[0]}: not a source of this mix. Use {', '.join(wanted) or 'none'}.")
+    found: dict[str, Located] = {}
+    missing = []
+    for name in wanted:
+        where = given.get(name)
+        if where is not None and _HUB.match(where):
+            found[name] = _on_hub(name, where, resolve)
+            continue
+        paths = _given(name, Path(where)) if where is not None else _beside(name, near)
+        if paths:
+            digest = "\n".join(map(file_sha256, paths))
+            revision = digest if len(paths) == 1 else sha256(digest.encode())
+            found[name] = Located(name=name, paths=paths, hub=SOURCES[name].hub, revision=revision)
+        elif hub:
+            found[name] = _on_hub(name, "hub", resolve)
+        else:
+            missing.append(name)
+    if missing:
+        fetch = ", ".join(f"{name} ({SOURCES[name].hub})" for name in missing)
+        raise SourceError(
+            f"not found beside the tasks: {fetch}. Fetch them and pass --source {missing[0]}=FILE, let --hub fetch "
+            f"them from the datasets hub, or leave them out: --without {','.join(missing)}."
         )
+    return found
+
+
+def _on_hub(name: str, where: str, resolve: Resolve) -> Located:
+    """`hub`, `hub@REVISION`, `hub:DATASET` or `hub:DATASET@REVISION`."""
+    dataset, _, revision = where.removeprefix("hub").removeprefix(":").partition("@")
+    hub = dataset or SOURCES[name].hub
+    return Located(name=name, paths=(), hub=hub, revision=resolve(hub, revision or SOURCES[name].revision))
+
+
+_HUB = re.compile(r"hub(?:$|[@:])")
+
+
+def _given(name: str, path: Path) -> tuple[Path, ...]:
+    if path.is_file():
+        return (path,)
+    if not path.is_dir():
+        raise SourceError(f"--source {name}={path}: no such file. Check the path.")
+    paths = _of_folder(name, path)
+    if not paths:
+        raise SourceError(f"--source {name}={path}: no .jsonl, .json or .parquet in it. Give a file.")
+    return paths
+
+
+def _beside(name: str, near: Sequence[Path]) -> tuple[Path, ...]:
+    for tasks in near:
+        for folder in list(tasks.resolve().parents)[:2]:
+            if paths := _of_folder(name, folder / name):
+                return paths
+    return ()
+
+
+def _of_folder(name: str, folder: Path) -> tuple[Path, ...]:
+    """A folder's data files: those of the training split if files are named by split, else the only one."""
+    files = sorted(p for p in folder.glob("*") if p.suffix in (".jsonl", ".json", ".parquet"))
+    files = [p for p in files if p.name != "dataset_info.json"]
+    train = [p for p in files if "train" in p.stem]
+    if not train and len(files) > 1:
+        names = ", ".join(p.name for p in files[:4])
+        raise SourceError(f"{folder}: which of {names} is to be trained on? Say it with --source {name}=FILE.")
+    return tuple(train or files)

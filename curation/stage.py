@@ -4,7 +4,8 @@
     >>> stage = Stage(pathlib.Path(tempfile.mkdtemp()) / "01_tasks", inputs={"seed": 7})
     >>> stage.is_done
     False
-    >>> stage.finish(Summary(tallies={"task": Tally(read=3, kept=2, dropped={"language": 1})}))
+    >>> stage.drop(Dropped(unit="task", id="task9", reason="language"))
+    >>> stage.finish(Summary(tallies={"task": stage.tally("task", read=3, kept=2)}))
     >>> stage.is_done
     True
 
@@ -22,7 +23,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,8 +32,10 @@ import orjson
 from curation.errors import StageError
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
+OPT_SORT = orjson.OPT_SORT_KEYS
 INPUTS, DONE, SUMMARY, DROPPED = "inputs.json", "done.json", "summary.json", "dropped.jsonl"
 LOCK = ".lock"
+_DROP_BUFFER_BYTES = 1 << 20
 SCRATCH = "work"
 """A folder of this name in a stage is worth nothing by itself."""
 
@@ -47,6 +50,8 @@ class Dropped:
     reason: str
     """A short snake_case word that the tally counts by."""
     detail: str = ""
+    source: str = ""
+    """The task, file or data set that it comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +64,6 @@ class Tally:
 
     def __post_init__(self) -> None:
         assert self.read == self.kept + sum(self.dropped.values()), f"records went missing: {self}"
-
-    @classmethod
-    def of(cls, *, kept: int, dropped: Iterable[Dropped], unit: str) -> "Tally":
-        """Counts the dropped records of one unit by reason."""
-        reasons = Counter(d.reason for d in dropped if d.unit == unit)
-        return cls(read=kept + sum(reasons.values()), kept=kept, dropped=dict(sorted(reasons.items())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +89,16 @@ class Stage:
         self.directory = directory
         self.inputs: dict[str, Any] = orjson.loads(orjson.dumps(inputs))
         self.started = time.monotonic()
+        self.num_dropped: Counter[tuple[str, str]] = Counter()
+        """By (unit, reason), of this attempt."""
+        self._drops: bytearray | None = None
         self._redo = redo
         self._check_inputs()
 
     def _check_inputs(self) -> None:
         path = self.directory / INPUTS
-        has_work = self.directory.is_dir() and any(p.name not in (INPUTS, SCRATCH) for p in self.directory.iterdir())
+        names = [p.name for p in self.directory.iterdir()] if self.directory.is_dir() else []
+        has_work = any(name not in (INPUTS, SCRATCH) and not name.endswith(".tmp") for name in names)
         stored = read_json(path) if has_work and path.is_file() else None
         if stored is not None and stored != self.inputs:
             differ = _differences(stored, self.inputs)
@@ -113,7 +116,10 @@ class Stage:
         """Removes this stage and those after it. Only folders that are stages: the run may hold others."""
         for path in sorted(self.directory.parent.iterdir()):
             if path.name >= self.directory.name and (path / INPUTS).is_file():
-                shutil.rmtree(path)
+                if path.is_symlink():  # borrowed from another run
+                    path.unlink()
+                else:
+                    shutil.rmtree(path)
 
     @property
     def name(self) -> str:
@@ -161,15 +167,50 @@ class Stage:
     def output_digest(self) -> str:
         """One hash over all outputs: an input of the next stage."""
         outputs = read_json(self.directory / DONE)["outputs"]
-        return sha256(orjson.dumps(outputs, option=orjson.OPT_SORT_KEYS))
+        return sha256(orjson.dumps(outputs, option=OPT_SORT))
 
     def write_rows(self, name: str, rows: Iterable[Any]) -> int:
         """Writes records as JSON lines, atomically; returns how many."""
         return write_jsonl(self.directory / name, rows)
 
+    def drop(self, record: Dropped) -> None:
+        """Writes a record that is left out to `dropped.jsonl` and counts it."""
+        if self._drops is None:
+            self._drops = bytearray()
+            self._scratch(DROPPED).write_bytes(b"")
+        self._drops += orjson.dumps({"stage": self.name, **asdict(record)}, option=JSON_OPTIONS)
+        self.num_dropped[record.unit, record.reason] += 1
+        if len(self._drops) >= _DROP_BUFFER_BYTES:
+            self._flush_drops()
+
+    def _flush_drops(self) -> None:
+        with self._scratch(DROPPED).open("ab") as f:
+            f.write(self._drops or b"")
+            f.flush()
+            os.fsync(f.fileno())
+        self._drops = bytearray()
+
+    def tally(self, unit: str, *, read: int, kept: int) -> Tally:
+        """The account of one unit: what was read must be what was kept plus what was dropped here."""
+        dropped = {reason: n for (of, reason), n in sorted(self.num_dropped.items()) if of == unit}
+        return Tally(read=read, kept=kept, dropped=dropped)
+
+    def keep_drops(self) -> None:
+        """Publishes `dropped.jsonl`; a stage that fails for what it dropped calls this before it raises."""
+        if self._drops is None:
+            self._scratch(DROPPED).write_bytes(b"")
+        else:
+            self._flush_drops()
+        self._scratch(DROPPED).replace(self.path(DROPPED))
+
+    def _scratch(self, name: str) -> Path:
+        return self.directory / f"{name}.tmp"
+
     def finish(self, summary: Summary, *, dropped: Iterable[Dropped] = ()) -> None:
         """Writes `dropped.jsonl`, `summary.json` and, last, the completion marker."""
-        self.write_rows(DROPPED, dropped)
+        for record in dropped:
+            self.drop(record)
+        self.keep_drops()
         write_json(self.directory / SUMMARY, summary)
         files = sorted(p for p in self.directory.iterdir() if p.is_file() and p.name not in (DONE, INPUTS))
         outputs = {p.name: [p.stat().st_size, file_sha256(p)] for p in files if not p.name.endswith(".tmp")}

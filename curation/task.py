@@ -1,6 +1,6 @@
 """Task and Instance: reading and validating Super-NaturalInstructions files.
 
-    for path in task_paths(Path("natural-instructions/tasks")):
+    for path in task_paths([Path("natural-instructions/tasks")]):
         task_file = read_task(path)
         task_file.task.definition, task_file.dropped
 
@@ -11,6 +11,7 @@ Where it sits: the first stage; selection, prompts and samples read `Task`.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Instance:
     id: str
     input: str
     outputs: tuple[str, ...]
+    instruction: str = ""
+    """Its own, for rows that share no definition; asked without shots. Empty: the task's definition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,11 @@ class TaskFile:
     """A read file: the task, and the instances that could not be used."""
 
     task: Task
+    num_read: int
+    """Instances in the file."""
     dropped: tuple[Dropped, ...]
+    dropped_at: tuple[int, ...] = ()
+    """Which instance of the file each dropped one was, from 0."""
 
 
 def canonical_name(name: str) -> str:
@@ -73,18 +80,29 @@ def canonical_name(name: str) -> str:
     return name.replace("-", "_").split(".")[0]
 
 
-def task_paths(directory: Path) -> list[Path]:
-    """Every `*.json` of a folder, sorted by name.
+def task_paths(given: Sequence[Path]) -> list[Path]:
+    """Every NI file of folders and files, sorted by name.
 
     Raises:
-        TaskError: no such folder, or no task file in it.
+        TaskError: no such path, no task file in a folder, or two files of one name.
     """
-    if not directory.is_dir():
-        raise TaskError(f"{directory}: no such folder. --tasks takes a folder of NI task files (*.json).")
-    paths = sorted(path for path in directory.glob("*.json") if not path.is_dir())
-    if not paths:
-        raise TaskError(f"{directory}: no *.json in it. --tasks takes a folder of NI task files.")
-    return paths
+    found: dict[str, Path] = {}
+    for path in given:
+        for file in _files_of(path):
+            if found.setdefault(file.name, file).resolve() != file.resolve():
+                raise TaskError(f"{file}: {found[file.name]} has the same name. Rename one, or give only one of them.")
+    return [found[name] for name in sorted(found)]
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise TaskError(f"{path}: no such folder. --tasks takes a folder of NI task files (*.json).")
+    files = [file for file in path.glob("*.json") if not file.is_dir()]
+    if not files:
+        raise TaskError(f"{path}: no *.json in it. --tasks takes a folder of NI task files.")
+    return files
 
 
 def read_task(path: Path) -> TaskFile:
@@ -99,7 +117,7 @@ def read_task(path: Path) -> TaskFile:
         raise TaskError(f"{path}: cannot be read ({e.strerror}). Check the path and its permissions.") from e
     document = _parse(path, data)
     definition = _definition(path, document)
-    instances, dropped = _instances(path, document)
+    instances, bad = _instances(path, document)
     raw_examples = document.get("Positive Examples")
     examples = raw_examples if isinstance(raw_examples, list) else []
     task = Task(
@@ -114,7 +132,7 @@ def read_task(path: Path) -> TaskFile:
         instances=tuple(instances),
         sha256=sha256(data),
     )
-    return TaskFile(task=task, dropped=tuple(dropped))
+    return TaskFile(task=task, num_read=len(document["Instances"]), dropped=tuple(bad.values()), dropped_at=tuple(bad))
 
 
 def _parse(path: Path, data: bytes) -> dict[str, Any]:
@@ -143,20 +161,22 @@ def _definition(path: Path, document: dict[str, Any]) -> str:
     return first
 
 
-def _instances(path: Path, document: dict[str, Any]) -> tuple[list[Instance], list[Dropped]]:
+def _instances(path: Path, document: dict[str, Any]) -> tuple[list[Instance], dict[int, Dropped]]:
     raw = document.get("Instances")
     if not isinstance(raw, list) or not raw:
         raise TaskError(f"{path}: lacks `Instances`. An NI task has a list of {{id, input, output}} there.")
     instances: list[Instance] = []
-    dropped: list[Dropped] = []
+    dropped: dict[int, Dropped] = {}
     seen: set[str] = set()
     for index, item in enumerate(raw):
         instance, reason = _instance(item, f"{path.stem}-{index}")
-        identity = instance.id if instance else f"{path.stem}#{index}"
+        given = item.get("id") if isinstance(item, dict) else None
+        named = isinstance(given, str) and given and encodable(given)
+        identity = instance.id if instance else str(given) if named else f"{path.stem}-{index}"
         if instance and instance.id in seen:
             reason = "duplicate_id"
         if reason or instance is None:
-            dropped.append(Dropped(unit="instance", id=identity, reason=reason, detail=path.stem))
+            dropped[index] = Dropped(unit="instance", id=identity, reason=reason, source=path.stem)
         else:
             seen.add(instance.id)
             instances.append(instance)
@@ -171,13 +191,14 @@ def _instance(item: Any, default_id: str) -> tuple[Instance | None, str]:
     outputs = [output] if isinstance(output, str) else output
     if not isinstance(outputs, list) or not all(isinstance(o, str) for o in outputs):
         return None, "malformed"
-    given = item.get("id")
+    given, own = item.get("id"), item.get("instruction")
     instance_id = given if isinstance(given, str) and given else default_id
     usable = tuple(o for o in outputs if o.strip())
-    if not encodable(item["input"], instance_id, *outputs):
+    instruction = own if isinstance(own, str) else ""
+    if not encodable(item["input"], instance_id, instruction, *outputs):
         return None, "invalid_unicode"
-    instance = Instance(id=instance_id, input=item["input"], outputs=usable)
-    if not item["input"].strip():
+    instance = Instance(id=instance_id, input=item["input"], outputs=usable, instruction=instruction)
+    if not item["input"].strip() and not instruction.strip():
         return instance, "empty_input"
     return instance, "" if usable else "empty_output"
 

@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from curation.errors import Interrupted
-from curation.stage import Dropped, Stage, Summary, Tally, locked, read_json, read_jsonl, write_json
+from curation.stage import Dropped, Stage, Summary, locked, read_json, read_jsonl, write_json
 from harness.axolotl_config import RunSettings, write_config
 from harness.axolotl_process import (
     LOCK_VARIABLE,
@@ -186,12 +186,14 @@ def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str, described
     dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / "dropped.jsonl")]
     dataset = read_json(stage.path(DATA) / "dataset.json")
     num_kept = dataset["train"]["num_rows"] + dataset["validation"]["num_rows"]
-    tally = Tally.of(kept=num_kept, dropped=dropped, unit="row")
+    for row in dropped:
+        stage.drop(row)
+    tally = stage.tally("row", read=num_kept + len(dropped), kept=num_kept)
     details = {"steps": steps, "because": because, "tokens_per_s": tokens_per_s, "ledger": asdict(report)}
     record(job.run, "train", {**described, **details})
     record(job.run, "pick", asdict(picked))
     damaged = [Dropped(**row) for row in read_jsonl(stage.path(DAMAGED))] if stage.path(DAMAGED).is_file() else []
-    stage.finish(Summary(tallies={"row": tally}, details=details), dropped=[*dropped, *damaged])
+    stage.finish(Summary(tallies={"row": tally}, details=details), dropped=damaged)
     return TrainResult(
         run=job.run, steps=steps, because=because, tokens_per_s=tokens_per_s, picked=picked, ledger=report
     )

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from curation.curate import SCORES, curate
+from curation.curate import curate
 from curation.demo_tasks import DEMO_TASKS, DemoTask, draw_pairs, positive_examples, write_corpus
 from curation.language_model import LanguageModel
 from curation.predictors.transformers import TransformersPredictor
@@ -22,6 +22,7 @@ from curation.prompt import STOP, training_prompt
 from curation.sample import SampleParameters
 from curation.score import Normaliser, RougeLScorer, exact_match
 from curation.stage import Stage, Summary, Tally, read_json, read_jsonl, write_json
+from curation.stages.context import SCORES, Curation
 from harness.axolotl_config import read_recipe
 from harness.budget import seconds
 from harness.card import get_card
@@ -86,9 +87,16 @@ def curate_demo(run: Path, *, retain: float, redo: bool, console: Console) -> No
         samples=SampleParameters(seed=SEED, retain_share=retain),
         seed=SEED,
     )
-    predictor = TransformersPredictor(DEMO_BASE)
     mix = curate(
-        run=run, tasks=corpus, predictor=predictor, parameters=parameters, redo=redo, on_progress=console.progress
+        Curation(
+            run=run,
+            tasks=(corpus,),
+            predictor=TransformersPredictor(DEMO_BASE),
+            parameters=parameters,
+            tokenizer=DEMO_BASE / "tokenizer.json",
+            redo=redo,
+            on_progress=console.progress,
+        )
     )
     record(run, "curate", {"base_path": str(DEMO_BASE), **read_json(mix / "manifest.json")})
     show_curation(run, console)

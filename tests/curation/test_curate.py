@@ -1,20 +1,35 @@
 import itertools
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from curation.adaptive import AdaptiveParameters
 from curation.curate import curate
-from curation.errors import SelectionError, SourceError, StageError, TaskError
-from curation.predict import Request
-from curation.preset import CurationParameters
+from curation.errors import SelectionError, StageError, TaskError
+from curation.fit import FitParameters
+from curation.licence import LicencePolicy
+from curation.mix import MixParameters
+from curation.policy import PolicyParameters
+from curation.predict import Answer, Request
+from curation.preset import CurationParameters, preset
 from curation.prompt import few_shot_prompt
 from curation.score import Normaliser, ScoreParameters
 from curation.select import SelectionRules
+from curation.source import Located
 from curation.stage import read_json, read_jsonl
+from curation.stages import samples as samples_stage
+from curation.stages import scores as scores_stage
+from curation.stages.context import Curation
 from curation.task import Example
 
 DATA = Path(__file__).parents[1] / "data" / "tasks"
@@ -27,6 +42,9 @@ class Oracle:
     def __init__(self) -> None:
         self.prompts: list[str] = []
 
+    in_flight = 1
+    keeps_answers = True
+
     @property
     def revision(self) -> str:
         return "oracle"
@@ -34,14 +52,22 @@ class Oracle:
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         return True
 
-    def complete(self, requests: Sequence[Request]) -> list[str | None]:
+    def complete(self, requests: Sequence[Request]) -> list[Answer]:
         self.prompts += [r.prompt for r in requests]
         return [r.references[0] if int(r.id.split("-")[1]) < 5 else "no idea" for r in requests]
 
 
-def run(tmp_path: Path, *, tasks: Path = DATA, name: str = "run", redo: bool = False, **parameters: Any) -> Path:
-    chosen = CurationParameters(**{"without": OTHERS | {"lima"}, "scale": 0.001, **parameters})
-    return curate(run=tmp_path / name, tasks=tasks, predictor=Oracle(), parameters=chosen, redo=redo)
+def curation(tmp_path: Path, *, tasks: Path = DATA, name: str = "run", redo: bool = False, **given: Any) -> Curation:
+    """A curation of the small tasks; what is no parameter is a field of `Curation`."""
+    fields = {key: given.pop(key) for key in ("predictor", "workers", "suites", "sources", "tokenizer") if key in given}
+    policies = given.pop("policies", PolicyParameters(max_tokens=None))
+    chosen = CurationParameters(**{"without": OTHERS | {"lima"}, "scale": 0.001, "policies": policies, **given})
+    fields = {"predictor": Oracle(), **fields}
+    return Curation(run=tmp_path / name, tasks=(tasks,), parameters=chosen, redo=redo, **fields)
+
+
+def run(tmp_path: Path, **given: Any) -> Path:
+    return curate(curation(tmp_path, **given))
 
 
 def rows(mix: Path) -> list[dict[str, Any]]:
@@ -55,10 +81,16 @@ def test_an_instance_walks_from_its_file_to_a_row(tmp_path: Path) -> None:
         "id": "task1-6",
         "source": "ni_exact_match",
         "task": "task1_even_or_odd",
+        "origin": "allenai/natural-instructions/task1_even_or_odd.json",
         "licence": "Apache 2.0",
+        "spdx": "Apache-2.0",
+        "language": "en",
+        "llm_generated": False,
         "instruction": "Is the number even or odd? Answer even or odd.",
         "input": "16",
         "output": "even",
+        "bucket": 4,
+        "num_tokens": 0,
     }
     assert by_id["task2-7"]["output"] == "a small cat number 7"
 
@@ -77,8 +109,7 @@ def test_solved_rows_can_be_retained(tmp_path: Path) -> None:
 
 def test_the_model_is_asked_in_the_published_layout(tmp_path: Path) -> None:
     oracle = Oracle()
-    parameters = CurationParameters(without=OTHERS | {"lima"}, scale=0.001)
-    curate(run=tmp_path / "run", tasks=DATA, predictor=oracle, parameters=parameters)
+    run(tmp_path, predictor=oracle)
     shots = [Example(input="a very big dog", output="a big dog")]
     assert few_shot_prompt("Say it shorter.", shots, "a very small cat number 0") in oracle.prompts
 
@@ -117,8 +148,7 @@ def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
     run(tmp_path)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.json*")}
     oracle = Oracle()
-    parameters = CurationParameters(without=OTHERS | {"lima"}, scale=0.001)
-    curate(run=tmp_path / "run", tasks=DATA, predictor=oracle, parameters=parameters)
+    run(tmp_path, predictor=oracle)
     assert oracle.prompts == []
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.json*")} == before
 
@@ -128,21 +158,46 @@ def test_changed_parameters_reuse_what_they_do_not_touch(tmp_path: Path) -> None
     with pytest.raises(StageError, match="normaliser: normalised -> strict"):
         run(tmp_path, scores=ScoreParameters(normaliser=Normaliser.STRICT))
     oracle = Oracle()
-    changed = CurationParameters(
-        without=OTHERS | {"lima"}, scale=0.001, scores=ScoreParameters(normaliser=Normaliser.STRICT)
-    )
-    curate(run=tmp_path / "run", tasks=DATA, predictor=oracle, parameters=changed, redo=True)
+    run(tmp_path, predictor=oracle, scores=ScoreParameters(normaliser=Normaliser.STRICT), redo=True)
     assert oracle.prompts == []  # predictions stand before scores
 
 
+OUTPUTS = ("train.jsonl", "validation.jsonl", "train.parquet", "manifest.json", "summary.json", "report.html")
+
+
 def test_the_same_inputs_give_the_same_bytes_in_another_folder(tmp_path: Path) -> None:
-    first, second = run(tmp_path, name="a"), run(tmp_path, name="b")
-    for name in ("train.jsonl", "validation.jsonl", "manifest.json", "summary.json"):
+    first, second = run(tmp_path / "a"), run(tmp_path / "b")
+    for name in OUTPUTS:
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+@pytest.mark.parametrize("policies", [PolicyParameters(max_tokens=None), preset("birbal-scripts").policies])
+def test_any_number_of_workers_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policies: PolicyParameters
+) -> None:
+    monkeypatch.setattr(scores_stage, "_CHUNK", 3)  # so that small data is shared out at all
+    monkeypatch.setattr(samples_stage, "_FEW", 3)
+    found = [run(tmp_path / str(workers), workers=workers, policies=policies) for workers in (1, 2, 4)]
+    for name in OUTPUTS:
+        assert len({(mix / name).read_bytes() for mix in found}) == 1
+
+
+def test_the_order_and_the_folders_of_task_files_do_not_matter(tmp_path: Path) -> None:
+    files = sorted(DATA.glob("*.json"))
+    for number, file in enumerate(files):
+        folder = tmp_path / f"folder{number}"
+        folder.mkdir()
+        shutil.copy(file, folder)
+    folders = tuple(tmp_path / f"folder{n}" for n in range(len(files)))
+    given = [replace(curation(tmp_path, name=name), tasks=t) for name, t in (("x/r", folders), ("y/r", folders[::-1]))]
+    one, other = (curate(c) for c in given)
+    whole = run(tmp_path / "z", name="r")
+    for name in OUTPUTS:
+        assert (one / name).read_bytes() == (other / name).read_bytes() == (whole / name).read_bytes()
+
+
 def test_another_seed_gives_another_mix(tmp_path: Path) -> None:
-    first, second = run(tmp_path, name="a"), run(tmp_path, name="b", seed=7)
+    first, second = run(tmp_path, name="a"), run(tmp_path, name="b", seed=7, split=MixParameters(seed=7))
     assert (first / "train.jsonl").read_bytes() != (second / "train.jsonl").read_bytes()
 
 
@@ -156,22 +211,101 @@ def test_a_task_list_replaces_the_rules_and_names_without_a_file_are_listed(tmp_
     ]
 
 
-def test_a_shortfall_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_a_shortfall_is_told_with_target_best_reason_and_two_ways_out(tmp_path: Path) -> None:
     shortfalls = read_json(run(tmp_path, scale=0.01) / "summary.json")["details"]["shortfalls"]
-    assert [(s["source"], s["target"], s["rows"]) for s in shortfalls] == [
-        ("ni_exact_match", 500, 7),
-        ("ni_generation", 500, 5),
+    assert [(s["source"], s["target"], s["rows"], s["because"]) for s in shortfalls] == [
+        ("ni_exact_match", 500, 7, {"already_solved": 5}),
+        ("ni_generation", 500, 5, {"already_solved": 5}),
+    ]
+    assert shortfalls[0]["ways_out"] == [
+        "--retain 0.25 takes up to a quarter from 5 rows that the base already answers",
+        "--scale 0.00014 shrinks every source so that this one fills its share",
     ]
 
 
+def lima(tmp_path: Path, num: int = 30) -> dict[str, Located]:
+    path = tmp_path / "lima.jsonl"
+    if not path.is_file():
+        path.write_text("".join(json.dumps({"conversations": [f"Q{n}", f"A{n}"]}) + "\n" for n in range(num)))
+    return {"lima": Located(name="lima", paths=(path,), hub="GAIR/lima", revision="r")}
+
+
+ALL_LICENCES = PolicyParameters(max_tokens=None, licences=LicencePolicy.ALL)
+
+
 def test_lima_is_taken_only_where_its_licence_is_allowed(tmp_path: Path) -> None:
-    lima = tmp_path / "lima.jsonl"
-    lima.write_text("".join(json.dumps({"conversations": [f"Q{n}", f"A{n}"]}) + "\n" for n in range(30)))
-    refused = run(tmp_path, name="a", without=OTHERS)
+    refused = run(tmp_path, name="a", without=OTHERS, sources=lima(tmp_path))
     assert not any(row["source"] == "lima" for row in rows(refused))
-    parameters = CurationParameters(without=OTHERS, scale=0.01, rules=SelectionRules(allow_non_commercial=True))
-    mix = curate(run=tmp_path / "b", tasks=DATA, predictor=Oracle(), parameters=parameters, sources={"lima": lima})
-    assert sum(row["source"] == "lima" for row in rows(mix)) == 10
+    mix = run(tmp_path, name="b", without=OTHERS, sources=lima(tmp_path), scale=0.01, policies=ALL_LICENCES)
+    taken = [row for row in rows(mix) if row["source"] == "lima"]
+    assert len(taken) == 10
+    assert len({row["id"] for row in taken}) == 10
+    assert all(row["output"] == f"A{row['instruction'][1:]}" and row["bucket"] is None for row in taken)
+    tally = tally_of(tmp_path / "b" / "04_samples", "row")
+    assert tally["read"] == 22 + 30
+    assert tally["dropped"] == {"already_solved": 10, "over_quota": 20}
+
+
+def test_what_policies_drop_is_replaced_from_the_same_source(tmp_path: Path) -> None:
+    path = tmp_path / "lima.jsonl"
+    talks = [[f"Q{n}", "" if n % 2 else f"A{n}"] for n in range(20)] + [["Q0", "A0"]] * 5
+    path.write_text("".join(json.dumps({"conversations": talk}) + "\n" for talk in talks))
+    mix = run(tmp_path, without=OTHERS, sources=lima(tmp_path), scale=0.01, policies=ALL_LICENCES)
+    taken = sorted(row["instruction"] for row in rows(mix) if row["source"] == "lima")
+    assert taken == sorted(f"Q{n}" for n in range(0, 20, 2))
+    dropped = tally_of(tmp_path / "run" / "04_samples", "row")["dropped"]
+    assert dropped["malformed"] == 10
+    assert dropped["duplicate"] == 5
+
+
+def test_the_scripts_drop_after_the_draw_and_replace_nothing(tmp_path: Path) -> None:
+    policies = replace(preset("birbal-scripts").policies, licences=LicencePolicy.ALL)
+    mix = run(tmp_path, without=OTHERS, sources=lima(tmp_path), scale=0.01, policies=policies)
+    assert not [row for row in rows(mix) if row["source"] == "lima"]  # every question has one word
+    dropped = list(read_jsonl(tmp_path / "run" / "04_samples" / "dropped.jsonl"))
+    assert Counter(d["reason"] for d in dropped if d["source"] == "lima") == {"over_quota": 20, "short_input": 10}
+
+
+def test_a_row_that_repeats_a_suite_is_dropped_with_suite_and_span(tmp_path: Path) -> None:
+    suite = tmp_path / "exam.jsonl"
+    question = "which of these very long words would you say is the longest of them all here"
+    suite.write_text(json.dumps({"question": question}) + "\n")
+    path = tmp_path / "lima.jsonl"
+    talks = [[f"Tell me, {question.upper()}?", "A"], ["Something else", "B"]]
+    path.write_text("".join(json.dumps({"conversations": talk}) + "\n" for talk in talks))
+    mix = run(
+        tmp_path, without=OTHERS, sources=lima(tmp_path), suites={"exam": suite}, scale=0.01, policies=ALL_LICENCES
+    )
+    assert [row["output"] for row in rows(mix) if row["source"] == "lima"] == ["B"]
+    dropped = [
+        d for d in read_jsonl(tmp_path / "run" / "04_samples" / "dropped.jsonl") if d["reason"] == "contaminated"
+    ]
+    assert [(d["id"], d["detail"], d["stage"]) for d in dropped] == [
+        ("lima-000001", f"exam:1: {question}", "04_samples")
+    ]
+
+
+def test_tokens_are_counted_and_bound_a_row(tmp_path: Path, demo_base: Path) -> None:
+    tokenizer = demo_base / "tokenizer.json"
+    mix = run(tmp_path, name="a", tokenizer=tokenizer, policies=PolicyParameters())
+    counts = {row["id"]: row["num_tokens"] for row in rows(mix)}
+    assert all(n > 0 for n in counts.values())
+    limit = sorted(counts.values())[len(counts) // 2]
+    bounded = run(tmp_path, name="b", tokenizer=tokenizer, policies=PolicyParameters(max_tokens=limit))
+    assert {row["id"] for row in rows(bounded)} == {i for i, n in counts.items() if n <= limit}
+
+
+def test_a_mix_is_sized_by_the_budget(tmp_path: Path, demo_base: Path) -> None:
+    tokenizer = demo_base / "tokenizer.json"
+    whole = sum(row["num_tokens"] for row in rows(run(tmp_path, name="a", tokenizer=tokenizer)))
+    budget = FitParameters(budget_s=whole * 3 // 2, tokens_per_s=1.0)
+    mix = run(tmp_path, name="b", tokenizer=tokenizer, fit=budget)
+    fit = read_json(mix / "summary.json")["details"]["fit"]
+    tokens = sum(row["num_tokens"] for row in rows(mix))
+    assert fit["fills"]
+    assert fit["tokens"] == tokens
+    assert fit["epochs"] * tokens <= budget.tokens
+    assert fit["epochs"] * tokens > 0.5 * budget.tokens  # rows are few and long here
 
 
 def test_a_task_file_that_changes_under_the_run_is_noticed(tmp_path: Path) -> None:
@@ -189,24 +323,13 @@ def test_a_task_file_that_changes_between_two_stages_is_noticed(tmp_path: Path) 
     shutil.copytree(DATA, tasks)
 
     class Meddler(Oracle):
-        def complete(self, requests: Sequence[Request]) -> list[str | None]:
+        def complete(self, requests: Sequence[Request]) -> list[Answer]:
             path = tasks / "task2_shorten.json"
             path.write_text(path.read_text().replace("shorter", "longer"))
             return super().complete(requests)
 
-    parameters = CurationParameters(without=OTHERS | {"lima"}, scale=0.001)
     with pytest.raises(TaskError, match="changed since it was selected"):
-        curate(run=tmp_path / "run", tasks=tasks, predictor=Meddler(), parameters=parameters)
-
-
-def test_a_missing_source_is_told_before_any_inference(tmp_path: Path) -> None:
-    oracle = Oracle()
-    parameters = CurationParameters(without=OTHERS, scale=0.001, rules=SelectionRules(allow_non_commercial=True))
-    tasks = tmp_path / "tasks"
-    shutil.copytree(DATA, tasks)
-    with pytest.raises(SourceError, match="--source lima=FILE"):
-        curate(run=tmp_path / "run", tasks=tasks, predictor=oracle, parameters=parameters)
-    assert oracle.prompts == []
+        run(tmp_path, tasks=tasks, predictor=Meddler())
 
 
 def test_nothing_selected_says_which_rules_dropped_what(tmp_path: Path) -> None:
@@ -222,3 +345,85 @@ def test_one_bad_file_stops_the_run_and_is_named(tmp_path: Path) -> None:
         run(tmp_path, tasks=tasks)
     (tasks / "task5_bad.json").unlink()
     run(tmp_path, tasks=tasks)  # the same folder: the mend works
+
+
+class Stubborn(Oracle):
+    """Wrong in one task always, right in the others."""
+
+    def complete(self, requests: Sequence[Request]) -> list[Answer]:
+        self.prompts += [r.prompt for r in requests]
+        return ["no idea" if r.task.endswith("hard") else r.references[0] for r in requests]
+
+
+def numbers(folder: Path, name: str, num: int) -> None:
+    task = {
+        "Definition": [f"{name}: is the number even or odd? Answer even or odd."],
+        "Categories": ["Question Answering"],
+        **{f"{key}_language": ["English"] for key in ("Input", "Output", "Instruction")},
+        "Instance License": ["MIT"],
+        "Positive Examples": [],
+        "Instances": [{"id": f"{name}-{n}", "input": f"{n}", "output": [("even", "odd")[n % 2]]} for n in range(num)],
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(task))
+
+
+def test_adaptive_asks_no_more_than_it_needs_and_accounts_for_the_rest(tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks"
+    numbers(tasks, "task1_hard", 2_000)
+    numbers(tasks, "task2_easy", 2_000)
+    oracle = Stubborn()
+    run(tmp_path, tasks=tasks, predictor=oracle, adaptive=AdaptiveParameters())
+    summary = read_json(tmp_path / "run" / "02_predictions" / "summary.json")["tallies"]["instance"]
+    buckets = {b["task"]: b["bucket"] for b in read_jsonl(tmp_path / "run" / "03_scores" / "buckets.jsonl")}
+    assert buckets == {"task1_hard": 0, "task2_easy": 9}
+    asked = {row["task"]: row["asked"] for row in read_jsonl(tmp_path / "run" / "02_predictions" / "populations.jsonl")}
+    assert asked["task1_hard"] < 400
+    assert asked["task2_easy"] == 2_000  # no row of it is usable: its quota is never filled
+    assert summary["read"] == 4_000
+    assert summary["dropped"] == {"bucket_certain": 2_000 - asked["task1_hard"]}
+    again = Stubborn()
+    run(tmp_path, name="again", tasks=tasks, predictor=again, adaptive=AdaptiveParameters())
+    assert len(oracle.prompts) == len(again.prompts) == sum(asked.values())
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.curation.test_curate import Oracle, curation
+from curation.curate import curate
+
+class Slow(Oracle):
+    def complete(self, requests):
+        time.sleep(0.15)
+        return super().complete(requests)
+
+print("ready", flush=True)
+curate(curation(Path({folder!r}), tasks=Path({tasks!r}), predictor=Slow()))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks"
+    for number in range(4):
+        numbers(tasks, f"task{number}_x", 300)
+    whole = run(tmp_path / "whole", tasks=tasks)
+    folder = tmp_path / "killed"
+    code = KILLED.format(root=str(Path(__file__).parents[2]), folder=str(folder), tasks=str(tasks))
+    for wait_s in (0.1, 0.5, 0.9, 1.3, 1.7):
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(wait_s)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    num_shards = (folder / "run" / "answers.jsonl").read_bytes().count(b"\n")
+    assert num_shards > 0
+    oracle = Oracle()
+    mix = run(folder, tasks=tasks, predictor=oracle)
+    assert len(oracle.prompts) == max(0, 1_200 - 128 * num_shards)
+    for name in OUTPUTS:
+        assert (mix / name).read_bytes() == (whole / name).read_bytes()

@@ -1,56 +1,81 @@
+import json
 from collections import Counter
+from pathlib import Path
 
+import datasets
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.errors import MixError
-from curation.mix import deduplicate, split, validation_size
-from curation.source import MixRow
+from curation.mix import TRAIN, VALIDATION, MixParameters, split, validation_size, write_parts
 
-
-def row(number: int, task: str = "t", instruction: str = "Do it.", text: str | None = None) -> MixRow:
-    return MixRow(
-        id=f"{task}-{number}",
-        source="ni_generation",
-        task=task,
-        licence="MIT",
-        instruction=instruction,
-        input=text if text is not None else f"input {task} {number}",
-        output="x",
-    )
-
-
-def test_only_rows_with_instruction_and_input_alike_are_duplicates() -> None:
-    rows = [row(1, text="same"), row(2, text="same"), row(3, text="same", instruction="Other.")]
-    kept, dropped = deduplicate(rows)
-    assert [r.id for r in kept] == ["t-1", "t-3"]
-    assert [(d.id, d.reason, d.detail) for d in dropped] == [("t-2", "duplicate", "same as t-1")]
+USUAL = MixParameters()
 
 
 def test_validation_holds_every_task_in_proportion() -> None:
-    rows = [row(n, f"t{n % 4}") for n in range(400)]
-    train, validation = split(rows, validation_size=40, seed=1)
-    assert Counter(r.task for r in validation) == {"t0": 10, "t1": 10, "t2": 10, "t3": 10}
-    assert sorted(r.id for r in [*train, *validation]) == sorted(r.id for r in rows)
+    labels = [f"t{n % 4}" for n in range(1_000)]
+    parts = split(labels, USUAL, scale=0.05)
+    assert Counter(labels[n] for n in parts[VALIDATION]) == {"t0": 25, "t1": 25, "t2": 25, "t3": 25}
+    assert sorted([*parts[TRAIN], *parts[VALIDATION]]) == list(range(1_000))
+    assert parts[TRAIN] != sorted(parts[TRAIN])
 
 
-def test_a_split_depends_on_the_seed_and_not_on_the_order() -> None:
-    rows = [row(n, f"t{n % 4}") for n in range(100)]
-    assert split(rows, validation_size=10, seed=1) == split(rows[::-1], validation_size=10, seed=1)
-    assert split(rows, validation_size=10, seed=1) != split(rows, validation_size=10, seed=2)
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=200), st.booleans())
+def test_every_row_is_in_one_part(labels: list[str], stratified: bool) -> None:
+    parts = split(labels, MixParameters(stratified=stratified), scale=0.01)
+    assert sorted([*parts[TRAIN], *parts[VALIDATION]]) == list(range(len(labels)))
+    assert parts[TRAIN]
+    assert parts[VALIDATION]
 
 
-def test_more_tasks_than_validation_rows_are_stratified_by_source() -> None:
-    train, validation = split([row(n, f"t{n}") for n in range(30)], validation_size=3, seed=1)
-    assert (len(train), len(validation)) == (27, 3)
+def test_another_seed_splits_otherwise() -> None:
+    labels = ["t"] * 100
+    assert split(labels, USUAL, scale=1) == split(labels, USUAL, scale=1)
+    assert split(labels, USUAL, scale=1) != split(labels, MixParameters(seed=1), scale=1)
+
+
+def test_more_tasks_than_validation_rows_still_split() -> None:
+    parts = split([f"t{n}" for n in range(30)], USUAL, scale=1)
+    assert (len(parts[TRAIN]), len(parts[VALIDATION])) == (27, 3)
 
 
 def test_a_mix_of_one_row_is_an_error() -> None:
     with pytest.raises(MixError, match="nothing to train on"):
-        split([row(1)], validation_size=1, seed=1)
+        split(["t"], USUAL, scale=1)
 
 
 @pytest.mark.parametrize(
     ("num", "scale", "expected"), [(206_000, 1.0, 2_000), (2_000, 0.02, 64), (100, 0.01, 10), (2, 0.01, 1)]
 )
 def test_the_validation_part_scales(num: int, scale: float, expected: int) -> None:
-    assert validation_size(num, scale) == expected
+    assert validation_size(num, USUAL, scale) == expected
+
+
+def test_the_scripts_set_two_percent_aside() -> None:
+    assert validation_size(206_000, MixParameters(validation_rows=None), 0.5) == 4_120
+
+
+def test_both_formats_hold_the_same_rows_and_load_with_datasets(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": f"r{n}",
+            "output": f"line\n{n} \u6f22",
+            "bucket": None if n % 2 else n,
+            "num_tokens": n,
+            "llm_generated": False,
+        }
+        for n in range(7)
+    ]
+    path, offsets = tmp_path / "rows.jsonl", []
+    with path.open("w") as f:
+        for row in rows:
+            offsets.append(f.tell())
+            f.write(json.dumps(row) + "\n")
+    order = [4, 0, 6, 2, 5]
+    write_parts(path, offsets, {TRAIN: order, VALIDATION: [1, 3]}, tmp_path)
+    for kind, suffix in (("json", "jsonl"), ("parquet", "parquet")):
+        loaded = datasets.load_dataset(
+            kind, data_files=str(tmp_path / f"train.{suffix}"), split="train", cache_dir=str(tmp_path / "cache")
+        )
+        assert list(loaded) == [rows[n] for n in order]

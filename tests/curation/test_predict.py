@@ -1,4 +1,6 @@
 import json
+import random
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +10,13 @@ import pytest
 from curation.errors import PredictionError
 from curation.predict import (
     SHARD_SIZE,
+    Answer,
+    AnswerStore,
     PromptParameters,
+    Refused,
     Request,
+    ask,
     build_requests,
-    predict_all,
     read_predictions,
 )
 from curation.select import Kind
@@ -24,9 +29,11 @@ DATA = Path(__file__).parents[1] / "data" / "tasks"
 class Echo:
     """Answers with the request's id; counts what it is asked and can die."""
 
-    def __init__(self, *, dies_after: int | None = None, knows: set[str] | None = None) -> None:
+    keeps_answers = True
+
+    def __init__(self, *, dies_after: int | None = None, knows: set[str] | None = None, in_flight: int = 1) -> None:
         self.asked: list[str] = []
-        self.dies_after, self.knows = dies_after, knows
+        self.dies_after, self.knows, self.in_flight = dies_after, knows, in_flight
 
     @property
     def revision(self) -> str:
@@ -35,11 +42,12 @@ class Echo:
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         return True
 
-    def complete(self, requests: Sequence[Request]) -> list[str | None]:
+    def complete(self, requests: Sequence[Request]) -> list[Answer]:
         if self.dies_after is not None and len(self.asked) >= self.dies_after:
             raise KeyboardInterrupt
         self.asked += [r.id for r in requests]
-        return [r.id if self.knows is None or r.id in self.knows else None for r in requests]
+        known = (self.knows is None or r.id in self.knows for r in requests)
+        return [r.id if k else Refused(reason="unknown", detail=r.id) for r, k in zip(requests, known, strict=True)]
 
 
 def requests(num: int) -> list[Request]:
@@ -49,6 +57,7 @@ def requests(num: int) -> list[Request]:
             id=f"i{n}",
             kind=Kind.EXACT_MATCH,
             prompt=f"prompt {n}",
+            num_shared=0,
             num_shots=0,
             references=("x",),
             max_new_tokens=4,
@@ -58,65 +67,89 @@ def requests(num: int) -> list[Request]:
     ]
 
 
+def answers(many: list[Request], engine: Echo, path: Path) -> list[Answer]:
+    with AnswerStore(path) as store:
+        found = list(ask(many, engine, store))
+    assert [r.id for r, _, _ in found] == [r.id for r in many]
+    return [answer for _, _, answer in found]
+
+
 def test_a_second_run_asks_nothing(tmp_path: Path) -> None:
-    path, many = tmp_path / "p.jsonl", requests(SHARD_SIZE + 5)
-    predict_all(many, Echo(), path)
+    path, many = tmp_path / "a.jsonl", requests(SHARD_SIZE + 5)
+    first = answers(many, Echo(), path)
     second = Echo()
-    predict_all(many, second, path)
+    assert answers(many, second, path) == first == [r.id for r in many]
     assert second.asked == []
-    assert [p.prediction for p in read_predictions(path)] == [r.id for r in many]
 
 
-def test_a_killed_run_resumes_without_asking_twice_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    many = requests(3 * SHARD_SIZE)
-    predict_all(many, Echo(), tmp_path / "whole.jsonl")
-    dying = Echo(dies_after=2 * SHARD_SIZE)
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_a_killed_run_resumes_without_asking_twice(tmp_path: Path, in_flight: int) -> None:
+    many, path = requests(5 * SHARD_SIZE), tmp_path / "a.jsonl"
+    dying = Echo(dies_after=2 * SHARD_SIZE, in_flight=in_flight)
     with pytest.raises(KeyboardInterrupt):
-        predict_all(many, dying, tmp_path / "killed.jsonl")
-    resumed = Echo()
-    predict_all(many, resumed, tmp_path / "killed.jsonl")
-    assert resumed.asked == [r.id for r in many[2 * SHARD_SIZE :]]
-    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+        answers(many, dying, path)
+    resumed = Echo(in_flight=in_flight)
+    assert answers(many, resumed, path) == [r.id for r in many]
+    assert not set(resumed.asked) & set(dying.asked)
+    assert len(resumed.asked) + len(dying.asked) == len(many)
 
 
 @pytest.mark.parametrize("cut", [1, 40, 5_000])
-def test_a_torn_tail_is_cut_off_and_its_shard_asked_again(tmp_path: Path, cut: int) -> None:
-    many = requests(2 * SHARD_SIZE)
-    path = tmp_path / "p.jsonl"
-    predict_all(many, Echo(), path)
+def test_a_torn_tail_is_cut_off_and_its_shard_asked_again_whole(tmp_path: Path, cut: int) -> None:
+    many, path = requests(2 * SHARD_SIZE), tmp_path / "a.jsonl"
+    answers(many, Echo(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
     resumed = Echo()
-    predict_all(many, resumed, path)
+    answers(many, resumed, path)
     assert path.read_bytes() == whole
     assert resumed.asked == [r.id for r in many[SHARD_SIZE:]]
 
 
-def test_an_instance_without_an_answer_is_dropped_with_its_reason(tmp_path: Path) -> None:
-    path = tmp_path / "p.jsonl"
+def test_several_shards_in_flight_come_back_in_order(tmp_path: Path) -> None:
+    class Slow(Echo):
+        def complete(self, given: Sequence[Request]) -> list[Answer]:
+            time.sleep(random.Random(given[0].id).random() / 20)
+            return super().complete(given)
+
+    many = requests(9 * SHARD_SIZE + 3)
+    assert answers(many, Slow(in_flight=4), tmp_path / "a.jsonl") == [r.id for r in many]
+
+
+def test_when_one_of_several_shards_fails_the_others_are_kept(tmp_path: Path) -> None:
+    class OneFails(Echo):
+        def complete(self, given: Sequence[Request]) -> list[Answer]:
+            if given[0].id == "i0":
+                time.sleep(0.2)
+                raise PredictionError("gone")
+            return super().complete(given)
+
+    many, path = requests(4 * SHARD_SIZE), tmp_path / "a.jsonl"
+    failing = OneFails(in_flight=4)
+    with pytest.raises(PredictionError, match="gone"):
+        answers(many, failing, path)
+    with AnswerStore(path) as store:
+        assert len(store) == len(failing.asked) == 3 * SHARD_SIZE
+
+
+def test_a_refusal_is_stored_with_its_reason(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
     for _ in range(2):  # the second time from what is stored
-        asked = predict_all(requests(3), Echo(knows={"i0", "i2"}), path)
-        assert [(d.id, d.reason) for d in asked.dropped] == [("i1", "no_stored_prediction")]
-        assert asked.num_answered == len(list(read_predictions(path))) == 2
+        found = answers(requests(3), Echo(knows={"i0", "i2"}), path)
+        assert found == ["i0", Refused(reason="unknown", detail="i1"), "i2"]
 
 
-def test_an_unanswered_request_in_an_early_shard_costs_later_shards_nothing(tmp_path: Path) -> None:
-    many, path = requests(3 * SHARD_SIZE), tmp_path / "p.jsonl"
-    knows = {r.id for r in many} - {"i5"}
-    predict_all(many, Echo(knows=knows), path)
-    whole, second = path.read_bytes(), Echo(knows=knows)
-    asked = predict_all(many, second, path)
-    assert second.asked == []
-    assert path.read_bytes() == whole
-    assert asked.num_answered == len(list(read_predictions(path))) == 3 * SHARD_SIZE - 1
-
-
-def test_the_same_question_of_two_tasks_is_asked_for_each(tmp_path: Path) -> None:
+def test_equal_questions_are_asked_once_within_and_across_shards(tmp_path: Path) -> None:
     many = requests(SHARD_SIZE)
-    twins = [*many, *(replace(r, task="task2") for r in many)]
-    path = tmp_path / "p.jsonl"
-    predict_all(twins, Echo(), path)
-    assert predict_all(twins, Echo(), path).num_answered == len(list(read_predictions(path))) == 2 * SHARD_SIZE
+    twins = [*many, *(replace(r, task="task2") for r in many), many[0]]
+    engine = Echo(in_flight=2)
+    assert answers(twins, engine, tmp_path / "a.jsonl") == [r.id for r in twins]
+    assert sorted(engine.asked) == sorted(r.id for r in many)
+
+
+def test_without_a_store_every_instance_is_looked_up_by_itself() -> None:
+    twins = [replace(requests(1)[0], id=name) for name in ("a", "b")]
+    assert [answer for _, _, answer in ask(twins, Echo(), None)] == ["a", "b"]
 
 
 def test_a_key_changes_with_everything_that_decides_the_answer() -> None:
@@ -132,7 +165,7 @@ def test_shots_are_given_up_one_by_one_until_the_prompt_fits() -> None:
 
     def built(limit: int) -> list[int]:
         found = build_requests(
-            task, Kind.EXACT_MATCH, task.instances[:1], PromptParameters(), lambda p, n: len(p) <= limit, dropped
+            task, Kind.EXACT_MATCH, task.instances[:1], PromptParameters(), lambda p, n: len(p) <= limit, dropped.append
         )
         return [r.num_shots for r in found]
 
@@ -146,7 +179,7 @@ def test_shots_are_given_up_one_by_one_until_the_prompt_fits() -> None:
 def test_the_kind_decides_how_long_an_answer_may_be() -> None:
     task = read_task(DATA / "task2_shorten.json").task
     for kind, expected in ((Kind.EXACT_MATCH, 32), (Kind.GENERATION, 128)):
-        found = list(build_requests(task, kind, task.instances[:1], PromptParameters(), lambda p, n: True, []))
+        found = list(build_requests(task, kind, task.instances[:1], PromptParameters(), lambda p, n: True, print))
         assert found[0].max_new_tokens == expected
         assert found[0].references == ("a small cat number 0", "small cat 0")
 

@@ -1,4 +1,12 @@
-from curation.prompt import PREAMBLE, cut_at_stop, few_shot_prompt, shuffled_shots, training_prompt
+from curation.prompt import (
+    PREAMBLE,
+    ShotOrder,
+    cut_at_stop,
+    few_shot_prefix,
+    few_shot_prompt,
+    ordered_shots,
+    training_prompt,
+)
 from curation.task import Example
 
 SHOTS = [Example(input=f"in{n}", output=f"out{n}") for n in range(4)]
@@ -28,11 +36,22 @@ def test_without_shots_both_layouts_differ_by_the_preamble_alone() -> None:
     assert few_shot_prompt("Do it.", [], "now") == f"{PREAMBLE}\n\n{training_prompt('Do it.', 'now')}"
 
 
-def test_the_order_of_shots_depends_on_seed_and_task_alone() -> None:
-    assert shuffled_shots(SHOTS, seed=1, task="a") == shuffled_shots(SHOTS, seed=1, task="a")
-    orders = {shuffled_shots(SHOTS, seed=seed, task="a") for seed in range(20)}
+def test_the_order_of_shots_depends_on_seed_and_name_alone() -> None:
+    order = ShotOrder.PER_TASK
+    assert ordered_shots(SHOTS, order, seed=1, name="a") == ordered_shots(SHOTS, order, seed=1, name="a")
+    orders = {ordered_shots(SHOTS, order, seed=seed, name="a") for seed in range(20)}
     assert len(orders) > 5
     assert all(sorted(o, key=str) == sorted(SHOTS, key=str) for o in orders)
+    assert ordered_shots(SHOTS, ShotOrder.FILE, seed=1, name="a") == tuple(SHOTS)
+
+
+def test_a_prompt_begins_with_what_its_task_shares() -> None:
+    prefix = few_shot_prefix("Do it.", SHOTS)
+    assert few_shot_prompt("Do it.", SHOTS, "now") == f"{prefix}now\n\n### Response:\n"
+
+
+def test_a_question_without_input_has_no_input_block() -> None:
+    assert few_shot_prompt("Tell a joke.", [], "") == f"{PREAMBLE}\n\n### Instruction:\nTell a joke.\n\n### Response:\n"
 
 
 def test_braces_and_markers_in_the_data_are_plain_text() -> None:

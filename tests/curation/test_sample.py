@@ -1,25 +1,23 @@
 import random
 from collections import Counter
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.bucket import bucket_tasks
+from curation.candidate import Candidate
 from curation.errors import MixError
-from curation.sample import Candidate, SampleParameters, allocate, candidates_of, draw
-from curation.score import Score
+from curation.sample import Quota, SampleParameters, allocate, draw
 from curation.select import Kind
-from curation.task import read_task
+from curation.source import NI_EXACT_MATCH, NI_GENERATION, NI_SOURCES
 
-DATA = Path(__file__).parents[1] / "data" / "tasks"
 CELLS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 60)), min_size=1, max_size=12)
 
 
 @given(st.integers(0, 500), CELLS)
 def test_an_allocation_meets_its_target_or_takes_all_there_is(target: int, cells: list[tuple[int, int]]) -> None:
-    weights, available = [w for w, _ in cells], [a for _, a in cells]
+    weights, available = [float(w) for w, _ in cells], [a for _, a in cells]
     amounts = allocate(target, weights, available)
     assert all(0 <= amount <= a for amount, a in zip(amounts, available, strict=True))
     assert all(amount == 0 for amount, w in zip(amounts, weights, strict=True) if w == 0)
@@ -28,7 +26,7 @@ def test_an_allocation_meets_its_target_or_takes_all_there_is(target: int, cells
 
 @given(st.integers(0, 500), CELLS)
 def test_an_allocation_is_fair_between_cells_that_are_not_full(target: int, cells: list[tuple[int, int]]) -> None:
-    weights, available = [w for w, _ in cells], [a for _, a in cells]
+    weights, available = [float(w) for w, _ in cells], [a for _, a in cells]
     amounts = allocate(target, weights, available)
     rates = [a / w for a, w, have in zip(amounts, weights, available, strict=True) if w > 0 and a < have]
     slack = max((1 / w for w in weights if w > 0), default=0)
@@ -41,19 +39,28 @@ def test_what_a_cell_cannot_give_goes_to_the_others_in_proportion() -> None:
 
 
 def candidate(number: int, kind: Kind, bucket: int, task: str = "t", *, solved: bool = False) -> Candidate:
-    return Candidate(task=task, id=f"{task}-{number:03d}", kind=kind, bucket=bucket, solved=solved)
+    return Candidate(
+        source=NI_SOURCES[kind],
+        task=task,
+        id=f"{task}-{number:03d}",
+        kind=kind,
+        bucket=bucket,
+        solved=solved,
+        exact=b"",
+        num_tokens=0,
+    )
 
 
 def test_generation_takes_40_percent_of_the_worst_bucket_and_10_of_each_other() -> None:
     pool = [candidate(n, Kind.GENERATION, n % 7) for n in range(700)]
-    chosen, _ = draw(pool, {Kind.GENERATION: 100}, SampleParameters())
+    chosen, _ = draw(pool, {NI_GENERATION: 100}, SampleParameters())
     assert Counter(c.bucket for c in chosen) == {0: 40, 1: 10, 2: 10, 3: 10, 4: 10, 5: 10, 6: 10}
 
 
 def test_a_task_in_a_worse_bucket_gives_more() -> None:
     pool = [candidate(n, Kind.EXACT_MATCH, 0, "bad") for n in range(300)]
     pool += [candidate(n, Kind.EXACT_MATCH, 9, "good") for n in range(300)]
-    chosen, _ = draw(pool, {Kind.EXACT_MATCH: 160}, SampleParameters())
+    chosen, _ = draw(pool, {NI_EXACT_MATCH: 160}, SampleParameters())
     assert Counter(c.task for c in chosen) == {"bad": 140, "good": 20}
 
 
@@ -62,55 +69,63 @@ def test_a_draw_depends_on_the_seed_and_not_on_the_order(rng: random.Random, tar
     pool = [candidate(n, Kind.GENERATION, n % 7, f"t{n % 3}") for n in range(50)]
     shuffled = list(pool)
     rng.shuffle(shuffled)
-    targets = {Kind.GENERATION: target}
+    targets = {NI_GENERATION: target}
     assert draw(pool, targets, SampleParameters()) == draw(shuffled, targets, SampleParameters())
 
 
 def test_every_candidate_is_chosen_once_or_dropped_with_a_reason() -> None:
     pool = [candidate(n, Kind.EXACT_MATCH, 3, solved=n % 2 == 0) for n in range(40)]
-    chosen, dropped = draw(pool, {Kind.EXACT_MATCH: 10}, SampleParameters(retain_share=0.2))
+    chosen, dropped = draw(pool, {NI_EXACT_MATCH: 10}, SampleParameters(retain_share=0.2))
     assert Counter(c.solved for c in chosen) == {False: 8, True: 2}
-    assert sorted([c.id for c in chosen] + [d.id for d in dropped]) == [c.id for c in pool]
-    assert Counter(d.reason for d in dropped) == {"already_solved": 18, "over_quota": 12}
+    assert sorted([c.id for c in chosen] + [c.id for c, _ in dropped]) == [c.id for c in pool]
+    assert Counter(reason for _, reason in dropped) == {"already_solved": 18, "over_quota": 12}
 
 
 def test_a_pool_that_falls_short_is_made_up_from_the_other() -> None:
     weak = [candidate(n, Kind.EXACT_MATCH, 3) for n in range(1_000)]
-    chosen, _ = draw(weak, {Kind.EXACT_MATCH: 100}, SampleParameters(retain_share=0.25))
+    chosen, _ = draw(weak, {NI_EXACT_MATCH: 100}, SampleParameters(retain_share=0.25))
     assert len(chosen) == 100
     few = [*weak[:10], *(candidate(n, Kind.EXACT_MATCH, 3, "u", solved=True) for n in range(500))]
-    chosen, _ = draw(few, {Kind.EXACT_MATCH: 100}, SampleParameters(retain_share=0.25))
+    chosen, _ = draw(few, {NI_EXACT_MATCH: 100}, SampleParameters(retain_share=0.25))
     assert Counter(c.solved for c in chosen) == {False: 10, True: 90}
 
 
 def test_another_seed_draws_other_rows() -> None:
     pool = [candidate(n, Kind.GENERATION, 0) for n in range(100)]
-    targets = {Kind.GENERATION: 10}
+    targets = {NI_GENERATION: 10}
     assert draw(pool, targets, SampleParameters(seed=1)) != draw(pool, targets, SampleParameters(seed=2))
 
 
-def fit(kind: Kind, values: list[float], **parameters: object) -> tuple[list[Candidate], Counter[str]]:
-    task = read_task(DATA / "task2_shorten.json").task
-    scores = [Score(task=task.name, id=f"task2-{n}", kind=kind, score=v) for n, v in enumerate(values)]
-    instances = {i.id: i for i in task.instances}
-    chosen = SampleParameters(**parameters)  # type: ignore[arg-type]
-    candidates, dropped = candidates_of(task.definition, instances, scores, bucket_tasks(scores)[0], chosen)
-    return candidates, Counter(d.reason for d in dropped)
+def test_the_scripts_take_fixed_rows_per_task_and_shares_per_bucket_of_a_task() -> None:
+    parameters = SampleParameters(quota=Quota.PER_BUCKET, quota_factor=0.1, generation_shares=(0.8, *[0.2] * 6, 0.0))
+    pool = [candidate(n, Kind.EXACT_MATCH, 0, "bad") for n in range(300)]
+    pool += [candidate(n, Kind.EXACT_MATCH, 9, "good") for n in range(3)]
+    pool += [candidate(n, Kind.GENERATION, n % 2, "g") for n in range(18)]
+    pool += [candidate(n, Kind.GENERATION, 1, "h") for n in range(4)]
+    chosen, _ = draw(pool, {NI_EXACT_MATCH: 1, NI_GENERATION: 1}, parameters)
+    found = Counter((c.task, c.bucket) for c in chosen)
+    assert found == {
+        ("bad", 0): 35,
+        ("good", 9): 3,
+        ("g", 0): 7,
+        ("g", 1): 1,
+    }  # floor(.8 * 9), floor(.2 * 9), floor(.2 * 4)
 
 
-def test_solved_rows_are_left_out_unless_some_are_retained() -> None:
-    assert fit(Kind.EXACT_MATCH, [1.0, 0.0, 0.0])[1] == {"already_solved": 1}
-    assert fit(Kind.GENERATION, [0.79, 0.8, 0.1])[1] == {"already_solved": 1}
-    candidates, dropped = fit(Kind.GENERATION, [0.79, 0.8, 0.1], retain_share=0.1)
-    assert [c.solved for c in candidates] == [False, True, False]
-    assert not dropped
-
-
-def test_long_rows_and_on_request_several_references_are_left_out() -> None:
-    assert fit(Kind.GENERATION, [0.1, 0.1], max_words=5)[1] == {"too_long": 2}
-    assert fit(Kind.GENERATION, [0.1, 0.1], single_reference=True)[1] == {"several_references": 2}
+def test_another_source_gives_its_first_rows_and_an_unwanted_one_none() -> None:
+    pool = [candidate(n, Kind.GENERATION, 0) for n in range(3)]
+    other = [replace(c, source="lima", kind=None, bucket=None, id=f"l{3 - n}") for n, c in enumerate(pool)]
+    chosen, left = draw([*pool, *other], {"lima": 2}, SampleParameters())
+    assert [c.id for c in chosen] == ["l2", "l3"]
+    assert [(c.id, reason) for c, reason in left] == [
+        ("l1", "over_quota"), *((c.id, "source_left_out") for c in pool)
+    ]  # fmt: skip
 
 
 def test_a_share_outside_its_range_is_an_error() -> None:
     with pytest.raises(MixError, match="--retain"):
         SampleParameters(retain_share=1.0)
+    with pytest.raises(MixError, match="task_weights"):
+        SampleParameters(task_weights=(0.0,) * 10)
+    with pytest.raises(MixError, match="quota_factor"):
+        SampleParameters(quota_factor=0)

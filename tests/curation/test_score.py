@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
-from curation.bucket import bucket_tasks
+from curation.bucket import BucketParameters, bucket_tasks
 from curation.errors import ScoreError
 from curation.predict import Prediction, read_predictions
 from curation.score import (
@@ -14,8 +14,9 @@ from curation.score import (
     Normaliser,
     Rouge,
     RougeLScorer,
+    RougePackageScorer,
+    RougeText,
     ScoreParameters,
-    WinnerRougeLScorer,
     exact_match,
     rouge_l_scorer,
     score,
@@ -82,7 +83,7 @@ def test_the_normaliser_decides(
     assert found == [strict, stripped, normalised]
 
 
-@pytest.mark.parametrize("scorer", [RougeLScorer(), WinnerRougeLScorer(EmptyRule.ZERO)])
+@pytest.mark.parametrize("scorer", [RougeLScorer(), RougePackageScorer()])
 def test_no_reference_is_an_error(scorer: RougeLScorer) -> None:
     with pytest.raises(ScoreError):
         scorer("x", [])
@@ -125,8 +126,10 @@ def test_buckets_of_real_predictions_are_the_measured_ones(
     shared_data: Path, rouge: str, empty: str, task003: list[int], task040: list[int]
 ) -> None:
     """The table of 4,000 GPT-3 predictions, measured independently with both packages."""
-    parameters = ScoreParameters(rouge=Rouge(rouge), empty=EmptyRule(empty))
+    text = RougeText.CLEANED if rouge == "rouge" else RougeText.RAW
+    parameters = ScoreParameters(rouge=Rouge(rouge), rouge_text=text, empty=EmptyRule(empty))
     rouge_l = rouge_l_scorer(parameters)
     path = shared_data / "gpt3-predictions" / "predictions.jsonl"
-    buckets = bucket_tasks(score(p, parameters, rouge_l) for p in read_predictions(path))
+    predictions = sorted(read_predictions(path), key=lambda p: p.task)
+    buckets = bucket_tasks((score(p, parameters, rouge_l) for p in predictions), BucketParameters())
     assert [list(b.histogram) for b in buckets] == [task003, task040]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from curation.errors import SelectionError
+from curation.licence import LicencePolicy
 from curation.select import (
     WINNER_CATEGORIES,
     Kind,
@@ -35,7 +36,7 @@ def test_each_rule_names_itself() -> None:
     assert verdict("task1_even_or_odd.json") == "kept"
     assert verdict("task3_translate.json") == "language"
     assert verdict("task4_title-v1.2_x.json") == "non_commercial"
-    assert verdict("task4_title-v1.2_x.json", allow_non_commercial=True) == "kept"
+    assert verdict("task4_title-v1.2_x.json", licences=LicencePolicy.ALL) == "kept"
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,22 @@ def test_a_tally_must_add_up() -> None:
         Tally(read=3, kept=1, dropped={"language": 1})
 
 
-def test_a_tally_counts_one_unit_by_reason() -> None:
-    dropped = [Dropped(unit="row", id="1", reason="b"), Dropped(unit="row", id="2", reason="a")]
-    dropped.append(Dropped(unit="task", id="3", reason="a"))
-    assert Tally.of(kept=4, dropped=dropped, unit="row") == Tally(read=6, kept=4, dropped={"a": 1, "b": 1})
+def test_a_stage_accounts_for_one_unit_by_reason(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "01_x", inputs={})
+    for unit, reason in (("row", "b"), ("row", "a"), ("task", "a")):
+        stage.drop(Dropped(unit=unit, id="1", reason=reason))
+    assert stage.tally("row", read=6, kept=4) == Tally(read=6, kept=4, dropped={"a": 1, "b": 1})
+    with pytest.raises(AssertionError, match="went missing"):
+        stage.tally("row", read=7, kept=4)
+
+
+def test_drops_are_written_as_they_come_and_published_at_the_end(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "01_x", inputs={})
+    for number in range(20_000):
+        stage.drop(Dropped(unit="row", id=str(number), reason="a", detail="x" * 60))
+    assert not stage.path("dropped.jsonl").exists()
+    stage.finish(Summary(tallies={"row": stage.tally("row", read=20_000, kept=0)}))
+    assert [row["id"] for row in read_jsonl(stage.path("dropped.jsonl"))] == [str(n) for n in range(20_000)]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

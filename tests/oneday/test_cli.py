@@ -100,6 +100,18 @@ def with_link(tmp_path: Path) -> Path:
     return tasks
 
 
+def own_data(tmp_path: Path, line: str) -> Path:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(line + "\n")
+    return path
+
+
+def curate_lima_from_hub(tmp_path: Path) -> list[object]:
+    others = "open-platypus,openbookqa,quac,cnn_dailymail,mathinstruct"
+    source = "lima=hub:127.0.0.1/none"
+    return ["curate", "--tasks", TASKS, "--base", DEMO_BASE, "--without", others, "--source", source]
+
+
 def curate(tasks: object, base: object = DEMO_BASE, *more: object) -> list[object]:
     return ["curate", "--tasks", tasks, "--base", base, "--scale", "0.001", WITHOUT, *more]
 
@@ -118,13 +130,21 @@ CURATE_ERRORS: list[tuple[str, Callable[[Path], list[object]], str]] = [
     ("a bad scale", lambda t: [*curate(TASKS), "--scale", "7"], "not in (0, 1]"),
     ("a scale that is text", lambda t: [*curate(TASKS), "--scale", "much"], "'much' is not a valid float"),
     ("an unknown source", lambda t: ["curate", "--tasks", TASKS, "--without", "alpaca"], "unknown source"),
-    ("unread sources", lambda t: ["curate", "--tasks", TASKS, "--base", DEMO_BASE], "Add --without"),
-    ("an unknown predictor", lambda t: curate(TASKS, DEMO_BASE, "--predictor", "oracle"), "Use transformers or replay"),
+    (
+        "unread sources",
+        lambda t: ["curate", "--tasks", TASKS, "--base", DEMO_BASE],
+        "leave them out: --without lima,open-platypus",
+    ),
+    (
+        "an unknown predictor",
+        lambda t: curate(TASKS, DEMO_BASE, "--predictor", "oracle"),
+        "Use transformers, openai, replay",
+    ),
     ("replay without a file", lambda t: curate(TASKS, DEMO_BASE, "--predictor", "replay"), "needs --predictions"),
     ("a bad rouge", lambda t: curate(TASKS, DEMO_BASE, "--rouge", "bleu"), "Use rouge-score or rouge"),
     ("a bad normaliser", lambda t: curate(TASKS, DEMO_BASE, "--normaliser", "x"), "--normaliser x: unknown"),
     ("a bad retain", lambda t: curate(TASKS, DEMO_BASE, "--retain", "2"), "not in [0, 1)"),
-    ("a bad source", lambda t: curate(TASKS, DEMO_BASE, "--source", "lima"), "not NAME=FILE"),
+    ("a bad source", lambda t: curate(TASKS, DEMO_BASE, "--source", "lima"), "not NAME=VALUE"),
     ("no task list", lambda t: curate(TASKS, DEMO_BASE, "--task-list", t / "x"), "--task-list takes"),
     ("a zero", lambda t: curate(TASKS, DEMO_BASE, "--instances-per-task", "0"), "x>=1"),
     ("no predictions", lambda t: ["curate", "score", "--predictions", t / "x"], "cannot be read"),
@@ -134,6 +154,34 @@ CURATE_ERRORS: list[tuple[str, Callable[[Path], list[object]], str]] = [
     ("a dangling link", lambda t: curate(with_link(t)), "task8_link.json"),
     ("garbage weights", lambda t: curate(TASKS, base_with_garbage(t)), "cannot be loaded"),
     ("a source of no mix", lambda t: curate(TASKS, DEMO_BASE, "--source", "limma=x"), "not a source of this mix"),
+    ("an unknown preset", lambda t: curate(TASKS, DEMO_BASE, "--preset", "best"), "Use recommended, birbal-paper"),
+    ("a setting without value", lambda t: curate(TASKS, DEMO_BASE, "--set", "policies.max_tokens"), "not NAME=VALUE"),
+    ("an unknown setting", lambda t: curate(TASKS, DEMO_BASE, "--set", "max_tokens=5"), "no such choice"),
+    ("a setting of the wrong type", lambda t: curate(TASKS, DEMO_BASE, "--set", "split.seed=x"), "split.seed=x"),
+    ("an unknown licence policy", lambda t: curate(TASKS, DEMO_BASE, "--licences", "mine"), "Use all or commercial"),
+    ("no suite", lambda t: curate(TASKS, DEMO_BASE, "--against", f"gsm8k={t / 'x'}"), "no such file"),
+    ("a fit without speed", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24h"), "--fit needs --tokens-per-s"),
+    ("a speed without fit", lambda t: curate(TASKS, DEMO_BASE, "--tokens-per-s", "5"), "Say what is to be filled"),
+    ("a fit without unit", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24", "--tokens-per-s", "5"), "with units"),
+    ("no speed at all", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24h", "--tokens-per-s", "0"), "not above 0"),
+    ("no tokenizer", lambda t: curate(TASKS, DEMO_BASE, "--tokenizer", t / "x"), "takes a model folder or"),
+    ("a tokenizer that is none", lambda t: curate(TASKS, DEMO_BASE, "--tokenizer", "none"), "max_tokens=none"),
+    ("an unknown precision", lambda t: curate(TASKS, DEMO_BASE, "--precision", "int3"), "Use fp32, bf16, 4bit"),
+    ("openai without a server", lambda t: curate(TASKS, DEMO_BASE, "--predictor", "openai"), "needs --url"),
+    ("ray over nothing", lambda t: curate(TASKS, DEMO_BASE, "--predictor", "ray:magic"), "unknown. Use transformers"),
+    ("no own data", lambda t: curate(t / "mine.jsonl"), "cannot be read"),
+    ("own data without a row", lambda t: curate(own_data(t, "{}")), "--check"),
+    ("checked own data", lambda t: ["curate", "--check", own_data(t, '{"instruction": "x"}')], "1 problems"),
+    ("nothing to check", lambda t: ["curate", "--check", t / "gone"], "no such folder"),
+    ("nothing to verify", lambda t: ["curate", "--verify", t], "no such file"),
+    ("nothing to compare", lambda t: [*curate(TASKS), "--stability", "--run", t / "gone"], "Give a finished --run"),
+    ("an unknown preset to compare", lambda t: [*curate(TASKS), "--diff", "best"], "Use recommended"),
+    (
+        "a bad price",
+        lambda t: [*curate(TASKS), "--dry-run", "--prompts-per-s", "1", "--price-per-million-tokens", "x"],
+        "give IN or IN,OUT",
+    ),
+    ("hub without network", lambda t: curate_lima_from_hub(t), "cannot be had from the datasets hub"),
     ("an unknown option", lambda t: ["curate", "--tsaks", TASKS], "No such option"),
     ("an unknown command", lambda t: ["trian"], "No such command"),
 ]
@@ -288,7 +336,7 @@ def test_ctrl_c_exits_with_3_and_says_how_to_go_on(tmp_path: Path) -> None:
     )
     try:
         until = time.monotonic() + 60
-        while not (tmp_path / "run" / "02_predictions" / "predictions.jsonl").exists():
+        while not (tmp_path / "run" / "answers.jsonl").exists():
             assert time.monotonic() < until
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)

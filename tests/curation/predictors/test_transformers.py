@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from curation.demo_tasks import DEMO_TASKS, positive_examples
 from curation.errors import PredictionError
 from curation.predict import Request
 from curation.predictors.transformers import TransformersPredictor
-from curation.prompt import few_shot_prompt
+from curation.prompt import few_shot_prefix, few_shot_prompt
 from curation.select import Kind
 from curation.task import Example
 
@@ -25,6 +26,7 @@ def request(number: int, query: str, max_new_tokens: int = 8) -> Request:
         id=str(number),
         kind=Kind.EXACT_MATCH,
         prompt=prompt,
+        num_shared=len(few_shot_prefix(task.definition, shots)),
         num_shots=3,
         references=("x",),
         max_new_tokens=max_new_tokens,
@@ -76,3 +78,32 @@ def test_a_folder_that_is_no_model_says_what_it_lacks(tmp_path: Path, missing: s
         (folder / "model.safetensors").write_bytes(b"")
     with pytest.raises(PredictionError, match=words[missing]):
         TransformersPredictor(folder)
+
+
+def test_reading_the_shots_once_does_not_change_an_answer(demo_base: Path) -> None:
+    asked = [
+        request(n, f"{query} {extra}") for n, query in enumerate(QUERIES) for extra in ("today", "and then, again")
+    ]
+    once = TransformersPredictor(demo_base, batch_size=4)
+    anew = TransformersPredictor(demo_base, batch_size=4, reuse_prefix=False)
+    assert once.complete(asked) == anew.complete(asked)
+    assert once.revision != anew.revision
+
+
+def test_the_prefix_of_a_task_is_read_once_over_shards(demo_base: Path) -> None:
+    predictor = TransformersPredictor(demo_base, batch_size=4)
+    predictor.complete([request(n, q) for n, q in enumerate(QUERIES)])
+    first = predictor._prefix
+    predictor.complete([request(n, q + " now") for n, q in enumerate(QUERIES)])
+    assert first is not None
+    assert predictor._prefix is first
+
+
+def test_tasks_are_not_mixed_up_in_a_shard(predictor: TransformersPredictor) -> None:
+    mixed = []
+    for number, query in enumerate(QUERIES):
+        plain = request(number, query)
+        prompt = few_shot_prompt("Say the name of the town.", [], query)
+        shared = len(few_shot_prefix("Say the name of the town.", []))
+        mixed += [plain, replace(plain, task="other", prompt=prompt, num_shared=shared)]
+    assert predictor.complete(mixed) == [predictor.complete([r])[0] for r in mixed]

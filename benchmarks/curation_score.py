@@ -1,0 +1,209 @@
+"""Score, bucket and sample the same generated answers: ours against two peers, in one run.
+
+    python benchmarks/curation_score.py [PREDICTIONS.jsonl] [--rounds 3] [--long 4000]
+
+Peer `winner` restates the 2023 winner's script for generation tasks, on the package `rouge` (only its ROUGE-L; the
+script computes no less). Peer `rouge_score` is that package with stemmer in a plain loop. Ours runs twice: with the
+ROUGE-L of `recommended`, whose scores must equal `rouge_score`'s, and through `rouge` with the winner's choices
+(`oneday_as_winner`), whose scores must equal `winner`'s; only an empty side scores 1.0 with us and 1 - 5e-9 with the
+package, so these are told apart. All four share out the winner's quotas. Texts: the given predictions (default:
+../shared/data/gpt3-predictions, if there; else short made ones), and long made ones of about 120 words. Prints one JSON
+line: medians of interleaved rounds, ratios, largest differences, rows drawn.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rouge import Rouge as RougePackage
+from rouge_score import rouge_scorer
+
+from curation.bucket import BucketParameters, bucket_tasks, generation_bucket
+from curation.candidate import Candidate, CandidateParameters, is_solved
+from curation.demo_tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
+from curation.predict import Prediction, read_predictions
+from curation.preset import preset
+from curation.sample import draw
+from curation.score import EmptyRule, Rouge, RougeText, Score, ScoreParameters, rouge_l_scorer, score
+from curation.select import Kind
+from curation.source import NI_GENERATION
+
+SEED = 2023
+REAL = Path(__file__).parent.parent / "../shared/data/gpt3-predictions/predictions.jsonl"
+EDGES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Upper edges of the winner's seven buckets; what is better is never sampled."""
+
+Predictions = Sequence[Prediction]
+Contender = Callable[[Predictions], tuple[list[float], int]]
+"""Scores in the order of the predictions, and how many rows were drawn."""
+
+
+def made(num: int, least: int, most: int) -> list[Prediction]:
+    """Seeded answers of `least` to `most` words; each repeats a share of its reference, from none to all of it."""
+    rng = random.Random(f"{SEED}-{least}-{most}")
+    words = [*FRUITS, *PEOPLE, *PLACES, *THINGS, *TOWNS, *VERBS, *VERBS.values()]
+    predictions = []
+    for number in range(num):
+        reference = rng.choices(words, k=rng.randint(least, most))
+        kept = rng.random()
+        answer = " ".join(word if rng.random() < kept else rng.choice(words) for word in reference)
+        predictions.append(
+            Prediction(
+                task=f"made{number % 8}",
+                id=str(number),
+                kind=Kind.GENERATION,
+                num_shots=0,
+                references=(" ".join(reference) + ".",),
+                prediction=f"{answer}.\n\nand on",
+                request_sha256="",
+            )
+        )
+    return predictions
+
+
+def data_sets(path: Path | None, num_long: int) -> dict[str, Predictions]:
+    if path is None and REAL.is_file():
+        path = REAL
+    given = list(read_predictions(path)) if path else made(4_000, 5, 20)
+    return {
+        "given": sorted(given, key=lambda p: p.task),
+        "long": sorted(made(num_long, 100, 140), key=lambda p: p.task),
+    }
+
+
+def drawn_by_winner(predictions: Predictions, scores: Sequence[float]) -> int:
+    """The script's sampling: most of each task's worst bucket, some of each other."""
+    buckets: dict[tuple[str, int], list[Prediction]] = defaultdict(list)
+    for prediction, value in zip(predictions, scores, strict=True):
+        for number, edge in enumerate(EDGES):
+            if value < edge:
+                buckets[prediction.task, number].append(prediction)
+                break
+    num = 0
+    rng = random.Random(SEED)
+    for (_, number), rows in buckets.items():
+        rng.shuffle(rows)
+        num += len(rows[: int((0.2 if number else 0.8) * len(rows))])
+    return num
+
+
+def cleaned(text: str) -> str:
+    return text.strip().replace(".", "").lower()
+
+
+def winner(predictions: Predictions) -> tuple[list[float], int]:
+    rouge = RougePackage(metrics=["rouge-l"])
+    scores = []
+    for prediction in predictions:
+        answer = cleaned(prediction.prediction.split("\n\n")[0])
+        best = 0.0
+        for given in prediction.references:
+            reference = cleaned(given)
+            found = rouge.get_scores(answer or reference, reference or answer)
+            best = max(best, found[0]["rouge-l"]["f"])
+        scores.append(best)
+    return scores, drawn_by_winner(predictions, scores)
+
+
+def rouge_score(predictions: Predictions) -> tuple[list[float], int]:
+    scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    scores = []
+    for prediction in predictions:
+        answer = prediction.prediction.split("\n\n")[0]
+        scores.append(max(scorer.score(r, answer)["rougeL"].fmeasure for r in prediction.references))
+    return scores, drawn_by_winner(predictions, scores)
+
+
+def oneday(parameters: ScoreParameters) -> Contender:
+    """Ours, with the winner's quotas so that all draw as much."""
+    buckets, samples = BucketParameters(), preset("birbal-scripts").samples
+
+    def run(predictions: Predictions) -> tuple[list[float], int]:
+        rouge_l = rouge_l_scorer(parameters)  # a fresh one: its caches are part of the cost
+        scores = [score(p, parameters, rouge_l) for p in predictions]
+        bucket_tasks(scores, buckets)
+        chosen, _ = draw((candidate(s, buckets) for s in scores), {NI_GENERATION: len(scores)}, samples)
+        return [s.score for s in scores], len(chosen)
+
+    return run
+
+
+def candidate(scored: Score, buckets: BucketParameters) -> Candidate:
+    return Candidate(
+        source=NI_GENERATION,
+        task=scored.task,
+        id=scored.id,
+        kind=scored.kind,
+        bucket=generation_bucket(scored.score, buckets),
+        solved=is_solved(scored.kind, scored.score, CandidateParameters()),
+        exact=b"",
+        num_tokens=0,
+    )
+
+
+CONTENDERS: dict[str, Contender] = {
+    "winner": winner,
+    "oneday_as_winner": oneday(
+        ScoreParameters(rouge=Rouge.ROUGE, rouge_text=RougeText.CLEANED, empty=EmptyRule.REFERENCE)
+    ),
+    "rouge_score": rouge_score,
+    "oneday": oneday(preset("recommended").scores),
+}
+
+
+def differences(predictions: Predictions, scores: dict[str, list[float]]) -> dict[str, float]:
+    """Largest absolute ones."""
+    rows = list(zip(predictions, *(scores[name] for name in CONTENDERS), strict=True))
+    as_winner = {True: 0.0, False: 0.0}
+    for prediction, theirs, ours, _, _ in rows:
+        empty = not cleaned(prediction.prediction.split("\n\n")[0])
+        as_winner[empty] = max(as_winner[empty], abs(theirs - ours))
+    return {
+        "oneday from rouge_score": max(abs(theirs - ours) for *_, theirs, ours in rows),
+        "oneday_as_winner from winner": as_winner[False],
+        "the same, empty answers": as_winner[True],
+    }
+
+
+def measured(predictions: Predictions, rounds: int) -> dict[str, object]:
+    for contender in CONTENDERS.values():
+        contender(predictions[:8])  # imports are no part of it
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    scores: dict[str, list[float]] = {}
+    rows: dict[str, int] = {}
+    for _ in range(rounds):
+        for name, contender in CONTENDERS.items():
+            start = time.perf_counter()
+            scores[name], rows[name] = contender(predictions)
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "predictions": len(predictions),
+        "mean_words": round(statistics.mean(len(p.references[0].split()) for p in predictions), 1),
+        "median_s": {name: round(value, 4) for name, value in medians.items()},
+        "ratio_to_rouge_score": round(medians["rouge_score"] / medians["oneday"], 1),
+        "ratio_to_winner": round(medians["winner"] / medians["oneday"], 1),
+        "ratio_to_winner_same_rouge": round(medians["winner"] / medians["oneday_as_winner"], 2),
+        "largest_difference": differences(predictions, scores),
+        "rows_drawn": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("predictions", type=Path, nargs="?")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--long", type=int, default=4_000, help="how many long texts are made")
+    arguments = parser.parse_args()
+    sets = data_sets(arguments.predictions, arguments.long)
+    found = {name: measured(predictions, arguments.rounds) for name, predictions in sets.items()}
+    print(json.dumps({"rounds": arguments.rounds, **found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Contamination: rows that repeat a span of an evaluation suite.
+
+    suites = Suites.read({"gsm8k": Path("gsm8k/test.jsonl")}, ngram=13)
+    suites.find("Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.")
+
+A span of 13 words in common marks a row (13-grams as in the GPT-3 paper, appendix C). Measured with planted rows:
+13-grams found 495 of 495 and 197 of 200. A suite's item shorter than 13 words is compared as a whole, if it has 10
+words; what is shorter still cannot be told from chance and is counted.
+
+Where it sits: asked by the row policies; it sees texts only.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curation.errors import SourceError
+from curation.stage import read_jsonl
+
+NGRAM = 13
+LEAST_WORDS = 10
+"""A whole item of fewer words would match by chance."""
+
+_WORD = re.compile(r"[a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A span that a row shares with a suite."""
+
+    suite: str
+    item: int
+    """Number of the record in the suite's file, from 1."""
+    span: str
+    """The shared words, lower-cased, without punctuation."""
+
+    def __str__(self) -> str:
+        return f"{self.suite}:{self.item}: {self.span}"
+
+
+@dataclass(slots=True)
+class Suites:
+    """The n-grams of evaluation suites. Build it with `read`."""
+
+    ngram: int
+    num_unchecked: dict[str, int] = field(default_factory=dict)
+    """Texts by suite that are too short to be told from chance."""
+    _codes: dict[str, int] = field(default_factory=dict)
+    _grams: dict[tuple[int, ...], tuple[str, int]] = field(default_factory=dict)
+    _lengths: set[int] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, paths: Mapping[str, Path], *, ngram: int = NGRAM) -> "Suites":
+        """Every text of every record of JSON-lines files, whatever its keys; nested lists and objects too.
+
+        Raises:
+            SourceError: a file without any text. StageError: unreadable.
+        """
+        suites = cls(ngram)
+        for name, path in sorted(paths.items()):
+            suites.num_unchecked[name] = 0
+            before = len(suites._grams)
+            for item, record in enumerate(read_jsonl(path), start=1):
+                for text in _texts(record):
+                    suites._add(name, item, text)
+            if len(suites._grams) == before and not suites.num_unchecked[name]:
+                raise SourceError(
+                    f"{path}: holds no text. --against NAME=FILE takes JSON lines of a suite's questions."
+                )
+        return suites
+
+    def _add(self, suite: str, item: int, text: str) -> None:
+        words = _WORD.findall(text.lower())
+        if len(words) < min(LEAST_WORDS, self.ngram):
+            self.num_unchecked[suite] += 1
+            return
+        codes = [self._codes.setdefault(word, len(self._codes)) for word in words]
+        length = min(self.ngram, len(codes))
+        self._lengths.add(length)
+        for start in range(len(codes) - length + 1):
+            self._grams.setdefault(tuple(codes[start : start + length]), (suite, item))
+
+    def find(self, text: str) -> Match | None:
+        """The first span of a text that stands in a suite; a match goes on as long as the next words match too."""
+        words = _WORD.findall(text.lower())
+        codes = [self._codes.get(word, -1) for word in words]
+        for start, stop in _known_runs(codes):
+            found = self._find(codes, start, stop)
+            if found:
+                (suite, item), first, last = found
+                return Match(suite=suite, item=item, span=" ".join(words[first:last]))
+        return None
+
+    def _find(self, codes: Sequence[int], start: int, stop: int) -> tuple[tuple[str, int], int, int] | None:
+        for length in sorted(self._lengths, reverse=True):
+            for first in range(start, stop - length + 1):
+                where = self._grams.get(tuple(codes[first : first + length]))
+                if where:
+                    last = first + length
+                    while last < stop and tuple(codes[last - length + 1 : last + 1]) in self._grams:
+                        last += 1
+                    return where, first, last
+        return None
+
+
+def _known_runs(codes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Stretches of words that occur in the suites at all."""
+    start = 0
+    for position, code in enumerate([*codes, -1]):
+        if code < 0:
+            if position - start >= LEAST_WORDS:
+                yield start, position
+            start = position + 1
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key in value:
+            yield from _texts(value[key])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,114 @@
+"""Estimate: what asking the base model will take, before anything is asked.
+
+    estimate(curation, tokens=TokenCounter.mistral_7b())
+
+Prompts are counted exactly; their tokens from at most 32 prompts of each task, drawn evenly over it.
+
+Where it sits: `oneday curate --dry-run`; it selects tasks as the pipeline does, and stops before the first question.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from curation.predict import SHARD_SIZE, Request, build_requests
+from curation.select import Kind, read_selected
+from curation.stages.context import Curation
+from curation.stages.tasks import select_stage
+from curation.tokens import TokenCounter
+
+SAMPLED_PER_TASK = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEstimate:
+    """One task."""
+
+    task: str
+    kind: Kind
+    num_prompts: int
+    shared_tokens: int
+    """Preamble, definition and shots: the same for every prompt."""
+    own_tokens: int
+    """Of all its prompts together, without the shared ones; estimated."""
+    most_new_tokens: int
+    """If no answer ended early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """All tasks together."""
+
+    tasks: tuple[TaskEstimate, ...]
+    sample: tuple[Request, ...]
+    """Real prompts of a few tasks, from those with short to those with long prompts: to time an engine with. Each
+    task gives many, as in the job, where its shots are read once for all of them."""
+
+    @property
+    def num_prompts(self) -> int:
+        """Questions to the base model."""
+        return sum(t.num_prompts for t in self.tasks)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Every prompt read whole, as a server without a prefix cache, or its bill, counts."""
+        return sum(t.num_prompts * t.shared_tokens + t.own_tokens for t in self.tasks)
+
+    @property
+    def read_tokens(self) -> int:
+        """With the shared prefix read once a shard."""
+        return sum(-(-t.num_prompts // SHARD_SIZE) * t.shared_tokens + t.own_tokens for t in self.tasks)
+
+    @property
+    def most_new_tokens(self) -> int:
+        """An upper bound: most answers end at a blank line before."""
+        return sum(t.most_new_tokens for t in self.tasks)
+
+
+def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) -> Estimate:
+    """Selects in a scratch folder; the run folder is not touched."""
+    with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
+        dry = replace(curation, run=Path(scratch))
+        chosen = select_stage(dry)
+        tasks: list[TaskEstimate] = []
+        asked: dict[str, list[Request]] = {}
+        for selected in read_selected(chosen.path("tasks.jsonl")):
+            task = dry.reopen(selected)
+            instances = {i.id: i for i in task.instances}
+            ids = _spread(selected.asked, SAMPLED_PER_TASK)
+            drawn = (instances[i] for i in ids)
+            fits = lambda prompt, new: True  # noqa: E731
+            requests = list(
+                build_requests(task, selected.kind, drawn, curation.parameters.prompts, fits, lambda dropped: None)
+            )
+            tasks.append(_task(selected.name, selected.kind, len(selected.asked), requests, tokens))
+            asked[selected.name] = requests
+    by_length = sorted(tasks, key=lambda t: (t.shared_tokens + t.own_tokens / t.num_prompts, t.task))
+    middles = [by_length[(2 * n + 1) * len(by_length) // (2 * tasks_timed)] for n in range(tasks_timed)]
+    timed = dict.fromkeys(t.task for t in middles)
+    return Estimate(tasks=tuple(tasks), sample=tuple(r for task in timed for r in asked[task]))
+
+
+def _task(name: str, kind: Kind, num: int, requests: Sequence[Request], tokens: TokenCounter) -> TaskEstimate:
+    shared = tokens.count([requests[0].prompt[: requests[0].num_shared]])[0]
+    own = sum(tokens.count([r.prompt[r.num_shared :] for r in requests])) / len(requests)
+    return TaskEstimate(
+        task=name,
+        kind=kind,
+        num_prompts=num,
+        shared_tokens=shared,
+        own_tokens=round(own * num),
+        most_new_tokens=num * requests[0].max_new_tokens,
+    )
+
+
+Item = TypeVar("Item")
+
+
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items, evenly from first to last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[n * len(items) // most] for n in range(most)]

@@ -1,0 +1,173 @@
+"""Fit: how many rows and how many epochs fill a budget, from real token counts.
+
+    plan = fit(FitParameters(budget_s=86_400, tokens_per_s=1_900), means, available)
+
+Table 1 gives three mixes; between them, rows of each source follow the straight line from one mix to the next, below
+the first they shrink in proportion. Of 3, 2 and 1 epochs the one is taken whose mix lies nearest to the paper's for
+that number, so that the paper's three mixes are points on the path.
+
+Where it sits: asked by the draw, once the candidates' tokens are counted.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curation.errors import MixError
+from curation.source import EPOCHS, MIXES
+
+MOST_EPOCHS = 4
+"""More passes over the same rows are worth little. Source: Muennighoff et al. 2023, up to 4 epochs lose nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitParameters:
+    """What is to be filled."""
+
+    budget_s: float
+    tokens_per_s: float
+    share: float = 1.0
+    """Part of the budget that trains; the rest goes to loading, evaluation and saving."""
+
+    def __post_init__(self) -> None:
+        if self.tokens_per_s <= 0:
+            raise MixError(f"--tokens-per-s {self.tokens_per_s}: not above 0. Give what a rehearsal measured.")
+        if self.budget_s <= 0:
+            raise MixError(f"--fit {self.budget_s}s: not above 0. For example --fit 24h.")
+        if not 0 < self.share <= 1:
+            raise MixError(f"--train-share {self.share}: not in (0, 1].")
+
+    @property
+    def tokens(self) -> int:
+        """What can be trained on, each pass counted."""
+        return int(self.budget_s * self.share * self.tokens_per_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Where one of the paper's mixes would end."""
+
+    mix: str
+    epochs: int
+    rows: int
+    """That the sources at hand can give."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A mix that fills the budget."""
+
+    targets: Mapping[str, int]
+    epochs: int
+    tokens: int
+    """Of one pass, expected."""
+    seconds: float
+    """When training would end, expected."""
+    fills: bool
+    """False: the sources hold too little to fill the budget even with the most epochs."""
+    paper: tuple[Ending, ...]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+def targets_at(total: float, wanted: Mapping[str, int]) -> dict[str, float]:
+    """Rows by source of the mix with `total` rows, over the sources that are wanted."""
+    points = [{source: float(MIXES[mix][source]) for source in wanted} for mix in MIXES]
+    sums = [sum(point.values()) for point in points]
+    if total <= sums[0]:
+        return {source: rows * total / sums[0] for source, rows in points[0].items()}
+    for (low, high), (at_low, at_high) in zip(itertools.pairwise(sums), itertools.pairwise(points), strict=True):
+        if total <= high:
+            part = (total - low) / (high - low)
+            return {s: at_low[s] + part * (at_high[s] - at_low[s]) for s in wanted}
+    return {source: rows * total / sums[-1] for source, rows in points[-1].items()}
+
+
+def fit(
+    parameters: FitParameters,
+    wanted: Mapping[str, int],
+    means: Mapping[str, float],
+    available: Mapping[str, int],
+) -> Fit:
+    """The mix and the epochs that end training at the deadline.
+
+    Args:
+        wanted: The sources of the mix.
+        means: Tokens of a row, by source.
+        available: Rows that each source can give.
+    Raises:
+        MixError: there is nothing to train on.
+    """
+    capacity = sum(available.get(s, 0) * means.get(s, 0.0) for s in wanted)
+    if capacity <= 0:
+        raise MixError("--fit: no source has a row to give. See the shortfalls of the run, or give more --source.")
+    paper = tuple(_ending(mix, parameters, wanted, means, available) for mix in MIXES)
+    least = math.ceil(parameters.tokens / capacity)
+    if least > MOST_EPOCHS:
+        targets = {s: available.get(s, 0) for s in wanted}
+        seconds = MOST_EPOCHS * capacity / parameters.tokens_per_s / parameters.share
+        return Fit(targets=targets, epochs=MOST_EPOCHS, tokens=int(capacity), seconds=seconds, fills=False, paper=paper)
+    choices = []
+    for epochs in range(max(1, least), MOST_EPOCHS + 1):
+        total = _total_for(parameters.tokens / epochs, wanted, means, available)
+        reference = next((sum(MIXES[m][s] for s in wanted) for m, e in EPOCHS.items() if e == epochs), None)
+        distance = abs(math.log(total / reference)) if reference else math.inf
+        choices.append((distance, epochs, total))
+    _, epochs, total = min(choices)
+    targets = _capped(total, wanted, available)
+    tokens = sum(n * means.get(s, 0.0) for s, n in targets.items())
+    return Fit(
+        targets=targets,
+        epochs=epochs,
+        tokens=int(tokens),
+        seconds=epochs * tokens / parameters.tokens_per_s / parameters.share,
+        fills=True,
+        paper=paper,
+    )
+
+
+def _capped(total: float, wanted: Mapping[str, int], available: Mapping[str, int]) -> dict[str, int]:
+    return {s: min(int(n), available.get(s, 0)) for s, n in targets_at(total, wanted).items()}
+
+
+def _total_for(
+    tokens: float, wanted: Mapping[str, int], means: Mapping[str, float], available: Mapping[str, int]
+) -> float:
+    """The largest mix of at most `tokens` in one pass."""
+    low, high = 0.0, 1.0
+
+    def size(total: float) -> float:
+        return sum(n * means.get(s, 0.0) for s, n in _capped(total, wanted, available).items())
+
+    everything = sum(available.get(s, 0) * means.get(s, 0.0) for s in wanted)
+    while size(high) < min(tokens, everything) and high < _LARGEST:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(middle) <= tokens else (low, middle)
+    return low
+
+
+_LARGEST = 1e9
+
+
+def _ending(
+    mix: str,
+    parameters: FitParameters,
+    wanted: Mapping[str, int],
+    means: Mapping[str, float],
+    available: Mapping[str, int],
+) -> Ending:
+    rows = {s: min(MIXES[mix][s], available.get(s, 0)) for s in wanted}
+    tokens = EPOCHS[mix] * sum(n * means.get(s, 0.0) for s, n in rows.items())
+    return Ending(
+        mix=mix,
+        epochs=EPOCHS[mix],
+        rows=sum(rows.values()),
+        seconds=tokens / parameters.tokens_per_s / parameters.share,
+    )

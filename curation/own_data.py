@@ -1,0 +1,231 @@
+"""Own data: JSON lines of instruction/input/output, or of chats, as NI tasks.
+
+    rows = read_own(Path("mine.jsonl"))
+    write_tasks(Path("mine.jsonl"), rows, Path("00_own"), seed=2023)
+
+One row a line. `{"instruction": "...", "input": "...", "output": "..."}`: `input` may be left out, `output` may be a
+list of accepted answers. Or a chat, of which the first question and its answer are taken; a system text before them
+stands at the head of the instruction:
+`{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}`.
+Both may have `id`, `licence` (or `license`) and `language` (ISO 639-1).
+
+Rows that share an instruction and have inputs become one task, three of them its examples; all others stand in one task
+per file, each asked with its own instruction and without examples.
+
+Where it sits: before task; what it writes are NI files like any other.
+"""
+
+import codecs
+import json
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curation.errors import TaskError
+from curation.select import OWN_DATA
+from curation.stage import Dropped, Stage, Summary, file_sha256, write_json
+from curation.task import encodable
+
+LEAST_OF_A_TASK = 8
+"""Fewer rows with one instruction are no task: three of them would go as examples."""
+
+NUM_EXAMPLES = 3
+SUFFIXES = (".jsonl",)
+OWN, OWN_TASKS = "00_own", "tasks"
+
+LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish", "pt": "Portuguese", "ru": "Russian"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRow:
+    """One usable row."""
+
+    id: str
+    line: int
+    instruction: str
+    input: str
+    outputs: tuple[str, ...]
+    licence: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadRow:
+    """A line that cannot be used, and why."""
+
+    line: int
+    reason: str
+    detail: str
+
+
+def read_own(path: Path) -> Iterator[OwnRow | BadRow]:
+    """Every line of a file.
+
+    Raises:
+        TaskError: the file cannot be read.
+    """
+    seen: set[str] = set()
+    try:
+        f = path.open("rb")
+    except OSError as e:
+        raise TaskError(f"{path}: cannot be read ({e.strerror}). Check the path.") from e
+    with f:
+        for line, text in enumerate(f, start=1):
+            if not text.strip():
+                continue
+            row = parse_own(text, line)
+            if isinstance(row, OwnRow) and row.id in seen:
+                row = BadRow(line=line, reason="duplicate_id", detail=f"id {row.id!r} was used before")
+            if isinstance(row, OwnRow):
+                seen.add(row.id)
+            yield row
+
+
+def parse_own(text: bytes, line: int) -> OwnRow | BadRow:
+    """One line."""
+
+    def bad(reason: str, detail: str) -> BadRow:
+        return BadRow(line=line, reason=reason, detail=detail)
+
+    try:
+        record = json.loads(text.removeprefix(codecs.BOM_UTF8))  # orjson refuses a lone surrogate without saying so
+    except (ValueError, RecursionError) as e:
+        return bad("malformed", f"not JSON ({e})")
+    if not isinstance(record, dict):
+        return bad("malformed", "not a JSON object")
+    found = _chat(record) if "messages" in record else _instruction(record)
+    if isinstance(found, str):
+        return bad("malformed", found)
+    instruction, given, outputs = found
+    if not encodable(instruction, given, *outputs):
+        return bad("invalid_unicode", "a lone surrogate; re-encode the file as UTF-8")
+    if not any(o.strip() for o in outputs):
+        return bad("empty_output", "the answer is empty")
+    licence = record.get("licence", record.get("license"))
+    row_id, language = record.get("id"), record.get("language")
+    return OwnRow(
+        id=str(row_id) if isinstance(row_id, str | int) and row_id != "" else f"line-{line}",
+        line=line,
+        instruction=instruction,
+        input=given,
+        outputs=tuple(o for o in outputs if o.strip()),
+        licence=licence if isinstance(licence, str) and licence else "Unknown",
+        language=language if isinstance(language, str) and language else "en",
+    )
+
+
+def _instruction(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
+    instruction, given, output = record.get("instruction"), record.get("input", ""), record.get("output")
+    if not isinstance(instruction, str) or not instruction.strip():
+        return "lacks `instruction` as text (or `messages`, for a chat)"
+    if given is not None and not isinstance(given, str):
+        return "`input` is not text"
+    outputs = [output] if isinstance(output, str) else output
+    if not isinstance(outputs, list) or not outputs or not all(isinstance(o, str) for o in outputs):
+        return "lacks `output` as text or a list of texts"
+    return instruction, given or "", outputs
+
+
+def _chat(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
+    messages = record["messages"]
+    if not isinstance(messages, list) or not messages:
+        return "`messages` is not a list with a turn in it"
+    turns = []
+    for number, message in enumerate(messages, start=1):
+        fine = isinstance(message, dict) and isinstance(message.get("content"), str)
+        if not fine or message.get("role") not in ("system", "user", "assistant"):
+            return f"message {number} lacks `role` (system, user or assistant) or `content` as text"
+        turns.append((message["role"], message["content"]))
+    system = turns.pop(0)[1] if turns[0][0] == "system" else ""
+    if [role for role, _ in turns[:2]] != ["user", "assistant"]:
+        return "does not begin with a user's turn and the assistant's answer"
+    if not turns[0][1].strip():
+        return "the user's turn is blank"
+    return (f"{system}\n\n{turns[0][1]}" if system else turns[0][1]), "", [turns[1][1]]
+
+
+def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool) -> Stage:
+    """00_own: every file as NI tasks, in a folder `tasks` that `--tasks` could have named."""
+    for path in paths:
+        if not path.is_file():
+            raise TaskError(f"{path}: cannot be read (no such file). Check the path.")
+    files = {_slug(path.stem): path for path in sorted(paths)}
+    if len(files) < len(paths):
+        raise TaskError(f"two of {', '.join(str(p) for p in paths)} have the same name. Rename one.")
+    inputs = {"files": {name: file_sha256(path) for name, path in sorted(files.items())}, "seed": seed}
+    stage = Stage(run / OWN, inputs=inputs, redo=redo)
+    if stage.is_done:
+        return stage
+    num_read = num_kept = 0
+    for name, path in sorted(files.items()):
+        rows: list[OwnRow] = []
+        for row in read_own(path):
+            num_read += 1
+            if isinstance(row, BadRow):
+                row_id = f"{path.name}:{row.line}"
+                stage.drop(Dropped(unit="row", id=row_id, reason=row.reason, detail=row.detail, source=path.name))
+            else:
+                rows.append(row)
+        if not rows:
+            stage.keep_drops()
+            raise TaskError(f"{path}: no usable row. `oneday curate --check {path}` lists what is wrong.")
+        kept, examples = write_tasks(name, rows, stage.path(OWN_TASKS), seed=seed)
+        num_kept += kept
+        for row in examples:
+            stage.drop(Dropped(unit="row", id=f"{name}-{row.id}", reason="used_as_example", source=path.name))
+    stage.finish(Summary(tallies={"row": stage.tally("row", read=num_read, kept=num_kept)}))
+    return stage
+
+
+def write_tasks(name: str, rows: Sequence[OwnRow], directory: Path, *, seed: int) -> tuple[int, list[OwnRow]]:
+    """Writes one file's rows as NI tasks; returns how many instances there are, and the rows that became examples."""
+    groups: dict[str, list[OwnRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.instruction if row.input.strip() else ""].append(row)
+    mixed = groups.pop("", [])
+    examples: list[OwnRow] = []
+    number = 0
+    for instruction, members in sorted(groups.items()):
+        if len(members) < LEAST_OF_A_TASK:
+            mixed += members
+            continue
+        number += 1
+        shots = random.Random(f"own-{seed}-{name}-{instruction}").sample(members, NUM_EXAMPLES)
+        rest = [row for row in members if row not in shots]
+        examples += shots
+        _write(directory / f"own_{name}_{number:03d}.json", name, instruction, shots, rest, own_instruction=False)
+    if mixed:
+        mixed.sort(key=lambda row: row.line)
+        definition = f"Rows of {name}, each with an instruction of its own."
+        _write(directory / f"own_{name}_mixed.json", name, definition, [], mixed, own_instruction=True)
+    return len(rows) - len(examples), examples
+
+
+def _write(
+    path: Path, name: str, definition: str, shots: Sequence[OwnRow], rows: Sequence[OwnRow], *, own_instruction: bool
+) -> None:
+    languages = sorted({LANGUAGES.get(row.language, row.language) for row in rows})
+    instances = [
+        {"id": f"{name}-{row.id}", "input": row.input, "output": list(row.outputs)}
+        | ({"instruction": row.instruction} if own_instruction else {})
+        for row in rows
+    ]
+    task = {
+        "Categories": [OWN_DATA],
+        "Definition": [definition],
+        "Input_language": languages,
+        "Output_language": languages,
+        "Instruction_language": languages,
+        "Positive Examples": [{"input": row.input, "output": row.outputs[0], "explanation": ""} for row in shots],
+        "Instances": instances,
+        "Instance License": sorted({row.licence for row in rows}),
+    }
+    write_json(path, task)
+
+
+def _slug(stem: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_") or "file"

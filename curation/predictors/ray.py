@@ -1,0 +1,163 @@
+"""Any predictor on every worker of a Ray cluster: how a job outgrows one machine.
+
+    predictor = RayPredictor(Engine(name="transformers", base=base), address="auto")
+
+A worker answers whole shards and cuts its batches inside them, exactly as one machine would, so the number of workers
+changes nothing but the time. When a worker dies, the next idle one asks its shard again; it is started anew as soon as
+the cluster has room for it.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from curation.errors import OnedayError, PredictionError
+from curation.predict import Answer, Request
+from curation.predictors.engine import Engine
+
+RESTARTS = 3
+"""How often a worker is started again, and a shard asked again, after a death."""
+
+LONGEST_WAIT_S = 600.0
+"""For a worker to come back when every one is gone."""
+
+
+class RayPredictor:
+    """Shards out to workers.
+
+    Args:
+        engine: What each worker builds; model folders must lie at the same path on every machine.
+        address: As `ray.init` takes it; None: a cluster on this machine alone.
+        workers: None: one per GPU of the cluster, or without GPUs one per machine.
+    Raises:
+        PredictionError: Ray is not installed, there is no cluster, or a worker cannot build its engine.
+    """
+
+    keeps_answers = True
+
+    def __init__(self, engine: Engine, *, address: str | None = None, workers: int | None = None) -> None:
+        try:
+            import ray
+        except ImportError as e:
+            raise PredictionError("--predictor ray:… needs Ray. pip install 'oneday-llm[ray]'.") from e
+        self._ray: Any = ray
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self._started = not ray.is_initialized()
+        if self._started:
+            try:
+                ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+            except (ConnectionError, ValueError, RuntimeError) as e:
+                raise PredictionError(f"--ray-address {address}: no cluster there ({_first_line(e)}).") from e
+        resources = ray.cluster_resources()
+        num_gpus = int(resources.get("GPU", 0))
+        num = workers or num_gpus or len([node for node in ray.nodes() if node["Alive"]])
+        actor = ray.remote(
+            num_cpus=1,
+            num_gpus=1 if num_gpus and engine.name == "transformers" else 0,
+            max_restarts=RESTARTS,
+        )(_Worker)
+        self._actors = [actor.remote(engine) for _ in range(num)]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for a in self._actors:
+            self._idle.put(a)
+        self._revivals: list[threading.Thread] = []
+        self.in_flight = num
+        try:
+            self._revision = str(self._get(self._actors[0].revision.remote()))
+            self._limit = self._get(self._actors[0].limit.remote())
+        except ray.exceptions.RayActorError as e:  # its engine failed while it was built
+            self.close()
+            raise PredictionError(_cause(e)) from e
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def revision(self) -> str:
+        """The inner predictor's: answers from a cluster and from one machine are the same."""
+        return self._revision
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Asked of a limit that the first worker sent over: a tokenizer and a number."""
+        return self._limit is None or bool(self._limit(prompt, max_new_tokens))
+
+    def complete(self, requests: Sequence[Request]) -> list[Answer]:
+        """One shard, by the next idle worker.
+
+        Raises:
+            PredictionError: the worker died too often, or its engine failed.
+        """
+        for _ in range(RESTARTS + 1):
+            try:
+                actor = self._idle.get(timeout=LONGEST_WAIT_S)
+            except queue.Empty:
+                break
+            try:
+                answers: list[Answer] = self._get(actor.complete.remote(tuple(requests)))
+            except self._ray.exceptions.RayActorError:
+                self._revivals.append(threading.Thread(target=self._revive, args=(actor,), daemon=True))
+                self._revivals[-1].start()
+                continue
+            except BaseException:
+                self._idle.put(actor)
+                raise
+            self._idle.put(actor)
+            return answers
+        raise PredictionError(
+            f"Ray workers died {RESTARTS + 1} times over one shard, or none came back in {LONGEST_WAIT_S:.0f} s. Look "
+            "into the nodes' memory; what was answered is kept, and the same command goes on."
+        )
+
+    def _revive(self, actor: Any) -> None:
+        """Waits until a dead worker is started again, and takes it back."""
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.get(actor.revision.options(max_task_retries=-1).remote())
+            self._idle.put(actor)
+
+    def _get(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as e:
+            cause = e.cause if isinstance(e.cause, OnedayError) else None
+            if cause is None:
+                raise
+            raise PredictionError(str(cause)) from e
+
+    def close(self) -> None:
+        """Ends the workers, and the cluster if it was started here."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+        for revival in self._revivals:  # one that is still asking when Ray goes would bring the process down
+            revival.join(timeout=30)
+        if self._started:
+            self._ray.shutdown()
+
+
+class _Worker:
+    """What runs on a worker: an engine of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._predictor = engine.build()
+
+    def revision(self) -> str:
+        return self._predictor.revision
+
+    def limit(self) -> Any:
+        return getattr(self._predictor, "limit", None)
+
+    def complete(self, requests: Sequence[Request]) -> list[Answer]:
+        return list(self._predictor.complete(requests))
+
+
+def _cause(e: Exception) -> str:
+    """The last line of a worker's traceback: the error that ended it, without its class."""
+    lines = [line for line in str(e).splitlines() if line.strip()]
+    return lines[-1].split("Error: ", 1)[-1] if lines else type(e).__name__
+
+
+def _first_line(e: Exception) -> str:
+    return next(iter(str(e).splitlines()), "") or type(e).__name__

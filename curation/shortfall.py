@@ -1,0 +1,77 @@
+"""Shortfalls: a source that gives less than its target says so, why, and what would mend it, with numbers.
+
+    for short in shortfalls(targets, have, lost, scale=1.0):
+        print(short)
+
+Where it sits: asked after the draw, shown by the command line and the report.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from curation.source import NI_EXACT_MATCH, NI_GENERATION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """A source below its target."""
+
+    source: str
+    target: int
+    rows: int
+    """The best that can be had."""
+    because: Mapping[str, int]
+    """Reason -> rows of this source that it took."""
+    ways_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line: target, best achievable, reasons, ways out."""
+        lost = ", ".join(f"{n:,} {reason}" for reason, n in self.because.items()) or "the source holds no more"
+        ways = "; or ".join(self.ways_out)
+        return f"{self.source} gives {self.rows:,} of {self.target:,} rows ({lost}). Ways out: {ways}."
+
+
+_MENDS = {
+    "non_commercial": "--licences all takes {n:,} non-commercial rows",
+    "unknown_licence": "--licences commercial takes {n:,} rows of unknown licence",
+    "already_solved": "--retain 0.25 takes up to a quarter from {n:,} rows that the base already answers",
+    "too_long": "--set policies.max_tokens=4096 takes some of {n:,} long rows",
+    "several_references": "--set candidates.references=first takes {n:,} rows with several answers",
+    "short_input": "--set policies.min_input_words=0 takes {n:,} rows with short inputs",
+    "near_duplicate": "--set policies.near_duplicates=none takes {n:,} near duplicates",
+    "bucket_certain": "leave --adaptive out to ask {n:,} more instances",
+    "not_asked": "raise --instances-per-task: {n:,} instances were not asked",
+}
+"""Reason -> the way to get such rows back; reasons that are not here are not for sale."""
+
+
+def shortfalls(
+    targets: Mapping[str, int], have: Mapping[str, int], lost: Mapping[str, Mapping[str, int]], *, scale: float
+) -> list[Shortfall]:
+    """Every source below its target.
+
+    Args:
+        targets: Rows wanted by source.
+        have: Rows drawn by source.
+        lost: Source -> reason -> rows that were left out.
+        scale: Of the mix.
+    """
+    found = []
+    for source, target in targets.items():
+        rows = have.get(source, 0)
+        if rows >= target:
+            continue
+        reasons = {r: n for r, n in sorted(lost.get(source, {}).items(), key=lambda x: (-x[1], x[0])) if n}
+        mends = [_MENDS[r].format(n=n) for r, n in reasons.items() if r in _MENDS]
+        ways = [*mends[:1], _accept(source, scale * rows / target)]
+        if len(ways) == 1:
+            more = "more task files with --tasks" if source in (NI_EXACT_MATCH, NI_GENERATION) else "a larger file"
+            ways.insert(0, f"give {more}: {target - rows:,} rows are missing")
+        found.append(Shortfall(source=source, target=target, rows=rows, because=reasons, ways_out=tuple(ways)))
+    return found
+
+
+def _accept(source: str, scale: float) -> str:
+    if scale == 0:
+        return f"--without {source} leaves it out"
+    return f"--scale {scale:.3g} shrinks every source so that this one fills its share"

@@ -1,0 +1,65 @@
+"""What every stage of one curation is given."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from curation.candidate import reopen
+from curation.predict import Predictor
+from curation.preset import CurationParameters
+from curation.record import Record
+from curation.select import SelectedTask
+from curation.source import Located, mix_targets
+from curation.stage import Stage
+from curation.task import Task, task_paths
+
+TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
+STAGES = (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)
+
+ANSWERS = "answers.jsonl"
+"""In the run folder: every answer the base model ever gave; it outlives a changed parameter."""
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curation:
+    """One curation: what goes in, what decides, where it goes."""
+
+    run: Path
+    tasks: tuple[Path, ...]
+    """Folders and files of NI tasks, in any order."""
+    predictor: Predictor
+    parameters: CurationParameters
+    sources: Mapping[str, Located] = field(default_factory=dict)
+    """The other sources that the mix wants."""
+    suites: Mapping[str, Path] = field(default_factory=dict)
+    """Evaluation suites that no row may repeat: name -> JSON lines."""
+    tokenizer: Path | None = None
+    """A tokenizer file; None: tokens are not counted."""
+    workers: int = 1
+    redo: bool = False
+    on_progress: OnProgress = lambda stage, done, total: None
+    load: Callable[[Located], Iterator[Record]] | None = None
+    """Reads another source's records; None: from its file or the hub."""
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """Task file by name."""
+        return {path.name: path for path in task_paths(self.tasks)}
+
+    @cached_property
+    def targets(self) -> dict[str, int]:
+        """Rows wanted per source, in the order of Table 1."""
+        p = self.parameters
+        return mix_targets(p.mix, p.scale, p.without)
+
+    def stage(self, name: str, inputs: Mapping[str, object]) -> Stage:
+        """A stage of this run."""
+        return Stage(self.run / name, inputs=inputs, redo=self.redo)
+
+    def reopen(self, selected: SelectedTask) -> Task:
+        """A selected task's file again."""
+        return reopen(self.files[selected.file], selected)

@@ -1,0 +1,152 @@
+"""02_predictions: the base model answers every chosen instance, few-shot."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+
+from curation.adaptive import Progress, ask_adaptively, shuffled
+from curation.candidate import is_solved
+from curation.errors import MixError
+from curation.predict import AnswerStore, Prediction, Refused, Request, ask, build_requests, prediction_of
+from curation.score import rouge_l_scorer, score
+from curation.select import Kind, SelectedTask, read_selected
+from curation.source import NI_EXACT_MATCH
+from curation.stage import Dropped, Stage, Summary
+from curation.stages.context import ANSWERS, PREDICTIONS, Curation
+
+POPULATIONS = "populations.jsonl"
+"""Task -> how many instances it has, where only a part of them was asked."""
+
+
+def predict_stage(curation: Curation, chosen: Stage) -> Stage:
+    """Raises `MixError` if nothing is answered, `PredictionError` if the engine is gone."""
+    parameters = curation.parameters
+    print_of = parameters.fingerprint()
+    inputs = {
+        "tasks": chosen.output_digest(),
+        "prompts": print_of["prompts"],
+        "model": curation.predictor.revision,
+        "adaptive": _adaptive_inputs(curation),
+    }
+    stage = curation.stage(PREDICTIONS, inputs)
+    if stage.is_done:
+        return stage
+    keeps = curation.predictor.keeps_answers
+    with AnswerStore(curation.run / ANSWERS) if keeps else nullcontext() as store:
+        return _Asking(curation, chosen, stage, store).run()
+
+
+def _adaptive_inputs(curation: Curation) -> object:
+    """Everything that decides when a task is asked no more; None if all are asked whole."""
+    if curation.parameters.adaptive is None:
+        return None
+    print_of = curation.parameters.fingerprint()
+    names = ("adaptive", "scores", "buckets", "samples", "seed")
+    return {**{name: print_of[name] for name in names}, "target": curation.targets.get(NI_EXACT_MATCH, 0)}
+
+
+class _Asking:
+    """One run of the stage."""
+
+    def __init__(self, curation: Curation, chosen: Stage, stage: Stage, store: AnswerStore | None) -> None:
+        self.curation, self.chosen, self.stage, self.store = curation, chosen, stage, store
+        self.total = sum(len(s.asked) for s in self._selected())
+        self.done = 0
+        self.num_shots: Counter[str] = Counter()
+
+    def run(self) -> Stage:
+        certain = self._ask_adaptively() if self.curation.parameters.adaptive else {}
+        kept = self.stage.write_rows("predictions.jsonl", self._predictions(certain))
+        if kept == 0:
+            self.stage.keep_drops()
+            raise MixError(
+                f"none of {self.total} instances has a prediction (reasons in {self.stage.directory}). "
+                "Check the predictor."
+            )
+        details = {"requests_by_num_shots": dict(sorted(self.num_shots.items()))}
+        tally = self.stage.tally("instance", read=self.total, kept=kept)
+        self.stage.finish(Summary(tallies={"instance": tally}, details=details))
+        return self.stage
+
+    def _selected(self) -> Iterator[SelectedTask]:
+        return read_selected(self.chosen.path("tasks.jsonl"))
+
+    def _predictions(self, asked_of: Mapping[str, Collection[str]]) -> Iterator[Prediction]:
+        """Every answer, in the order of tasks and instances; what has none is dropped."""
+        self.done = 0
+
+        def requests() -> Iterator[Request]:
+            for selected in self._selected():
+                asked = asked_of.get(selected.name)
+                for instance in selected.asked if asked is not None else ():
+                    if instance not in asked:  # type: ignore[operator]
+                        self._drop(instance, "bucket_certain", selected.name)
+                ids = selected.asked if asked is None else [i for i in selected.asked if i in asked]
+                for request in self._requests(selected, ids, self._drop_record):
+                    self.num_shots[str(request.num_shots)] += 1
+                    yield request
+
+        for request, key, answer in ask(requests(), self.curation.predictor, self.store):
+            if isinstance(answer, Refused):
+                self._drop(request.id, answer.reason, request.task, answer.detail)
+            else:
+                yield prediction_of(request, key, answer)
+            self._count(1)
+
+    def _requests(
+        self, selected: SelectedTask, ids: Sequence[str], drop: Callable[[Dropped], None]
+    ) -> Iterator[Request]:
+        task = self.curation.reopen(selected)
+        instances = {i.id: i for i in task.instances}
+        parameters, fits = self.curation.parameters.prompts, self.curation.predictor.fits
+        return build_requests(task, selected.kind, (instances[i] for i in ids), parameters, fits, drop)
+
+    def _drop(self, instance: str, reason: str, task: str, detail: str = "") -> None:
+        self._drop_record(Dropped(unit="instance", id=instance, reason=reason, detail=detail, source=task))
+        if reason == "bucket_certain":
+            self._count(1)
+
+    def _drop_record(self, record: Dropped) -> None:
+        self.stage.drop(record)
+
+    def _count(self, num: int) -> None:
+        self.done += num
+        if self.done % 64 == 0 or self.done >= self.total:
+            self.curation.on_progress(PREDICTIONS, self.done, self.total)
+
+    def _ask_adaptively(self) -> dict[str, set[str]]:
+        """Asks exact-match tasks until their buckets are certain; says which instances were asked."""
+        parameters = self.curation.parameters
+        assert parameters.adaptive is not None
+        selected = {s.name: s for s in self._selected() if s.kind is Kind.EXACT_MATCH}
+        tasks = [
+            Progress(task=name, order=shuffled(s.asked, seed=parameters.seed, task=name))
+            for name, s in selected.items()
+        ]
+        rounds = ask_adaptively(
+            tasks,
+            lambda chunks: {task: self._look(selected[task], ids) for task, ids in chunks.items()},
+            target=self.curation.targets.get(NI_EXACT_MATCH, 0),
+            samples=parameters.samples,
+            buckets=parameters.buckets,
+            parameters=parameters.adaptive,
+        )
+        for num in rounds:
+            self._count(num)
+        populations = [{"task": t.task, "instances": len(t.order), "asked": t.num_asked} for t in tasks]
+        self.stage.write_rows(POPULATIONS, populations)
+        return {t.task: set(t.order[: t.num_asked]) for t in tasks}
+
+    def _look(self, selected: SelectedTask, ids: Sequence[str]) -> list[tuple[bool, bool]]:
+        """(right, usable) of each instance; one without an answer counts as neither."""
+        parameters = self.curation.parameters
+        rouge_l = rouge_l_scorer(parameters.scores)
+        found = []
+        requests = self._requests(selected, ids, lambda dropped: None)
+        for request, key, answer in ask(requests, self.curation.predictor, self.store):
+            if isinstance(answer, Refused):
+                continue
+            value = score(prediction_of(request, key, answer), parameters.scores, rouge_l).score
+            right = is_solved(Kind.EXACT_MATCH, value, parameters.candidates)
+            found.append((right, True))
+        return found + [(False, False)] * (len(ids) - len(found))

@@ -1,0 +1,104 @@
+"""01_tasks: reads every file, keeps and types tasks, draws the instances that are asked."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from curation.errors import SelectionError
+from curation.licence import Licence, classify
+from curation.preset import CurationParameters
+from curation.select import SelectedTask, judge, select_task
+from curation.stage import Dropped, Stage, Summary, file_sha256, sha256
+from curation.stages.context import TASKS, Curation
+from curation.task import Task, canonical_name, read_task
+
+
+def select_stage(curation: Curation) -> Stage:
+    """Raises `SelectionError` if no task is left."""
+    parameters = curation.parameters
+    print_of = parameters.fingerprint()
+    stage = curation.stage(
+        TASKS,
+        {
+            "tasks": sha256("\n".join(f"{name} {file_sha256(p)}" for name, p in curation.files.items()).encode()),
+            "rules": print_of["rules"] if parameters.task_list is None else None,
+            "task_list": print_of["task_list"],
+            "kinds": print_of["kinds"],
+            "instances_per_task": parameters.instances_per_task,
+            "seed": parameters.seed,
+        },
+    )
+    if stage.is_done:
+        return stage
+    counts: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    non_commercial: list[str] = []
+
+    def selected() -> Iterator[SelectedTask]:
+        for number, path in enumerate(curation.files.values(), start=1):
+            record = _select(path, parameters, stage, counts)
+            curation.on_progress(TASKS, number, len(curation.files))
+            if record is None:
+                continue
+            kinds[record.kind.value] += 1
+            if classify(record.licences) is Licence.NON_COMMERCIAL:
+                non_commercial.append(record.name)
+            yield record
+
+    kept = stage.write_rows("tasks.jsonl", selected())
+    if not kept:
+        stage.keep_drops()
+        reasons = ", ".join(f"{n} by {r}" for (_, r), n in stage.num_dropped.most_common())
+        where = ", ".join(map(str, curation.tasks))
+        raise SelectionError(f"{where}: no task is left ({reasons}). Check --task-list and the selection rules.")
+    names = {canonical_name(path.stem) for path in curation.files.values()}
+    tallies = {
+        "task": stage.tally("task", read=len(curation.files), kept=kept),
+        "instance": stage.tally("instance", read=counts["read"], kept=counts["asked"]),
+    }
+    details = {
+        "kinds": dict(sorted(kinds.items())),
+        "listed_without_file": sorted(set(parameters.task_list or ()) - names),
+        "overrides_without_file": sorted(set(parameters.kinds) - names),
+        "non_commercial": non_commercial,
+    }
+    stage.finish(Summary(tallies=tallies, details=details))
+    return stage
+
+
+def _select(path: Path, parameters: CurationParameters, stage: Stage, counts: Counter[str]) -> SelectedTask | None:
+    """One file's record; what it does not keep is dropped with its reason."""
+    task_file = read_task(path)
+    task = task_file.task
+    reason, evidence = _verdict(task, parameters)
+    if reason != "kept":
+        stage.drop(Dropped(unit="task", id=path.stem, reason=reason, detail=evidence))
+        return None
+    if not task.instances:
+        stage.drop(Dropped(unit="task", id=path.stem, reason="no_usable_instance"))
+        return None
+    record = select_task(
+        path.name,
+        task,
+        evidence=evidence,
+        kinds=parameters.kinds,
+        instances_per_task=parameters.instances_per_task,
+        seed=parameters.seed,
+    )
+    counts["read"] += task_file.num_read
+    counts["asked"] += len(record.asked)
+    for dropped in task_file.dropped:
+        stage.drop(dropped)
+    asked = set(record.asked)
+    for instance in task.instances:
+        if instance.id not in asked:
+            stage.drop(Dropped(unit="instance", id=instance.id, reason="not_asked", source=path.stem))
+    return record
+
+
+def _verdict(task: Task, parameters: CurationParameters) -> tuple[str, str]:
+    if parameters.task_list is None:
+        verdict = judge(task, parameters.rules)
+        return verdict.reason, verdict.evidence
+    listed = canonical_name(task.name) in parameters.task_list
+    return ("kept", "on the task list") if listed else ("not_listed", "")

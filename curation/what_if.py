@@ -1,0 +1,206 @@
+"""What if: the same run with another choice, from stored predictions, without a model.
+
+    change = Alternatives(run, tasks=..., parameters=...).change(other)
+    change.num_rows, change.moved_tasks
+
+Two questions are answered with it: how many rows a preset's choice changes (`--diff`), and how stable the buckets are
+under another ROUGE, normaliser or seed (`--stability`).
+
+Where it sits: beside the pipeline; it runs the same stages in a scratch folder that borrows what does not change.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from curation.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
+from curation.errors import ScoreError
+from curation.predict import Answer, Prediction, Request, read_predictions
+from curation.predictors.replay import ReplayPredictor
+from curation.preset import CurationParameters, differences, with_choice
+from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
+from curation.select import Kind
+from curation.stage import read_json, read_jsonl
+from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, STAGES, Curation
+from curation.stages.predictions import predict_stage
+from curation.stages.samples import ROWS, sample_stage
+from curation.stages.scores import score_stage
+from curation.stages.tasks import select_stage
+
+NEEDS_MODEL = ("prompts.",)
+"""Choices that decide what is asked: stored predictions cannot answer for them."""
+
+
+class Stored:
+    """The predictions of a run, under the name of the model that made them."""
+
+    in_flight = 1
+    keeps_answers = False
+
+    def __init__(self, run: Path) -> None:
+        self._replay = ReplayPredictor([run / PREDICTIONS / "predictions.jsonl"])
+        self._revision = str(read_json(run / PREDICTIONS / "inputs.json")["model"])
+
+    @property
+    def revision(self) -> str:
+        """The model's own, so that stages that do not change are found finished."""
+        return self._revision
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Nothing is too long to be looked up."""
+        return True
+
+    def complete(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """The stored answers."""
+        return self._replay.complete(requests)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What another choice would change."""
+
+    what: str
+    num_rows: int | None
+    """Rows that only one of the two mixes has, counted on each side and taken the larger; None: not computable."""
+    moved_tasks: tuple[str, ...] = ()
+    """Exact-match tasks in another bucket."""
+    moved_share: float = 0.0
+    """Generated answers in another bucket."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    rows: frozenset[tuple[str, str]]
+    tasks: Mapping[str, int]
+    answers: Mapping[tuple[str, str], int]
+
+
+class Alternatives:
+    """A finished run, and what would become of it otherwise.
+
+    Args:
+        curation: As the run was made; its predictor is not asked.
+    """
+
+    def __init__(self, curation: Curation) -> None:
+        self._curation = replace(curation, predictor=Stored(curation.run), redo=True)
+        self._as_is = self._outcome(curation.run, curation.parameters.buckets)
+
+    def changes(self, other: CurationParameters) -> Iterator[Change]:
+        """Each choice in which `other` differs, taken alone."""
+        mine = self._curation.parameters
+        for difference in differences(mine, other):
+            if difference.key.startswith(NEEDS_MODEL):
+                yield Change(what=difference.key, num_rows=None, note="decides what is asked: needs the model")
+            else:
+                yield self.change(difference.key, with_choice(mine, difference.key, other))
+
+    def change(self, what: str, parameters: CurationParameters) -> Change:
+        """One alternative."""
+        with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
+            run = Path(scratch)
+            for name in STAGES[:-1]:
+                (run / name).symlink_to((self._curation.run / name).resolve(), target_is_directory=True)
+            curation = replace(self._curation, run=run, parameters=parameters, on_progress=lambda *_: None)
+            try:
+                chosen = select_stage(curation)
+                scored = score_stage(curation, predict_stage(curation, chosen))
+                sample_stage(curation, chosen, scored)
+            except ScoreError as e:
+                return Change(what=what, num_rows=None, note=str(e))
+            found = self._outcome(run, parameters.buckets)
+        return _compare(what, self._as_is, found)
+
+    @staticmethod
+    def _outcome(run: Path, buckets: BucketParameters) -> _Outcome:
+        return _Outcome(
+            rows=frozenset((row["source"], row["id"]) for row in read_jsonl(run / SAMPLES / ROWS)),
+            tasks={b.task: b.bucket for b in read_buckets(run / SCORES / "buckets.jsonl") if b.bucket is not None},
+            answers={
+                (s.task, s.id): generation_bucket(s.score, buckets)
+                for s in read_scores(run / SCORES / "scores.jsonl")
+                if s.kind is Kind.GENERATION
+            },
+        )
+
+
+def _compare(what: str, a: _Outcome, b: _Outcome) -> Change:
+    moved = tuple(sorted(task for task in a.tasks.keys() & b.tasks.keys() if a.tasks[task] != b.tasks[task]))
+    both = a.answers.keys() & b.answers.keys()
+    moved_answers = sum(a.answers[key] != b.answers[key] for key in both)
+    return Change(
+        what=what,
+        num_rows=max(len(a.rows - b.rows), len(b.rows - a.rows)),
+        moved_tasks=moved,
+        moved_share=moved_answers / len(both) if both else 0.0,
+    )
+
+
+def variants(parameters: CurationParameters) -> Iterator[tuple[str, CurationParameters]]:
+    """Another normaliser, ROUGE, text, rule for empty answers, or seed; each alone."""
+    for name, scores in score_variants(parameters.scores):
+        yield name, replace(parameters, scores=scores)
+    for seed in (parameters.samples.seed + 1, parameters.samples.seed + 2):
+        yield f"draw with seed {seed}", replace(parameters, samples=replace(parameters.samples, seed=seed))
+
+
+def score_variants(scores: ScoreParameters) -> Iterator[tuple[str, ScoreParameters]]:
+    """Every other way to score, one choice at a time."""
+    yield from ((f"normaliser {n}", replace(scores, normaliser=n)) for n in Normaliser if n is not scores.normaliser)
+    yield from ((f"rouge {r}", replace(scores, rouge=r)) for r in Rouge if r is not scores.rouge)
+    yield from ((f"rouge text {t}", replace(scores, rouge_text=t)) for t in RougeText if t is not scores.rouge_text)
+    yield from ((f"empty scores {e}", replace(scores, empty=e)) for e in EmptyRule if e is not scores.empty)
+
+
+def stored_changes(path: Path, scores: ScoreParameters, buckets: BucketParameters) -> Iterator[Change]:
+    """The same from a file of predictions alone: buckets under other scores and, where it has several, other shots.
+
+    Shots are compared within one task: the most frequent number of shots against each other number.
+    """
+    predictions = sorted(read_predictions(path), key=lambda p: (p.task, p.kind, p.num_shots, p.id))
+    as_is = _scored(predictions, scores, buckets)
+    for name, variant in score_variants(scores):
+        try:
+            other = _scored(predictions, variant, buckets)
+        except ScoreError as e:
+            yield Change(what=name, num_rows=None, note=str(e))
+            continue
+        yield _compare(name, as_is, other)
+    for task in sorted({p.task for p in predictions}):
+        yield from _shot_changes([p for p in predictions if p.task == task], scores, buckets)
+
+
+def _shot_changes(
+    predictions: Sequence[Prediction], scores: ScoreParameters, buckets: BucketParameters
+) -> Iterator[Change]:
+    by_shots: dict[int, list[Prediction]] = {}
+    for p in predictions:
+        by_shots.setdefault(p.num_shots, []).append(p)
+    usual = max(by_shots, key=lambda k: (len(by_shots[k]), k))
+    as_is = _scored(by_shots[usual], scores, buckets, with_shots=False)
+    for shots, part in sorted(by_shots.items()):
+        if shots != usual:
+            other = _scored(part, scores, buckets, with_shots=False)
+            both = len(as_is.answers.keys() & other.answers.keys())
+            change = _compare(f"{predictions[0].task}: {shots} shots for {usual}", as_is, other)
+            yield replace(change, num_rows=None, note=f"{both} instances asked both ways")
+
+
+def _scored(
+    predictions: Sequence[Prediction], scores: ScoreParameters, buckets: BucketParameters, *, with_shots: bool = True
+) -> _Outcome:
+    rouge_l = rouge_l_scorer(scores)
+    found = [score(p, scores, rouge_l) for p in predictions]
+    tasks: list[TaskBucket] = bucket_tasks(found, buckets)
+    shots = [f"#{p.num_shots}" if with_shots else "" for p in predictions]
+    return _Outcome(
+        rows=frozenset(),
+        tasks={b.task: b.bucket for b in tasks if b.bucket is not None},
+        answers={
+            (s.task, s.id + k): generation_bucket(s.score, buckets)
+            for s, k in zip(found, shots, strict=True)
+            if s.kind is Kind.GENERATION
+        },
+    )
