@@ -2,7 +2,7 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.errors import MixError
@@ -54,6 +54,7 @@ def test_between_two_mixes_rows_follow_the_straight_line_and_below_the_first_the
     assert targets_at(2 * 709_000, ALL) == {s: n * 2 for s, n in MIXES["700k"].items()}
 
 
+@settings(deadline=None)
 @given(st.floats(1, 2e6), st.sets(st.sampled_from(list(ALL)), min_size=1))
 def test_a_point_on_the_path_has_the_rows_that_were_asked_for(total: float, names: set[str]) -> None:
     targets = targets_at(total, {name: 1 for name in ALL if name in names})
@@ -125,7 +126,7 @@ def test_nothing_to_train_on_is_refused() -> None:
 
 
 def test_a_budget_below_one_row_is_refused() -> None:
-    # BUG: fit.py:126 returns targets of 0 rows with `fills=True` and 0 seconds.
+    # BUG: fit.py:122 returns targets of 0 rows with `fills=True` and 0 seconds.
     with pytest.raises(MixError):
         quac(5, rows=1_000)
 
@@ -141,6 +142,7 @@ def sources(draw: st.DrawFn) -> tuple[dict[str, float], dict[str, int]]:
     return means, {name: draw(st.integers(1, 300_000)) for name in means}
 
 
+@settings(deadline=None)
 @given(sources(), st.floats(1e5, 1e10), st.floats(100, 10_000), st.floats(0.1, 1))
 def test_a_fit_never_asks_for_more_than_there_is_time_for_or_rows(
     at_hand: tuple[Mapping[str, float], Mapping[str, int]], budget: float, rate: float, share: float
@@ -155,6 +157,7 @@ def test_a_fit_never_asks_for_more_than_there_is_time_for_or_rows(
     assert found.seconds == pytest.approx(found.epochs * used / rate / share)
 
 
+@settings(deadline=None)
 @given(sources(), st.floats(1e5, 1e10))
 def test_a_fit_leaves_less_than_one_row_of_each_source_unused(
     at_hand: tuple[Mapping[str, float], Mapping[str, int]], budget: float
@@ -169,6 +172,7 @@ def test_a_fit_leaves_less_than_one_row_of_each_source_unused(
         assert MOST_EPOCHS * used < budget
 
 
+@settings(deadline=None)
 @given(sources(), st.floats(1e5, 1e10), st.floats(1, 4))
 def test_a_larger_budget_never_trains_on_less(
     at_hand: tuple[Mapping[str, float], Mapping[str, int]], budget: float, more: float

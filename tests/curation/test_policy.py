@@ -276,7 +276,7 @@ def test_a_short_or_regular_answer_is_not_broken(answer: str) -> None:
     [
         # BUG: policy.py:220 counts 3-grams: a piece of 6 words or more, over and over, makes up 3/6 = 50 % at most.
         "I do not know the answer to that. " * 12,
-        # BUG: policy.py:196 `.*$` without re.S: a placeholder of several lines passes.
+        # BUG: policy.py:198 `.*$` without re.S: a placeholder of several lines passes.
         "Lorem ipsum dolor sit amet,\nconsectetur adipiscing elit.",
     ],
 )
@@ -301,7 +301,7 @@ def test_a_row_that_repeats_a_suite_is_dropped(tmp_path: Path, where: dict[str, 
 
 
 def test_a_question_of_a_suite_in_the_instruction_is_found_beside_an_input(tmp_path: Path) -> None:
-    # BUG: policy.py:172 looks at `row.input or row.instruction`: a question above an input is never compared.
+    # BUG: policy.py:170 looks at `row.input or row.instruction`: a question above an input is never compared.
     (tmp_path / "suite.jsonl").write_text(json.dumps({"q": NUMBERED}) + "\n")
     row = replace(ROW, instruction=f"Solve: {NUMBERED}", input="Think step by step.")
     assert verdict(row=row, suites={"mine": tmp_path / "suite.jsonl"}).reason == "contaminated"

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.main import get_command
 
@@ -93,6 +93,7 @@ def test_every_way_out_can_be_typed(reason: str) -> None:
             assert with_settings(CurationParameters(), {key: value})
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(MIXES)), st.sampled_from(sorted(MIXES["200k"])), st.floats(0.001, 1), st.data())
 def test_the_scale_that_is_offered_mends_the_shortfall(
     mix: str, source: str, scale: float, data: st.DataObject
