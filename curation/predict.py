@@ -313,9 +313,10 @@ class _Executor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        if self._pool:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        if self._pool:  # Ctrl-C does not wait for an engine; closing the predictor ends its calls
+            self._pool.shutdown(wait=not interrupted, cancel_futures=True)
 
     def submit(
         self, complete: Callable[[Sequence[Request]], Sequence[Answer]], requests: Sequence[Request]

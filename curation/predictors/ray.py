@@ -62,19 +62,20 @@ class RayPredictor:
         )(_Worker)
         self._actors = [actor.remote(engine) for _ in range(num)]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for a in self._actors:
-            self._idle.put(a)
-        self._revivals: list[threading.Thread] = []
+        self._waits: list[threading.Thread] = []
         self.in_flight = num
         try:
-            self._revision = str(self._get(self._actors[0].revision.remote()))
-            self._limit = self._get(self._actors[0].limit.remote())
+            first = self._first_ready()
+            self._revision = str(self._get(first.revision.remote()))
+            self._limit = self._get(first.limit.remote())
         except ray.exceptions.RayActorError as e:  # its engine failed while it was built
             self.close()
             raise PredictionError(_cause(e)) from e
         except BaseException:
             self.close()
             raise
+        for a in self._actors:
+            self._await(a)
 
     @property
     def revision(self) -> str:
@@ -99,8 +100,7 @@ class RayPredictor:
             try:
                 answers: list[Answer] = self._get(actor.complete.remote(tuple(requests)))
             except self._ray.exceptions.RayActorError:
-                self._revivals.append(threading.Thread(target=self._revive, args=(actor,), daemon=True))
-                self._revivals[-1].start()
+                self._await(actor)
                 continue
             except BaseException:
                 self._idle.put(actor)
@@ -112,8 +112,26 @@ class RayPredictor:
             "into the nodes' memory; what was answered is kept, and the same command goes on."
         )
 
-    def _revive(self, actor: Any) -> None:
-        """Waits until a dead worker is started again, and takes it back."""
+    def _first_ready(self) -> Any:
+        """The first worker that has built its engine."""
+        builds = {a.revision.remote(): a for a in self._actors}
+        ready, _ = self._ray.wait(list(builds), num_returns=1, timeout=LONGEST_WAIT_S)
+        if not ready:
+            raise PredictionError(
+                f"no Ray worker was ready within {LONGEST_WAIT_S:.0f} s: the cluster has no free CPU (or GPU), or the "
+                "model loads too slowly. `ray status` shows what is taken."
+            )
+        return builds[ready[0]]
+
+    def _await(self, actor: Any) -> None:
+        """Has a worker take shards from when its engine stands, at first and after a death.
+
+        Not before: a call to a worker that found no place yet waits for one as long as there is none.
+        """
+        self._waits.append(threading.Thread(target=self._enlist, args=(actor,), daemon=True))
+        self._waits[-1].start()
+
+    def _enlist(self, actor: Any) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.get(actor.revision.options(max_task_retries=-1).remote())
             self._idle.put(actor)
@@ -131,8 +149,8 @@ class RayPredictor:
         """Ends the workers, and the cluster if it was started here."""
         for actor in self._actors:
             self._ray.kill(actor)
-        for revival in self._revivals:  # one that is still asking when Ray goes would bring the process down
-            revival.join(timeout=30)
+        for thread in self._waits:  # one that is still asking when Ray goes would bring the process down
+            thread.join(timeout=30)
         if self._started:
             self._ray.shutdown()
 

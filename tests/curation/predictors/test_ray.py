@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
@@ -60,8 +60,10 @@ def requests(num: int) -> list[Request]:
     return found
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dies", ["before it has built its engine", "over a shard"])
 def test_a_cluster_answers_as_one_machine_does_and_a_dead_worker_costs_nothing(
-    cluster: Any, demo_base: Path, tmp_path: Path
+    cluster: Any, demo_base: Path, tmp_path: Path, dies: str
 ) -> None:
     from curation.predictors.ray import RayPredictor
 
@@ -73,17 +75,22 @@ def test_a_cluster_answers_as_one_machine_does_and_a_dead_worker_costs_nothing(
         assert predictor.in_flight == 2
         assert predictor.fits("short", 8)
         assert not predictor.fits("word " * 5_000, 8)
-        killer = threading.Timer(0.5, cluster.remove_node, [cluster.second])
+        if dies == "over a shard":
+            wait_for(lambda: predictor._idle.qsize() == 2)
+        killer = threading.Timer(0.3, cluster.remove_node, [cluster.second])
         with AnswerStore(tmp_path / "two") as store:
             killer.start()
-            found = []
-            for number, item in enumerate(ask(many, predictor, store)):
-                if number == 0:
-                    time.sleep(0.1)
-                found.append(item)
+            found = list(ask(many, predictor, store))
             assert len(store) == len({key for _, key, _ in alone})
         killer.join()
     assert found == alone
+
+
+def wait_for(true: Callable[[], bool], longest_s: float = 60) -> None:
+    end = time.monotonic() + longest_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_an_engine_that_cannot_be_built_says_why(cluster: Any, tmp_path: Path) -> None:
