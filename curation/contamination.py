@@ -61,11 +61,12 @@ class Suites:
         suites = cls(ngram)
         for name, path in sorted(paths.items()):
             suites.num_unchecked[name] = 0
-            before = len(suites._grams)
+            empty = True
             for item, record in enumerate(read_jsonl(path), start=1):
                 for text in _texts(record):
                     suites._add(name, item, text)
-            if len(suites._grams) == before and not suites.num_unchecked[name]:
+                    empty = False
+            if empty:
                 raise SourceError(
                     f"{path}: holds no text. --against NAME=FILE takes JSON lines of a suite's questions."
                 )
@@ -83,10 +84,10 @@ class Suites:
             self._grams.setdefault(tuple(codes[start : start + length]), (suite, item))
 
     def find(self, text: str) -> Match | None:
-        """The first span of a text that stands in a suite; a match goes on as long as the next words match too."""
+        """The first span of a text that stands in a suite; a match goes on as long as the item does."""
         words = _WORD.findall(text.lower())
         codes = [self._codes.get(word, -1) for word in words]
-        for start, stop in _known_runs(codes):
+        for start, stop in _known_runs(codes, min(self._lengths, default=self.ngram)):
             found = self._find(codes, start, stop)
             if found:
                 (suite, item), first, last = found
@@ -99,18 +100,18 @@ class Suites:
                 where = self._grams.get(tuple(codes[first : first + length]))
                 if where:
                     last = first + length
-                    while last < stop and tuple(codes[last - length + 1 : last + 1]) in self._grams:
+                    while last < stop and self._grams.get(tuple(codes[last - length + 1 : last + 1])) == where:
                         last += 1
                     return where, first, last
         return None
 
 
-def _known_runs(codes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Stretches of words that occur in the suites at all."""
+def _known_runs(codes: Sequence[int], least: int) -> Iterator[tuple[int, int]]:
+    """Stretches of `least` words or more that occur in the suites at all."""
     start = 0
     for position, code in enumerate([*codes, -1]):
         if code < 0:
-            if position - start >= LEAST_WORDS:
+            if position - start >= least:
                 yield start, position
             start = position + 1
 

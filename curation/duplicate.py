@@ -18,11 +18,13 @@ from typing import Any
 
 from curation.stage import sha256
 
-NUM_PERMUTATIONS, NUM_BANDS = 128, 16
-"""16 bands of 8: two texts of Jaccard .9 meet in a band with probability .9999; the estimate's deviation is .027."""
+NUM_PERMUTATIONS = 128
+"""The estimate's deviation is .027 at Jaccard .9."""
+
+SURE_TO_MEET = 0.98
+"""Two texts at the threshold share a band with this probability or more: at .9 with 16 bands of 8 it is .9999."""
 
 SHINGLE = 5
-_ROWS = NUM_PERMUTATIONS // NUM_BANDS
 _MEMBERS = 8
 """Of a band's bucket, so many earlier rows are compared with each row."""
 
@@ -93,8 +95,9 @@ class NearDuplicates:
         layout = np.dtype([("minhash", "<u4", NUM_PERMUTATIONS), ("equal", "<u8")])
         rows = np.memmap(self._path, dtype=layout, mode="r", shape=(self._num,))
         pairs: set[tuple[int, int]] = set()
-        for band in range(NUM_BANDS):
-            pairs.update(_candidates(rows, band))
+        width = _band_width(self._threshold)
+        for start in range(0, NUM_PERMUTATIONS, width):
+            pairs.update(_candidates(rows, slice(start, start + width)))
         repeats: dict[int, int] = {}
         for later, earlier in sorted(pairs):
             if later in repeats or earlier in repeats:
@@ -107,14 +110,22 @@ class NearDuplicates:
         return repeats
 
 
-def _candidates(rows: Any, band: int) -> Iterator[tuple[int, int]]:
+def _band_width(threshold: float) -> int:
+    """The widest band, hence the fewest candidates, in which two texts at the threshold meet for sure."""
+    for width in (8, 4, 2):
+        if 1 - (1 - threshold**width) ** (NUM_PERMUTATIONS // width) >= SURE_TO_MEET:
+            return width
+    return 1
+
+
+def _candidates(rows: Any, band: slice) -> Iterator[tuple[int, int]]:
     """(later, earlier) rows that share a band, the instruction and the answer."""
     import numpy as np
 
-    width = slice(band * _ROWS, (band + 1) * _ROWS)
-    keys = np.empty((len(rows), _ROWS + 2), dtype="<u4")
-    keys[:, :_ROWS] = rows["minhash"][:, width]
-    keys[:, _ROWS:] = np.ascontiguousarray(rows["equal"]).view("<u4").reshape(-1, 2)
+    width = band.stop - band.start
+    keys = np.empty((len(rows), width + 2), dtype="<u4")
+    keys[:, :width] = rows["minhash"][:, band]
+    keys[:, width:] = np.ascontiguousarray(rows["equal"]).view("<u4").reshape(-1, 2)
     order = np.lexsort(keys.T[::-1])  # stable: equal keys stay in the order of the rows
     same = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
     starts = np.flatnonzero(np.concatenate(([True], ~same)))

@@ -121,6 +121,11 @@ def fit(
     _, epochs, total = min(choices)
     targets = _capped(total, wanted, available)
     tokens = sum(n * means.get(s, 0.0) for s, n in targets.items())
+    if tokens == 0:
+        raise MixError(
+            f"--fit: {parameters.tokens:,} tokens in {parameters.budget_s:g} s are less than one row of any source. "
+            "Give more time, or check --tokens-per-s."
+        )
     return Fit(
         targets=targets,
         epochs=epochs,

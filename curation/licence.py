@@ -63,7 +63,9 @@ _SPELLINGS = {
 
 _CC = re.compile(r"^cc[ -]by((?:-(?:nc|sa|nd))*)(?:[ -](\d\.\d))?$")
 _NON_COMMERCIAL = re.compile(
-    r"(?<![a-z])(nc|non-?commercial|research only|academic research|msr-la|race license)(?![a-z])", re.IGNORECASE
+    r"(?<![a-z])(nc|non[- ]?commercial|(not?|no) (for )?commercial use|research[- ]only|academic research|msr-la"
+    r"|race license)(?![a-z])",
+    re.IGNORECASE,
 )
 _LINK = re.compile(r"\s*\(?https?://\S+")
 

@@ -10,9 +10,9 @@ Where it sits: sample and source -> **policy** -> draw.
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +141,9 @@ class Screen:
             num_words = len(f"{row.instruction} {row.input}".split(" "))
             if num_words >= self.parameters.max_words:
                 return "too_long", f"{num_words} words, limit {self.parameters.max_words}"
-        if self.parameters.min_input_words and len(row.input.split(" ")) < self.parameters.min_input_words:
-            return "short_input", f"{len(row.input.split(' '))} words, at least {self.parameters.min_input_words}"
+        num_words = len(row.input.split(" ")) if row.input else 0
+        if num_words < self.parameters.min_input_words:
+            return "short_input", f"{num_words} words, at least {self.parameters.min_input_words}"
         return "", ""
 
     def _bad_text(self, row: MixRow) -> tuple[str, str]:
@@ -167,7 +168,7 @@ class Screen:
     def _contaminated(self, row: MixRow) -> tuple[str, str]:
         if self._suites is None:
             return "", ""
-        for text in (row.input or row.instruction, row.output):
+        for text in (row.instruction, row.input, row.output):
             match = self._suites.find(text)
             if match:
                 return "contaminated", str(match)
@@ -195,7 +196,7 @@ def _num_bytes(row: MixRow) -> int:
     return len(row.instruction.encode()) + len(row.input.encode()) + len(row.output.encode()) + 64
 
 
-_PLACEHOLDER = re.compile(r"^(nan|#ref!|#value!|\[deleted\]|\[removed\]|lorem ipsum.*)$", re.I)
+_PLACEHOLDER = re.compile(r"^(nan|#ref!|#value!|\[deleted\]|\[removed\]|lorem ipsum.*)$", re.IGNORECASE | re.DOTALL)
 
 
 def degenerate(answer: str) -> str:
@@ -215,13 +216,12 @@ def degenerate(answer: str) -> str:
         return f"placeholder {text[:20]!r}"
     words = text.split()
     if len(words) >= _LEAST_REPEATED_WORDS:
-        grams = Counter(tuple(words[i : i + 3]) for i in range(len(words) - 2))
-        top = grams.most_common(1)[0][1]
-        share = min(1.0, 3 * top / len(words))
+        longest = min(_LONGEST_PIECE, len(words) // _LEAST_TIMES)
+        share = max(sum(map(eq, words, words[n:])) / (len(words) - n) for n in range(1, longest + 1))
         if share >= _REPEATED_SHARE:
             return f"one piece of text makes up {share:.0%} of it".replace("%", " %")
     return ""
 
 
-_LEAST_REPEATED_WORDS, _REPEATED_SHARE = 20, 0.6
-"""Gopher's rule on the most common 3-gram (.18 of web pages), loosened: a list may repeat its pattern."""
+_LEAST_REPEATED_WORDS, _LONGEST_PIECE, _LEAST_TIMES, _REPEATED_SHARE = 20, 16, 4, 0.75
+"""So many words equal the word that stands a piece further on. A list may repeat its pattern in fewer."""

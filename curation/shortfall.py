@@ -6,6 +6,7 @@
 Where it sits: asked after the draw, shown by the command line and the report.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -74,4 +75,10 @@ def shortfalls(
 def _accept(source: str, scale: float) -> str:
     if scale == 0:
         return f"--without {source} leaves it out"
-    return f"--scale {scale:.3g} shrinks every source so that this one fills its share"
+    return f"--scale {_floored(scale):.3g} shrinks every source so that this one fills its share"
+
+
+def _floored(value: float) -> float:
+    """To three digits, never up: a larger scale would miss again."""
+    digits = 10.0 ** (2 - math.floor(math.log10(value)))
+    return math.floor(value * digits) / digits

@@ -74,6 +74,8 @@ def _fast(path: Path) -> Callable[[Sequence[str]], Sequence[Sequence[int]]]:
     except Exception as e:  # the library raises a bare Exception
         raise SourceError(f"{path}: no tokenizer ({e}). Pass --tokenizer with a tokenizer.json.") from e
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return lambda texts: [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 

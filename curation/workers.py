@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import cache, partial
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -57,14 +58,14 @@ def ordered_map(
             yield window.popleft().result()
 
 
-_tool: Any = None
-"""Of this worker process."""
+_build: Callable[[], Any]
+"""Of this worker process. Not called at its start, where an error would break the pool instead of reaching the user."""
 
 
 def _start(build: Callable[[Any], Any], spec: Any) -> None:
-    global _tool
-    _tool = build(spec)
+    global _build
+    _build = cache(partial(build, spec))
 
 
 def _call(work: Callable[[Any, Any], Any], item: Any) -> Any:
-    return work(_tool, item)
+    return work(_build(), item)

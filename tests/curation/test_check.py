@@ -127,14 +127,12 @@ def test_a_text_that_looks_like_the_list_of_instances_misleads_nobody(tmp_path: 
 def test_an_instance_that_is_kept_is_not_blamed_for_another_of_its_id(
     tmp_path: Path, items: list[Any], bad: list[int]
 ) -> None:
-    # BUG: check.py:_instance_problems looks reasons up by id; one id may have a kept and several dropped instances.
     path = task(tmp_path, *items)
     assert len(read_task(path).dropped) == len(bad)
     assert [line for line, _ in found(path)] == [FIRST + index for index in bad]
 
 
 def test_an_id_with_a_lone_surrogate_can_be_printed(tmp_path: Path) -> None:
-    # BUG: check.py:_instance_problems puts the id as it is into the message, which no terminal can print.
     path = task(tmp_path, good("a"), {**good("\ud83d")})
     (problem,) = only(path).problems
     assert problem.line == FIRST + 1

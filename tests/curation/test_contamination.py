@@ -106,7 +106,6 @@ def test_a_smaller_ngram_finds_shorter_spans(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ngram", [5, 7, 9])
 def test_an_ngram_below_ten_is_found_too(tmp_path: Path, ngram: int) -> None:
-    # BUG: contamination.py:113 `_known_runs` asks for LEAST_WORDS known words in a row whatever the n-gram.
     suites = Suites.read({"x": suite(tmp_path / "x.jsonl", {"q": numbered(0, 30)})}, ngram=ngram)
     match = suites.find(f"before {numbered(3, 3 + ngram)} after")
     assert match is not None
@@ -129,7 +128,6 @@ def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:
 
 
 def test_a_suite_that_repeats_another_is_no_empty_one(tmp_path: Path) -> None:
-    # BUG: contamination.py:68 takes "no new n-gram" for "no text": a suite inside another ends the command.
     whole = suite(tmp_path / "whole.jsonl", {"q": NATALIA}, {"q": numbered(0, 30)})
     part = suite(tmp_path / "part.jsonl", {"q": NATALIA})
     match = Suites.read({"a_whole": whole, "b_part": part}).find(NATALIA)
@@ -137,7 +135,6 @@ def test_a_suite_that_repeats_another_is_no_empty_one(tmp_path: Path) -> None:
 
 
 def test_a_span_stands_in_the_item_that_is_named(tmp_path: Path) -> None:
-    # BUG: contamination.py:102 goes on while the next n-gram is in any item, here from item 1 into item 2.
     texts = [numbered(0, 13), numbered(1, 14)]
     suites = Suites.read({"x": suite(tmp_path / "x.jsonl", *({"q": text} for text in texts))})
     match = suites.find(numbered(0, 14))

@@ -18,7 +18,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_corpus_has_enough_tasks_of_both_kinds_with_enough_instances(corpus: Path) -> None:
     kinds: Counter[Kind] = Counter()
-    for task_file in map(read_task, task_paths(corpus)):
+    for task_file in map(read_task, task_paths([corpus])):
         assert task_file.dropped == ()
         assert len(task_file.task.instances) >= 150
         assert len({i.input for i in task_file.task.instances}) == len(task_file.task.instances)
@@ -31,7 +31,7 @@ def test_the_corpus_has_enough_tasks_of_both_kinds_with_enough_instances(corpus:
 
 def test_unwanted_tasks_are_deselected_each_for_its_own_reason(corpus: Path) -> None:
     unwanted = {task.name for task in DEMO_TASKS if task.unwanted}
-    verdicts = {f.task.name: judge(f.task, SelectionRules()) for f in map(read_task, task_paths(corpus))}
+    verdicts = {f.task.name: judge(f.task, SelectionRules()) for f in map(read_task, task_paths([corpus]))}
     assert {name for name, v in verdicts.items() if not v.keep} == unwanted
     assert {v.reason for v in verdicts.values()} == {"kept", "language", "category", "mmlu", "non_commercial"}
 

@@ -96,8 +96,6 @@ def test_a_lower_threshold_takes_looser_duplicates(tmp_path: Path) -> None:
 
 
 def test_the_lowest_threshold_that_is_taken_is_kept_to(tmp_path: Path) -> None:
-    # BUG: duplicate.py:21 fixes 16 bands of 8: at Jaccard .7 a pair meets in a band with probability .6 only, though
-    # policy.py:52 takes thresholds from .5 on. 41 of 60 are found here.
     rng = random.Random(5)
     texts: list[str] = []
     for _ in range(60):

@@ -126,7 +126,6 @@ def test_nothing_to_train_on_is_refused() -> None:
 
 
 def test_a_budget_below_one_row_is_refused() -> None:
-    # BUG: fit.py:122 returns targets of 0 rows with `fills=True` and 0 seconds.
     with pytest.raises(MixError):
         quac(5, rows=1_000)
 

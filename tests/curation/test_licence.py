@@ -80,8 +80,6 @@ def test_small_letters_say_the_same(raw: str) -> None:
 
 @pytest.mark.parametrize("raw", ["Non commercial", "Not for commercial use", "Research-only"])
 def test_commercial_use_is_barred_in_other_words_too(raw: str) -> None:
-    # BUG: licence.py:66 knows "non-commercial" and "noncommercial", "research only" only with a blank: these count as
-    # unknown, which the default policy takes.
     assert classify([raw]) is Licence.NON_COMMERCIAL
 
 

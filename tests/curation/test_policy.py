@@ -191,7 +191,6 @@ def test_an_input_of_four_words_is_short_in_the_winners_script(num_words: int, e
 
 
 def test_an_empty_input_has_no_word_at_all() -> None:
-    # BUG: policy.py:144 counts `"".split(" ")` as one word, so that min_input_words=1 takes rows without input.
     assert reason(input="", policies={"min_input_words": 1}) == "short_input"
 
 
@@ -242,7 +241,7 @@ def test_the_same_rows_get_the_same_verdicts_alone_and_together() -> None:
         ("Lorem ipsum dolor sit amet", "placeholder 'Lorem ipsum dolor si'"),
         ("yes " * 20, "one piece of text makes up 100 % of it"),
         ("ab cd " * 10, "one piece of text makes up 100 % of it"),
-        ("one two three four five " * 6, "one piece of text makes up 60 % of it"),
+        ("one two three four five " * 6, "one piece of text makes up 100 % of it"),
     ],
 )
 def test_a_broken_answer_is_told_why(answer: str, why: str) -> None:
@@ -274,9 +273,7 @@ def test_a_short_or_regular_answer_is_not_broken(answer: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        # BUG: policy.py:220 counts 3-grams: a piece of 6 words or more, over and over, makes up 3/6 = 50 % at most.
         "I do not know the answer to that. " * 12,
-        # BUG: policy.py:198 `.*$` without re.S: a placeholder of several lines passes.
         "Lorem ipsum dolor sit amet,\nconsectetur adipiscing elit.",
     ],
 )
@@ -301,7 +298,6 @@ def test_a_row_that_repeats_a_suite_is_dropped(tmp_path: Path, where: dict[str, 
 
 
 def test_a_question_of_a_suite_in_the_instruction_is_found_beside_an_input(tmp_path: Path) -> None:
-    # BUG: policy.py:170 looks at `row.input or row.instruction`: a question above an input is never compared.
     (tmp_path / "suite.jsonl").write_text(json.dumps({"q": NUMBERED}) + "\n")
     row = replace(ROW, instruction=f"Solve: {NUMBERED}", input="Think step by step.")
     assert verdict(row=row, suites={"mine": tmp_path / "suite.jsonl"}).reason == "contaminated"

@@ -262,13 +262,13 @@ def test_cnn_dailymail_keeps_the_lines_of_its_highlights() -> None:
 
 def test_mathinstruct_marks_what_a_model_wrote() -> None:
     rows = fixture_rows("mathinstruct", "mathinstruct.json")
-    assert [row.llm_generated for row in rows] == [False] * 3 + [True] * 7
+    assert [row.llm_generated for row in rows] == [False] * 3 + [True] * 5
     assert [row.task for row in rows[:5]] == [
-        "mathinstruct/gsm_train",
-        "mathinstruct/aqua_rat",
-        "mathinstruct/MATH_train",
-        "mathinstruct/math50k_camel",
-        "mathinstruct/gsm_rft",
+        "mathinstruct/CoT/gsm_train",
+        "mathinstruct/CoT/aqua_rat",
+        "mathinstruct/CoT/MATH_train",
+        "mathinstruct/CoT/math50k_camel",
+        "mathinstruct/CoT/gsm_rft",
     ]
     assert texts(rows[0]) == ("Tom has 3 Apples and buys 4. How many?", "", "3 + 4 = 7\nThe answer is 7")
 
@@ -284,19 +284,20 @@ def test_the_human_parts_of_mathinstruct_have_their_own_licences() -> None:
 
 
 def test_the_other_parts_of_mathinstruct_have_the_licences_of_its_card() -> None:
-    # BUG: record.py:MATH_LICENCES lacks these rows of the card's table, so they pass for MIT.
     rows = {row.task: row.licence for row in fixture_rows("mathinstruct", "mathinstruct.json")}
-    parts = {part: rows[f"mathinstruct/{part}"] for part in ("gsm_rft", "mathqa", "numglue", "aqua_rat_filtered")}
-    assert parts == {
-        "gsm_rft": "Unknown",  # "Non listed"
-        "mathqa": "Apache 2.0",
-        "numglue": "Apache 2.0",
-        "aqua_rat_filtered": "Apache 2.0",
-    }
+    assert rows["mathinstruct/CoT/gsm_rft"] == "Unknown"  # "Non listed"
+    assert rows["mathinstruct/PoT/aqua_rat_filtered"] == "Apache 2.0"
+
+
+def test_answers_of_mathinstruct_that_are_programs_are_left_out() -> None:
+    _, dropped = both(at("mathinstruct", DATA / "mathinstruct.json"))
+    assert [(d.id, d.reason) for d in dropped] == [
+        ("mathinstruct-000008", "program"),
+        ("mathinstruct-000009", "program"),
+    ]
 
 
 def test_human_and_generated_parts_of_one_file_name_are_told_apart() -> None:
-    # BUG: record.py:_mathinstruct names a part by its file's stem: CoT/MATH_train and PoT/MATH_train are one.
     rows = fixture_rows("mathinstruct", "mathinstruct.json")
     written_by = {(row.task, row.llm_generated) for row in rows if "MATH_train" in row.task}
     assert len({task for task, _ in written_by}) == len(written_by) == 2
@@ -313,7 +314,6 @@ def test_a_bare_number_after_hashes_is_cut_from_a_mathinstruct_answer() -> None:
 
 
 def test_an_answer_in_words_after_hashes_stays() -> None:
-    # BUG: record.py:_AFTER_HASHES cuts to the end; the winner's script puts `The answer is: ...` back behind the cut.
     assert math_output("3 + 4 = 7\n#### 7\nThe answer is: 7") == "3 + 4 = 7\nThe answer is: 7"
 
 
@@ -385,7 +385,6 @@ def test_a_record_that_lacks_a_column_is_dropped_after_a_good_one() -> None:
 
 
 def test_a_conversation_that_is_one_text_is_malformed() -> None:
-    # BUG: record.py:_lima slices a text too: its first two letters become question and answer.
     assert [type(item) for item in of("lima", GOOD, {"conversations": "Hello there"})] == [MixRow, Dropped]
 
 
@@ -519,7 +518,6 @@ def test_a_hub_data_set_that_cannot_be_read_is_one_line(
 
 
 def test_a_clone_with_a_loading_script_is_read_past_it_or_refused(tmp_path: Path, offline: Path) -> None:
-    # BUG: record.py:_hub_records lets datasets' RuntimeError ("Dataset scripts are no longer supported") through.
     folder = hub_folder(tmp_path / "lima", "", {"train.jsonl": "lima.jsonl"})
     (folder / "lima.py").write_text("# a loading script\n")
     try:
@@ -531,7 +529,6 @@ def test_a_clone_with_a_loading_script_is_read_past_it_or_refused(tmp_path: Path
 
 
 def test_a_local_folder_stands_for_its_files(tmp_path: Path) -> None:
-    # BUG: record.py:resolve_on_hub answers "local" whatever the folder holds, so a stage takes old rows for new ones.
     folder = hub_folder(tmp_path / "quac", QUAC_CARD, {"plain_text/train-00000-of-00001.parquet": "quac.parquet"})
     before = resolve_on_hub(str(folder), None)
     shutil.copy(DATA / "openbookqa.parquet", folder / "plain_text" / "train-00000-of-00001.parquet")
@@ -577,8 +574,6 @@ def test_offline_the_hub_is_not_asked_and_the_message_names_the_switch(tmp_path:
     ],
 )
 def test_without_a_network_the_hub_is_a_user_error(tmp_path: Path, statement: str, dataset: str) -> None:
-    # BUG: record.py:resolve_on_hub and _hub_records let httpx.ConnectError, which is no OSError, through (and, of
-    # load_dataset's second attempt, a RuntimeError): a traceback instead of one line.
     said = said_with(tmp_path, statement, HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9")
     assert said.startswith(f"SourceError: {dataset}: cannot be had from the datasets hub (")
     assert "\n" not in said
@@ -586,6 +581,5 @@ def test_without_a_network_the_hub_is_a_user_error(tmp_path: Path, statement: st
 
 @pytest.mark.parametrize("dataset", ["my/own/quac", "not a name"])
 def test_a_name_that_is_no_data_set_is_a_user_error(dataset: str) -> None:
-    # BUG: record.py:resolve_on_hub lets HFValidationError (a ValueError) through, as for a folder that is mistyped.
     with pytest.raises(SourceError, match=dataset):
         resolve_on_hub(dataset, None)

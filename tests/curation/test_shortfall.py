@@ -98,8 +98,6 @@ def test_every_way_out_can_be_typed(reason: str) -> None:
 def test_the_scale_that_is_offered_mends_the_shortfall(
     mix: str, source: str, scale: float, data: st.DataObject
 ) -> None:
-    # BUG: shortfall.py:77 rounds to three digits, half of the time up: with 2,000 of 3,000 rows `--scale 0.667` asks
-    # for 2,001, and with 219,950 of 220,000 it offers `--scale 1`, which changes nothing.
     target = mix_targets(mix, scale, frozenset())[source]
     rows = data.draw(st.integers(0, target - 1))
     assert_scale_mends(mix, source, scale, rows)
@@ -107,7 +105,6 @@ def test_the_scale_that_is_offered_mends_the_shortfall(
 
 @pytest.mark.parametrize(("mix", "rows"), [("200k", 33_337), ("700k", 219_950)])
 def test_the_scale_that_is_offered_mends_a_shortfall_of_the_whole_mix(mix: str, rows: int) -> None:
-    # BUG: as above.
     assert_scale_mends(mix, NI_GENERATION, 1.0, rows)
 
 

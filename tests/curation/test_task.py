@@ -89,7 +89,6 @@ def test_an_instruction_with_a_lone_surrogate_is_dropped(tmp_path: Path) -> None
 
 
 def test_a_blank_instruction_does_not_make_up_for_a_blank_input(tmp_path: Path) -> None:
-    # BUG: task.py:_instance takes a blank instruction for one, so nothing at all would be asked.
     item = {"id": "a", "input": " ", "output": "y", "instruction": " "}
     assert [d.reason for d in read_task(write(tmp_path, instances(item))).dropped] == ["empty_input"]
 

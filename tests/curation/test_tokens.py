@@ -81,7 +81,6 @@ def test_a_row_is_its_prompt_and_its_answer_with_two_special_tokens(instruction:
 
 @pytest.mark.parametrize("setting", ["truncation", "padding"])
 def test_what_a_file_says_of_truncation_and_padding_changes_no_count(tmp_path: Path, setting: str) -> None:
-    # BUG: tokens.py:76 leaves both as the file has them: a long row counts as short, a short one as the longest.
     tokenizer = word_tokenizer()
     if setting == "truncation":
         tokenizer.enable_truncation(max_length=4)

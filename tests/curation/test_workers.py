@@ -96,8 +96,6 @@ def test_an_error_of_the_work_comes_out_after_the_results_before_it(workers: int
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_while_a_tool_is_built_comes_out_as_it_is(workers: int) -> None:
-    # BUG: workers.py:50 builds in the pool's initializer: with two workers any error of it, also one that the user can
-    # mend, becomes BrokenProcessPool, and its message goes to a log of concurrent.futures.
     with pytest.raises(SourceError, match=r"nowhere: no such file"):
         list(ordered_map(scaled_sum, [1, 2], build=build_refused, spec="nowhere", workers=workers))
 
