@@ -58,7 +58,13 @@ class AxolotlConfig(BaseModel):
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
+    cosine_min_lr_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Floor of the learning rate at the horizon, as a share of the peak; of a linear decay too."""
     neftune_noise_alpha: float | None = Field(default=None, ge=0)
+    neftune_mode: Literal["per_sample", "birbal"] = "per_sample"
+    """Ours: the noise's scale follows each sample's length, as in the paper; or the packed row's, as upstream."""
+    gradient_accumulation_mode: Literal["token_weighted", "birbal"] = "token_weighted"
+    """Ours: each answer token of a step weighs the same; or each micro-batch does, as upstream."""
 
     bf16: bool | Literal["auto"] = "auto"
     tf32: bool = False
@@ -95,14 +101,24 @@ class RunSettings:
     events: Path
     """Where the plugin reports to."""
     plan: Path
+    packs: Path
+    batches: Path
+    """Where each step's batch hash, rate and loss are logged."""
+    num_steps: int
+    """That the pack plan holds."""
+    packing_efficiency: float
+    num_tokens: int
+    """Of the training rows."""
     deadline: float
-    """Unix time at which training, its last evaluation and its last save must be over."""
+    """On the uptime clock: when training, its last evaluation and its last save must be over."""
+    job: str = ""
+    """Names the run in the seal of its checkpoints."""
+    follow_plan: bool = False
     eval_s: float = 0.0
     """Measured in the rehearsal."""
     save_s: float = 0.0
     """Measured in the rehearsal."""
-    max_steps: int | None = None
-    """Rehearsal: stop after so many."""
+    rehearsal: bool = False
     resume_from: Path | None = None
 
 
@@ -131,7 +147,7 @@ def read_recipe(path: Path) -> AxolotlConfig:
         ConfigError: unreadable, unknown key, or a wrong value; the message names the key.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506: a SafeLoader
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a SafeLoader
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read ({e}). --config takes a recipe of axolotl_configs/.") from e
     except yaml.YAMLError as e:
@@ -173,7 +189,7 @@ def check_card(recipe: AxolotlConfig, card: Card) -> None:
 
 def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -> dict[str, Any]:
     """The whole configuration that Axolotl reads."""
-    document = recipe.model_dump(exclude_none=True)
+    document = recipe.model_dump(exclude_none=True, exclude=set(_OURS))
     prompt_format = {
         # Our dataset already holds the rendered prompt, so Axolotl's own templates are switched to "verbatim".
         "field_instruction": "prompt",
@@ -193,6 +209,10 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "output_dir": str(settings.output_dir),
         # The plugin rotates: Axolotl's own rotation may delete the best, and keeps 4 when no limit is given.
         "save_total_limit": 1_000_000,
+        # The pack plan holds every epoch, so that a step's number alone says what it trains on.
+        "num_epochs": 1,
+        "max_steps": settings.num_steps,
+        "shuffle_merged_datasets": False,
         "load_best_model_at_end": False,
         "include_tokens_per_second": False,
         "dataloader_num_workers": 0,
@@ -200,19 +220,35 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "plugins": [PLUGIN],
         "oneday_events": str(settings.events),
         "oneday_plan": str(settings.plan),
+        "oneday_packs": str(settings.packs),
+        "oneday_batches": str(settings.batches),
         "oneday_deadline": settings.deadline,
         "oneday_keep": recipe.save_total_limit,
+        "oneday_job": settings.job,
+        "oneday_follow_plan": settings.follow_plan,
+        "oneday_rehearsal": settings.rehearsal,
+        "oneday_token_weighted": recipe.gradient_accumulation_mode == "token_weighted",
         "oneday_eval_s": settings.eval_s,
         "oneday_save_s": settings.save_s,
     }
-    if settings.max_steps is not None:
-        document["max_steps"] = settings.max_steps
+    if recipe.sample_packing:
+        # Axolotl would pack five times to estimate the number of steps, which `max_steps` states. Its formula instead
+        # refuses what looks like less than two steps.
+        step = recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
+        document["sample_packing_eff_est"] = settings.packing_efficiency
+        document["total_num_tokens"] = max(settings.num_tokens, 4 * step)
+    if recipe.neftune_mode == "per_sample" and recipe.neftune_noise_alpha:
+        document["oneday_neftune"] = document.pop("neftune_noise_alpha")
     if settings.resume_from is not None:
         document["resume_from_checkpoint"] = str(settings.resume_from)
     if not card.is_gpu:
         document |= {"lora_qkv_kernel": False, "lora_o_kernel": False, "lora_mlp_kernel": False}
         document |= {"dataloader_pin_memory": False}
     return {key: value for key, value in document.items() if value is not None or key == "dataloader_prefetch_factor"}
+
+
+_OURS = ("neftune_mode", "gradient_accumulation_mode")
+"""Recipe keys that Axolotl does not know; they become `oneday_...`."""
 
 
 def write_config(path: Path, recipe: AxolotlConfig, settings: RunSettings, card: Card) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import orjson
 
 from harness.card import Card
+from harness.clock import uptime
 from harness.errors import TrainError
 
 SMALL_DATA_ROWS = 5_000
@@ -127,11 +128,11 @@ class EventReader:
 
 
 def follow(child: Child, reader: EventReader, *, until: float, poll_s: float = 0.1) -> Iterator[dict[str, Any]]:
-    """Events as they come; ends with `train_end`, with the child, or at the Unix time `until`.
+    """Events as they come; ends with `train_end`, with the child, or at `until` on the uptime clock.
 
     Yields an event `tick` now and then, so that the caller can look at its clock and its signals.
     """
-    while time.time() < until:
+    while uptime() < until:
         for event in reader.read():
             yield event
             if event["event"] == "train_end":
@@ -139,7 +140,7 @@ def follow(child: Child, reader: EventReader, *, until: float, poll_s: float = 0
         if child.poll() is not None:
             yield from reader.read()
             return
-        yield {"event": "tick", "t": time.time()}
+        yield {"event": "tick", "up": uptime()}
         time.sleep(poll_s)
 
 

@@ -1,9 +1,9 @@
-"""The budget inside the trainer: stops in time, re-plans the horizon, seals and rotates checkpoints, reports.
+"""The budget inside the trainer: stops in time, re-plans the horizon, logs every step, reports.
 
 Where it sits: the Axolotl plugin hangs it into the trainer; harness/run.py reads its events.
 """
 
-import contextlib
+import hashlib
 import json
 import math
 import os
@@ -17,8 +17,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import TrainerCallback
 
 from harness.budget import CLOSING_MARGIN
-from harness.checkpoint import rotate, seal
-from harness.schedule import Plan, Segment, learning_rate
+from harness.checkpoint import Saved
+from harness.clock import uptime
+from harness.schedule import Plan, Segment, learning_rate, write_segment
 
 STEP_MARGIN = 1.5
 """Safety over the largest measured step."""
@@ -27,17 +28,53 @@ REPLAN_DRIFT = 0.02
 """A horizon that moved by less is left alone: the curve need not follow every hiccup of the clock."""
 
 
+BEAT_S = 1.0
+"""At most so often is a sign of life reported while nothing else is."""
+
+
 class Events:
-    """Appends events, one JSON line each, with the wall clock."""
+    """Appends events, one JSON line each, with the wall clock and the uptime clock."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", buffering=1, encoding="utf-8")
+        self._last = 0.0
 
     def emit(self, event: str, **fields: Any) -> None:
         """One line, written at once. JSON has no NaN: a number that is not finite is written as text."""
-        record = {"event": event, "t": round(time.time(), 3), "pid": os.getpid(), **fields}
+        self._last = uptime()
+        record = {"event": event, "t": round(time.time(), 3), "up": round(self._last, 3), "pid": os.getpid(), **fields}
         self._file.write(json.dumps({key: _jsonable(value) for key, value in record.items()}) + "\n")
+
+    def beat(self) -> None:
+        """A sign of life, for the supervisor's watchdog."""
+        if uptime() - self._last >= BEAT_S:
+            self.emit("beat")
+
+
+class BatchLog:
+    """`batches.jsonl`: what every step trained on, at which rate, with which loss. Its last line of a step counts."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", buffering=1, encoding="utf-8")
+        self.clear()
+
+    def clear(self) -> None:
+        """Before the first micro-batch of a step."""
+        self._digest = hashlib.sha256()
+        self._losses: list[torch.Tensor] = []
+
+    def add(self, digest: bytes, loss: torch.Tensor) -> None:
+        """One micro-batch. The loss stays on its device: reading it would wait for the card."""
+        self._digest.update(digest)
+        self._losses.append(loss)
+
+    def write(self, step: int, rate: float) -> float:
+        """The step's line; returns its loss."""
+        loss = float(torch.stack(self._losses).double().sum())
+        record = {"step": step, "batch": self._digest.hexdigest()[:16], "lr": rate, "loss": _jsonable(loss)}
+        self._file.write(json.dumps(record) + "\n")
+        return loss
 
 
 class PlannedLR(LRScheduler):
@@ -55,6 +92,7 @@ class PlannedLR(LRScheduler):
             peak=1.0,
             warmup_steps=self._cfg.warmup_steps or 0,
             shape=self._cfg.lr_scheduler,
+            floor=self._cfg.cosine_min_lr_ratio or 0.0,
         )
         return [base * rate for base in self.base_lrs]
 
@@ -68,17 +106,17 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, cfg: Any, events: Events, plan: Plan | None) -> None:
         self.cfg, self.events, self.plan = cfg, events, plan
+        self.log = BatchLog(Path(cfg.oneday_batches))
         self.step_s = self.mean_step_s = self.step_s_when_closed = 0.0
         self.eval_s, self.save_s = cfg.oneday_eval_s or 0.0, cfg.oneday_save_s or 0.0
-        self.sampler: Any = None
-        self.packed: Any = None
-        self.rng_state: torch.Tensor | None = None
         self.validation_loss: tuple[int, float] | None = None
-        self.terminated = self.stopping = self.diverged = False
+        self.terminated = False
+        self.stopping = ""
+        """Why the last step is the last."""
         self.num_timed = self.num_tokens = 0
-        self.mark = self.begun = time.monotonic()
+        self.rate = self.loss = 0.0
+        self.mark = self.begun = uptime()
         self.parent = os.getppid()
-        self.epoch: int | None = None
 
     @property
     def left_s(self) -> float:
@@ -89,7 +127,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """
         slowdown = max(1.0, self.step_s / self.step_s_when_closed) if self.step_s_when_closed > 0 else 1.0
         closing = CLOSING_MARGIN * slowdown * (self.eval_s + self.save_s)
-        return float(self.cfg.oneday_deadline) - time.time() - closing
+        return float(self.cfg.oneday_deadline) - uptime() - closing
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Takes SIGTERM over: it means evaluate, save, end."""
@@ -99,33 +137,76 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def _on_sigterm(self, *_: Any) -> None:
         self.terminated = True
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The order of an epoch depends on its number alone."""
-        if self.packed is not None:
-            # state.epoch is a fraction of an epoch that may have been cut short: it is trusted once, then counted
-            self.epoch = int((state.epoch or 0.0) + 1e-6) if self.epoch is None else self.epoch + 1
-            self.sampler.epoch, self.packed._batches = self.epoch, None
+    def begin(self, phase: str) -> None:
+        """An evaluation or a save begins."""
+        self.mark = uptime()
+        self.events.emit("phase", phase=phase)
+
+    def begin_batch(self) -> None:
+        """The first micro-batch of a step is about to run."""
+        self.log.clear()
+
+    def add_micro_batch(self, digest: bytes, loss: torch.Tensor, num_tokens: int) -> None:
+        """A micro-batch has run."""
+        self.log.add(digest, loss)
+        self.num_tokens += num_tokens
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Starts the watch."""
-        self.begun = time.monotonic()
+        self.begun = uptime()
+        self.events.beat()
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Between micro-batches."""
+        self.events.beat()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Between batches of an evaluation."""
+        self.events.beat()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        """The rate of the step, before the scheduler moves on."""
+        self.rate = float(optimizer.param_groups[0]["lr"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Decides whether another step fits."""
-        self.mark = time.monotonic()
+        self.loss = self.log.write(state.global_step, self.rate)
+        self.mark = uptime()
         self._time_step(self.mark - self.begun)
-        if state.global_step == 1 and self.plan is not None:
+        if not math.isfinite(self.loss):
+            return self._diverge(state, control)
+        if state.global_step == 1 and not self.cfg.oneday_rehearsal:
             control.should_evaluate = control.should_save = True  # an early checkpoint, and both costs measured
         self.terminated |= os.getppid() != self.parent  # the supervisor died: nobody would end us
-        closing_now = self.eval_s + self.save_s if control.should_evaluate else 0.0  # would eat the last ones' time
-        if not self.stopping and (self.terminated or self.left_s - closing_now < STEP_MARGIN * self.step_s):
-            self.stopping = True
-            self.events.emit("stopping", step=state.global_step, because="signal" if self.terminated else "deadline")
+        because = self._must_stop(state, control)
+        if because:
+            self.stopping = because
+            self.events.emit("stopping", step=state.global_step, because=because)
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
         elif control.should_evaluate or state.global_step % 20 == 0:
             self._replan(state)
-        self.rng_state = torch.get_rng_state()  # an evaluation draws from it; given back below
+        return control
+
+    def _must_stop(self, state: Any, control: Any) -> str:
+        """Why this was the last step; empty if it was not."""
+        if self.stopping:
+            return ""
+        if self.terminated:
+            return "signal"
+        closing_now = self.eval_s + self.save_s if control.should_evaluate else 0.0  # would eat the last ones' time
+        if self.left_s - closing_now < STEP_MARGIN * self.step_s:
+            return "deadline"
+        if self.cfg.oneday_follow_plan and self.plan is not None and state.global_step >= self.plan.horizon:
+            return "plan"
+        return "epochs" if state.global_step >= state.max_steps else ""
+
+    def _diverge(self, state: Any, control: Any) -> Any:
+        """No checkpoint of what is broken: the ones before it stay."""
+        self.stopping = "not_finite"
+        self.events.emit("not_finite", step=state.global_step, loss=self.loss)
+        control.should_evaluate = control.should_save = False
+        control.should_training_stop = True
         return control
 
     def _time_step(self, seconds: float) -> None:
@@ -136,7 +217,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def _replan(self, state: Any) -> None:
         """Moves the horizon to where the measured speed says the budget ends, or the epochs do."""
-        if self.plan is None or self.mean_step_s <= 0:
+        if self.plan is None or self.mean_step_s <= 0 or self.cfg.oneday_follow_plan:
             return
         to_come = max(0.0, self.left_s) / self.mean_step_s
         num_evaluations = to_come / max(1, self.cfg.eval_steps)
@@ -149,26 +230,19 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Reports a training step."""
         if "loss" in (logs or {}):
-            loss = float(logs["loss"])
             self.events.emit(
                 "step",
                 step=state.global_step,
-                loss=loss,
-                learning_rate=logs.get("learning_rate"),
+                loss=float(logs["loss"]),
+                learning_rate=self.rate,
                 grad_norm=_number(logs.get("grad_norm")),
-                epoch=round(state.epoch or 0.0, 4),
                 tokens=self.num_tokens,
                 horizon=self.plan.horizon if self.plan else state.max_steps,
             )
-            if not math.isfinite(loss):
-                self.stopping = self.diverged = control.should_training_stop = True
-                self.events.emit("not_finite", step=state.global_step, loss=loss)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        """Reports the validation loss and what it cost; gives the random state back."""
-        if self.rng_state is not None:
-            torch.set_rng_state(self.rng_state)
-        seconds = time.monotonic() - self.mark
+        """Reports the validation loss and what it cost."""
+        seconds = uptime() - self.mark
         self.eval_s = max(self.eval_s, seconds)
         self.step_s_when_closed = max(self.step_s_when_closed, self.step_s)
         loss = float((metrics or {}).get("eval_validation_loss", math.nan))
@@ -177,37 +251,42 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.events.emit(
             "evaluate", step=state.global_step, validation_loss=loss, answer_tokens=tokens, seconds=round(seconds, 3)
         )
-        self.mark = time.monotonic()
+        if not math.isfinite(loss):
+            self._diverge(state, control)
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Seals the checkpoint, then rotates."""
-        known = self.validation_loss is not None and self.validation_loss[0] == state.global_step
-        loss = self.validation_loss[1] if known and self.validation_loss else None
-        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", step=state.global_step, validation_loss=loss)
-        gone = rotate(Path(args.output_dir), keep=self.cfg.oneday_keep)
-        seconds = time.monotonic() - self.mark
+    def loss_at(self, step: int) -> float | None:
+        """The validation loss that was measured at this step."""
+        known = self.validation_loss is not None and self.validation_loss[0] == step
+        return self.validation_loss[1] if known and self.validation_loss else None
+
+    def saved(self, step: int, result: Saved) -> None:
+        """Reports a save that is done, or one for which the disk has no room."""
+        seconds = uptime() - self.mark
         self.save_s = max(self.save_s, seconds)
-        self.events.emit("save", step=state.global_step, seconds=round(seconds, 3), deleted=[p.name for p in gone])
+        event = "save" if result.whole else "disk_full"
+        self.events.emit(event, step=step, seconds=round(seconds, 3), deleted=list(result.deleted))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Gives SIGTERM back, or a process that hangs at exit would ignore it."""
         signal.signal(signal.SIGTERM, self.previous_handler or signal.SIG_DFL)
+        self._close_plan(state)
         self.events.emit(
             "train_end",
             step=state.global_step,
-            because=self._ended_because(),
+            because=self.stopping or "epochs",
             step_s=round(self.step_s, 4),
             eval_s=round(self.eval_s, 4),
             save_s=round(self.save_s, 4),
             peak_memory_gib=_peak_memory_gib(),
         )
 
-    def _ended_because(self) -> str:
-        if self.diverged:
-            return "not_finite"
-        if self.terminated:
-            return "signal"
-        return "deadline" if self.stopping else "epochs"
+    def _close_plan(self, state: Any) -> None:
+        """The plan of a run that is over ends at its last step, so that `--follow-plan` ends there too."""
+        if self.plan is None or self.cfg.oneday_follow_plan or self.stopping in ("signal", "not_finite"):
+            return
+        step = state.global_step
+        last = Segment(step=step, progress=self.plan.progress(step), horizon=step, reason=f"end: {self.stopping}")
+        write_segment(Path(self.cfg.oneday_plan), last)
 
 
 def _jsonable(value: Any) -> Any:
@@ -221,25 +300,3 @@ def _peak_memory_gib() -> float | None:
 
 def _number(value: Any) -> float | None:
     return float(value) if value is not None else None
-
-
-def read_segments(path: Path) -> list[Segment]:
-    """The plan file; nothing if there is none."""
-    if not path.is_file():
-        return []
-    segments = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):  # a line that a kill tore
-            segments.append(Segment(**json.loads(line)))
-    return segments
-
-
-def write_segment(path: Path, segment: Segment) -> None:
-    """Appends one segment, durably."""
-    record = {
-        "step": segment.step, "progress": segment.progress, "horizon": segment.horizon, "reason": segment.reason,
-    }  # fmt: skip
-    with path.open("a", encoding="utf-8") as f:
-        f.write(json.dumps(record) + "\n")
-        f.flush()
-        os.fsync(f.fileno())

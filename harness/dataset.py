@@ -8,15 +8,15 @@ A row longer than `sequence_len` is counted and kept in `dropped.jsonl`; Axolotl
 Where it sits: mix -> **dataset** -> Axolotl.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from curation.errors import StageError
 from curation.language_model import IGNORED_LABEL, quieten
 from curation.prompt import training_prompt
-from curation.stage import Dropped, file_sha256, read_jsonl, write_jsonl
+from curation.stage import Dropped, file_sha256, read_json, read_jsonl, write_json, write_jsonl
 from harness.errors import DataError
 
 
@@ -49,6 +49,8 @@ class Dataset:
     train: Part
     validation: Part
     num_too_long: int
+    lengths: tuple[int, ...]
+    """Tokens of each training row, in order."""
 
     @property
     def digest(self) -> str:
@@ -119,6 +121,7 @@ def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> D
     """
     tokenise = RowTokenizer(base)
     parts: dict[str, Part] = {}
+    lengths: dict[str, tuple[int, ...]] = {}
     dropped: list[Dropped] = []
     for name in ("train", "validation"):
         kept: list[TokenisedRow] = []
@@ -131,22 +134,44 @@ def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> D
                 kept.append(row)
         if not kept:
             raise DataError(f"{mix / name}.jsonl: every row is longer than sequence_len {sequence_len}. Raise it.")
-        parts[name] = _write_part(out / f"{name}.jsonl", kept)
+        parts[name], lengths[name] = _write_part(out / f"{name}.jsonl", kept)
     write_jsonl(out / "dropped.jsonl", dropped)
-    return Dataset(train=parts["train"], validation=parts["validation"], num_too_long=len(dropped))
+    dataset = Dataset(**parts, num_too_long=len(dropped), lengths=lengths["train"])
+    described = asdict(replace(dataset, lengths=()))
+    for part in parts:
+        described[part]["path"] = f"{part}.jsonl"
+    write_json(out / "lengths.json", dataset.lengths)
+    write_json(out / DESCRIPTION, described)
+    return dataset
 
 
-def _write_part(path: Path, rows: Iterable[TokenisedRow]) -> Part:
-    kept = list(rows)
+DESCRIPTION = "dataset.json"
+"""Written last: what stands beside it is whole."""
+
+
+def prepared_dataset(out: Path) -> Dataset | None:
+    """What `prepare_dataset` wrote before; None if it is not there, or not as it was."""
+    if not (out / DESCRIPTION).is_file():
+        return None
+    described = read_json(out / DESCRIPTION)
+    parts = {name: Part(**{**described[name], "path": out / f"{name}.jsonl"}) for name in ("train", "validation")}
+    if any(not part.path.is_file() or file_sha256(part.path) != part.sha256 for part in parts.values()):
+        return None
+    return Dataset(**parts, num_too_long=described["num_too_long"], lengths=tuple(read_json(out / "lengths.json")))
+
+
+def _write_part(path: Path, kept: Sequence[TokenisedRow]) -> tuple[Part, tuple[int, ...]]:
     write_jsonl(path, ({"prompt": row.prompt, "answer": row.answer} for row in kept))
-    return Part(
+    lengths = tuple(len(row.input_ids) for row in kept)
+    part = Part(
         path=path,
         num_rows=len(kept),
-        num_tokens=sum(len(row.input_ids) for row in kept),
+        num_tokens=sum(lengths),
         num_answer_tokens=sum(label != IGNORED_LABEL for row in kept for label in row.labels),
-        longest=max(len(row.input_ids) for row in kept),
+        longest=max(lengths),
         sha256=file_sha256(path),
     )
+    return part, lengths
 
 
 def read_dataset_rows(path: Path, base: Path) -> list[TokenisedRow]:
@@ -155,8 +180,8 @@ def read_dataset_rows(path: Path, base: Path) -> list[TokenisedRow]:
     return [tokenise(row["prompt"], row["answer"]) for row in read_jsonl(path)]
 
 
-def longest_rows(dataset: Dataset, base: Path, out: Path, *, num_tokens: int) -> Part:
-    """The longest training rows, `num_tokens` of them in all: what a rehearsal trains on."""
+def longest_rows(dataset: Dataset, base: Path, out: Path, *, num_tokens: int) -> tuple[Part, tuple[int, ...]]:
+    """The longest training rows, `num_tokens` of them in all, and their lengths: what a rehearsal trains on."""
     rows = sorted(read_dataset_rows(dataset.train.path, base), key=lambda r: (-len(r.input_ids), r.prompt))
     chosen, total = [], 0
     for row in rows:

@@ -4,25 +4,42 @@
     ledger.enter("load")
     ledger.report().charged_s
 
-Append-only JSON lines, fsynced: the sum survives a kill. A run that is resumed goes on with the same start; the time
-it lay down is charged as `down` (the strict clock).
+Append-only JSON lines, fsynced: the sum survives a kill. Time is counted by the machine's uptime, so setting the system
+clock changes nothing; across a reboot the wall clock counts, and at least the time since boot. A heartbeat every two
+seconds bounds what a kill hides. The time that a run lay down is charged as `down` (strict), or not at all (compute).
 
 Where it sits: the supervisor writes it; picker, report and demo read it.
 """
 
+import contextlib
+import itertools
 import os
-import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from curation.stage import read_jsonl, sync_directory
+from curation.stage import sync_directory
+from harness.clock import Clock
+from harness.errors import HarnessError
 
 PHASES = ("load", "pack", "train", "evaluate", "save", "pick", "idle", "down")
+
+BEAT_S = 2.0
+"""Between heartbeats: the most that a kill can hide."""
+
+
+class Charging(StrEnum):
+    """What happens to the time in which nothing ran."""
+
+    STRICT = "strict"
+    """Charged: the day goes on."""
+    COMPUTE = "compute"
+    """Not charged: the deadline moves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,33 +49,61 @@ class LedgerReport:
     budget_s: float
     charged_s: float
     overshoot_s: float
+    """Work past the deadline."""
+    downtime_past_deadline_s: float
+    """The deadline passed while nothing ran: from there to the end, publishing included. Not charged."""
     by_phase: Mapping[str, float]
     resumes: int
+    clock: str = Charging.STRICT
+    not_charged: Mapping[str, float] | None = None
+    """What was done outside the budget (rehearsal, export)."""
 
 
 class Ledger:
-    """An open ledger. `now` is passed in so that tests own the clock."""
+    """An open ledger."""
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
-        self._path, self._now = path, now
-        self._records: list[dict[str, Any]] = list(read_jsonl(path)) if path.is_file() else []
+    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+        self._path, self._clock = path, clock or Clock()
+        self._records = list(_read(path))
+        self._charged = _charged(self._records)
+        self._torn = path.is_file() and not path.read_bytes().endswith(b"\n")
 
     @classmethod
-    def start(cls, path: Path, *, budget_s: float, job: str = "", now: Callable[[], float] = time.time) -> "Ledger":
+    def start(
+        cls,
+        path: Path,
+        *,
+        budget_s: float,
+        job: str = "",
+        charging: Charging = Charging.STRICT,
+        clock: Clock | None = None,
+    ) -> "Ledger":
         """Begins the day, or goes on with the one that `path` holds.
 
         Args:
             job: Names what is trained. The ledger of another job (thrown away with --redo) is begun anew.
         """
-        ledger = cls(path, now=now)
+        ledger = cls(path, clock=clock)
         if ledger._records and ledger._records[0].get("job") == job:
             ledger._append({"event": "resume"})
             return ledger
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        ledger._records.clear()
-        ledger._append({"event": "start", "budget_s": budget_s, "job": job})
+        ledger._records, ledger._charged, ledger._torn = [], 0.0, False
+        ledger._append({"event": "start", "budget_s": budget_s, "job": job, "clock": charging})
         sync_directory(path.parent)
+        return ledger
+
+    @classmethod
+    def of_run(cls, path: Path) -> "Ledger":
+        """An existing ledger, to be read.
+
+        Raises:
+            HarnessError: there is none.
+        """
+        ledger = cls(path)
+        if not ledger._records:
+            raise HarnessError(f"{path}: no ledger. It is begun by `oneday train`; check the run folder.")
         return ledger
 
     @property
@@ -67,14 +112,14 @@ class Ledger:
         return float(self._records[0]["budget_s"])
 
     @property
-    def deadline(self) -> float:
-        """Unix time."""
-        return float(self._records[0]["t"]) + self.budget_s
-
-    @property
     def left_s(self) -> float:
         """Seconds to the deadline; negative past it."""
-        return self.deadline - self._now()
+        return self.budget_s - self._charged - (self._clock.up() - float(self._records[-1]["up"]))
+
+    @property
+    def deadline(self) -> float:
+        """On the machine's uptime clock (`harness.clock`)."""
+        return self._clock.up() + self.left_s
 
     @property
     def is_closed(self) -> bool:
@@ -84,8 +129,17 @@ class Ledger:
     def enter(self, phase: str, *, at: float | None = None) -> None:
         """From now (or `at`, not before the last record) on, time is charged to `phase`."""
         assert phase in PHASES, phase
-        if self._records[-1].get("phase") != phase:
+        if _phase(self._records) != phase:
             self._append({"event": "phase", "phase": phase}, at=at)
+
+    def beat(self) -> None:
+        """A heartbeat, if the last record is old enough."""
+        if self._clock.up() - self._records[-1]["up"] >= BEAT_S:
+            self._append({"event": "beat"})
+
+    def note_not_charged(self, what: str, seconds: float) -> None:
+        """Work outside the budget, so that it is seen."""
+        self._append({"event": "not_charged", "what": what, "seconds": round(seconds, 3)})
 
     def stop(self) -> None:
         """Nothing is charged any more, until a resume."""
@@ -93,28 +147,109 @@ class Ledger:
             self._append({"event": "stop"})
 
     def report(self) -> LedgerReport:
-        """Charged time up to the stop, or to now."""
-        end = self._records[-1]["t"] if self.is_closed else self._now()
+        """Charged time up to the stop, or to now, or to the last sign of life of a run that is gone."""
         by_phase: dict[str, float] = defaultdict(float)
-        phase = "load"
-        for record, following in zip(self._records, [*self._records[1:], {"t": end}], strict=True):
-            phase = {"phase": record.get("phase", phase), "stop": "idle", "resume": "load"}.get(record["event"], phase)
-            charged_to = "down" if following.get("event") == "resume" else phase
-            by_phase[charged_to] += following["t"] - record["t"]
-        charged = end - self._records[0]["t"]
+        charged, past_in_down = 0.0, 0.0
+        passed_in_down = False
+        for phase, seconds in _intervals(self._records, self._now_if_alive()):
+            by_phase[phase] += seconds
+            if passed_in_down:
+                past_in_down += seconds
+            elif _counts(phase, self._records):
+                over = charged + seconds - self.budget_s
+                if phase == "down" and over > 0:
+                    passed_in_down, past_in_down = True, min(over, seconds)
+                    seconds -= past_in_down
+                charged += seconds
         return LedgerReport(
             budget_s=self.budget_s,
             charged_s=round(charged, 3),
             overshoot_s=round(max(0.0, charged - self.budget_s), 3),
+            downtime_past_deadline_s=round(past_in_down, 3),
             by_phase={p: round(by_phase[p], 3) for p in PHASES if by_phase[p] > 0},
             resumes=sum(r["event"] == "resume" for r in self._records),
+            clock=str(self._records[0]["clock"]),
+            not_charged={r["what"]: r["seconds"] for r in self._records if r["event"] == "not_charged"},
         )
 
+    def _now_if_alive(self) -> dict[str, Any] | None:
+        """A record of this moment, unless the day is over or its supervisor has gone."""
+        now = self._reading()
+        last = self._records[-1]
+        gone = last["boot"] != now["boot"] or now["up"] - last["up"] > 2 * BEAT_S
+        return None if self.is_closed or gone else {"event": "beat", **now}
+
+    def _reading(self) -> dict[str, Any]:
+        return {"t": round(self._clock.wall(), 3), "up": round(self._clock.up(), 3), "boot": self._clock.boot()}
+
     def _append(self, record: dict[str, Any], *, at: float | None = None) -> None:
-        last = self._records[-1]["t"] if self._records else 0.0
-        record = {"t": max(last, at if at is not None else self._now()), **record}
+        reading = self._reading()
+        if at is not None:
+            reading["up"] = min(reading["up"], round(at, 3))
+        if self._records and self._records[-1]["boot"] == reading["boot"]:
+            reading["up"] = max(reading["up"], self._records[-1]["up"])
+        record = {**reading, **record}
         with self._path.open("ab") as f:
-            f.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+            f.write((b"\n" if self._torn else b"") + orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
             f.flush()
             os.fsync(f.fileno())
+        self._torn = False
         self._records.append(record)
+        self._charged = _charged(self._records) if record["event"] == "resume" else self._charged + self._last_cost()
+
+    def _last_cost(self) -> float:
+        """Of the interval that the newest record ended."""
+        if len(self._records) < 2:
+            return 0.0
+        return _elapsed(self._records[-2], self._records[-1])
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole records; a line that a kill tore is skipped."""
+    if path.is_file():
+        for line in path.read_bytes().splitlines():
+            with contextlib.suppress(orjson.JSONDecodeError):
+                yield orjson.loads(line)
+
+
+def _phase(records: list[dict[str, Any]]) -> str | None:
+    """That is charged now; None before the first."""
+    for record in reversed(records):
+        if record["event"] in _PHASE_AFTER:
+            return _PHASE_AFTER[record["event"]]
+        if record["event"] == "phase":
+            return str(record["phase"])
+    return None
+
+
+_PHASE_AFTER = {"start": "load", "resume": "load", "stop": "idle"}
+
+
+def _elapsed(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+    """Seconds between two records: uptime within a boot; across a reboot wall time, and no less than the new uptime."""
+    if before["boot"] == after["boot"]:
+        return max(0.0, float(after["up"]) - float(before["up"]))
+    return max(0.0, float(after["t"]) - float(before["t"]), float(after["up"]))
+
+
+def _intervals(records: list[dict[str, Any]], now: dict[str, Any] | None) -> Iterator[tuple[str, float]]:
+    """(phase, seconds) between records. Of the time before a resume, one heartbeat may have been work."""
+    phase = "load"
+    for record, following in itertools.pairwise([*records, *([now] if now else [])]):
+        phase = _PHASE_AFTER.get(record["event"], record.get("phase", phase))
+        seconds = _elapsed(record, following)
+        if following["event"] == "resume":
+            hidden = 0.0 if record["event"] == "stop" or phase == "idle" else min(seconds, BEAT_S)
+            yield phase, hidden
+            yield "down", seconds - hidden
+        else:
+            yield phase, seconds
+
+
+def _counts(phase: str, records: list[dict[str, Any]]) -> bool:
+    return phase != "down" or records[0]["clock"] == Charging.STRICT
+
+
+def _charged(records: list[dict[str, Any]]) -> float:
+    """Seconds up to the last record."""
+    return sum(seconds for phase, seconds in _intervals(records, None) if _counts(phase, records))

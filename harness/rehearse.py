@@ -11,8 +11,7 @@ Where it sits: recipe + mix -> **rehearsal** -> run.
 
 import math
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,26 @@ from typing import Any
 from curation.language_model import model_fingerprint
 from curation.stage import SCRATCH, Stage, Summary, file_sha256, locked, read_json, write_json
 from harness.axolotl_config import AxolotlConfig, RunSettings, write_config
-from harness.axolotl_process import EventReader, Launcher, axolotl_environment, end, failure, follow, start_axolotl
+from harness.axolotl_process import EventReader, Launcher, axolotl_environment, failure, start_axolotl
 from harness.budget import CLOSING_MARGIN, pretty
 from harness.card import Card
 from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
+from harness.clock import uptime
 from harness.dataset import RowTokenizer, longest_rows, prepare_dataset
+from harness.drive import Ended, drive
 from harness.errors import TrainError
+from harness.ledger import Charging
+from harness.pack import PackPlan
+from harness.schedule import Segment, write_segment
 
 PLAN = "06_plan"
+
+REHEARSED_STEPS = 2
+LONGEST_S = 3_600.0
+"""After that a rehearsal is given up."""
+
+MOST_MOVED = 0.05
+"""By how much of their deviation logits may move with what stands before their sample: the noise of half precision."""
 
 REAP_S = 1.0
 """For the child to end after its last save, and for us to see it."""
@@ -46,6 +57,9 @@ class TrainJob:
     card: Card
     budget_s: float
     redo: bool = False
+    charging: Charging = Charging.STRICT
+    follow_plan: Path | None = None
+    """A plan file to take as it is: repeats the run that wrote it."""
 
     def inputs(self) -> dict[str, Any]:
         """What decides the result, the budget left aside."""
@@ -55,6 +69,7 @@ class TrainJob:
             "base": model_fingerprint(self.base),
             "recipe": self.recipe.model_dump(),
             "card": self.card.name,
+            "follow_plan": file_sha256(self.follow_plan) if self.follow_plan else None,
         }
 
 
@@ -108,40 +123,35 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
 
 
 def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -> Rehearsal:
-    started = time.time()
+    started = uptime()
     work = stage.path(SCRATCH)
     shutil.rmtree(work, ignore_errors=True)
     settings, prepare_s = _settings(job, work)
     write_config(work / "axolotl.yml", job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
-    spawned = time.time()
+    spawned = uptime()
     child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0))
-    seen: dict[str, dict[str, Any]] = {}
-    try:
-        for event in follow(child, reader, until=settings.deadline):
-            seen[event["event"]] = event
-            on_event(event)
-    finally:
-        exit_code = end(child, patience_s=3 if "train_end" in seen else 0)
-    if "train_end" not in seen:
-        raise failure(log, exit_code, alive="registered" in seen)
+    ending = drive(child, reader, until=settings.deadline, silence_s=lambda seen: LONGEST_S, on_event=on_event)
+    if ending.how is not Ended.BY_ITSELF:
+        raise failure(log, ending.exit_code, alive="registered" in ending.seen)
+    _check_isolation(ending.seen.get("isolation"), job.recipe)
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
         raise TrainError(f"{log}: the rehearsal saved no checkpoint. See the log.")
-    before = time.monotonic()
+    before = uptime()
     whole = inspect(checkpoint[0])
     if not isinstance(whole, Checkpoint):
         raise TrainError(f"{checkpoint[0]}: {whole}. The disk does not keep what is written to it; see {log}.")
-    ending = seen["train_end"]
+    measured = ending.seen["train_end"]
     rehearsal = Rehearsal(
         prepare_s=round(prepare_s, 3),
-        load_s=round(seen["train_begin"]["t"] - spawned, 3),
-        step_s=ending["step_s"],
-        eval_s=ending["eval_s"],
-        save_s=ending["save_s"],
-        verify_s=round(time.monotonic() - before, 4),
-        peak_memory_gib=ending["peak_memory_gib"],
-        wall_s=round(time.time() - started, 3),
+        load_s=round(ending.seen["train_begin"]["up"] - spawned, 3),
+        step_s=measured["step_s"],
+        eval_s=measured["eval_s"],
+        save_s=measured["save_s"],
+        verify_s=round(uptime() - before, 4),
+        peak_memory_gib=measured["peak_memory_gib"],
+        wall_s=round(uptime() - started, 3),
     )
     shutil.copy(log, stage.path("axolotl.log"))
     shutil.rmtree(work)
@@ -150,15 +160,39 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     return rehearsal
 
 
+def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -> PackPlan:
+    """The recipe's micro-batches."""
+    return PackPlan.make(
+        lengths,
+        capacity=recipe.sequence_len,
+        bins_per_batch=recipe.micro_batch_size,
+        epochs=epochs,
+        seed=recipe.seed,
+        packed=recipe.sample_packing,
+    )
+
+
+def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> None:
+    """Refuses a recipe whose packed samples see each other."""
+    if found and not found["moved"] <= MOST_MOVED * found["spread"]:
+        raise TrainError(
+            f"attn_implementation {recipe.attn_implementation} lets packed samples see each other here (logits of "
+            f"deviation {found['spread']:.2f} move by {found['moved']:.2f}). Use sdpa, or sample_packing: false."
+        )
+
+
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
     """The job on its longest rows, two steps of them, with the whole validation file; and the time that data took."""
     RowTokenizer(job.base)  # the first one imports its library, which the run has done by then
-    started = time.monotonic()
+    started = uptime()
     dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
-    prepare_s = time.monotonic() - started
+    prepare_s = uptime() - started
     recipe = job.recipe
     tokens = 3 * recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
-    longest = longest_rows(dataset, job.base, work / "data" / "longest.jsonl", num_tokens=tokens)
+    longest, lengths = longest_rows(dataset, job.base, work / "data" / "longest.jsonl", num_tokens=tokens)
+    packs = pack_plan(recipe, lengths, epochs=REHEARSED_STEPS)
+    packs.write(work / "packs.jsonl")
+    write_segment(work / "plan.jsonl", Segment(step=0, progress=0.0, horizon=REHEARSED_STEPS, reason="rehearsal"))
     settings = RunSettings(
         base_model=job.base.resolve(),
         train_file=longest.path.resolve(),
@@ -167,7 +201,12 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
         output_dir=(work / "output").resolve(),
         events=(work / "metrics.jsonl").resolve(),
         plan=(work / "plan.jsonl").resolve(),
-        deadline=time.time() + 3_600,
-        max_steps=2,
+        packs=(work / "packs.jsonl").resolve(),
+        batches=(work / "batches.jsonl").resolve(),
+        num_steps=REHEARSED_STEPS,
+        packing_efficiency=packs.efficiency,
+        num_tokens=longest.num_tokens,
+        deadline=uptime() + LONGEST_S,
+        rehearsal=True,
     )
     return settings, prepare_s

@@ -13,10 +13,17 @@ curve so that it ends at the new horizon; it never jumps. Whoever follows the lo
 Where it sits: the Axolotl plugin asks it at every step.
 """
 
+import contextlib
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+import orjson
+
+from harness.errors import ConfigError
 
 Shape = Literal["cosine", "linear"]
 
@@ -70,3 +77,35 @@ def learning_rate(step: int, plan: Plan, *, peak: float, warmup_steps: int, shap
     progress = plan.progress(step)
     fall = 0.5 * (1 + math.cos(math.pi * progress)) if shape == "cosine" else 1 - progress
     return rise * (floor + (peak - floor) * fall)
+
+
+def read_segments(path: Path) -> list[Segment]:
+    """The plan file; nothing if there is none. A line that a kill tore is skipped."""
+    segments = []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            segments.append(Segment(**orjson.loads(line)))
+    return segments
+
+
+def write_segment(path: Path, segment: Segment) -> None:
+    """Appends one segment, durably."""
+    with path.open("ab") as f:
+        f.write(orjson.dumps(segment, option=orjson.OPT_APPEND_NEWLINE))
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def check_plan(path: Path) -> None:
+    """Refuses what `--follow-plan` cannot follow.
+
+    Raises:
+        ConfigError: no plan in it, or none that begins at step 0.
+    """
+    try:
+        segments = read_segments(path)
+        fine = bool(segments) and segments[0].step == 0 and all(isinstance(s.horizon, int) for s in segments)
+    except (OSError, TypeError):
+        fine = False
+    if not fine:
+        raise ConfigError(f"--follow-plan {path}: no plan. Give the 07_train/plan.jsonl of a run.")

@@ -132,7 +132,7 @@ class TrainingDisplay:
             self._best = loss if better else self._best
             mark = " (best so far)" if better else ""
             self._console.say(f"step {event['step']:>6}  validation loss {loss:.4f}{mark}, {event['seconds']:.1f} s")
-        elif name in ("stopping", "not_finite", "packed", "train_begin"):
+        elif name in ("stopping", "not_finite", "disk_full", "restart", "train_begin"):
             self._console.say(self._sentence(event))
         self._console.status(f"{self._step_line} | budget left {pretty(max(0.0, left_s))}")
 

@@ -27,8 +27,12 @@ def settings(folder: Path, base: Path) -> RunSettings:
         output_dir=folder / "output",
         events=folder / "events.jsonl",
         plan=folder / "plan.jsonl",
+        packs=folder / "packs.jsonl",
+        batches=folder / "batches.jsonl",
+        num_steps=3,
+        packing_efficiency=0.9,
+        num_tokens=100,
         deadline=1.0,
-        max_steps=3,
         resume_from=folder / "checkpoint-1",
     )
 

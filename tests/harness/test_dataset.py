@@ -64,8 +64,8 @@ def test_the_longest_rows_come_first_until_there_are_tokens_enough(
     write_mix: WriteMix, demo_base: Path, tmp_path: Path
 ) -> None:
     dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
-    part = longest_rows(dataset, demo_base, tmp_path / "longest.jsonl", num_tokens=100)
-    lengths = [len(row.input_ids) for row in read_dataset_rows(part.path, demo_base)]
+    part, lengths = longest_rows(dataset, demo_base, tmp_path / "longest.jsonl", num_tokens=100)
+    assert lengths == tuple(len(row.input_ids) for row in read_dataset_rows(part.path, demo_base))
     assert max(lengths) == dataset.train.longest == lengths[0]
     assert sum(lengths[:-1]) < 100 <= sum(lengths)
 

@@ -1,0 +1,257 @@
+"""The supervisor: from the start of the trainer to its end, whatever it does in between.
+
+    because = supervise(job, stage, ledger, measured, launch=start_axolotl, on_event=print, lock=lock)
+
+The plugin stops in time for a last evaluation and save. This side makes sure: at the deadline less the picker's reserve
+it kills what still runs. A trainer that falls silent is killed and started again from its last whole checkpoint, one
+that crashes likewise if it had got further than before.
+
+Where it sits: inside harness/run.py, over harness/drive.py.
+"""
+
+import contextlib
+import math
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from curation.errors import Interrupted
+from curation.stage import Stage
+from harness.axolotl_config import RunSettings, write_config
+from harness.axolotl_process import LOCK_VARIABLE, EventReader, Launcher, axolotl_environment, failure
+from harness.checkpoint import SAVING, inspect_all, set_aside
+from harness.dataset import Dataset, prepare_dataset, prepared_dataset
+from harness.drive import Ended, Ending, Seen, drive
+from harness.errors import TrainError
+from harness.ledger import Ledger
+from harness.pack import PackPlan
+from harness.rehearse import REAP_S, Rehearsal, TrainJob, pack_plan
+from harness.schedule import Segment, write_segment
+
+OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"
+PACKS, BATCHES, DAMAGED = "packs.jsonl", "batches.jsonl", "damaged.jsonl"
+
+IMPORT_PATIENCE_S = 60.0
+"""For Axolotl to import our plugin, on top of five times what the rehearsal took to start."""
+
+LEAST_SILENCE_S, SILENT_COSTS = 30.0, 20.0
+"""A trainer that gives no sign of life for this long, or for so many of its slowest steps or saves, hangs."""
+
+MOST_DEATHS = 3
+"""Of a trainer that hangs or is killed from outside without having got further, before the command gives up."""
+
+OnEvent = Callable[[dict[str, Any], float], None]
+"""Called with each event of the plugin and the seconds of budget that are left."""
+
+
+def supervise(
+    job: TrainJob,
+    stage: Stage,
+    ledger: Ledger,
+    measured: Rehearsal,
+    *,
+    launch: Launcher,
+    on_event: OnEvent,
+    lock: int,
+    name: str,
+) -> str:
+    """Trains; returns why it ended: `deadline`, `epochs`, `plan`, `not_finite` or `killed`.
+
+    Args:
+        name: Stands in the seal of every checkpoint of this run.
+    Raises:
+        TrainError: the trainer cannot go on; whole checkpoints stay and the next call resumes.
+        Interrupted: SIGINT, SIGTERM or SIGHUP; the state is saved.
+    """
+    attempt = _Attempts(job, stage, ledger, measured, launch, on_event, lock, name)
+    with _signals() as received:
+        while True:
+            if ledger.left_s < measured.minimum_s(job.recipe.save_total_limit) and attempt.newest_step() > 0:
+                return "deadline"  # too late for another step: publish what there is
+            before = attempt.newest_step()
+            ending = attempt.run(received)
+            if received:
+                ledger.enter("idle")
+                raise Interrupted(f"stopped by {received[0]}; {attempt.state()}.")
+            if ending.how is Ended.BY_ITSELF:
+                return str(ending.seen["train_end"]["because"])
+            if ending.how is Ended.DEADLINE:
+                return "killed"
+            attempt.check_another(ending, progress=attempt.newest_step() > before)
+
+
+class _Attempts:
+    """Starts the trainer, again if need be."""
+
+    def __init__(
+        self,
+        job: TrainJob,
+        stage: Stage,
+        ledger: Ledger,
+        measured: Rehearsal,
+        launch: Launcher,
+        on_event: OnEvent,
+        lock: int,
+        name: str,
+    ) -> None:
+        self.job, self.stage, self.ledger, self.measured = job, stage, ledger, measured
+        self.launch, self.on_event, self.lock, self.name = launch, on_event, lock, name
+        self.reserve_s = measured.pick_reserve_s(job.recipe.save_total_limit)
+        self.num_deaths = 0
+        self.log = stage.path("axolotl.log")
+
+    def run(self, received: list[str]) -> Ending:
+        """One child, from the newest whole checkpoint on."""
+        self.ledger.enter("pack")
+        dataset, packs = self._dataset()
+        settings = self._settings(dataset, packs)
+        self._first_plan(settings)
+        write_config(self.stage.path("axolotl.yml"), self.job.recipe, settings, self.job.card)
+        self.ledger.enter("load")
+        environment = {
+            **axolotl_environment(self.job.card, num_rows=dataset.train.num_rows),
+            LOCK_VARIABLE: str(self.lock),
+        }
+        reader = EventReader(settings.events)
+        child = self.launch(self.stage.path("axolotl.yml"), self.log, environment)
+        try:
+            return drive(
+                child,
+                reader,
+                until=self.ledger.deadline - self.reserve_s - REAP_S / 4,
+                silence_s=self._silence_s,
+                on_event=self._on_event,
+                asked=lambda: bool(received),
+            )
+        finally:
+            self.ledger.enter("save")
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        charge(self.ledger, event)
+        self.ledger.beat()
+        self.on_event(event, self.ledger.left_s)
+
+    def _silence_s(self, seen: Seen) -> float:
+        """Starting and preparing data give no sign; in between the costs of steps and saves tell."""
+        if "train_begin" not in seen:
+            return IMPORT_PATIENCE_S + 5 * self.measured.load_s + 10 * self.measured.prepare_s
+        costs = [self.measured.step_s, self.measured.save_s, float(seen.get("save", {}).get("seconds", 0.0))]
+        return max(LEAST_SILENCE_S, SILENT_COSTS * max(costs))
+
+    def check_another(self, ending: Ending, *, progress: bool) -> None:
+        """Returns if the trainer is to be started again.
+
+        Raises:
+            TrainError: it would only fail again.
+        """
+        from_outside = ending.how is Ended.HUNG or ending.exit_code < 0  # it did not end by an error of its own
+        self.num_deaths = 0 if progress else self.num_deaths + 1
+        alive = "registered" in ending.seen
+        if alive and (progress or (from_outside and self.num_deaths < MOST_DEATHS)):
+            self.on_event({"event": "restart", "because": str(ending.how)}, self.ledger.left_s)
+            return
+        self.ledger.enter("idle")
+        error = failure(self.log, ending.exit_code, alive=alive)
+        raise TrainError(f"{error} {self.state().capitalize()}; the same command goes on from it.")
+
+    def newest_step(self) -> int:
+        """Of the whole checkpoints; 0 if there is none."""
+        good, _ = inspect_all(self.stage.path(OUTPUT), job=self.name)
+        return good[-1].step if good else 0
+
+    def state(self) -> str:
+        """What a resume finds."""
+        step = self.newest_step()
+        return f"checkpoint of step {step} is whole" if step else "no checkpoint yet"
+
+    def _dataset(self) -> tuple[Dataset, PackPlan]:
+        """Rendered, measured and packed once; read again by a resume."""
+        job, out = self.job, self.stage.path(DATA)
+        dataset = prepared_dataset(out) or prepare_dataset(
+            job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=out
+        )
+        path = self.stage.path(PACKS)
+        if not path.is_file():
+            pack_plan(job.recipe, dataset.lengths, epochs=job.recipe.num_epochs).write(path)
+        return dataset, PackPlan.read(path)
+
+    def _settings(self, dataset: Dataset, packs: PackPlan) -> RunSettings:
+        output = self.stage.path(OUTPUT).resolve()
+        output.mkdir(exist_ok=True)
+        with self.stage.path(DAMAGED).open("ab") as f:
+            f.writelines(orjson.dumps(d, option=orjson.OPT_APPEND_NEWLINE) for d in set_aside(output, job=self.name))
+        good, _ = inspect_all(output, job=self.name)
+        for leftover in (output / SAVING, *output.glob("deleted-checkpoint-*")):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return RunSettings(
+            base_model=self.job.base.resolve(),
+            train_file=dataset.train.path.resolve(),
+            validation_file=dataset.validation.path.resolve(),
+            prepared=(self.stage.directory / "prepared" / dataset.digest).resolve(),
+            output_dir=output,
+            events=self.stage.path(METRICS).resolve(),
+            plan=self.stage.path(SCHEDULE).resolve(),
+            packs=self.stage.path(PACKS).resolve(),
+            batches=self.stage.path(BATCHES).resolve(),
+            num_steps=packs.num_steps(self.job.recipe.gradient_accumulation_steps),
+            packing_efficiency=packs.efficiency,
+            num_tokens=dataset.train.num_tokens,
+            deadline=self.ledger.deadline - self.reserve_s - REAP_S,
+            job=self.name,
+            follow_plan=self.job.follow_plan is not None,
+            eval_s=self.measured.eval_s,
+            save_s=self.measured.save_s,
+            resume_from=good[-1].path if good else None,
+        )
+
+    def _first_plan(self, settings: RunSettings) -> None:
+        """The plan to follow, or the horizon that the rehearsal promises; the plugin re-plans from what it measures."""
+        if settings.plan.is_file():
+            return
+        if self.job.follow_plan:
+            shutil.copy(self.job.follow_plan, settings.plan)
+            return
+        measured, recipe = self.measured, self.job.recipe
+        training_s = self.ledger.left_s - measured.load_s - self.reserve_s
+        per_step_s = measured.step_s + (measured.eval_s + measured.save_s) / recipe.eval_steps
+        horizon = max(1, min(settings.num_steps, math.floor(training_s / max(per_step_s, 1e-3))))
+        write_segment(settings.plan, Segment(step=0, progress=0.0, horizon=horizon, reason="rehearsal"))
+
+
+def charge(ledger: Ledger, event: dict[str, Any]) -> None:
+    """An event of the plugin as a phase of the ledger."""
+    begins = {
+        "registered": "pack",
+        "plugin_alive": "load",
+        "train_begin": "train",
+        "evaluate": "train",
+        "save": "train",
+    }
+    phase = event["phase"] if event["event"] == "phase" else begins.get(event["event"])
+    if phase:
+        ledger.enter(phase, at=event["up"])
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[str]]:
+    """Collects the names of SIGINT, SIGTERM and SIGHUP instead of dying of them."""
+    received: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        received.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def events_of(stage: Path) -> Iterator[dict[str, Any]]:
+    """Everything the plugin reported, in all attempts."""
+    return EventReader(stage / METRICS, from_start=True).read()
