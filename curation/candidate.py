@@ -18,7 +18,7 @@ from curation.duplicate import NearDuplicates, exact_key, signature
 from curation.errors import TaskError
 from curation.licence import spdx_expression
 from curation.policy import Screen, Screened
-from curation.select import Kind, SelectedTask
+from curation.select import OWN_DATA, Kind, SelectedTask
 from curation.source import NI_SOURCES, MixRow
 from curation.stage import Dropped
 from curation.task import Instance, Task, read_task
@@ -196,7 +196,7 @@ def ni_row(selected: SelectedTask, task: Task, instance: Instance, bucket: int) 
         id=instance.id,
         source=NI_SOURCES[selected.kind],
         task=selected.name,
-        origin=f"{NI_ORIGIN}/{selected.file}",
+        origin=f"own data: {selected.file}" if OWN_DATA in task.categories else f"{NI_ORIGIN}/{selected.file}",
         licence=" | ".join(selected.licences) or "none given",
         spdx=spdx_expression(selected.licences),
         language="en" if task.languages == ("English",) else "",
@@ -232,14 +232,14 @@ class Pool:
         self.candidates: list[Candidate] = []
         self.num_by_source: Counter[str] = Counter()
         self._near = near
-        self._first: dict[bytes, str] | None = {} if exact else None
+        self._first: dict[bytes, Candidate] | None = {} if exact else None
 
     def add(self, candidate: Candidate, signature: bytes) -> Dropped | None:
         """Takes a candidate, or says whose duplicate it is."""
         if self._first is not None:
-            first = self._first.setdefault(candidate.exact, candidate.id)
-            if first != candidate.id:
-                return duplicate(candidate, first)
+            first = self._first.setdefault(candidate.exact, candidate)
+            if first is not candidate:
+                return duplicate(candidate, first.id)
         self.candidates.append(candidate)
         self.num_by_source[candidate.source] += 1
         if self._near is not None:

@@ -92,8 +92,9 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
 
 
 def _task(name: str, kind: Kind, num: int, requests: Sequence[Request], tokens: TokenCounter) -> TaskEstimate:
-    shared = tokens.count([requests[0].prompt[: requests[0].num_shared]])[0]
-    own = sum(tokens.count([r.prompt[r.num_shared :] for r in requests])) / len(requests)
+    heads = {r.prompt[: r.num_shared] for r in requests}  # several: every row has an instruction of its own
+    shared = tokens.count(list(heads))[0] if len(heads) == 1 else 0
+    own = sum(tokens.count([r.prompt[r.num_shared if shared else 0 :] for r in requests])) / len(requests)
     return TaskEstimate(
         task=name,
         kind=kind,

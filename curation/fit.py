@@ -32,9 +32,11 @@ class FitParameters:
     """Part of the budget that trains; the rest goes to loading, evaluation and saving."""
 
     def __post_init__(self) -> None:
-        if self.tokens_per_s <= 0:
-            raise MixError(f"--tokens-per-s {self.tokens_per_s}: not above 0. Give what a rehearsal measured.")
-        if self.budget_s <= 0:
+        if not 0 < self.tokens_per_s < math.inf:
+            raise MixError(
+                f"--tokens-per-s {self.tokens_per_s}: not a positive number. Give what a rehearsal measured."
+            )
+        if not 0 < self.budget_s < math.inf:
             raise MixError(f"--fit {self.budget_s}s: not above 0. For example --fit 24h.")
         if not 0 < self.share <= 1:
             raise MixError(f"--train-share {self.share}: not in (0, 1].")
@@ -123,7 +125,7 @@ def fit(
     tokens = sum(n * means.get(s, 0.0) for s, n in targets.items())
     if tokens == 0:
         raise MixError(
-            f"--fit: {parameters.tokens:,} tokens in {parameters.budget_s:g} s are less than one row of any source. "
+            f"--fit: {parameters.tokens:,} tokens in {parameters.budget_s:g} s do not hold a row of each source. "
             "Give more time, or check --tokens-per-s."
         )
     return Fit(

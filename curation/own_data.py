@@ -10,7 +10,8 @@ stands at the head of the instruction:
 Both may have `id`, `licence` (or `license`) and `language` (ISO 639-1).
 
 Rows that share an instruction and have inputs become one task, three of them its examples; all others stand in one task
-per file, each asked with its own instruction and without examples.
+per file, each asked with its own instruction and without examples. Rows of another licence or language stand in tasks
+of their own, for licence and language are judged by task.
 
 Where it sits: before task; what it writes are NI files like any other.
 """
@@ -36,6 +37,9 @@ LEAST_OF_A_TASK = 8
 NUM_EXAMPLES = 3
 SUFFIXES = (".jsonl",)
 OWN, OWN_TASKS = "00_own", "tasks"
+NO_LICENCE, ENGLISH = "Unknown", "en"
+"""Where a row says nothing."""
+
 
 LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish", "pt": "Portuguese", "ru": "Russian"}
 
@@ -113,8 +117,8 @@ def parse_own(text: bytes, line: int) -> OwnRow | BadRow:
         instruction=instruction,
         input=given,
         outputs=tuple(o for o in outputs if o.strip()),
-        licence=licence if isinstance(licence, str) and licence else "Unknown",
-        language=language if isinstance(language, str) and language else "en",
+        licence=licence if isinstance(licence, str) and licence else NO_LICENCE,
+        language=language if isinstance(language, str) and language else ENGLISH,
     )
 
 
@@ -183,25 +187,27 @@ def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool) -> Sta
 
 def write_tasks(name: str, rows: Sequence[OwnRow], directory: Path, *, seed: int) -> tuple[int, list[OwnRow]]:
     """Writes one file's rows as NI tasks; returns how many instances there are, and the rows that became examples."""
-    groups: dict[str, list[OwnRow]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[OwnRow]] = defaultdict(list)
     for row in rows:
-        groups[row.instruction if row.input.strip() else ""].append(row)
-    mixed = groups.pop("", [])
+        groups[row.instruction if row.input.strip() else "", row.licence, row.language].append(row)
+    mixed: dict[tuple[str, str], list[OwnRow]] = defaultdict(list)
     examples: list[OwnRow] = []
     number = 0
-    for instruction, members in sorted(groups.items()):
-        if len(members) < LEAST_OF_A_TASK:
-            mixed += members
+    for (instruction, licence, language), members in sorted(groups.items()):
+        if not instruction or len(members) < LEAST_OF_A_TASK:
+            mixed[licence, language] += members
             continue
         number += 1
         shots = random.Random(f"own-{seed}-{name}-{instruction}").sample(members, NUM_EXAMPLES)
         rest = [row for row in members if row not in shots]
         examples += shots
         _write(directory / f"own_{name}_{number:03d}.json", name, instruction, shots, rest, own_instruction=False)
-    if mixed:
-        mixed.sort(key=lambda row: row.line)
+    for (licence, language), members in sorted(mixed.items()):
+        members.sort(key=lambda row: row.line)
         definition = f"Rows of {name}, each with an instruction of its own."
-        _write(directory / f"own_{name}_mixed.json", name, definition, [], mixed, own_instruction=True)
+        usual = (licence, language) == (NO_LICENCE, ENGLISH)
+        suffix = "" if usual else "_" + _slug(f"{licence} {language}")
+        _write(directory / f"own_{name}_mixed{suffix}.json", name, definition, [], members, own_instruction=True)
     return len(rows) - len(examples), examples
 
 

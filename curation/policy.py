@@ -51,6 +51,8 @@ class PolicyParameters:
     def __post_init__(self) -> None:
         if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
             raise MixError(f"policies.near_duplicates: {self.near_duplicates} is not in [0.5, 1]. 0.9 is usual.")
+        if self.language is not None and len(self.language) != 2:
+            raise MixError(f"policies.language: {self.language} is no ISO 639-1 code. Give en, or none for all.")
         if self.contamination_ngram < 5:
             raise MixError(f"policies.contamination_ngram: {self.contamination_ngram} is below 5. 13 is usual.")
         for name, value in (("max_tokens", self.max_tokens), ("max_words", self.max_words)):

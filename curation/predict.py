@@ -116,6 +116,13 @@ class PromptParameters:
     max_new_tokens_generation: int = 128
     stop: tuple[str, ...] = (STOP,)
 
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens_exact_match", "max_new_tokens_generation"):
+            if getattr(self, name) < 1:
+                raise PredictionError(f"prompts.{name}: {getattr(self, name)}. Give 1 or more.")
+        if self.max_shots is not None and self.max_shots < 0:
+            raise PredictionError(f"prompts.max_shots: {self.max_shots}. Give 0 or more, or none for all.")
+
 
 def build_requests(
     task: Task,
@@ -163,6 +170,9 @@ def _shots(task: Task, parameters: PromptParameters, name: str) -> Sequence[Any]
     return shots[: parameters.max_shots]
 
 
+REFUSED_BY_SERVER = "refused_by_server"
+
+
 class AnswerStore:
     """Answers on disk, found by the request's hash. Append-only: one fsynced line is one shard, whole or absent.
 
@@ -172,21 +182,22 @@ class AnswerStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._where: dict[int, tuple[int, int]] = {}
+        self.num_damaged = 0
+        """Lines that cannot be read."""
         self._read: tuple[int, Any] = (-1, None)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         self._file: IO[bytes] = path.open("r+b")
         offset = 0
         for line in self._file:
+            if not line.endswith(b"\n"):  # a kill tore it
+                self._file.truncate(offset)
+                break
             try:
-                shard: Any = orjson.loads(line) if line.endswith(b"\n") else None
-                keys = shard["keys"]
+                self._index(orjson.loads(line)["keys"], offset)
             except (orjson.JSONDecodeError, TypeError, KeyError):
-                break  # a kill tore the last line
-            self._index(keys, offset)
+                self.num_damaged += 1  # its shard is asked again; the others stay
             offset += len(line)
-        self._file.seek(offset)
-        self._file.truncate()
 
     def __enter__(self) -> Self:
         return self
@@ -252,6 +263,7 @@ def ask(
     """
     window: deque[_Shard] = deque()
     pending: set[str] = set()
+    refused: dict[str, Refused] = {}
     with _Executor(predictor.in_flight) as executor:
         for batch in _batched(requests, SHARD_SIZE):
             keys = tuple(r.key(predictor.revision) for r in batch)
@@ -259,22 +271,27 @@ def ask(
             missing = {
                 name: r
                 for name, r in zip(names, batch, strict=True)
-                if store is None or not (name in pending or name in store)
+                if store is None or not (name in pending or name in refused or name in store)
             }
             future = executor.submit(predictor.complete, tuple(missing.values())) if missing else None
             if store is not None:
                 pending |= missing.keys()
             window.append(_Shard(requests=batch, keys=keys, names=names, asked=missing, future=future))
             while sum(shard.waits for shard in window) >= predictor.in_flight:
-                _collect(window, store, pending)
-                yield from _ready(window, store)
+                _collect(window, store, pending, refused)
+                yield from _ready(window, store, refused)
         while window:
-            _collect(window, store, pending)
-            yield from _ready(window, store)
+            _collect(window, store, pending, refused)
+            yield from _ready(window, store, refused)
 
 
-def _collect(window: Iterable[_Shard], store: AnswerStore | None, pending: set[str]) -> None:
-    """Waits for one shard at least and stores what has come; if one failed, the others in flight are kept first."""
+def _collect(
+    window: Iterable[_Shard], store: AnswerStore | None, pending: set[str], refused: dict[str, Refused]
+) -> None:
+    """Waits for one shard at least and stores what has come; if one failed, the others in flight are kept first.
+
+    A refusal is no answer: it is not stored, so that a mended server is asked again.
+    """
     waiting = [shard for shard in window if shard.future]
     wait([shard.future for shard in waiting if shard.future], return_when=FIRST_COMPLETED)
     if any(shard.future and shard.future.done() and shard.future.exception() for shard in waiting):
@@ -289,19 +306,40 @@ def _collect(window: Iterable[_Shard], store: AnswerStore | None, pending: set[s
             assert len(answers) == len(shard.asked), f"{len(answers)} answers to {len(shard.asked)} requests"
             shard.answers = dict(zip(shard.asked, answers, strict=True))
             if store is not None:
-                store.add(shard.answers)
+                refused |= {name: a for name, a in shard.answers.items() if isinstance(a, Refused)}
+                accepted = {name: a for name, a in shard.answers.items() if isinstance(a, str)}
+                if accepted:
+                    store.add(accepted)
+                elif len(store) == 0:
+                    failure = failure or _all_refused(shard.answers.values())
                 pending -= shard.asked.keys()
         shard.future = None
     if failure:
         raise failure
 
 
-def _ready(window: deque[_Shard], store: AnswerStore | None) -> Iterator[tuple[Request, str, Answer]]:
+def _all_refused(answers: Iterable[Answer]) -> PredictionError | None:
+    """A server that takes none of its first prompts would take none of the others."""
+    said = [a for a in answers if isinstance(a, Refused)]
+    if not said or any(a.reason != REFUSED_BY_SERVER for a in said):
+        return None
+    return PredictionError(
+        f"the server refused all of the first {len(said)} prompts ({said[0].detail or 'without a word'}). Check its "
+        "limits and --model."
+    )
+
+
+def _ready(
+    window: deque[_Shard], store: AnswerStore | None, refused: Mapping[str, Refused]
+) -> Iterator[tuple[Request, str, Answer]]:
     """Takes answered shards off the front. A question that an earlier shard asked is answered by then."""
     while window and not window[0].waits:
         shard = window.popleft()
         for request, key, name in zip(shard.requests, shard.keys, shard.names, strict=True):
-            yield request, key, store[key] if store is not None else shard.answers[name]
+            if store is None:
+                yield request, key, shard.answers[name]
+            else:
+                yield request, key, refused[key] if key in refused else store[key]
 
 
 class _Executor:

@@ -10,6 +10,7 @@ well, evenly over tasks, against forgetting.
 Where it sits: candidate -> **sample** -> mix.
 """
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +59,11 @@ class SampleParameters:
         for name, weights in (("task_weights", self.task_weights), ("generation_shares", self.generation_shares)):
             if min(weights, default=-1.0) < 0 or sum(weights) == 0:
                 raise MixError(f"samples.{name}: {list(weights)}. Give weights of 0 or more, not all 0.")
-        if self.quota_factor <= 0:
+        if self.retain_share and self.quota is Quota.PER_BUCKET:
+            raise MixError(
+                "--retain: quotas per bucket have no target to take a share of. Set samples.quota=proportional."
+            )
+        if not 0 < self.quota_factor < math.inf:
             raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
 
 
@@ -103,7 +108,7 @@ def _draw_ni(pool: Sequence[Candidate], target: int, parameters: SampleParameter
     chosen = _draw_pool(weak, target - num_solved, parameters)
     if not solved:
         return chosen
-    return [*chosen, *_draw_pool(solved, target - len(chosen), parameters)]
+    return [*chosen, *_draw_pool(solved, num_solved, parameters)]
 
 
 def _draw_pool(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:

@@ -36,7 +36,7 @@ _MENDS = {
     "non_commercial": "--licences all takes {n:,} non-commercial rows",
     "unknown_licence": "--licences commercial takes {n:,} rows of unknown licence",
     "already_solved": "--retain 0.25 takes up to a quarter from {n:,} rows that the base already answers",
-    "too_long": "--set policies.max_tokens=4096 takes some of {n:,} long rows",
+    "too_long": "{longer} takes some of {n:,} long rows",
     "several_references": "--set candidates.references=first takes {n:,} rows with several answers",
     "short_input": "--set policies.min_input_words=0 takes {n:,} rows with short inputs",
     "near_duplicate": "--set policies.near_duplicates=none takes {n:,} near duplicates",
@@ -47,7 +47,12 @@ _MENDS = {
 
 
 def shortfalls(
-    targets: Mapping[str, int], have: Mapping[str, int], lost: Mapping[str, Mapping[str, int]], *, scale: float
+    targets: Mapping[str, int],
+    have: Mapping[str, int],
+    lost: Mapping[str, Mapping[str, int]],
+    *,
+    scale: float,
+    longer: str = "--set policies.max_tokens=4096",
 ) -> list[Shortfall]:
     """Every source below its target.
 
@@ -56,6 +61,7 @@ def shortfalls(
         have: Rows drawn by source.
         lost: Source -> reason -> rows that were left out.
         scale: Of the mix.
+        longer: The setting that lets longer rows in.
     """
     found = []
     for source, target in targets.items():
@@ -63,7 +69,7 @@ def shortfalls(
         if rows >= target:
             continue
         reasons = {r: n for r, n in sorted(lost.get(source, {}).items(), key=lambda x: (-x[1], x[0])) if n}
-        mends = [_MENDS[r].format(n=n) for r, n in reasons.items() if r in _MENDS]
+        mends = [_MENDS[r].format(n=n, longer=longer) for r, n in reasons.items() if r in _MENDS]
         ways = [*mends[:1], _accept(source, scale * rows / target)]
         if len(ways) == 1:
             more = "more task files with --tasks" if source in (NI_EXACT_MATCH, NI_GENERATION) else "a larger file"

@@ -74,6 +74,10 @@ class Summary:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+_NOT_OUTPUTS = (f"{SCRATCH}/", "output/", "prepared/")
+"""Scratch; and what a training run leaves, checkpoints having seals of their own."""
+
+
 class Stage:
     """One numbered folder of a run.
 
@@ -212,8 +216,12 @@ class Stage:
             self.drop(record)
         self.keep_drops()
         write_json(self.directory / SUMMARY, summary)
-        files = sorted(p for p in self.directory.iterdir() if p.is_file() and p.name not in (DONE, INPUTS))
-        outputs = {p.name: [p.stat().st_size, file_sha256(p)] for p in files if not p.name.endswith(".tmp")}
+        files = {p.relative_to(self.directory).as_posix(): p for p in self.directory.rglob("*") if p.is_file()}
+        outputs = {
+            name: [p.stat().st_size, file_sha256(p)]
+            for name, p in sorted(files.items())
+            if name not in (DONE, INPUTS) and not name.endswith(".tmp") and not name.startswith(_NOT_OUTPUTS)
+        }
         seconds = round(time.monotonic() - self.started, 3)
         write_json(self.directory / DONE, {"outputs": outputs, "seconds": seconds})
 

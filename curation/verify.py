@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from curation.own_data import OWN
 from curation.stage import DONE, INPUTS, OPT_SORT, SUMMARY, file_sha256, read_json, sha256
 from curation.stages.context import MIX, PREDICTIONS, SAMPLES, SCORES, STAGES, TASKS
 
@@ -41,7 +42,7 @@ def verify(run: Path) -> Iterator[Verified]:
         StageError: a stage is not finished.
     """
     digests: dict[str, str] = {}
-    for name in STAGES:
+    for name in ([OWN] if (run / OWN / DONE).is_file() else []) + list(STAGES):
         outputs = read_json(run / name / DONE)["outputs"]
         digests[name] = sha256(orjson.dumps(outputs, option=OPT_SORT))
         for file, (size, digest) in sorted(outputs.items()):

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
-from curation.errors import ScoreError
+from curation.errors import OnedayError, ScoreError
 from curation.predict import Answer, Prediction, Request, read_predictions
-from curation.predictors.replay import ReplayPredictor
+from curation.predictors.replay import NO_STORED_PREDICTION, ReplayPredictor
 from curation.preset import CurationParameters, differences, with_choice
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
 from curation.select import Kind
@@ -72,7 +72,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
-    rows: frozenset[tuple[str, str]]
+    rows: frozenset[tuple[str, str, int]]
+    """Source, id and hash of the texts."""
     tasks: Mapping[str, int]
     answers: Mapping[tuple[str, str], int]
 
@@ -85,7 +86,9 @@ class Alternatives:
     """
 
     def __init__(self, curation: Curation) -> None:
-        self._curation = replace(curation, predictor=Stored(curation.run), redo=True)
+        as_made = replace(curation, predictor=Stored(curation.run), redo=False)
+        _sampled(as_made)  # every stage is done, or was made with other options and says which
+        self._curation = replace(as_made, redo=True)
         self._as_is = self._outcome(curation.run, curation.parameters.buckets)
 
     def changes(self, other: CurationParameters) -> Iterator[Change]:
@@ -94,6 +97,8 @@ class Alternatives:
         for difference in differences(mine, other):
             if difference.key.startswith(NEEDS_MODEL):
                 yield Change(what=difference.key, num_rows=None, note="decides what is asked: needs the model")
+            elif difference.key.startswith("split."):
+                yield Change(what=difference.key, num_rows=None, note="which rows validate, not which are taken")
             else:
                 yield self.change(difference.key, with_choice(mine, difference.key, other))
 
@@ -105,18 +110,22 @@ class Alternatives:
                 (run / name).symlink_to((self._curation.run / name).resolve(), target_is_directory=True)
             curation = replace(self._curation, run=run, parameters=parameters, on_progress=lambda *_: None)
             try:
-                chosen = select_stage(curation)
-                scored = score_stage(curation, predict_stage(curation, chosen))
-                sample_stage(curation, chosen, scored)
-            except ScoreError as e:
+                _sampled(curation)
+            except OnedayError as e:
                 return Change(what=what, num_rows=None, note=str(e))
+            unanswered = _num_unanswered(run) - _num_unanswered(self._curation.run)
+            if unanswered > 0:
+                return Change(what=what, num_rows=None, note=f"asks {unanswered:,} more instances: needs the model")
             found = self._outcome(run, parameters.buckets)
         return _compare(what, self._as_is, found)
 
     @staticmethod
     def _outcome(run: Path, buckets: BucketParameters) -> _Outcome:
         return _Outcome(
-            rows=frozenset((row["source"], row["id"]) for row in read_jsonl(run / SAMPLES / ROWS)),
+            rows=frozenset(
+                (row["source"], row["id"], hash((row["instruction"], row["input"], row["output"])))
+                for row in read_jsonl(run / SAMPLES / ROWS)
+            ),
             tasks={b.task: b.bucket for b in read_buckets(run / SCORES / "buckets.jsonl") if b.bucket is not None},
             answers={
                 (s.task, s.id): generation_bucket(s.score, buckets)
@@ -124,6 +133,17 @@ class Alternatives:
                 if s.kind is Kind.GENERATION
             },
         )
+
+
+def _sampled(curation: Curation) -> None:
+    """The stages up to the samples."""
+    chosen = select_stage(curation)
+    sample_stage(curation, chosen, score_stage(curation, predict_stage(curation, chosen)))
+
+
+def _num_unanswered(run: Path) -> int:
+    tally = read_json(run / PREDICTIONS / "summary.json")["tallies"]["instance"]
+    return int(tally["dropped"].get(NO_STORED_PREDICTION, 0))
 
 
 def _compare(what: str, a: _Outcome, b: _Outcome) -> Change:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 from curation.adaptive import AdaptiveParameters
 from curation.bucket import bucket_tasks
 from curation.check import check
+from curation.contamination import LEAST_WORDS
 from curation.curate import curate
 from curation.errors import MixError, OnedayError, PredictionError, SourceError, StageError, TaskError
 from curation.estimate import Estimate, estimate
@@ -25,8 +26,8 @@ from curation.preset import CurationParameters, Difference, differences, preset,
 from curation.record import resolve_on_hub
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText, rouge_l_scorer, score
 from curation.select import read_kind_overrides, read_task_list
-from curation.source import locate, mix_targets
-from curation.stage import locked, read_json
+from curation.source import SOURCES, locate, mix_targets
+from curation.stage import INPUTS, locked, read_json
 from curation.stages.context import MIX, SAMPLES, SCORES, STAGES, TASKS, Curation
 from curation.task import task_paths
 from curation.tokens import MISTRAL_7B, TokenCounter
@@ -114,7 +115,7 @@ def described(request: CurateRequest, console: Console) -> Curation:
     if request.hub:
         os.environ["HF_HUB_OFFLINE"] = "0"
     sources = locate(
-        targets, near=tasks or [p.parent for p in own], given=given, hub=request.hub, resolve=resolve_on_hub
+        targets, near=tasks or [p.parent for p in own], given=given, hub=request.hub, resolve=_resolver(request)
     )
     suites = {name: Path(path) for name, path in named(request.against, "--against").items()}
     for name, path in suites.items():
@@ -142,6 +143,21 @@ def described(request: CurateRequest, console: Console) -> Curation:
         redo=request.redo,
         on_progress=console.progress,
     )
+
+
+def _resolver(request: CurateRequest) -> Callable[[str, str | None], str]:
+    """Asks the hub for a commit, but once for a run: a branch that moves on must not bar its resume."""
+    path = request.run / SAMPLES / INPUTS
+    stored = read_json(path)["sources"] if path.is_file() and not request.redo else {}
+    commits = {located["from"]: str(located["revision"]) for located in stored.values() if "from" in located}
+    defaults = {source.revision for source in SOURCES.values()}
+
+    def resolve(dataset: str, revision: str | None) -> str:
+        if dataset in commits and revision in {None, commits[dataset], *defaults}:
+            return commits[dataset]
+        return resolve_on_hub(dataset, revision)
+
+    return resolve
 
 
 class _NoPredictor:
@@ -229,6 +245,10 @@ def _fit(request: CurateRequest) -> FitParameters | None:
         if request.tokens_per_s is not None:
             raise MixError("--tokens-per-s without --fit. Say what is to be filled: --fit 24h.")
         return None
+    if request.adaptive:
+        raise MixError(
+            "--fit with --adaptive: asking would stop at a quota that --fit has yet to choose. Leave one out."
+        )
     if request.tokens_per_s is None:
         raise MixError("--fit needs --tokens-per-s: what the card trains, as a rehearsal or a trial run measured it.")
     return FitParameters(budget_s=seconds(request.fit), tokens_per_s=request.tokens_per_s, share=request.train_share)
@@ -293,6 +313,11 @@ def show_curation(run: Path, console: Console) -> None:
     _show_licence_cost(run, console)
     for short in mix["shortfalls"]:
         console.say(f"note: {short['text']}")
+    for suite, num in read_json(run / SAMPLES / "summary.json")["details"]["suites_unchecked"].items():
+        if num:
+            console.say(
+                f"note: {num:,} texts of {suite} are shorter than {LEAST_WORDS} words: no row is compared with them"
+            )
     if mix["fit"]:
         show_fit(mix["fit"], console)
     tokens = f", {mix['tokens']:,} tokens" if mix["tokens"] else ""
@@ -452,7 +477,7 @@ def _short(value: Any) -> str:
 
 def run_stability(request: CurateRequest, console: Console) -> None:
     """Which tasks change bucket, and how many rows the mix, under another score or seed."""
-    if (request.run / MIX / "done.json").is_file():
+    if (request.run / MIX / "done.json").is_file() and (request.tasks or not request.engine.predictions):
         curation = described(request, console)
         _refuse_other_parameters(request.run, curation)
         alternatives = Alternatives(curation)

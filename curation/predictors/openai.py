@@ -19,7 +19,7 @@ import aiohttp
 
 from curation.errors import PredictionError
 from curation.language_model import model_fingerprint
-from curation.predict import SHARD_SIZE, Answer, Refused, Request
+from curation.predict import REFUSED_BY_SERVER, SHARD_SIZE, Answer, Refused, Request
 from curation.prompt import cut_at_stop
 from curation.tokens import TokenCounter
 
@@ -107,11 +107,19 @@ class OpenAIPredictor:
         """Ends the connections and the client's thread."""
         if self._loop.is_closed():
             return
-        if self._session is not None:
-            self._wait(self._session.close())
+        self._wait(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        """Cancels what is in flight: a thread that waited for it must not keep the process alive."""
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -125,7 +133,7 @@ class OpenAIPredictor:
             headers={"Authorization": f"Bearer {key}"} if key else {},
         )
         self._gate = asyncio.Semaphore(self._concurrency)
-        listed = await self._patiently(lambda: self._get("/models"))
+        listed = await self._patiently(lambda: self._get("/models"), retries=min(2, self._retries))
         entries = listed.get("data") if isinstance(listed, dict) else None
         served = {e["id"]: e for e in entries or () if isinstance(e, dict) and isinstance(e.get("id"), str)}
         if model is None and len(served) == 1:
@@ -164,14 +172,15 @@ class OpenAIPredictor:
                 f"{self._url}/completions: a reply without choices[0].text. Is it a server of this kind?"
             ) from e
 
-    async def _patiently(self, send: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def _patiently(self, send: Callable[[], Coroutine[Any, Any, Any]], retries: int | None = None) -> Any:
         """Sends until there is an answer, with growing pauses."""
         pause = self._first_pause_s
-        for attempt in range(self._retries + 1):
+        retries = self._retries if retries is None else retries
+        for attempt in range(retries + 1):
             try:
                 return await send()
             except (_Again, aiohttp.ClientError, TimeoutError, OSError) as e:
-                if attempt == self._retries:
+                if attempt == retries:
                     why = str(e) or type(e).__name__
                     raise PredictionError(
                         f"{self._url}: no answer after {attempt + 1} tries ({why}). Check the server; "
@@ -196,7 +205,7 @@ class OpenAIPredictor:
         if reply.status in RETRIED:
             raise _Again(f"HTTP {reply.status}", _seconds(reply.headers.get("Retry-After")))
         if reply.status in REFUSED:
-            return Refused(reason="refused_by_server", detail=(await reply.text(errors="replace"))[:200])
+            return Refused(reason=REFUSED_BY_SERVER, detail=(await reply.text(errors="replace"))[:200])
         if reply.status != 200:
             raise PredictionError(
                 f"{self._url}{path}: HTTP {reply.status}. Check --url (it ends in /v1), --model and OPENAI_API_KEY."

@@ -26,6 +26,9 @@ LONGEST_WAIT_S = 600.0
 """For a worker to come back when every one is gone."""
 
 
+_CLOSED = "the Ray workers were ended while a shard was asked; what was answered is kept."
+
+
 class RayPredictor:
     """Shards out to workers.
 
@@ -63,6 +66,7 @@ class RayPredictor:
         self._actors = [actor.remote(engine) for _ in range(num)]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._waits: list[threading.Thread] = []
+        self._closed = False
         self.in_flight = num
         try:
             first = self._first_ready()
@@ -97,9 +101,13 @@ class RayPredictor:
                 actor = self._idle.get(timeout=LONGEST_WAIT_S)
             except queue.Empty:
                 break
+            if actor is None:
+                raise PredictionError(_CLOSED)
             try:
                 answers: list[Answer] = self._get(actor.complete.remote(tuple(requests)))
             except self._ray.exceptions.RayActorError:
+                if self._closed:
+                    raise PredictionError(_CLOSED) from None
                 self._await(actor)
                 continue
             except BaseException:
@@ -147,6 +155,9 @@ class RayPredictor:
 
     def close(self) -> None:
         """Ends the workers, and the cluster if it was started here."""
+        self._closed = True
+        for _ in range(self.in_flight):
+            self._idle.put(None)
         for actor in self._actors:
             self._ray.kill(actor)
         for thread in self._waits:  # one that is still asking when Ray goes would bring the process down

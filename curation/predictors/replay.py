@@ -15,6 +15,8 @@ from curation.predict import Answer, Refused, Request, parse_prediction
 from curation.stage import file_sha256, sha256
 from curation.task import canonical_name
 
+NO_STORED_PREDICTION = "no_stored_prediction"
+
 
 class ReplayPredictor:
     """Answers from files of predictions; texts stay on disk, so that memory holds an index alone.
@@ -87,7 +89,7 @@ class ReplayPredictor:
     def _find(self, request: Request, files: Sequence[IO[bytes]]) -> Answer:
         found = self._where.get(_key(request.task, request.id))
         if found is None:
-            return Refused(reason="no_stored_prediction", detail=request.task)
+            return Refused(reason=NO_STORED_PREDICTION, detail=request.task)
         f = files[found[2]]
         f.seek(found[3])
         return str(orjson.loads(f.readline())["prediction"])

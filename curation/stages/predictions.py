@@ -125,7 +125,7 @@ class _Asking:
         ]
         rounds = ask_adaptively(
             tasks,
-            lambda chunks: {task: self._look(selected[task], ids) for task, ids in chunks.items()},
+            lambda chunks: self._look({selected[task]: ids for task, ids in chunks.items()}),
             target=self.curation.targets.get(NI_EXACT_MATCH, 0),
             samples=parameters.samples,
             buckets=parameters.buckets,
@@ -137,16 +137,17 @@ class _Asking:
         self.stage.write_rows(POPULATIONS, populations)
         return {t.task: set(t.order[: t.num_asked]) for t in tasks}
 
-    def _look(self, selected: SelectedTask, ids: Sequence[str]) -> list[tuple[bool, bool]]:
-        """(right, usable) of each instance; one without an answer counts as neither."""
+    def _look(self, chunks: Mapping[SelectedTask, Sequence[str]]) -> dict[str, list[tuple[bool, bool]]]:
+        """(right, usable) of each task's instances, all asked together; one without an answer counts as neither."""
         parameters = self.curation.parameters
         rouge_l = rouge_l_scorer(parameters.scores)
-        found = []
-        requests = self._requests(selected, ids, lambda dropped: None)
+        found: dict[str, list[tuple[bool, bool]]] = {task.name: [] for task in chunks}
+        requests = (r for task, ids in chunks.items() for r in self._requests(task, ids, lambda dropped: None))
         for request, key, answer in ask(requests, self.curation.predictor, self.store):
             if isinstance(answer, Refused):
                 continue
             value = score(prediction_of(request, key, answer), parameters.scores, rouge_l).score
-            right = is_solved(Kind.EXACT_MATCH, value, parameters.candidates)
-            found.append((right, True))
-        return found + [(False, False)] * (len(ids) - len(found))
+            found[request.task].append((is_solved(Kind.EXACT_MATCH, value, parameters.candidates), True))
+        for task, ids in chunks.items():
+            found[task.name] += [(False, False)] * (len(ids) - len(found[task.name]))
+        return found

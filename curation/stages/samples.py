@@ -23,23 +23,27 @@ from curation.candidate import (
     source_candidates,
     task_candidates,
 )
+from curation.contamination import Suites
 from curation.duplicate import NearDuplicates
+from curation.errors import MixError
 from curation.fit import Fit, fit
+from curation.mix import validation_size
 from curation.policy import Screen, ScreenSpec
+from curation.preset import CurationParameters
 from curation.record import read_source
-from curation.sample import draw
+from curation.sample import Quota, draw
 from curation.score import read_scores
 from curation.select import SelectedTask, read_selected
 from curation.shortfall import Shortfall, shortfalls
 from curation.source import NI_SOURCES, Located, MixRow
-from curation.stage import JSON_OPTIONS, SCRATCH, Dropped, Stage, Summary, file_sha256
-from curation.stages.context import SAMPLES, Curation
+from curation.stage import DROPPED, JSON_OPTIONS, SCRATCH, Dropped, Stage, Summary, file_sha256, read_jsonl
+from curation.stages.context import PREDICTIONS, SAMPLES, Curation
 from curation.workers import ordered_map
 
 ROWS = "rows.jsonl"
 
-_MARGIN = 1.1
-"""Rows of another source that are examined per row wanted: near duplicates are told only at the end."""
+_OF_ORIGIN = ("llm_generated", "non_commercial", "unknown_licence")
+"""What bars a row by where it comes from goes before any draw: the winner chose the parts of a source first."""
 
 _FEW = 20_000
 """Scores that one process is quicker with."""
@@ -63,6 +67,35 @@ def sample_stage(curation: Curation, chosen: Stage, scored: Stage) -> Stage:
     return _Sampling(curation, chosen, scored, stage).run()
 
 
+class _SourceQuota:
+    """Tells when enough rows of a source were examined, those that repeat each other counted once."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = self._most = wanted
+        self._signatures: list[bytes] = []
+
+    def take(self, signature: bytes) -> None:
+        """One more row may be drawn."""
+        self._signatures.append(signature)
+
+    def is_filled(self, threshold: float | None, work: Path) -> bool:
+        """Whether the rows so far fill the quota; looked up only when there are enough of them at all."""
+        if len(self._signatures) < self._most:
+            return False
+        if threshold is None:
+            return True
+        duplicates = NearDuplicates(threshold, work / "source_signatures.bin")
+        for signature in self._signatures:
+            duplicates.add(signature)
+        distinct = len(self._signatures) - len(duplicates.find())
+        self._most += max(self._wanted - distinct, self._most // 10)
+        return distinct >= self._wanted * _MARGIN or distinct == self._wanted == 0
+
+
+_MARGIN = 1.02
+"""A row may also repeat one of another source, which is told at the end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spec:
     """What a worker builds its tools from."""
@@ -72,6 +105,14 @@ class _Spec:
     screen: ScreenSpec
     near: bool
     keep_solved: bool
+
+
+def _longer(parameters: CurationParameters) -> str:
+    """The setting that lets longer rows in."""
+    limit = parameters.policies.max_tokens
+    if parameters.policies.max_words is not None or limit is None:
+        return "--set policies.max_words=none"
+    return f"--set policies.max_tokens={2 * limit}"
 
 
 def _tools(spec: _Spec) -> CandidateTools:
@@ -128,7 +169,10 @@ class _Sampling:
         drawn = drawn if self.refill else self._screen_drawn(drawn)
         kept = self._write(drawn)
         have = Counter(c.source for c in drawn)
-        short = shortfalls(targets, have, self.lost, scale=self.curation.parameters.scale)
+        self._add_earlier_losses()
+        short = shortfalls(
+            targets, have, self.lost, scale=self.curation.parameters.scale, longer=_longer(self.curation.parameters)
+        )
         self.stage.finish(
             Summary(
                 tallies={"row": self.stage.tally("row", read=self.num_read, kept=kept)},
@@ -137,6 +181,14 @@ class _Sampling:
         )
         return self.stage
 
+    def _add_earlier_losses(self) -> None:
+        """What NI's tasks lost before they came here: instances that were never asked, or not answered."""
+        kind_of = {s.name: s.kind for s in read_selected(self.chosen.path("tasks.jsonl"))}
+        for stage in (self.chosen.directory, self.curation.run / PREDICTIONS):
+            for record in read_jsonl(stage / DROPPED):
+                if record["unit"] == "instance" and record["source"] in kind_of:
+                    self.lost[NI_SOURCES[kind_of[record["source"]]]][record["reason"]] += 1
+
     def _details(self, targets: Mapping[str, int], have: Counter[str], short: Sequence[Shortfall]) -> dict[str, object]:
         return {
             "targets": dict(targets),
@@ -144,7 +196,13 @@ class _Sampling:
             "lost": {source: dict(sorted(reasons.items())) for source, reasons in sorted(self.lost.items())},
             "shortfalls": [{**asdict(s), "text": str(s)} for s in short],
             "fit": self.fit.fingerprint() if self.fit else None,
+            "suites_unchecked": self._num_unchecked(),
         }
+
+    def _num_unchecked(self) -> dict[str, int]:
+        """Questions of each suite that are too short to be told from chance."""
+        ngram = self.curation.parameters.policies.contamination_ngram
+        return Suites.read(self.curation.suites, ngram=ngram).num_unchecked if self.curation.suites else {}
 
     def _drop(self, source: str, dropped: Dropped) -> None:
         self.stage.drop(dropped)
@@ -176,24 +234,19 @@ class _Sampling:
                 offsets.append(out.tell())
                 out.write(orjson.dumps(row, option=JSON_OPTIONS))
         random.Random(f"{name}-{self.curation.parameters.seed}").shuffle(offsets)
-        wanted = self.curation.targets[name]
-        most = len(offsets) if self.curation.parameters.fit else self._most(wanted)
-        taken = 0
+        quota = _SourceQuota(len(offsets) if self.curation.parameters.fit else self.curation.targets[name])
+        near = self.curation.parameters.policies.near_duplicates if self.refill else None
         examined = source_candidates(_tools(self.spec), self._rows_at(scratch, offsets))
         for number, (offset, (candidate, signature)) in enumerate(zip(offsets, examined, strict=False), start=1):
-            if candidate.reason and self.refill:
+            if candidate.reason and (self.refill or candidate.reason in _OF_ORIGIN):
                 self._lose(candidate, candidate.reason, candidate.detail)
             elif self._add(replace(candidate, offset=offset), signature):
-                taken += 1
-            if taken >= most:
+                quota.take(signature)
+            if quota.is_filled(near, self.work):
                 for row in self._rows_at(scratch, offsets[number:]):
                     self._drop(name, Dropped(unit="row", id=row.id, reason="over_quota", source=row.task))
                 break
         self.curation.on_progress(f"{SAMPLES} {name}", len(offsets), len(offsets))
-
-    def _most(self, wanted: int) -> int:
-        near = self.spec.near and self.refill
-        return int(wanted * _MARGIN) + 10 if near else wanted
 
     @staticmethod
     def _rows_at(path: Path, offsets: Iterable[int]) -> Iterator[MixRow]:
@@ -242,47 +295,72 @@ class _Sampling:
         wanted = self.curation.targets
         if self.curation.parameters.fit is None:
             return wanted
+        self._check_fit()
         available: Counter[str] = Counter()
         tokens: Counter[str] = Counter()
         for c in self.pool.candidates:
-            if not c.solved:
+            if not c.solved and not c.reason:
                 available[c.source] += 1
                 tokens[c.source] += c.num_tokens
         means = {source: tokens[source] / n for source, n in available.items()}
         self.fit = self._refined(fit(self.curation.parameters.fit, wanted, means, available), means, available)
         return dict(self.fit.targets)
 
+    def _check_fit(self) -> None:
+        """Refuses choices that leave nothing to be sized."""
+        p = self.curation.parameters
+        if self.curation.tokenizer is None:
+            raise MixError("--fit counts tokens: --tokenizer none cannot be. Give the base's folder.")
+        if p.samples.quota is Quota.PER_BUCKET:
+            raise MixError(
+                "--fit sizes quotas, and quotas per bucket are fixed. Add --set samples.quota=proportional, or take "
+                "--preset recommended."
+            )
+
     def _refined(self, first: Fit, means: Mapping[str, float], available: Mapping[str, int]) -> Fit:
-        """Draws, counts the drawn rows' own tokens, and corrects the means by them, until the mix fits the budget."""
+        """Draws, counts the tokens of what would be trained on, and corrects the means by them, until the mix fits.
+
+        A draw's rows are not like the pool's: the worst buckets may be longer, and policies may still drop some.
+        """
         parameters = self.curation.parameters.fit
         assert parameters is not None
-        found, budget = first, parameters.tokens
+        budget = parameters.tokens
+        found, best = first, replace(first, tokens=0, seconds=0.0, fills=False)
         for _ in range(_MOST_REFINEMENTS):
             drawn, _ = draw(self.pool.candidates, found.targets, self.curation.parameters.samples)
             tokens, rows = Counter[str](), Counter[str]()
             for c in drawn:
-                tokens[c.source] += c.num_tokens
+                tokens[c.source] += 0 if c.reason else c.num_tokens
                 rows[c.source] += 1
-            actual = sum(tokens.values())
-            if found.fills and actual * found.epochs > budget:
-                means = {**means, **{s: tokens[s] / n * _ROUNDING for s, n in rows.items()}}
-                found = replace(fit(parameters, self.curation.targets, means, available), paper=first.paper)
-                continue
-            break
-        seconds = actual * found.epochs / parameters.tokens_per_s / parameters.share
-        return replace(found, tokens=actual, seconds=seconds)
+            actual = int(sum(tokens.values()) * self._trained_share(sum(rows.values())))
+            share = actual * found.epochs / budget
+            if best.tokens * best.epochs < actual * found.epochs <= budget or best.tokens == 0:
+                seconds = actual * found.epochs / parameters.tokens_per_s / parameters.share
+                more = sum(rows.values()) < sum(available.values())  # rows are too long to come closer
+                best = replace(found, tokens=actual, seconds=seconds, fills=share >= _FILLED or more)
+            if _FILLED <= share <= 1:
+                break
+            trained = actual / max(1, sum(tokens.values()))
+            means = {**means, **{s: tokens[s] / n * trained * _ROUNDING for s, n in rows.items() if tokens[s]}}
+            found = replace(fit(parameters, self.curation.targets, means, available), paper=first.paper)
+        return best
+
+    def _trained_share(self, num_rows: int) -> float:
+        """Of the rows: the others validate."""
+        p = self.curation.parameters
+        return 1 - validation_size(num_rows, p.split, p.scale) / num_rows if num_rows > 1 else 1.0
 
     def _screen_drawn(self, drawn: Sequence[Candidate]) -> list[Candidate]:
         """Policies after the draw, as the winner's scripts: nothing that falls here is replaced."""
         order = list(drawn)
         random.Random(f"combine-{self.curation.parameters.seed}").shuffle(order)
-        first: dict[bytes, str] = {}
+        first: dict[bytes, Candidate] = {}
         kept: set[tuple[str, str, str]] = set()
         for c in order:
             if c.reason:
                 self._lose(c, c.reason, c.detail)
-            elif first.setdefault(c.exact, c.id) != c.id:
-                self._drop(c.source, duplicate(c, first[c.exact]))
+            elif first.setdefault(c.exact, c) is not c:
+                self._drop(c.source, duplicate(c, first[c.exact].id))
             else:
                 kept.add((c.source, c.task, c.id))
         return [c for c in drawn if (c.source, c.task, c.id) in kept]
@@ -316,7 +394,10 @@ class _Sampling:
                 yield _ToRender(candidates=candidates[start : start + _RENDERED_TOGETHER], path=path, selected=None)
 
 
-_MOST_REFINEMENTS = 8
+_MOST_REFINEMENTS = 12
+_FILLED = 0.99
+"""Of the budget."""
+
 _ROUNDING = 1.0005
 """Rounding rows up must not push the last refinement over the budget."""
 

@@ -103,7 +103,7 @@ def test_only_wrong_and_weak_answers_are_trained_on(tmp_path: Path) -> None:
 def test_solved_rows_can_be_retained(tmp_path: Path) -> None:
     from curation.sample import SampleParameters
 
-    ids = {row["id"] for row in rows(run(tmp_path, samples=SampleParameters(retain_share=0.04)))}
+    ids = {row["id"] for row in rows(run(tmp_path, samples=SampleParameters(retain_share=0.1)))}
     assert len(ids & {f"task1-{n}" for n in range(5)}) == 5
 
 
@@ -266,6 +266,44 @@ def test_the_scripts_drop_after_the_draw_and_replace_nothing(tmp_path: Path) -> 
     assert Counter(d["reason"] for d in dropped if d["source"] == "lima") == {"over_quota": 20, "short_input": 10}
 
 
+@pytest.mark.parametrize("name", ["recommended", "birbal-paper", "birbal-scripts"])
+def test_what_a_model_wrote_takes_no_place_in_a_quota(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "math.jsonl"
+    parts = ["CoT/math50k_camel", "CoT/gsm_train", "CoT/math50k_camel", "CoT/aqua_rat"]
+    records = [
+        {
+            "source": f"data/{parts[n % 4]}.json",
+            "instruction": f"What do {n} and {n * n} and one make?",
+            "output": f"{n}",
+        }
+        for n in range(400)
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    mix = run(
+        tmp_path,
+        without=(OTHERS - {"mathinstruct"}) | {"lima"},
+        sources={"mathinstruct": Located(name="mathinstruct", paths=(path,), hub="h", revision="r")},
+        scale=0.015,
+        policies=replace(preset(name).policies, max_tokens=None, min_input_words=0),
+    )
+    assert len([row for row in rows(mix) if row["source"] == "mathinstruct"]) == 150
+
+
+def test_near_duplicates_are_replaced_while_there_are_other_rows(tmp_path: Path) -> None:
+    words = ["abcdefghij", "klmno", "pqrst", "uvwxy", "zabcd", "efghi", "jklmn", "opqrs", "tuvwx", "yzabc"]
+    path = tmp_path / "lima.jsonl"
+    talks = []
+    for text in range(40):
+        for variant in range(10):
+            body = [f"{word}{text}" for word in words for _ in range(4)] + [f"end{variant}"]
+            talks.append([" ".join(body), f"A{text}"])
+    path.write_text("".join(json.dumps({"conversations": talk}) + "\n" for talk in talks))
+    policies = replace(ALL_LICENCES, near_duplicates=0.9, degenerate=False, language=None)
+    mix = run(tmp_path, without=OTHERS, sources=lima(tmp_path), scale=0.03, policies=policies)
+    taken = [row["output"] for row in rows(mix) if row["source"] == "lima"]
+    assert len(taken) == len(set(taken)) == 30
+
+
 def test_a_row_that_repeats_a_suite_is_dropped_with_suite_and_span(tmp_path: Path) -> None:
     suite = tmp_path / "exam.jsonl"
     question = "which of these very long words would you say is the longest of them all here"
@@ -303,9 +341,8 @@ def test_a_mix_is_sized_by_the_budget(tmp_path: Path, demo_base: Path) -> None:
     fit = read_json(mix / "summary.json")["details"]["fit"]
     tokens = sum(row["num_tokens"] for row in rows(mix))
     assert fit["fills"]
-    assert fit["tokens"] == tokens
-    assert fit["epochs"] * tokens <= budget.tokens
-    assert fit["epochs"] * tokens > 0.5 * budget.tokens  # rows are few and long here
+    assert 0.8 * tokens <= fit["tokens"] < tokens  # some rows validate
+    assert 0.8 * budget.tokens < fit["epochs"] * fit["tokens"] <= budget.tokens  # rows are few and long here
 
 
 def test_a_task_file_that_changes_under_the_run_is_noticed(tmp_path: Path) -> None:

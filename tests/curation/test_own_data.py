@@ -230,16 +230,18 @@ def test_a_blank_input_is_no_input_of_a_group(tmp_path: Path) -> None:
     assert [instance.id for instance in tasks["own_mine_mixed"].instances] == ["mine-line-9"]
 
 
-def test_all_accepted_answers_and_licences_and_languages_are_written(tmp_path: Path) -> None:
+def test_a_row_of_another_licence_or_language_does_not_taint_the_others(tmp_path: Path) -> None:
     rows = [
         own(1, "a", licence="MIT", language="fr"),
         own(2, "b", licence="CC BY-NC 4.0", language="it"),
         OwnRow(id="x", line=3, instruction="c", input="", outputs=("1", "2"), licence="MIT", language="en"),
     ]
-    (task,) = written(tmp_path, rows).values()
-    assert task.licences == ("CC BY-NC 4.0", "MIT")
-    assert task.languages == ("English", "French", "it")
-    assert task.instances[2].outputs == ("1", "2")
+    tasks = written(tmp_path, rows)
+    assert {name: (t.licences, t.languages, [i.outputs for i in t.instances]) for name, t in tasks.items()} == {
+        "own_mine_mixed_CC_BY_NC_4_0_it": (("CC BY-NC 4.0",), ("it",), [("o",)]),
+        "own_mine_mixed_MIT_en": (("MIT",), ("English",), [("1", "2")]),
+        "own_mine_mixed_MIT_fr": (("MIT",), ("French",), [("o",)]),
+    }
 
 
 def test_kept_and_examples_together_are_the_rows(tmp_path: Path) -> None:

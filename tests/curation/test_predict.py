@@ -132,11 +132,25 @@ def test_when_one_of_several_shards_fails_the_others_are_kept(tmp_path: Path) ->
         assert len(store) == len(failing.asked) == 3 * SHARD_SIZE
 
 
-def test_a_refusal_is_stored_with_its_reason(tmp_path: Path) -> None:
+def test_a_refusal_is_told_but_not_stored_so_that_it_is_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    for _ in range(2):  # the second time from what is stored
-        found = answers(requests(3), Echo(knows={"i0", "i2"}), path)
-        assert found == ["i0", Refused(reason="unknown", detail="i1"), "i2"]
+    found = answers(requests(3), Echo(knows={"i0", "i2"}), path)
+    assert found == ["i0", Refused(reason="unknown", detail="i1"), "i2"]
+    mended = Echo()
+    assert answers(requests(3), mended, path) == ["i0", "i1", "i2"]
+    assert mended.asked == ["i1"]
+
+
+def test_a_damaged_line_costs_its_own_shard_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    answers(requests(3 * SHARD_SIZE), Echo(), path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"?" + lines[0][1:] + b"".join(lines[1:]) + b'{"keys": ["torn')
+    with AnswerStore(path) as store:
+        assert (len(store), store.num_damaged) == (2 * SHARD_SIZE, 1)
+    again = Echo()
+    assert len(answers(requests(3 * SHARD_SIZE), again, path)) == 3 * SHARD_SIZE
+    assert len(again.asked) == SHARD_SIZE
 
 
 def test_equal_questions_are_asked_once_within_and_across_shards(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ CURATE_ERRORS: list[tuple[str, Callable[[Path], list[object]], str]] = [
     ("a fit without speed", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24h"), "--fit needs --tokens-per-s"),
     ("a speed without fit", lambda t: curate(TASKS, DEMO_BASE, "--tokens-per-s", "5"), "Say what is to be filled"),
     ("a fit without unit", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24", "--tokens-per-s", "5"), "with units"),
-    ("no speed at all", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24h", "--tokens-per-s", "0"), "not above 0"),
+    ("no speed at all", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24h", "--tokens-per-s", "0"), "not a positive"),
     ("no tokenizer", lambda t: curate(TASKS, DEMO_BASE, "--tokenizer", t / "x"), "takes a model folder or"),
     ("a tokenizer that is none", lambda t: curate(TASKS, DEMO_BASE, "--tokenizer", "none"), "max_tokens=none"),
     ("an unknown precision", lambda t: curate(TASKS, DEMO_BASE, "--precision", "int3"), "Use fp32, bf16, 4bit"),

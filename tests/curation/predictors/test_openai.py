@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -105,6 +106,34 @@ def test_a_question_that_the_server_refuses_is_told_with_its_words(start: Callab
     assert answers[1].reason == "refused_by_server"
     assert "too long for me" in answers[1].detail
     assert answers[0] == answer_to("prompt number 0")
+
+
+def test_a_server_that_refuses_everything_ends_the_run_with_its_words(
+    start: Callable[..., str], tmp_path: Path
+) -> None:
+    with closing(OpenAIPredictor(f"{start(refuse='prompt')}/v1")) as predictor, AnswerStore(tmp_path / "a") as store:
+        with pytest.raises(PredictionError, match=r"refused all of the first 128 prompts .*too long for me"):
+            list(ask(requests(300), predictor, store))
+        assert len(store) == 0
+
+
+def test_closing_frees_a_thread_that_waits_for_an_answer(start: Callable[..., str]) -> None:
+    predictor = OpenAIPredictor(f"{start(latency_s=60.0)}/v1")
+    freed: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            predictor.complete(requests(2))
+        except BaseException as e:
+            freed.append(e)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    time.sleep(0.5)
+    predictor.close()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert len(freed) == 1
 
 
 def test_the_weights_hash_names_the_answers_where_the_folder_is_at_hand(
