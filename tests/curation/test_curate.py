@@ -283,7 +283,7 @@ def test_what_a_model_wrote_takes_no_place_in_a_quota(tmp_path: Path, name: str)
         tmp_path,
         without=(OTHERS - {"mathinstruct"}) | {"lima"},
         sources={"mathinstruct": Located(name="mathinstruct", paths=(path,), hub="h", revision="r")},
-        scale=0.015,
+        scale=0.003,
         policies=replace(preset(name).policies, max_tokens=None, min_input_words=0),
     )
     assert len([row for row in rows(mix) if row["source"] == "mathinstruct"]) == 150
