@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: need-inputs need-run help install demo test check lint types curate-200k curate-400k curate-700k train-4090 train-a100 pick serve clean
+.PHONY: need-inputs need-run help install demo test faults check lint types curate-200k curate-400k curate-700k train-4090 train-a100 pick serve clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -32,6 +32,9 @@ demo: $(READY) ## the main job on embedded defaults, offline, on the CPU: about 
 
 test: $(READY) ## all tests
 	$(BIN)/python -m pytest
+
+faults: $(READY) ## kills and breaks runs at 25 moments and more, five with the real Axolotl: about 10 minutes
+	$(BIN)/python -m tests.harness.faults --real
 
 lint: $(READY) ## ruff
 	$(BIN)/ruff check .

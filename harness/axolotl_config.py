@@ -244,6 +244,7 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
     if not card.is_gpu:
         document |= {"lora_qkv_kernel": False, "lora_o_kernel": False, "lora_mlp_kernel": False}
         document |= {"dataloader_pin_memory": False}
+        document |= {"bf16": False, "fp16": False}  # `auto` would be fp16, which most CPUs emulate
     return {key: value for key, value in document.items() if value is not None or key == "dataloader_prefetch_factor"}
 
 

@@ -16,7 +16,7 @@ from curation.stage import Dropped, Stage, Summary, locked, read_json, read_json
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty
 from harness.dataset import TokenisedRow, read_dataset_rows
-from harness.errors import BudgetError, CheckpointError
+from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.ledger import Ledger, LedgerReport
 from harness.manifest import record
 from harness.pick import Picked, pick, validation_loss_of
@@ -102,6 +102,11 @@ def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str, described
         )
     except CheckpointError as e:
         ledger.stop()
+        if because == "not_finite":
+            raise TrainError(
+                f"{stage.directory}: the loss was no finite number before a checkpoint was whole. Lower learning_rate, "
+                "and --redo."
+            ) from e
         raise BudgetError(
             f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was whole. Give more with --budget, "
             "and --redo."

@@ -228,6 +228,9 @@ def train(
     budget: Annotated[str, typer.Option(help="Wall-clock from the start of training to the pick: 24h, 90m.")] = "24h",
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the mix's, or the recipe's.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")] = None,
+    clock: Annotated[str, typer.Option(help="strict charges the time a run lay down, compute does not.")] = "strict",
+    follow_plan: Annotated[Path | None, typer.Option(help="The 07_train/plan.jsonl of a run to repeat.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Go on when this terminal is closed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
     redo: Redo = False,
     json: Json = False,
@@ -237,12 +240,31 @@ def train(
     Example: oneday train --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
     """
     from oneday.console import Console
-    from oneday.training_commands import TrainRequest, run_train
+    from oneday.training_commands import TrainRequest, run_detached, run_train
 
     request = TrainRequest(
-        mix=mix, config=config, card=card, budget=budget, base=base, run=run, dry_run=dry_run, redo=redo
-    )
-    run_train(request, Console(json_line=json))
+        mix=mix, config=config, card=card, budget=budget, base=base, run=run, clock=clock, follow_plan=follow_plan,
+        dry_run=dry_run, redo=redo,
+    )  # fmt: skip
+    if detach and not dry_run:
+        run_detached(request, Console(json_line=json))
+    else:
+        run_train(request, Console(json_line=json))
+
+
+@app.command()
+def ledger(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    json: Json = False,
+) -> None:
+    """Shows where the day of a run went, also while it trains.
+
+    Example: oneday ledger runs/200k
+    """
+    from oneday.console import Console
+    from oneday.training_commands import run_ledger
+
+    run_ledger(run, Console(json_line=json))
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """`oneday train` and `oneday pick`: from options to a job, from events to lines."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ from harness.budget import pretty, seconds
 from harness.card import get_card
 from harness.dataset import read_mix
 from harness.errors import CheckpointError, ConfigError, DataError
-from harness.ledger import LedgerReport
+from harness.ledger import Charging, Ledger, LedgerReport
 from harness.pick import PICK, Picked
 from harness.rehearse import Rehearsal, TrainJob, rehearse
-from harness.run import TRAIN, TrainResult, pick_from_run, train
+from harness.run import LEDGER, TRAIN, TrainResult, pick_from_run, train
 from oneday.console import Console
 
 ENDINGS = {
     "deadline": "stopped for the deadline",
     "epochs": "all epochs done",
+    "plan": "the followed plan ended",
     "killed": "the trainer was too slow to close and was ended at the deadline",
     "signal": "stopped by a signal",
     "not_finite": "stopped at a loss that is not finite; the best checkpoint before it is kept",
@@ -37,6 +40,8 @@ class TrainRequest:
     budget: str
     base: Path | None
     run: Path | None
+    clock: str
+    follow_plan: Path | None
     dry_run: bool
     redo: bool
 
@@ -82,7 +87,59 @@ def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) 
         card=get_card(request.card),
         budget_s=budget_s,
         redo=request.redo,
+        charging=charging_of(request.clock),
+        follow_plan=request.follow_plan,
     )
+
+
+def charging_of(name: str) -> Charging:
+    """`--clock`.
+
+    Raises:
+        ConfigError: neither strict nor compute.
+    """
+    if name not in list(Charging):
+        raise ConfigError(f"--clock {name[:40]}: unknown. Use strict or compute.")
+    return Charging(name)
+
+
+def run_detached(request: TrainRequest, console: Console) -> None:
+    """Checks the options here, then starts the same command in a session of its own."""
+    recipe = read_recipe(find_recipe(request.config))
+    check_card(recipe, get_card(request.card))
+    job = training_job(request, recipe, seconds(request.budget))
+    job.run.mkdir(parents=True, exist_ok=True)
+    log = job.run / "train.log"
+    command = [sys.executable, "-m", "oneday.cli", *(argument for argument in sys.argv[1:] if argument != "--detach")]
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    console.say(f"training goes on as process {child.pid}; its output: {log}")
+    console.say(f"look: oneday ledger {job.run}    stop with everything saved: kill {child.pid}")
+    console.result({"pid": child.pid, "log": str(log), "run": str(job.run)})
+
+
+def run_ledger(run: Path, console: Console) -> None:
+    """The day as a table and a bar."""
+    report = Ledger.of_run(run / LEDGER).report()
+    show_ledger(report, console)
+    console.say(bar(report))
+    names = ("budget_s", "charged_s", "overshoot_s", "downtime_past_deadline_s", "by_phase", "resumes")
+    console.result({name: getattr(report, name) for name in names} | {"not_charged": report.not_charged})
+
+
+BAR_WIDTH = 60
+SIGNS = {"load": "l", "pack": "p", "train": "█", "evaluate": "e", "save": "s", "pick": "k", "idle": "i", "down": "·"}
+
+
+def bar(report: LedgerReport) -> str:
+    """The budget as one line; a phase too short for a sign of its own has none."""
+    signs = "".join(
+        SIGNS[phase] * round(BAR_WIDTH * spent / report.budget_s) for phase, spent in report.by_phase.items()
+    )
+    shown = ", ".join(f"{SIGNS[phase]} {phase}" for phase in report.by_phase)
+    return f"[{signs[:BAR_WIDTH]:<{BAR_WIDTH}}] {shown}"
 
 
 def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
@@ -137,8 +194,10 @@ class TrainingDisplay:
         self._console.status(f"{self._step_line} | budget left {pretty(max(0.0, left_s))}")
 
     def _sentence(self, event: dict[str, Any]) -> str:
-        if event["event"] == "packed":
-            return f"packed {event['rows']} rows into {event['batches']} batches, {event['efficiency']:.1%} full"
+        if event["event"] == "restart":
+            return f"the trainer {event['because']}; it is started again from the last whole checkpoint"
+        if event["event"] == "disk_full":
+            return f"step {event['step']:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
         if event["event"] == "train_begin":
             return "training" if event["step"] == 0 else f"training goes on from step {event['step']}"
         if event["event"] == "stopping":
@@ -182,6 +241,9 @@ def show_ledger(report: LedgerReport, console: Console) -> None:
     """The budget by phase."""
     rows = [(phase, f"{spent:.1f}", f"{spent / report.budget_s:.1%}") for phase, spent in report.by_phase.items()]
     rows.append(("charged", f"{report.charged_s:.1f}", f"{report.charged_s / report.budget_s:.1%}"))
+    if report.downtime_past_deadline_s:
+        rows.append(("down past the deadline", f"{report.downtime_past_deadline_s:.1f}", "not charged"))
+    rows += [(what, f"{spent:.1f}", "not charged") for what, spent in (report.not_charged or {}).items()]
     console.table(
         f"budget {pretty(report.budget_s)}, over by {report.overshoot_s:.1f} s", ("phase", "s", "share"), rows
     )

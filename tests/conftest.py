@@ -30,31 +30,31 @@ def demo_base() -> Path:
     return DEMO_BASE
 
 
+def write_small_mix(folder: Path, num_train: int = 60, num_validation: int = 12) -> Path:
+    """A small mix that a tiny run can learn: two task kinds, distinct rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["hot", "cold", "big", "small", "fast", "slow", "early", "late", "open", "closed", "full", "empty"]
+    rows = [
+        {
+            "id": f"row-{n}",
+            "source": "test",
+            "task": f"task{n % 2}",
+            "licence": "Apache 2.0",
+            "instruction": ("Write the last word.", "Write the first word.")[n % 2],
+            "input": f"{words[n % 12]} {n} {words[(n * 5 + 1) % 12]}",
+            "output": (words[(n * 5 + 1) % 12], words[n % 12])[n % 2],
+        }
+        for n in range(num_train + num_validation)
+    ]
+    for name, part in (("train", rows[:num_train]), ("validation", rows[num_train:])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
+    return folder
+
+
 @pytest.fixture
 def write_mix(tmp_path: Path) -> Callable[..., Path]:
-    """A small mix that a tiny run can learn: two task kinds, distinct rows."""
-
-    def write(num_train: int = 60, num_validation: int = 12) -> Path:
-        folder = tmp_path / "05_mix"
-        folder.mkdir(parents=True, exist_ok=True)
-        words = ["hot", "cold", "big", "small", "fast", "slow", "early", "late", "open", "closed", "full", "empty"]
-        rows = [
-            {
-                "id": f"row-{n}",
-                "source": "test",
-                "task": f"task{n % 2}",
-                "licence": "Apache 2.0",
-                "instruction": ("Write the last word.", "Write the first word.")[n % 2],
-                "input": f"{words[n % 12]} {n} {words[(n * 5 + 1) % 12]}",
-                "output": (words[(n * 5 + 1) % 12], words[n % 12])[n % 2],
-            }
-            for n in range(num_train + num_validation)
-        ]
-        for name, part in (("train", rows[:num_train]), ("validation", rows[num_train:])):
-            (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
-        return folder
-
-    return write
+    """Writes the small mix into the test's own folder."""
+    return lambda *sizes: write_small_mix(tmp_path / "05_mix", *sizes)
 
 
 class ForkedChild:

@@ -1,0 +1,199 @@
+"""Our plugin against plain Axolotl on the CPU: the cost of a step, and the same losses where order and scaling agree.
+
+    python benchmarks/plain_axolotl.py [--steps 120] [--rounds 3]
+
+Both train the demo's base with 4-bit QLoRA on the same 400 made rows, in file order (Axolotl: `curriculum_sampling` and
+sequential packing; ours: a pack plan written that way), at a constant rate, without dropout and noise. Plain Axolotl
+has a plugin of the benchmark's own that seeds LoRA's random half, as ours does, and notes each step's time and loss.
+Prints one JSON line: median seconds a step (the first ten left out) of interleaved rounds, the ratio, and the largest
+difference of the losses.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.axolotl_config import RunSettings, axolotl_document, read_recipe
+from harness.axolotl_process import axolotl_environment
+from harness.card import get_card
+from harness.clock import uptime
+from harness.dataset import prepare_dataset
+from harness.pack import PackPlan, digest_of, pack_in_order
+from harness.schedule import Segment, write_segment
+from oneday.demo import DEMO_BASE, RECIPE
+
+ROOT = Path(__file__).resolve().parents[1]
+WARM = 10
+
+if os.environ.get("PLAIN_LOG"):
+    from axolotl.integrations.base import BasePlugin
+    from transformers import TrainerCallback, set_seed
+
+    from curation.language_model import disable_cpu_repack
+
+    class Note(TrainerCallback):  # type: ignore[misc,unused-ignore]
+        """Time and loss of each step."""
+
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """The time."""
+            self.times.append(time.monotonic())
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Writes all of it."""
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            Path(os.environ["PLAIN_LOG"]).write_text(json.dumps({"times": self.times, "losses": losses}))
+
+    class NotePlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
+        """The least that makes plain Axolotl comparable."""
+
+        def post_model_build(self, cfg: Any, model: Any) -> None:
+            """As ours."""
+            disable_cpu_repack(model)
+
+        def pre_lora_load(self, cfg: Any, model: Any) -> None:
+            """As ours."""
+            set_seed(cfg.seed)
+
+        def add_callbacks_pre_trainer(self, cfg: Any, model: Any) -> list[Any]:
+            """The note."""
+            return [Note()]
+
+
+def write_mix(folder: Path) -> None:
+    import random
+
+    from curation.demo_tasks import DEMO_TASKS, draw_pairs
+
+    folder.mkdir(parents=True)
+    rng = random.Random(7)
+    rows = [
+        {"id": f"{task.name}-{n}", "instruction": task.definition, "input": given, "output": answer}
+        for task in DEMO_TASKS[:10]
+        for n, (given, answer) in enumerate(draw_pairs(task, rng, 120))
+    ]
+    rng.shuffle(rows)
+    for name, part in (("train", rows[64:]), ("validation", rows[:64])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+
+
+def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(ours, plain)."""
+    never = 10 * steps
+    recipe = read_recipe(RECIPE).model_copy(
+        update={
+            "lora_dropout": 0.0, "neftune_noise_alpha": None, "logging_steps": 1, "eval_steps": never,
+            "save_steps": never, "warmup_steps": 0, "weight_decay": 0.0, "sequence_len": 512,
+        }
+    )  # fmt: skip
+    dataset = prepare_dataset(folder / "mix", base=DEMO_BASE, sequence_len=512, out=folder / "data")
+    batches = [
+        b for b in pack_in_order(dataset.lengths, capacity=512, bins_per_batch=recipe.micro_batch_size)
+        if len(b) == recipe.micro_batch_size
+    ]  # fmt: skip
+    packs = PackPlan(
+        micro_batches=batches * (1 + steps // len(batches)),
+        epoch_ends=(len(batches),),
+        capacity=512,
+        lengths_sha256=digest_of(dataset.lengths),
+        efficiency=0.9,
+    )
+    packs.write(folder / "packs.jsonl")
+    write_segment(folder / "plan.jsonl", Segment(step=0, progress=0.0, horizon=10**12, reason="constant"))
+    settings = RunSettings(
+        base_model=DEMO_BASE, train_file=dataset.train.path, validation_file=dataset.validation.path,
+        prepared=folder / "prepared", output_dir=folder / "ours", events=folder / "events.jsonl",
+        plan=folder / "plan.jsonl", packs=folder / "packs.jsonl", batches=folder / "batches.jsonl", num_steps=steps,
+        packing_efficiency=0.9, num_tokens=dataset.train.num_tokens, deadline=uptime() + 3_600, follow_plan=True,
+    )  # fmt: skip
+    ours = axolotl_document(recipe, settings, get_card("cpu"))
+    plain = {key: value for key, value in ours.items() if not key.startswith("oneday_")}
+    plain |= {
+        "plugins": ["benchmarks.plain_axolotl.NotePlugin"], "output_dir": str(folder / "plain"),
+        "lr_scheduler": "constant", "curriculum_sampling": True, "sample_packing_sequentially": True,
+        "num_epochs": 1_000, "save_strategy": "no",
+    }  # fmt: skip
+    for key in ("sample_packing_eff_est", "total_num_tokens", "save_steps"):
+        plain.pop(key)
+    return ours, plain
+
+
+def run(document: dict[str, Any], path: Path, log: Path) -> None:
+    path.write_text(yaml.safe_dump(document))
+    environment = axolotl_environment(get_card("cpu"), num_rows=0)
+    done = subprocess.run(
+        [sys.executable, "-m", "axolotl.cli.train", str(path)],
+        cwd=ROOT,
+        env={**os.environ, **environment, "PYTHONPATH": str(ROOT), "PLAIN_LOG": str(log)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(done.stdout[-3_000:] + done.stderr[-3_000:])
+
+
+def typical(times: list[float]) -> float:
+    """Median seconds between two steps."""
+    return statistics.median(b - a for a, b in itertools.pairwise(times[WARM:]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    step_s: dict[str, list[float]] = {"ours": [], "plain": []}
+    differences = []
+    for _ in range(arguments.rounds):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            write_mix(folder / "mix")
+            ours, plain = documents(folder, arguments.steps)
+            run(plain, folder / "plain.yml", folder / "plain.json")
+            run(ours, folder / "ours.yml", folder / "unused.json")
+            noted = json.loads((folder / "plain.json").read_text())
+            events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+            times = [e["up"] for e in events if e["event"] == "step"]
+            logged = [json.loads(line)["loss"] for line in (folder / "batches.jsonl").read_text().splitlines()]
+            # the first step evaluates and saves: its neighbours are left out with it
+            step_s["ours"].append(
+                statistics.median(b - a for a, b in zip(times[WARM:], times[WARM + 1 :], strict=False))
+            )
+            spent = noted["times"]
+            step_s["plain"].append(
+                statistics.median(b - a for a, b in zip(spent[WARM:], spent[WARM + 1 :], strict=False))
+            )
+            differences.append(max(abs(a - b) for a, b in zip(noted["losses"], logged, strict=False)))
+            num_compared = min(len(noted["losses"]), len(logged))
+    medians = {name: statistics.median(values) for name, values in step_s.items()}
+    print(
+        json.dumps(
+            {
+                "steps": arguments.steps,
+                "rounds": arguments.rounds,
+                "tokens_per_step": 1_024,
+                "median_step_s": {name: round(value, 5) for name, value in medians.items()},
+                "ratio": round(medians["ours"] / medians["plain"], 4),
+                "extra_ms_per_step": round(1_000 * (medians["ours"] - medians["plain"]), 3),
+                "losses_compared": num_compared,
+                "largest_difference": max(differences),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

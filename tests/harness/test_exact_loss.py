@@ -1,0 +1,140 @@
+"""The trainer's numbers against numbers computed outside of it, on the real Axolotl in fp32 on the CPU."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from curation.language_model import LanguageModel
+from curation.stage import read_jsonl
+from harness.axolotl_process import Child, Launcher
+from harness.dataset import read_dataset_rows
+from harness.errors import TrainError
+from harness.pack import PackPlan, rows_of
+from harness.pick import validation_loss_of
+from harness.rehearse import PLAN, TrainJob, rehearse
+from harness.run import TRAIN, train
+from harness.supervise import BATCHES, DATA, OUTPUT, PACKS
+from tests.harness.test_run import MEASURED, make_job
+
+pytestmark = pytest.mark.slow
+SLOW = replace(MEASURED, load_s=3.0, step_s=0.2)
+WriteMix = Callable[..., Path]
+
+
+def plain(job: TrainJob, **changes: Any) -> TrainJob:
+    """Without anything random, and in full precision."""
+    quiet = {
+        "load_in_4bit": False, "adapter": "lora", "lora_dropout": 0.0, "neftune_noise_alpha": None, "num_epochs": 2,
+    }  # fmt: skip
+    return replace(job, recipe=job.recipe.model_copy(update={**quiet, **changes}))
+
+
+def losses_outside(job: TrainJob) -> list[tuple[float, int]]:
+    """(sum, tokens) of each training row's answer, by the untrained base."""
+    rows = read_dataset_rows(job.run / TRAIN / DATA / "train.jsonl", job.base)
+    return list(LanguageModel.load(job.base).answer_losses([(row.input_ids, row.labels) for row in rows]))
+
+
+def test_the_validation_loss_is_the_one_computed_row_by_row(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher
+) -> None:
+    job = plain(make_job(tmp_path, write_mix(60, 23), demo_base, budget_s=60.0))
+    result = train(job, SLOW, launch=axolotl)
+    rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.jsonl", job.base)
+    assert len(rows) == 23  # the bins of the last batch are not full
+    loss_of = validation_loss_of(job.base, rows, four_bit=False)
+    assert len(result.picked.candidates) >= 2
+    for candidate in result.picked.candidates:
+        outside = loss_of(job.run / TRAIN / OUTPUT / candidate.checkpoint)
+        assert candidate.validation_loss == pytest.approx(outside, abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["token_weighted", "birbal"])
+def test_gradient_accumulation_weighs_tokens_or_micro_batches(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher, mode: str
+) -> None:
+    job = plain(
+        make_job(tmp_path, write_mix(), demo_base, budget_s=60.0),
+        gradient_accumulation_steps=3,
+        gradient_accumulation_mode=mode,
+        sequence_len=256,
+        micro_batch_size=1,
+        num_epochs=1,
+    )
+    train(job, SLOW, launch=axolotl)
+    micro_batches = PackPlan.read(job.run / TRAIN / PACKS).micro_batches[:3]
+    of_row = losses_outside(job)
+    parts = [[of_row[row] for row in rows_of([batch])] for batch in micro_batches]
+    sums = [(sum(s for s, _ in part), sum(n for _, n in part)) for part in parts]
+    assert len({n for _, n in sums}) > 1  # else both modes would be one
+    by_token = sum(s for s, _ in sums) / sum(n for _, n in sums)
+    by_batch = sum(s / n for s, n in sums) / 3
+    assert abs(by_token - by_batch) > 1e-4
+    first = next(read_jsonl(job.run / TRAIN / BATCHES))
+    expected, other = (by_token, by_batch) if mode == "token_weighted" else (by_batch, by_token)
+    assert first["loss"] == pytest.approx(expected, abs=1e-5)
+    assert abs(first["loss"] - other) > 5e-5
+
+
+def test_a_loss_that_is_no_number_stops_the_run_at_once(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher
+) -> None:
+    """Here before anything could be kept; with checkpoints the best is: `loss is not a number` of test_faults.py."""
+    job = plain(
+        make_job(tmp_path, write_mix(), demo_base, budget_s=60.0), learning_rate=1e30, max_grad_norm=1e30, num_epochs=9
+    )
+    with pytest.raises(TrainError, match=r"no finite number before a checkpoint was whole. Lower learning_rate"):
+        train(job, SLOW, launch=axolotl)
+    steps = [record["step"] for record in read_jsonl(job.run / TRAIN / BATCHES)]
+    assert steps == [1]
+
+
+# --- packed samples
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
+def test_packed_samples_do_not_see_each_other(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher, attention: str
+) -> None:
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
+    job = replace(job, recipe=job.recipe.model_copy(update={"attn_implementation": attention}))
+    seen: list[dict[str, Any]] = []
+    # torch has no backward pass for flex attention on a CPU; the proof comes before it
+    with pytest.raises(TrainError, match="FlexAttention") if attention == "flex_attention" else nullcontext():
+        rehearse(job, launch=axolotl, on_event=seen.append)
+    (found,) = (e for e in seen if e["event"] == "isolation")
+    assert found["moved"] == 0.0
+    assert found["spread"] > 0.1
+
+
+def test_attention_that_leaks_is_refused(
+    tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher
+) -> None:
+    """Axolotl's default, without an explicit implementation. A recipe cannot leave it out; a launcher can."""
+
+    def launch(config: Path, log: Path, environment: Mapping[str, str]) -> Child:
+        document = yaml.safe_load(config.read_text())
+        del document["attn_implementation"]
+        config.write_text(yaml.safe_dump(document))
+        return axolotl(config, log, environment)
+
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
+    with pytest.raises(TrainError, match=r"lets packed samples see each other here .*Use sdpa"):
+        rehearse(job, launch=launch)
+    assert not (job.run / PLAN / "rehearsal.json").exists()
+
+
+def test_threads_are_fixed(tmp_path: Path) -> None:
+    """What makes two runs equal to the bit: the same number of threads."""
+    from harness.axolotl_process import axolotl_environment
+    from harness.card import get_card
+
+    assert axolotl_environment(get_card("cpu"), num_rows=1)["OMP_NUM_THREADS"] == str(os.cpu_count())
+    assert torch.get_num_threads() >= 1
