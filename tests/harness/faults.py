@@ -30,7 +30,7 @@ from harness.pack import PackPlan
 ROOT = Path(__file__).parents[2]
 BUDGET_S, REAL_BUDGET_S = 14.0, 75.0
 FAKE = {
-    "FAKE_STEPS": "60", "FAKE_STEP_S": "0.05", "FAKE_SAVE": "every:8", "FAKE_EVAL_S": "0.15", "FAKE_SAVE_S": "0.3",
+    "FAKE_STEPS": "45", "FAKE_STEP_S": "0.05", "FAKE_SAVE": "every:8", "FAKE_EVAL_S": "0.1", "FAKE_SAVE_S": "0.2",
 }  # fmt: skip
 
 Lines = list[dict[str, Any]]
@@ -125,9 +125,9 @@ def faults(*, real: bool) -> Iterator[Fault]:
         yield Fault(name=f"prepare {n + 1}", when=in_ledger("pack" if n < 3 else "load", after))
     for step in (2, 7, 8, 19, 41):
         yield Fault(name=f"train, step {step}", when=at_step(step))
-    for nth, after in ((1, 0.0), (2, 0.05), (3, 0.1), (4, 0.14), (5, 0.02)):
+    for nth, after in ((1, 0.0), (2, 0.03), (3, 0.05), (4, 0.08), (5, 0.01)):
         yield Fault(name=f"evaluate {nth}", when=in_phase("evaluate", nth, after))
-    for nth, after in ((1, 0.0), (2, 0.1), (3, 0.2), (4, 0.29), (2, 0.05)):
+    for nth, after in ((1, 0.0), (2, 0.1), (3, 0.14), (4, 0.18), (2, 0.05)):
         yield Fault(name=f"save {nth} after {after} s", when=in_phase("save", nth, after))
     for after in (0.0, 0.1, 0.2, 0.3, 0.39):
         yield Fault(name=f"pick after {after} s", when=in_ledger("pick", after), given={"pick_s": 0.4})

@@ -73,7 +73,7 @@ def test_a_free_run_sees_the_same_batches(
     """Another budget has another plan, hence other rates; the batches of the steps that both made are the same."""
     mix = write_mix()
     seen = []
-    for name, budget_s in (("a", 20.0), ("b", 28.0)):
+    for name, budget_s in (("a", 14.0), ("b", 18.0)):
         job = make_job(tmp_path / name, mix, demo_base, budget_s=budget_s)
         assert train(job, SLOW, launch=axolotl).because == "deadline"
         seen.append([record["batch"] for record in last_of_each_step(job).values()])

@@ -8,13 +8,10 @@ import pytest
 from tests.harness.faults import faults, inflict
 
 SHORT = (
-    "prepare 4",
     "train, step 19",
     "evaluate 3",
-    "save 2 after 0.1 s",
     "pick after 0.1 s",
     "optimizer.pt flipped",
-    "disk full at step 16",
     "clock back, then killed",
     "loss is not a number",
     "the trainer hangs",
