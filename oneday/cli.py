@@ -141,6 +141,7 @@ def curate(
         return
     from curation.predictors.engine import Engine
     from oneday import curation_commands as commands
+    from oneday import curation_questions as questions
     from oneday.console import Console
 
     console = Console(json_line=json)
@@ -186,18 +187,18 @@ def curate(
         redo=redo,
     )
     if check is not None:
-        commands.run_check(check, console)
+        questions.run_check(check, console)
     elif verify is not None:
-        commands.run_verify(verify, console)
+        questions.run_verify(verify, console)
     elif diff is not None:
-        commands.run_diff(request, diff, console)
+        questions.run_diff(request, diff, console)
     elif stability:
-        commands.run_stability(request, console)
+        questions.run_stability(request, console)
     elif dry_run:
-        prices = commands.Prices(
+        prices = questions.Prices(
             prompts_per_s=prompts_per_s, per_million_tokens=price_per_million_tokens, per_hour=price_per_hour
         )
-        commands.run_dry(request, prices, console)
+        questions.run_dry(request, prices, console)
     else:
         commands.run_curate(request, console)
 
@@ -215,7 +216,7 @@ def curate_score(
     Example: oneday curate score --predictions predictions.jsonl --rouge rouge --empty zero --json
     """
     from oneday.console import Console
-    from oneday.curation_commands import run_score
+    from oneday.curation_questions import run_score
 
     run_score(predictions, rouge=rouge, empty=empty, normaliser=normaliser, console=Console(json_line=json))
 

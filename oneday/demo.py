@@ -31,7 +31,7 @@ from harness.errors import TrainError
 from harness.manifest import record
 from harness.rehearse import TrainJob
 from oneday.console import Console
-from oneday.curation_commands import show_curation
+from oneday.curation_tables import show_curation
 from oneday.training_commands import rehearse_and_train, show_training
 from submission.errors import ServeError
 

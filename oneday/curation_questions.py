@@ -1,0 +1,265 @@
+"""Questions about a curation that run none: score, check, verify, compare, estimate."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from curation.bucket import bucket_tasks
+from curation.check import check
+from curation.errors import PredictionError, StageError, TaskError
+from curation.estimate import Estimate, estimate
+from curation.predict import Predictor, read_predictions
+from curation.predictors.engine import close
+from curation.preset import Difference, differences, preset, reseeded
+from curation.score import EmptyRule, Normaliser, rouge_l_scorer, score
+from curation.stage import read_json
+from curation.stages.context import MIX, SAMPLES, Curation
+from curation.tokens import TokenCounter
+from curation.verify import verify
+from curation.what_if import Alternatives, Change, stored_changes, variants
+from harness.budget import pretty
+from oneday.console import Console
+from oneday.curation_commands import (
+    CurateRequest,
+    choice,
+    curation_parameters,
+    described,
+    rouge_choices,
+)
+
+
+def run_score(path: Path, *, rouge: str, empty: str, normaliser: str, console: Console) -> None:
+    """Scores a file of predictions and shows its buckets."""
+    p = preset("recommended")
+    parameters = replace(
+        p.scores,
+        **rouge_choices(rouge),
+        empty=choice(EmptyRule, empty, "--empty"),
+        normaliser=choice(Normaliser, normaliser, "--normaliser"),
+    )
+    rouge_l = rouge_l_scorer(parameters)
+    scores = sorted((score(q, parameters, rouge_l) for q in read_predictions(path)), key=lambda s: (s.task, s.kind))
+    buckets = bucket_tasks(scores, p.buckets)
+    if not buckets:
+        raise PredictionError(f"{path}: no prediction in it. Each line holds task, id, references, prediction.")
+    columns = ("task", "n", "mean", "[0,.2)", "[.2,.3)", "[.3,.4)", "[.4,.5)", "[.5,.6)", "[.6,.7)", "[.7,.8)", ">=.8")
+    rows = [(b.task, str(b.num_scores), f"{b.mean_score:.3f}", *map(str, b.histogram)) for b in buckets]
+    console.table(f"{parameters.rouge}, empty prediction: {parameters.empty}", columns, rows)
+    totals: dict[str, list[int]] = {}
+    for b in buckets:  # a task may occur with both kinds
+        before = totals.get(b.task, [0] * len(b.histogram))
+        totals[b.task] = [x + y for x, y in zip(before, b.histogram, strict=True)]
+    console.result({"buckets": totals})
+
+
+def run_check(path: Path, console: Console) -> None:
+    """Lists every problem of task files and own data.
+
+    Raises:
+        TaskError: there is one.
+    """
+    files = list(check(path))
+    problems = [problem for file in files for problem in file.problems]
+    for problem in problems:
+        console.out.print(str(problem), markup=False, soft_wrap=True)
+    num_records = sum(file.num_records for file in files)
+    console.say(f"{len(files)} files, {num_records:,} records, {len(problems)} problems")
+    console.result({"files": len(files), "records": num_records, "problems": [str(p) for p in problems]})
+    if problems:
+        raise TaskError(
+            f"{path}: {len(problems)} problems, listed above. Mend them, or let curate leave those rows out."
+        )
+
+
+def run_verify(run: Path, console: Console) -> None:
+    """Recomputes every hash of a run.
+
+    Raises:
+        StageError: one does not agree.
+    """
+    results = list(verify(run))
+    bad = [r for r in results if not r.is_fine]
+    for r in bad:
+        console.out.print(f"{r.what}: {r.detail}", markup=False, soft_wrap=True)
+    console.say(f"{len(results)} checks, {len(bad)} failed")
+    console.result({"checks": len(results), "failed": [r.what for r in bad]})
+    if bad:
+        raise StageError(
+            f"{run}: {len(bad)} of {len(results)} checks failed, listed above. Restore the files, or --redo."
+        )
+
+
+def run_diff(request: CurateRequest, other: str, console: Console) -> None:
+    """The choices in which two presets differ; on a finished run, the rows that each changes."""
+    mine, theirs = curation_parameters(request), reseeded(preset(other), request.seed)
+    theirs = replace(
+        theirs,
+        **{
+            n: getattr(mine, n)
+            for n in ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit")
+        },
+    )
+    found = differences(mine, theirs)
+    is_finished = (request.run / MIX / "done.json").is_file()
+    changes: dict[str, Change] = {}
+    if is_finished:
+        curation = described(request, console)
+        _refuse_other_parameters(request.run, curation)
+        for change in Alternatives(curation).changes(theirs):
+            console.progress("what if", len(changes) + 1, len(found))
+            changes[change.what] = change
+    _show_differences(found, changes, request.preset, other, console)
+    if not is_finished:
+        console.say(f"rows are told once {request.run} is finished with --preset {request.preset}")
+    console.result(
+        {
+            "differences": [asdict(d) for d in found],
+            "rows_changed": {key: change.num_rows for key, change in changes.items()},
+        }
+    )
+
+
+def _refuse_other_parameters(run: Path, curation: Curation) -> None:
+    stored = read_json(run / MIX / "manifest.json")["parameters"]
+    mine = curation.parameters.fingerprint()
+    differ = [key for key in mine if read_back(mine[key]) != stored.get(key)]
+    if differ:
+        raise StageError(
+            f"{run}: was made with other {', '.join(differ)}. Give the options it was made with, or another --run."
+        )
+
+
+def read_back(value: Any) -> Any:
+    """A value as JSON gives it back."""
+    import orjson
+
+    return orjson.loads(orjson.dumps(value))
+
+
+def _show_differences(
+    found: Sequence[Difference], changes: Mapping[str, Change], a: str, b: str, console: Console
+) -> None:
+    rows = []
+    for d in found:
+        change = changes.get(d.key)
+        told = "" if change is None else (change.note if change.num_rows is None else f"{change.num_rows:,}")
+        rows.append((d.key, _short(d.a), _short(d.b), told, d.why))
+    console.table(f"{len(found)} choices differ", ("choice", a, b, "rows changed", "why recommended differs"), rows)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def run_stability(request: CurateRequest, console: Console) -> None:
+    """Which tasks change bucket, and how many rows the mix, under another score or seed."""
+    if (request.run / MIX / "done.json").is_file() and (request.tasks or not request.engine.predictions):
+        curation = described(request, console)
+        _refuse_other_parameters(request.run, curation)
+        alternatives = Alternatives(curation)
+        total = sum(read_json(request.run / SAMPLES / "summary.json")["details"]["drawn"].values())
+        changes = [alternatives.change(what, p) for what, p in variants(curation.parameters)]
+    elif request.engine.predictions:
+        p, total = curation_parameters(request), 0
+        changes = [c for path in request.engine.predictions for c in stored_changes(path, p.scores, p.buckets)]
+    else:
+        raise StageError(
+            f"{request.run}: not finished, and no --predictions. Give a finished --run or --predictions FILE."
+        )
+    rows = [
+        (
+            c.what,
+            str(len(c.moved_tasks)),
+            f"{c.moved_share:.1%}",
+            "-" if c.num_rows is None or not total else f"{c.num_rows:,} ({c.num_rows / total:.1%})",
+            c.note or ", ".join(c.moved_tasks[:3]) + (" …" if len(c.moved_tasks) > 3 else ""),
+        )
+        for c in changes
+    ]
+    columns = ("instead of this run's choice", "tasks moved", "answers moved", "rows differ", "which")
+    console.table("stability: exact-match tasks and generated answers in another bucket", columns, rows)
+    console.result({"rows": total, "changes": [asdict(c) for c in changes]})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What an engine does and costs, as far as it is known."""
+
+    prompts_per_s: float | None
+    per_million_tokens: str | None
+    per_hour: float | None
+
+
+def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
+    """Prompts, tokens, time and cost, before anything is spent."""
+    curation = described(request, console)
+    assert curation.tokenizer is None or curation.tokenizer.is_file()
+    counter = TokenCounter.load(curation.tokenizer) if curation.tokenizer else TokenCounter.mistral_7b()
+    found = estimate(curation, counter)
+    rate, whence = prices.prompts_per_s, "as given"
+    if rate is None and request.engine.name == "transformers":
+        console.say(f"timing {len(found.sample)} prompts with {request.engine.base}")
+        rate, whence = _timed(request.engine.build(), found), f"measured on {len(found.sample)} prompts of this job"
+    hours = found.num_prompts / rate / 3600 if rate else None
+    rows = [
+        ("tasks", f"{len(found.tasks):,}", ""),
+        ("prompts", f"{found.num_prompts:,}", "exact"),
+        ("prompt tokens", f"{found.prompt_tokens:,}", f"estimated with {counter.path.name}"),
+        ("of these read, with the shots of a task read once", f"{found.read_tokens:,}", "once per 128 prompts"),
+        ("new tokens", f"{found.most_new_tokens:,}", "at most"),
+    ]
+    if rate and hours is not None:
+        rows.append(("prompts per second", f"{rate:,.1f}", whence))
+        rows.append(("time", pretty(hours * 3600), ""))
+    else:
+        rows.append(("time", "unknown", "give --prompts-per-s; a trial with --instances-per-task 5 shows it"))
+    cost = _cost(found, hours, prices)
+    rows.append(
+        ("cost", "unknown" if cost is None else f"{cost:,.2f}", "--price-per-hour or --price-per-million-tokens")
+    )
+    if curation.parameters.adaptive:
+        rows.append(("with --adaptive", "less", "how much depends on the answers"))
+    console.table("before anything is asked", ("what", "amount", ""), rows)
+    console.result(
+        {
+            "prompts": found.num_prompts,
+            "prompt_tokens": found.prompt_tokens,
+            "read_tokens": found.read_tokens,
+            "most_new_tokens": found.most_new_tokens,
+            "prompts_per_s": rate,
+            "hours": hours,
+            "cost": cost,
+        }
+    )
+
+
+def _timed(predictor: Predictor, found: Estimate) -> float:
+    """Prompts per second; the first pass, which warms up, is not counted."""
+    fitting = [r for r in found.sample if predictor.fits(r.prompt, r.max_new_tokens)]
+    if not fitting:
+        raise PredictionError("no sampled prompt fits into the model's context. Pass --shots 0, or another base.")
+    predictor.complete(fitting[:4])
+    start = time.monotonic()
+    predictor.complete(fitting)
+    elapsed = time.monotonic() - start
+    close(predictor)
+    return len(fitting) / elapsed
+
+
+def _cost(found: Estimate, hours: float | None, prices: Prices) -> float | None:
+    if prices.per_million_tokens is not None:
+        try:
+            given = [float(x) for x in prices.per_million_tokens.split(",")]
+        except ValueError:
+            given = []
+        if len(given) not in (1, 2):
+            raise PredictionError(
+                f"--price-per-million-tokens {prices.per_million_tokens}: give IN or IN,OUT, for example 0.1,0.3."
+            )
+        return (found.prompt_tokens * given[0] + found.most_new_tokens * given[-1]) / 1e6
+    if prices.per_hour is not None and hours is not None:
+        return hours * prices.per_hour
+    return None

@@ -1,0 +1,71 @@
+"""What a person sees of a curation: its stages, what it costs, how it fits a budget."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from curation.contamination import LEAST_WORDS
+from curation.stage import read_json
+from curation.stages.context import MIX, SAMPLES, SCORES, STAGES, TASKS
+from harness.budget import pretty
+from oneday.console import Console
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def show_curation(run: Path, console: Console) -> None:
+    """The closing tables of a curated run."""
+    console.stages(run, STAGES)
+    tasks = read_json(run / TASKS / "summary.json")["details"]
+    scores = read_json(run / SCORES / "summary.json")["details"]
+    mix = read_json(run / MIX / "summary.json")["details"]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in tasks["kinds"].items())
+    console.say(f"tasks: {kinds}; listed without a file: {len(tasks['listed_without_file'])}")
+    for name in tasks["overrides_without_file"]:
+        console.say(f"note: --kinds names {name}, which is no task here")
+    if tasks["non_commercial"]:
+        console.say(f"note: {len(tasks['non_commercial'])} tasks taken are non-commercial by their licence")
+    console.say(f"exact-match tasks by accuracy bucket (0 = below 10 %): {scores['exact_match_tasks_by_bucket']}")
+    console.say(
+        f"generation instances by ROUGE-L bucket ([0,.2) [.2,.3) ... >=.8): {scores['generation_instances_by_bucket']}"
+    )
+    _show_licence_cost(run, console)
+    for short in mix["shortfalls"]:
+        console.say(f"note: {short['text']}")
+    for suite, num in read_json(run / SAMPLES / "summary.json")["details"]["suites_unchecked"].items():
+        if num:
+            console.say(
+                f"note: {num:,} texts of {suite} are shorter than {LEAST_WORDS} words: no row is compared with them"
+            )
+    if mix["fit"]:
+        show_fit(mix["fit"], console)
+    tokens = f", {mix['tokens']:,} tokens" if mix["tokens"] else ""
+    console.say(
+        f"mix: {mix['train_rows']} rows to train on, {mix['validation_rows']} to validate{tokens}, in {run / MIX}; "
+        f"look at {run / MIX / 'report.html'}"
+    )
+
+
+def _show_licence_cost(run: Path, console: Console) -> None:
+    """What refusing licences costs, LIMA included."""
+    tasks = read_json(run / TASKS / "summary.json")["tallies"]["task"]["dropped"]
+    lost = read_json(run / SAMPLES / "summary.json")["details"]["lost"]
+    num_tasks = tasks.get("non_commercial", 0) + tasks.get("unknown_licence", 0)
+    rows = {s: r.get("non_commercial", 0) + r.get("unknown_licence", 0) for s, r in lost.items()}
+    rows = {source: n for source, n in rows.items() if n}
+    if num_tasks or rows:
+        told = ", ".join(f"{n:,} rows of {source}" for source, n in rows.items())
+        parts = [f"{num_tasks} tasks"] * (num_tasks > 0) + [told] * bool(told)
+        console.say(f"licences: refusing non-commercial ones costs {', '.join(parts)}; --licences all takes them")
+
+
+def show_fit(fit: Mapping[str, Any], console: Console) -> None:
+    """What was chosen to fill the budget, and where the paper's mixes would end."""
+    rows = [
+        ("this mix", str(fit["epochs"]), f"{sum(fit['targets'].values()):,}", pretty(fit["seconds"])),
+        *((e["mix"], str(e["epochs"]), f"{e['rows']:,}", pretty(e["seconds"])) for e in fit["paper"]),
+    ]
+    console.table("fit to the budget", ("mix", "epochs", "rows at hand", "training ends after"), rows)
+    if not fit["fills"]:
+        console.say("note: the sources hold too little to fill the budget; give more --source or --tasks")
