@@ -18,6 +18,7 @@ from harness.ledger import Charging, Ledger, LedgerReport
 from harness.pick import PICK, Picked
 from harness.rehearse import Rehearsal, TrainJob, rehearse
 from harness.run import LEDGER, TRAIN, TrainResult, pick_from_run, train
+from harness.schedule import check_plan
 from oneday.console import Console
 
 ENDINGS = {
@@ -78,6 +79,8 @@ def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) 
         raise DataError("--mix is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix.")
     read_mix(request.mix / "train.jsonl")
     read_mix(request.mix / "validation.jsonl")
+    if request.follow_plan is not None:
+        check_plan(request.follow_plan)
     run = request.run or (request.mix.parent if request.mix.name not in ("", "..") else request.mix.resolve().parent)
     return TrainJob(
         run=run,

@@ -50,7 +50,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["curate"], ["curate", "score"], ["train"], ["pick"], ["serve"], ["try"], ["demo"]]
+    "command", [["curate"], ["curate", "score"], ["train"], ["ledger"], ["pick"], ["serve"], ["try"], ["demo"]]
 )
 def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
@@ -228,6 +228,18 @@ TRAIN_ERRORS: list[tuple[str, Callable[[Path, Path], list[object]], str]] = [
         "needs a GPU",
     ),
     ("no base", lambda t, m: ["train", "--mix", m, "--config", RECIPE, "--budget", "1m"], "pass --base FOLDER"),
+    (
+        "an unknown clock",
+        lambda t, m: ["train", "--mix", m, "--config", RECIPE, "--base", DEMO_BASE, "--clock", "soft"],
+        "Use strict or compute",
+    ),
+    (
+        "no plan to follow",
+        lambda t, m: ["train", "--mix", m, "--config", RECIPE, "--base", DEMO_BASE, "--follow-plan", t / "x.jsonl"],
+        "Give the 07_train/plan.jsonl of a run",
+    ),
+    ("detached without a mix", lambda t, m: ["train", "--detach"], "--mix is missing"),
+    ("a ledger without a run", lambda t, m: ["ledger", t], "no ledger"),
     ("pick without a run", lambda t, m: ["pick", t], "Run `oneday train` first"),
     ("serve without a checkpoint", lambda t, m: ["serve", "--checkpoint", t / "gone"], "no such folder"),
     ("try without a checkpoint", lambda t, m: ["try", "hi", "--checkpoint", t], "oneday pick"),
@@ -352,3 +364,24 @@ def test_version_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "oneday 0.1.0" in out
     assert "axolotl 0.19.0" in out
+
+
+def test_the_ledger_shows_the_day_as_table_bar_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from harness.clock import Clock
+    from harness.ledger import Ledger
+
+    up = [1_000.0]
+    day = Ledger.start(tmp_path / "ledger.jsonl", budget_s=100, clock=Clock(up=lambda: up[0]))
+    day.note_not_charged("rehearsal", 12.0)
+    for phase, spent in (("load", 10), ("train", 60), ("pick", 5)):
+        day.enter(phase)
+        up[0] += spent
+    day.stop()
+    assert run("ledger", tmp_path, "--json") == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out.splitlines()[-1]) == {
+        "budget_s": 100.0, "charged_s": 75.0, "overshoot_s": 0.0, "downtime_past_deadline_s": 0.0,
+        "by_phase": {"load": 10.0, "train": 60.0, "pick": 5.0}, "resumes": 0, "not_charged": {"rehearsal": 12.0},
+    }  # fmt: skip
+    assert "rehearsal" in output.out
+    assert f"[{'l' * 6}{'█' * 36}{'k' * 3}{' ' * 15}]" in output.err
