@@ -1,0 +1,153 @@
+"""Memory: what a QLoRA step needs at its peak, computed from the model's shape and the recipe.
+
+    >>> peak = peak_memory(MISTRAL_7B, lora_r=128, tokens=2 * 8192, fused=True, liger=True)
+    >>> round(peak.gib, 1)
+    18.0
+
+The frozen weights, the adapters with gradients and Adam's two states in fp32, and per token of a micro-batch one saved
+hidden state a layer (gradient checkpointing) with the largest of logits and one layer's activations on top. Computed,
+never measured on a card: trust it to 1.5 GiB. The rehearsal measures.
+
+Where it sits: asked by the rehearsal when something does not fit, and by plans for a card that is not at hand.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.axolotl_config import AxolotlConfig
+from harness.errors import ConfigError
+
+GIB = 2.0**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """The sizes that decide memory."""
+
+    hidden: int
+    layers: int
+    attention: int
+    """Width of all heads together."""
+    kv: int
+    """Width of keys, or of values."""
+    intermediate: int
+    vocab: int
+    tied: bool = False
+    """Embedding and output share their weights."""
+
+    @property
+    def linears(self) -> tuple[tuple[int, int], ...]:
+        """(in, out) of a layer's seven linears: q, k, v, o, gate, up, down."""
+        h, a, k, i = self.hidden, self.attention, self.kv, self.intermediate
+        return ((h, a), (h, k), (h, k), (a, h), (h, i), (h, i), (i, h))
+
+    @property
+    def num_linear(self) -> int:
+        """Parameters that are quantised."""
+        return self.layers * sum(a * b for a, b in self.linears)
+
+    def num_lora(self, r: int) -> int:
+        """Parameters of rank-r adapters on all linears."""
+        return self.layers * r * sum(a + b for a, b in self.linears)
+
+    @classmethod
+    def of(cls, folder: Path) -> "ModelShape":
+        """From a model folder's `config.json`.
+
+        Raises:
+            ConfigError: none there, or of another architecture.
+        """
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            heads = config["num_attention_heads"]
+            head_dim = config.get("head_dim") or config["hidden_size"] // heads
+            return cls(
+                hidden=config["hidden_size"],
+                layers=config["num_hidden_layers"],
+                attention=heads * head_dim,
+                kv=config.get("num_key_value_heads", heads) * head_dim,
+                intermediate=config["intermediate_size"],
+                vocab=config["vocab_size"],
+                tied=bool(config.get("tie_word_embeddings", False)),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise ConfigError(f"{folder}/config.json: no decoder's sizes in it ({e}). Check --base.") from e
+
+
+MISTRAL_7B = ModelShape(hidden=4096, layers=32, attention=4096, kv=1024, intermediate=14336, vocab=32000)
+
+CONTEXT = 0.9e9
+"""CUDA's own, and what the allocator loses. Estimated."""
+
+LOGIT_BYTES = 14
+"""Per entry of the logits: bf16, an fp32 copy, its softmax and its gradient."""
+
+LAYER_BYTES, LAYER_BYTES_FUSED = 450_000, 227_500
+"""Of one layer's activations a token of Mistral-7B; with Axolotl's fused LoRA kernels about half. Computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """Bytes at the worst moment of a step."""
+
+    weights: float
+    adapters: float
+    """With gradients, Adam's states and the autocast copies."""
+    buffers: float
+    activations: float
+
+    @property
+    def gib(self) -> float:
+        """All of it."""
+        return (self.weights + self.adapters + self.buffers + self.activations) / GIB
+
+
+def peak_memory(
+    shape: ModelShape,
+    *,
+    lora_r: int,
+    tokens: int,
+    fused: bool,
+    liger: bool,
+    checkpointing: bool = True,
+    four_bit: bool = True,
+) -> Peak:
+    """The peak of a step.
+
+    Args:
+        tokens: Of a micro-batch: rows times sequence length.
+        fused: Axolotl's fused LoRA kernels.
+        liger: Fused linear cross-entropy: the logits never exist whole.
+    """
+    bits = 0.5 + 1 / 64 if four_bit else 2.0  # with double quantisation: one byte for 64 weights
+    embeddings = shape.vocab * shape.hidden * 2.0 * (1 if shape.tied else 2)
+    layer = (LAYER_BYTES_FUSED if fused else LAYER_BYTES) * _width(shape) / _width(MISTRAL_7B)
+    logits = 0.0 if liger else shape.vocab * float(LOGIT_BYTES)
+    saved = shape.layers * shape.hidden * 2.0
+    per_token = saved + max(logits, layer) if checkpointing else shape.layers * layer + logits
+    return Peak(
+        weights=shape.num_linear * bits + embeddings,
+        adapters=shape.num_lora(lora_r) * (4 + 4 + 8 + 2.0),
+        buffers=2 * 2.0 * max(a * b for a, b in shape.linears) * four_bit + CONTEXT,
+        activations=tokens * per_token,
+    )
+
+
+def _width(shape: ModelShape) -> float:
+    """What a layer's activations grow with."""
+    return 4.0 * shape.hidden + 2 * shape.attention + 2 * shape.kv + 3 * shape.intermediate
+
+
+def peak_of(recipe: AxolotlConfig, shape: ModelShape) -> Peak:
+    """Of a recipe on a GPU."""
+    fused = recipe.lora_qkv_kernel is not False and recipe.lora_mlp_kernel is not False
+    return peak_memory(
+        shape,
+        lora_r=recipe.lora_r,
+        tokens=recipe.micro_batch_size * recipe.sequence_len,
+        fused=fused,
+        liger=bool(getattr(recipe, "liger_fused_linear_cross_entropy", False)),
+        checkpointing=recipe.gradient_checkpointing,
+        four_bit=recipe.load_in_4bit,
+    )
