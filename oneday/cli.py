@@ -253,6 +253,65 @@ def train(
         run_train(request, Console(json_line=json))
 
 
+Mix = Annotated[Path | None, typer.Option(help="Folder with train.jsonl and validation.jsonl.")]
+Config = Annotated[Path, typer.Option(help="Recipe.")]
+CardName = Annotated[str, typer.Option(help="cpu, rtx4090, a100-40gb or h200.")]
+RunFolder = Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")]
+BaseFolder = Annotated[Path | None, typer.Option(help="Base model folder. Default: the mix's, or the recipe's.")]
+
+
+@app.command()
+def rehearse(
+    mix: Mix = None,
+    config: Config = Path("axolotl_configs/tiny_cpu.yml"),
+    card: CardName = "cpu",
+    base: BaseFolder = None,
+    run: RunFolder = None,
+    redo: Redo = False,
+    json: Json = False,
+) -> None:
+    """Measures what start, step, evaluation and save cost here, on the longest rows. Nothing is charged.
+
+    Example: oneday rehearse --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
+    """
+    from oneday.console import Console
+    from oneday.planning_commands import run_rehearse
+    from oneday.training_commands import TrainRequest
+
+    request = TrainRequest(
+        mix=mix, config=config, card=card, budget="24h", base=base, run=run, clock="strict", follow_plan=None,
+        dry_run=False, redo=redo,
+    )  # fmt: skip
+    run_rehearse(request, Console(json_line=json))
+
+
+@app.command()
+def plan(
+    mix: Mix = None,
+    config: Config = Path("axolotl_configs/tiny_cpu.yml"),
+    card: CardName = "cpu",
+    budget: Annotated[str, typer.Option(help="24h, 90m.")] = "24h",
+    base: BaseFolder = None,
+    run: RunFolder = None,
+    json: Json = False,
+) -> None:
+    """Shows how far a budget goes: steps, epochs, finish, and what the paper's mixes would need.
+
+    From the run's rehearsal if there is one, else from the card's profile, marked as an estimate.
+
+    Example: oneday plan --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
+    """
+    from oneday.console import Console
+    from oneday.planning_commands import run_plan
+    from oneday.training_commands import TrainRequest
+
+    request = TrainRequest(
+        mix=mix, config=config, card=card, budget=budget, base=base, run=run, clock="strict", follow_plan=None,
+        dry_run=False, redo=False,
+    )  # fmt: skip
+    run_plan(request, Console(json_line=json))
+
+
 @app.command()
 def ledger(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
