@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from harness.axolotl_main import PARENT_VARIABLE
 from harness.card import Card
 from harness.clock import uptime
 from harness.errors import TrainError
@@ -77,8 +78,8 @@ def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Ch
     lock = environment.get(LOCK_VARIABLE)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "axolotl.cli.train", str(config)],
-            env={**os.environ, **environment, "PYTHONPATH": path},
+            [sys.executable, "-m", "harness.axolotl_main", str(config)],
+            env={**os.environ, **environment, "PYTHONPATH": path, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

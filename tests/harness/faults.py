@@ -197,6 +197,7 @@ def _strike(process: "subprocess.Popen[str]", fault: Fault, run: Path) -> bool:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
     process.communicate()
+    time.sleep(0.3)  # a trainer that gave no sign yet ends with its supervisor, but not in the same instant
     return process.returncode in (-signal.SIGKILL, 3)
 
 
