@@ -7,11 +7,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 BUDGET ?= 24h
 SCALE  ?= 1.0
+CARD   ?= rtx4090
 export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: need-inputs need-run help install demo test faults check lint types curate-200k curate-400k curate-700k train-4090 train-a100 pick serve clean
+.PHONY: need-inputs need-run help install demo test faults check lint types curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -62,6 +63,11 @@ train-4090: $(READY) ## train on a 24 GB RTX 4090 from MIX with BASE_MODEL; ARGS
 
 train-a100: $(READY) ## train on an A100 40GB from MIX with BASE_MODEL; ARGS=--dry-run prints what it would do
 	$(TRAIN) --config axolotl_configs/mistral_7b_qlora_a100_40gb.yml --card a100-40gb
+
+reproduce-birbal: need-inputs $(READY) ## the winner's day: its data by the paper, its recipe, 24 h, the pick; CARD=a100-40gb for the other card
+	$(BIN)/oneday curate --preset birbal-paper --mix 200k --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/birbal $(if $(WITHOUT),--without "$(WITHOUT)")
+	$(BIN)/oneday train --mix runs/birbal/05_mix --base "$(BASE_MODEL)" --budget $(BUDGET) --card $(CARD) --config axolotl_configs/birbal_$(if $(filter a100-40gb,$(CARD)),a100_40gb,4090).yml $(ARGS)
+	$(BIN)/oneday pick runs/birbal
 
 pick: need-run $(READY) ## pick the best checkpoint of RUN
 	$(BIN)/oneday pick "$(RUN)" $(ARGS)

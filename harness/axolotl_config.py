@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness.card import Card
 from harness.errors import ConfigError
 
+LIGER_PLUGIN = "axolotl.integrations.liger.LigerPlugin"
 PLUGIN = "harness.axolotl_plugin.OnedayPlugin"
 
 
@@ -39,6 +40,12 @@ class AxolotlConfig(BaseModel):
     lora_qkv_kernel: bool | None = None
     lora_o_kernel: bool | None = None
     lora_mlp_kernel: bool | None = None
+
+    liger_rope: bool | None = None
+    liger_rms_norm: bool | None = None
+    liger_glu_activation: bool | None = None
+    liger_fused_linear_cross_entropy: bool | None = None
+    """Liger's kernels; the last one never holds the logits whole: 6 to 9 GB less at 2 x 8192 tokens (computed)."""
 
     sequence_len: int = Field(gt=0)
     sample_packing: bool = True
@@ -77,6 +84,11 @@ class AxolotlConfig(BaseModel):
     save_total_limit: int = Field(default=10, gt=1)
     """Checkpoints kept; the best and the newest are among them always."""
     seed: int = 2023
+
+    @property
+    def uses_liger(self) -> bool:
+        """Whether any of Liger's kernels is asked for."""
+        return any(value for name, value in self if name.startswith("liger_"))
 
     @model_validator(mode="after")
     def _saves_what_it_evaluates(self) -> "AxolotlConfig":
@@ -181,6 +193,8 @@ def check_card(recipe: AxolotlConfig, card: Card) -> None:
         wrong = f"optimizer {recipe.optimizer} needs a GPU; use adamw_torch"
     elif recipe.bf16 is True:
         wrong = "bf16: true needs a GPU; use auto"
+    elif recipe.uses_liger:
+        wrong = "liger_ kernels need a GPU; leave them out"
     elif recipe.attn_implementation == "flash_attention_2":
         wrong = "attn_implementation flash_attention_2 needs a GPU; use sdpa"
     if wrong:
@@ -201,6 +215,8 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
     def dataset(path: Path) -> dict[str, Any]:
         return {"path": str(path), "ds_type": "json", "type": prompt_format, "split": "train"}
 
+    if recipe.overrides_of_model_config is not None:
+        document["overrides_of_model_config"] = dict(recipe.overrides_of_model_config)  # a null there means something
     document |= {
         "base_model": str(settings.base_model),
         "datasets": [dataset(settings.train_file)],
@@ -217,7 +233,7 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "include_tokens_per_second": False,
         "dataloader_num_workers": 0,
         "dataloader_prefetch_factor": None,
-        "plugins": [PLUGIN],
+        "plugins": [*([LIGER_PLUGIN] if recipe.uses_liger else []), PLUGIN],
         "oneday_events": str(settings.events),
         "oneday_plan": str(settings.plan),
         "oneday_packs": str(settings.packs),

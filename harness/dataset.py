@@ -8,7 +8,7 @@ A row longer than `sequence_len` is counted and kept in `dropped.jsonl`; Axolotl
 Where it sits: mix -> **dataset** -> Axolotl.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,23 @@ def prepared_dataset(out: Path) -> Dataset | None:
     if any(not part.path.is_file() or file_sha256(part.path) != part.sha256 for part in parts.values()):
         return None
     return Dataset(**parts, num_too_long=described["num_too_long"], lengths=tuple(read_json(out / "lengths.json")))
+
+
+def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | None) -> None:
+    """A base with a sliding window may be trained without it as long as no sample is longer than the window.
+
+    Raises:
+        DataError: one is.
+    """
+    if not overrides or overrides.get("sliding_window", 0) is not None:
+        return
+    window = read_json(base / "config.json").get("sliding_window")
+    longest = max(dataset.train.longest, dataset.validation.longest)
+    if window and longest > window:
+        raise DataError(
+            f"a row has {longest} tokens, and sliding_window: null is exact up to the base's window of {window} alone. "
+            f"Curate with --set policies.max_tokens={window}, or take overrides_of_model_config out of the recipe."
+        )
 
 
 def _write_part(path: Path, kept: Sequence[TokenisedRow]) -> tuple[Part, tuple[int, ...]]:

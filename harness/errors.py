@@ -6,6 +6,7 @@ HarnessError                exit code 2
 ├── DataError               a mix that cannot be trained on
 ├── CheckpointError         no checkpoint, or none that is whole
 └── TrainError              Axolotl ended in a way that the user can mend
+    └── MemoryFullError     the card's memory was too small for a step
 """
 
 from curation.errors import OnedayError
@@ -33,3 +34,7 @@ class CheckpointError(HarnessError):
 
 class TrainError(HarnessError):
     """Axolotl did not train."""
+
+
+class MemoryFullError(TrainError):
+    """A step did not fit into the card's memory."""

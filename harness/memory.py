@@ -139,6 +139,53 @@ def _width(shape: ModelShape) -> float:
     return 4.0 * shape.hidden + 2 * shape.attention + 2 * shape.kv + 3 * shape.intermediate
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smaller:
+    """A way to need less."""
+
+    changes: dict[str, object]
+    """Keys of the recipe."""
+    gib: float
+    """Computed peak."""
+
+    def __str__(self) -> str:
+        """As it would stand in the recipe."""
+        return ", ".join(f"{key}: {value}" for key, value in self.changes.items()) + f" ({self.gib:.1f} GiB)"
+
+
+def smaller(recipe: AxolotlConfig, shape: ModelShape, *, gpu: bool) -> list[Smaller]:
+    """Settings that need less than the recipe's, by computed peak, the one that costs least speed first.
+
+    Kernels and checkpointing come before a smaller micro-batch, whose tokens gradient accumulation makes up for; a
+    shorter sequence comes last, for it drops rows.
+    """
+    steps: list[dict[str, object]] = []
+    if gpu and not recipe.liger_fused_linear_cross_entropy:
+        steps.append({"liger_fused_linear_cross_entropy": True})
+    if not recipe.gradient_checkpointing:
+        steps.append({"gradient_checkpointing": True})
+    size, accumulation = recipe.micro_batch_size, recipe.gradient_accumulation_steps
+    while size > 1:
+        size, accumulation = size // 2, accumulation * 2
+        steps.append({"micro_batch_size": size, "gradient_accumulation_steps": accumulation})
+    length = recipe.sequence_len
+    while length > SHORTEST:
+        length //= 2
+        steps.append({"sequence_len": length})
+    now = peak_of(recipe, shape).gib
+    changes: dict[str, object] = {}
+    found = []
+    for step in steps:  # each on top of those before it
+        changes = {**changes, **step}
+        gib = peak_of(recipe.model_copy(update=changes), shape).gib
+        if gib < now:
+            found.append(Smaller(changes=changes, gib=gib))
+    return found
+
+
+SHORTEST = 1_024
+
+
 def peak_of(recipe: AxolotlConfig, shape: ModelShape) -> Peak:
     """Of a recipe on a GPU."""
     fused = recipe.lora_qkv_kernel is not False and recipe.lora_mlp_kernel is not False
@@ -147,7 +194,7 @@ def peak_of(recipe: AxolotlConfig, shape: ModelShape) -> Peak:
         lora_r=recipe.lora_r,
         tokens=recipe.micro_batch_size * recipe.sequence_len,
         fused=fused,
-        liger=bool(getattr(recipe, "liger_fused_linear_cross_entropy", False)),
+        liger=bool(recipe.liger_fused_linear_cross_entropy),
         checkpointing=recipe.gradient_checkpointing,
         four_bit=recipe.load_in_4bit,
     )

@@ -24,10 +24,11 @@ from harness.budget import CLOSING_MARGIN, pretty
 from harness.card import Card
 from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
 from harness.clock import uptime
-from harness.dataset import RowTokenizer, longest_rows, prepare_dataset
+from harness.dataset import RowTokenizer, check_window, longest_rows, prepare_dataset
 from harness.drive import Ended, drive
-from harness.errors import TrainError
+from harness.errors import MemoryFullError, TrainError
 from harness.ledger import Charging
+from harness.memory import ModelShape, smaller
 from harness.pack import PackPlan
 from harness.schedule import Segment, write_segment
 
@@ -89,6 +90,8 @@ class Rehearsal:
     peak_memory_gib: float | None
     """Reserved on the card; None on a CPU."""
     wall_s: float
+    checkpoint_bytes: int = 0
+    """Of one: the disk must hold all that are kept."""
 
     def pick_reserve_s(self, keep: int) -> float:
         """Kept free for the picker."""
@@ -133,7 +136,8 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0))
     ending = drive(child, reader, until=settings.deadline, silence_s=lambda seen: LONGEST_S, on_event=on_event)
     if ending.how is not Ended.BY_ITSELF:
-        raise failure(log, ending.exit_code, alive="registered" in ending.seen)
+        error = failure(log, ending.exit_code, alive="registered" in ending.seen)
+        raise MemoryFullError(_what_would_fit(job, error)) if "out of memory" in str(error).lower() else error
     _check_isolation(ending.seen.get("isolation"), job.recipe)
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
@@ -142,6 +146,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     whole = inspect(checkpoint[0])
     if not isinstance(whole, Checkpoint):
         raise TrainError(f"{checkpoint[0]}: {whole}. The disk does not keep what is written to it; see {log}.")
+    checkpoint_bytes = _check_disk(job, checkpoint[0])
     measured = ending.seen["train_end"]
     rehearsal = Rehearsal(
         prepare_s=round(prepare_s, 3),
@@ -152,6 +157,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         verify_s=round(uptime() - before, 4),
         peak_memory_gib=measured["peak_memory_gib"],
         wall_s=round(uptime() - started, 3),
+        checkpoint_bytes=checkpoint_bytes,
     )
     shutil.copy(log, stage.path("axolotl.log"))
     shutil.rmtree(work)
@@ -172,6 +178,28 @@ def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -
     )
 
 
+def _what_would_fit(job: TrainJob, error: TrainError) -> str:
+    """The trainer's words, and the settings that need less."""
+    less = smaller(job.recipe, ModelShape.of(job.base), gpu=job.card.is_gpu)
+    fitting = [s for s in less if not job.card.is_gpu or s.gib < job.card.memory_gib] or less[-1:]
+    said = str(error).split(" Lower micro_batch_size")[0].rstrip(".") + "."
+    if not fitting:
+        return f"{said} No smaller setting is known: take a card with more memory."
+    return f"{said} Computed to need less: {'; or '.join(str(s) for s in fitting[:3])}. --auto-fit takes the first."
+
+
+def _check_disk(job: TrainJob, checkpoint: Path) -> int:
+    """Refuses a disk without room for all checkpoints that are kept, and the one being written; returns one's bytes."""
+    size = sum(path.stat().st_size for path in checkpoint.iterdir())
+    need, free = size * (job.recipe.save_total_limit + 1), shutil.disk_usage(job.run).free
+    if need > free:
+        raise TrainError(
+            f"{job.run}: {job.recipe.save_total_limit} checkpoints of {size / 2**30:.2f} GiB and one in the making do "
+            f"not fit on the disk ({free / 2**30:.1f} GiB free). Free some, or lower save_total_limit."
+        )
+    return size
+
+
 def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> None:
     """Refuses a recipe whose packed samples see each other."""
     if found and not found["moved"] <= MOST_MOVED * found["spread"]:
@@ -188,6 +216,7 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
     dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
     prepare_s = uptime() - started
     recipe = job.recipe
+    check_window(dataset, job.base, recipe.overrides_of_model_config)
     tokens = 3 * recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
     longest, lengths = longest_rows(dataset, job.base, work / "data" / "longest.jsonl", num_tokens=tokens)
     packs = pack_plan(recipe, lengths, epochs=REHEARSED_STEPS)

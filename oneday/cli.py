@@ -231,6 +231,7 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")] = None,
     clock: Annotated[str, typer.Option(help="strict charges the time a run lay down, compute does not.")] = "strict",
     follow_plan: Annotated[Path | None, typer.Option(help="The 07_train/plan.jsonl of a run to repeat.")] = None,
+    auto_fit: Annotated[bool, typer.Option("--auto-fit", help="Take smaller settings if memory is too small.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Go on when this terminal is closed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
     redo: Redo = False,
@@ -245,7 +246,7 @@ def train(
 
     request = TrainRequest(
         mix=mix, config=config, card=card, budget=budget, base=base, run=run, clock=clock, follow_plan=follow_plan,
-        dry_run=dry_run, redo=redo,
+        dry_run=dry_run, redo=redo, auto_fit=auto_fit,
     )  # fmt: skip
     if detach and not dry_run:
         run_detached(request, Console(json_line=json))

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds
 from harness.card import get_card
 from harness.dataset import read_mix
-from harness.errors import CheckpointError, ConfigError, DataError
+from harness.errors import CheckpointError, ConfigError, DataError, MemoryFullError
 from harness.ledger import Charging, Ledger, LedgerReport
+from harness.memory import ModelShape, smaller
 from harness.pick import PICK, Picked
 from harness.rehearse import Rehearsal, TrainJob, rehearse
 from harness.run import LEDGER, TRAIN, TrainResult, pick_from_run, train
@@ -45,6 +46,7 @@ class TrainRequest:
     follow_plan: Path | None
     dry_run: bool
     redo: bool
+    auto_fit: bool = False
 
 
 def run_train(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
@@ -57,7 +59,7 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         show_dry_run(request, recipe, budget_s, console)
         return
     job = training_job(request, recipe, budget_s)
-    result = rehearse_and_train(job, console, launch=launch)
+    result = rehearse_and_train(job, console, launch=launch, auto_fit=request.auto_fit)
     show_training(result, console)
     console.result(
         {
@@ -163,13 +165,38 @@ def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
     raise ConfigError(f"no base model: {named}. Download one and pass --base FOLDER.")
 
 
-def rehearse_and_train(job: TrainJob, console: Console, *, launch: Launcher = start_axolotl) -> TrainResult:
+def rehearse_and_train(
+    job: TrainJob, console: Console, *, launch: Launcher = start_axolotl, auto_fit: bool = False
+) -> TrainResult:
     """The rehearsal, uncharged, then the run."""
     console.say("rehearsal: two steps, an evaluation and a save on the longest rows (not charged to the budget)")
-    measured = rehearse(job, launch=launch)
+    if auto_fit:
+        job, measured = rehearse_until_it_fits(job, console, launch=launch)
+    else:
+        measured = rehearse(job, launch=launch)
     show_rehearsal(measured, job, console)
     display = TrainingDisplay(console, job.recipe)
     return train(job, measured, launch=launch, on_event=display)
+
+
+def rehearse_until_it_fits(
+    job: TrainJob, console: Console, *, launch: Launcher = start_axolotl
+) -> tuple[TrainJob, Rehearsal]:
+    """Takes the next smaller setting as long as memory is too small. What was taken stands in the job, hence on record.
+
+    Raises:
+        MemoryFullError: nothing smaller is known.
+    """
+    while True:
+        try:
+            return job, rehearse(job, launch=launch)
+        except MemoryFullError as e:
+            less = smaller(job.recipe, ModelShape.of(job.base), gpu=job.card.is_gpu)
+            less = [s for s in less if not job.card.is_gpu or s.gib < job.card.memory_gib] or less
+            if not less:
+                raise
+            console.say(f"{str(e).split(' Computed')[0]}\n--auto-fit takes {less[0]}")
+            job = replace(job, recipe=job.recipe.model_copy(update=less[0].changes), redo=True)
 
 
 class TrainingDisplay:

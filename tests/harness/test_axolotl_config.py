@@ -44,7 +44,10 @@ def test_every_shipped_recipe_is_read(path: Path) -> None:
     assert recipe.load_in_4bit
 
 
-@pytest.mark.parametrize("name", ["mistral_7b_qlora_4090.yml", "mistral_7b_qlora_a100_40gb.yml"])
+SEVEN_B = ("mistral_7b_qlora_4090.yml", "mistral_7b_qlora_a100_40gb.yml", "birbal_4090.yml", "birbal_a100_40gb.yml")
+
+
+@pytest.mark.parametrize("name", SEVEN_B)
 def test_the_7b_recipes_hold_the_winners_hyperparameters(name: str) -> None:
     recipe = read_recipe(RECIPES[0].parent / name)
     expected = {
@@ -65,6 +68,25 @@ def test_the_7b_recipes_hold_the_winners_hyperparameters(name: str) -> None:
         "train_on_inputs": False,
     }
     assert {key: getattr(recipe, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("card", ["4090", "a100_40gb"])
+def test_the_birbal_recipe_is_the_winners_and_the_recommended_one_has_todays_kernels(card: str, tmp_path: Path) -> None:
+    birbal, ours = (read_recipe(RECIPES[0].parent / f"{n}_{card}.yml") for n in ("birbal", "mistral_7b_qlora"))
+    assert (birbal.neftune_mode, birbal.gradient_accumulation_mode, birbal.uses_liger) == ("birbal", "birbal", False)
+    assert birbal.attn_implementation == "flash_attention_2"
+    assert (ours.neftune_mode, ours.gradient_accumulation_mode, ours.uses_liger) == (
+        "per_sample",
+        "token_weighted",
+        True,
+    )
+    document = axolotl_document(ours, settings(tmp_path, tmp_path), get_card("rtx4090"))
+    assert document["overrides_of_model_config"] == {"sliding_window": None}
+    assert document["plugins"][0].endswith("LigerPlugin")
+    assert document["oneday_neftune"] == 5
+    assert "lora_qkv_kernel" not in document  # Axolotl's default for QLoRA: on
+    old = axolotl_document(birbal, settings(tmp_path, tmp_path), get_card("rtx4090"))
+    assert (old["neftune_noise_alpha"], old["lora_qkv_kernel"], old["oneday_token_weighted"]) == (5, False, False)
 
 
 @pytest.mark.slow

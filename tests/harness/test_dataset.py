@@ -8,6 +8,7 @@ from curation.stage import read_jsonl
 from harness.dataset import (
     IGNORED_LABEL,
     RowTokenizer,
+    check_window,
     longest_rows,
     prepare_dataset,
     read_dataset_rows,
@@ -68,6 +69,23 @@ def test_the_longest_rows_come_first_until_there_are_tokens_enough(
     assert lengths == tuple(len(row.input_ids) for row in read_dataset_rows(part.path, demo_base))
     assert max(lengths) == dataset.train.longest == lengths[0]
     assert sum(lengths[:-1]) < 100 <= sum(lengths)
+
+
+def test_a_row_beyond_the_window_bars_training_without_it(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
+    import shutil
+
+    base = tmp_path / "base"
+    shutil.copytree(demo_base, base)
+    config = json.loads((base / "config.json").read_text())
+    dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
+    for window, fits in ((None, True), (dataset.train.longest, True), (dataset.train.longest - 1, False)):
+        (base / "config.json").write_text(json.dumps({**config, "sliding_window": window}))
+        check_window(dataset, base, None)
+        if fits:
+            check_window(dataset, base, {"sliding_window": None})
+        else:
+            with pytest.raises(DataError, match=r"is exact up to the base's window of \d+ alone"):
+                check_window(dataset, base, {"sliding_window": None})
 
 
 @pytest.mark.parametrize(

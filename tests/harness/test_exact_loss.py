@@ -138,3 +138,27 @@ def test_threads_are_fixed(tmp_path: Path) -> None:
 
     assert axolotl_environment(get_card("cpu"), num_rows=1)["OMP_NUM_THREADS"] == str(os.cpu_count())
     assert torch.get_num_threads() >= 1
+
+
+def test_another_architecture_trains(tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher) -> None:
+    """Qwen3, as in qwen3_8b_qlora_4090.yml, with random tiny weights."""
+    import shutil
+
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    base = tmp_path / "qwen3"
+    torch.manual_seed(1)
+    config = Qwen3Config(
+        vocab_size=768, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=1024, bos_token_id=1, eos_token_id=2,
+        pad_token_id=0,
+    )  # fmt: skip
+    Qwen3ForCausalLM(config).save_pretrained(base)
+    for path in demo_base.glob("token*"):
+        shutil.copy(path, base)
+    job = replace(make_job(tmp_path, write_mix(), base, budget_s=60.0), base=base)
+    job = replace(job, recipe=job.recipe.model_copy(update={"num_epochs": 8}))
+    result = train(job, SLOW, launch=axolotl)
+    assert (result.because, result.steps) == ("epochs", 16)
+    losses = [c.validation_loss for c in result.picked.candidates]
+    assert losses[-1] < losses[0]

@@ -4,7 +4,7 @@ import pytest
 
 from harness.axolotl_config import read_recipe
 from harness.errors import ConfigError
-from harness.memory import MISTRAL_7B, ModelShape, peak_memory, peak_of
+from harness.memory import MISTRAL_7B, ModelShape, peak_memory, peak_of, smaller
 from oneday.demo import DEMO_BASE, RECIPE
 
 TOKENS = (2_048, 4_096, 8_192, 16_384, 32_768)
@@ -48,3 +48,14 @@ def test_a_shape_is_read_from_a_folder(tmp_path: Path) -> None:
 def test_a_recipe_has_a_peak() -> None:
     winner = read_recipe(RECIPE.parent / "mistral_7b_qlora_4090.yml")
     assert 15 < peak_of(winner, MISTRAL_7B).gib < 24
+
+
+def test_smaller_settings_are_named_from_the_cheapest_to_the_dearest() -> None:
+    birbal = read_recipe(RECIPE.parent / "birbal_4090.yml")
+    found = smaller(birbal, MISTRAL_7B, gpu=True)
+    assert [s.gib for s in found] == sorted((s.gib for s in found), reverse=True)
+    assert found[0].changes == {
+        "liger_fused_linear_cross_entropy": True, "micro_batch_size": 1, "gradient_accumulation_steps": 6,
+    }  # fmt: skip
+    assert found[-1].changes["sequence_len"] == 1_024
+    assert str(found[0]).endswith(f"gradient_accumulation_steps: 6 ({found[0].gib:.1f} GiB)")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 from axolotl.cli.config import prepare_plugins
+from axolotl.integrations.liger.args import LigerArgs
 from axolotl.utils.config import validate_config
 from axolotl.utils.dict import DictDefault
 from axolotl.utils.schemas.config import AxolotlInputConfig
@@ -16,7 +17,7 @@ GPU = {"bf16": True, "fp8": False, "n_gpu": 1, "compute_capability": "sm_89", "n
 
 
 def unknown_keys(raw: dict) -> set[str]:
-    known = set(AxolotlInputConfig.model_fields) | set(OnedayArgs.model_fields)
+    known = set(AxolotlInputConfig.model_fields) | set(OnedayArgs.model_fields) | set(LigerArgs.model_fields)
     unknown = set(raw) - known
     for dataset in [*raw["datasets"], *raw["test_datasets"]]:
         unknown |= set(dataset) - set(SFTDataset.model_fields)

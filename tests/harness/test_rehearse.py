@@ -1,0 +1,70 @@
+"""The rehearsal against a card that is too small and a disk that is too full."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+import harness.rehearse
+from harness.axolotl_process import Child
+from harness.errors import MemoryFullError, TrainError
+from harness.rehearse import PLAN, TrainJob, rehearse
+from oneday.console import Console
+from oneday.training_commands import rehearse_until_it_fits
+from tests.harness.test_run import fake, make_job
+
+
+@pytest.fixture
+def job(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path) -> TrainJob:
+    return make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+
+
+def small_card(config: Path, log: Path, environment: Mapping[str, str]) -> Child:
+    """Holds 128 tokens."""
+    document = yaml.safe_load(config.read_text())
+    fits = document["micro_batch_size"] * document["sequence_len"] <= 512
+    return fake(save="2")(config, log, environment) if fits else fake(end="crash", save="")(config, log, environment)
+
+
+def test_a_step_that_does_not_fit_names_what_would(job: TrainJob) -> None:
+    with pytest.raises(
+        MemoryFullError,
+        match=r"2.00 GiB. Computed to need less: gradient_checkpointing: True .*micro_batch_size: 1.*--auto-fit takes",
+    ) as e:
+        rehearse(job, launch=small_card)
+    assert "\n" not in str(e.value)
+
+
+def test_auto_fit_takes_the_next_smaller_setting_and_records_it(job: TrainJob, capsys: Any) -> None:
+    fitted, measured = rehearse_until_it_fits(job, Console(), launch=small_card)
+    assert (fitted.recipe.micro_batch_size, fitted.recipe.gradient_accumulation_steps) == (1, 2)
+    assert measured.checkpoint_bytes > 0
+    assert "--auto-fit takes micro_batch_size: 1" in capsys.readouterr().err
+    assert fitted.inputs()["recipe"]["micro_batch_size"] == 1
+    assert (job.run / PLAN / "rehearsal.json").is_file()
+
+
+def test_auto_fit_ends_where_nothing_is_smaller(job: TrainJob) -> None:
+    with pytest.raises(MemoryFullError):
+        rehearse_until_it_fits(job, Console(), launch=fake(end="crash", save=""))
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_clock_starts(
+    job: TrainJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nearly_full(path: Path) -> Usage:
+        return Usage(100, 0, 100)
+
+    assert harness.rehearse.shutil is shutil
+    monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+    with pytest.raises(TrainError, match=r"6 checkpoints of .* do not fit on the disk .*lower save_total_limit"):
+        rehearse(job, launch=fake(save="2"))
