@@ -102,7 +102,7 @@ class PlannedLR(LRScheduler):
 
 
 class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
-    """Stops in time for a last evaluation and save, re-plans the horizon, seals and rotates checkpoints."""
+    """Stops in time for a last evaluation and save, re-plans the horizon, logs and reports."""
 
     def __init__(self, cfg: Any, events: Events, plan: Plan | None) -> None:
         self.cfg, self.events, self.plan = cfg, events, plan
@@ -174,7 +174,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.mark = uptime()
         self._time_step(self.mark - self.begun)
         if not math.isfinite(self.loss):
-            return self._diverge(state, control)
+            return self._diverge(state, control, self.loss)
         if state.global_step == 1 and not self.cfg.oneday_rehearsal:
             control.should_evaluate = control.should_save = True  # an early checkpoint, and both costs measured
         self.terminated |= os.getppid() != self.parent  # the supervisor died: nobody would end us
@@ -201,10 +201,10 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             return "plan"
         return "epochs" if state.global_step >= state.max_steps else ""
 
-    def _diverge(self, state: Any, control: Any) -> Any:
+    def _diverge(self, state: Any, control: Any, loss: float) -> Any:
         """No checkpoint of what is broken: the ones before it stay."""
         self.stopping = "not_finite"
-        self.events.emit("not_finite", step=state.global_step, loss=self.loss)
+        self.events.emit("not_finite", step=state.global_step, loss=loss)
         control.should_evaluate = control.should_save = False
         control.should_training_stop = True
         return control
@@ -252,7 +252,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             "evaluate", step=state.global_step, validation_loss=loss, answer_tokens=tokens, seconds=round(seconds, 3)
         )
         if not math.isfinite(loss):
-            self._diverge(state, control)
+            self._diverge(state, control, loss)
 
     def loss_at(self, step: int) -> float | None:
         """The validation loss that was measured at this step."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.axolotl_config import AxolotlConfig
+from harness.card import Card
 from harness.errors import ConfigError
 
 GIB = 2.0**30
@@ -153,14 +154,16 @@ class Smaller:
         return ", ".join(f"{key}: {value}" for key, value in self.changes.items()) + f" ({self.gib:.1f} GiB)"
 
 
-def smaller(recipe: AxolotlConfig, shape: ModelShape, *, gpu: bool) -> list[Smaller]:
+def smaller(recipe: AxolotlConfig, shape: ModelShape, card: Card) -> list[Smaller]:
     """Settings that need less than the recipe's, by computed peak, the one that costs least speed first.
+
+    Those that fit the card; if none is computed to, all.
 
     Kernels and checkpointing come before a smaller micro-batch, whose tokens gradient accumulation makes up for; a
     shorter sequence comes last, for it drops rows.
     """
     steps: list[dict[str, object]] = []
-    if gpu and not recipe.liger_fused_linear_cross_entropy:
+    if card.is_gpu and not recipe.liger_fused_linear_cross_entropy:
         steps.append({"liger_fused_linear_cross_entropy": True})
     if not recipe.gradient_checkpointing:
         steps.append({"gradient_checkpointing": True})
@@ -180,7 +183,7 @@ def smaller(recipe: AxolotlConfig, shape: ModelShape, *, gpu: bool) -> list[Smal
         gib = peak_of(recipe.model_copy(update=changes), shape).gib
         if gib < now:
             found.append(Smaller(changes=changes, gib=gib))
-    return found
+    return [s for s in found if s.gib < card.memory_gib] or found
 
 
 SHORTEST = 1_024

@@ -1,6 +1,6 @@
 """The pack plan: which rows make up which micro-batch, for the whole run, written before the first step.
 
-    plan = PackPlan.make(lengths, capacity=512, rows_of_bins=2, epochs=3, seed=2023)
+    plan = PackPlan.make(lengths, capacity=512, bins_per_batch=2, epochs=3, seed=2023)
     plan.write(Path("07_train/packs.jsonl"))
     plan.micro_batches[40]            # two bins, each a list of row numbers
 

@@ -180,12 +180,11 @@ def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -
 
 def _what_would_fit(job: TrainJob, error: TrainError) -> str:
     """The trainer's words, and the settings that need less."""
-    less = smaller(job.recipe, ModelShape.of(job.base), gpu=job.card.is_gpu)
-    fitting = [s for s in less if not job.card.is_gpu or s.gib < job.card.memory_gib] or less[-1:]
+    less = smaller(job.recipe, ModelShape.of(job.base), job.card)
     said = str(error).split(" Lower micro_batch_size")[0].rstrip(".") + "."
-    if not fitting:
+    if not less:
         return f"{said} No smaller setting is known: take a card with more memory."
-    return f"{said} Computed to need less: {'; or '.join(str(s) for s in fitting[:3])}. --auto-fit takes the first."
+    return f"{said} Computed to need less: {'; or '.join(str(s) for s in less[:3])}. --auto-fit takes the first."
 
 
 def _check_disk(job: TrainJob, checkpoint: Path) -> int:

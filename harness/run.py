@@ -22,7 +22,7 @@ from harness.manifest import record
 from harness.pick import Picked, pick, validation_loss_of
 from harness.rehearse import Rehearsal, TrainJob
 from harness.schedule import check_plan
-from harness.supervise import DAMAGED, DATA, OUTPUT, OnEvent, events_of, supervise
+from harness.supervise import DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
 
 TRAIN = "07_train"
 LEDGER = "ledger.jsonl"
@@ -76,7 +76,17 @@ def train(
         name = _identity(stage)
         ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)
         ledger.note_not_charged("rehearsal", measured.wall_s)
-        because = supervise(job, stage, ledger, measured, launch=launch, on_event=on_event, lock=lock, name=name)
+        supervisor = Supervisor(
+            job=job,
+            stage=stage,
+            ledger=ledger,
+            measured=measured,
+            launch=launch,
+            on_event=on_event,
+            lock=lock,
+            name=name,
+        )
+        because = supervisor.supervise()
         return _finish(job, stage, ledger, because, described)
 
 

@@ -1,6 +1,6 @@
 """The supervisor: from the start of the trainer to its end, whatever it does in between.
 
-    because = supervise(job, stage, ledger, measured, launch=start_axolotl, on_event=print, lock=lock)
+    because = Supervisor(job=job, stage=stage, ledger=ledger, measured=measured, ...).supervise()
 
 The plugin stops in time for a last evaluation and save. This side makes sure: at the deadline less the picker's reserve
 it kills what still runs. A trainer that falls silent is killed and started again from its last whole checkpoint, one
@@ -14,6 +14,7 @@ import math
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from harness.errors import TrainError
 from harness.ledger import Ledger
 from harness.pack import PackPlan
 from harness.rehearse import REAP_S, Rehearsal, TrainJob, pack_plan
-from harness.schedule import Segment, write_segment
+from harness.schedule import Segment, read_segments, write_segment
 
 OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"
 PACKS, BATCHES, DAMAGED = "packs.jsonl", "batches.jsonl", "damaged.jsonl"
@@ -48,61 +49,66 @@ OnEvent = Callable[[dict[str, Any], float], None]
 """Called with each event of the plugin and the seconds of budget that are left."""
 
 
-def supervise(
-    job: TrainJob,
-    stage: Stage,
-    ledger: Ledger,
-    measured: Rehearsal,
-    *,
-    launch: Launcher,
-    on_event: OnEvent,
-    lock: int,
-    name: str,
-) -> str:
-    """Trains; returns why it ended: `deadline`, `epochs`, `plan`, `not_finite` or `killed`.
+@dataclass(slots=True, kw_only=True)
+class Supervisor:
+    """Starts the trainer, again if need be, and sees to its end."""
 
-    Args:
-        name: Stands in the seal of every checkpoint of this run.
-    Raises:
-        TrainError: the trainer cannot go on; whole checkpoints stay and the next call resumes.
-        Interrupted: SIGINT, SIGTERM or SIGHUP; the state is saved.
-    """
-    attempt = _Attempts(job, stage, ledger, measured, launch, on_event, lock, name)
-    with _signals() as received:
-        while True:
-            if ledger.left_s < measured.minimum_s(job.recipe.save_total_limit) and attempt.newest_step() > 0:
-                return "deadline"  # too late for another step: publish what there is
-            before = attempt.newest_step()
-            ending = attempt.run(received)
-            if received:
-                ledger.enter("idle")
-                raise Interrupted(f"stopped by {received[0]}; {attempt.state()}.")
-            if ending.how is Ended.BY_ITSELF:
-                return str(ending.seen["train_end"]["because"])
-            if ending.how is Ended.DEADLINE:
-                return "killed"
-            attempt.check_another(ending, progress=attempt.newest_step() > before)
+    job: TrainJob
+    stage: Stage
+    ledger: Ledger
+    measured: Rehearsal
+    launch: Launcher
+    on_event: OnEvent
+    lock: int
+    """Descriptor of the run's locked file; the child inherits it."""
+    name: str
+    """Stands in the seal of every checkpoint of this run."""
+    num_deaths: int = 0
 
+    def supervise(self) -> str:
+        """Trains; returns why it ended: `deadline`, `epochs`, `plan`, `not_finite` or `killed`.
 
-class _Attempts:
-    """Starts the trainer, again if need be."""
+        Raises:
+            TrainError: the trainer cannot go on; whole checkpoints stay and the next call resumes.
+            Interrupted: SIGINT, SIGTERM or SIGHUP; the state is saved.
+        """
+        with _signals() as received:
+            while True:
+                before = self.newest_step()
+                over = self._over(before)
+                if over:
+                    return over
+                ending = self.run(received)
+                if received:
+                    self.ledger.enter("idle")
+                    raise Interrupted(f"stopped by {received[0]}; {self.state()}.")
+                if ending.how is Ended.BY_ITSELF:
+                    return str(ending.seen["train_end"]["because"])
+                if ending.how is Ended.DEADLINE:
+                    return "killed"
+                self.check_another(ending, progress=self.newest_step() > before)
 
-    def __init__(
-        self,
-        job: TrainJob,
-        stage: Stage,
-        ledger: Ledger,
-        measured: Rehearsal,
-        launch: Launcher,
-        on_event: OnEvent,
-        lock: int,
-        name: str,
-    ) -> None:
-        self.job, self.stage, self.ledger, self.measured = job, stage, ledger, measured
-        self.launch, self.on_event, self.lock, self.name = launch, on_event, lock, name
-        self.reserve_s = measured.pick_reserve_s(job.recipe.save_total_limit)
-        self.num_deaths = 0
-        self.log = stage.path("axolotl.log")
+    def _over(self, step: int) -> str:
+        """Why there is nothing left to train, as for a run that was killed while it picked; empty if there is."""
+        if step == 0:
+            return ""
+        if self.job.follow_plan and step >= read_segments(self.stage.path(SCHEDULE))[-1].horizon:
+            return "plan"
+        packs = self.stage.path(PACKS)
+        if packs.is_file() and step >= PackPlan.read(packs).num_steps(self.job.recipe.gradient_accumulation_steps):
+            return "epochs"
+        too_late = self.ledger.left_s < self.measured.minimum_s(self.job.recipe.save_total_limit)
+        return "deadline" if too_late else ""
+
+    @property
+    def reserve_s(self) -> float:
+        """Kept free for the picker."""
+        return self.measured.pick_reserve_s(self.job.recipe.save_total_limit)
+
+    @property
+    def log(self) -> Path:
+        """Of the child."""
+        return self.stage.path("axolotl.log")
 
     def run(self, received: list[str]) -> Ending:
         """One child, from the newest whole checkpoint on."""
@@ -124,13 +130,13 @@ class _Attempts:
                 reader,
                 until=self.ledger.deadline - self.reserve_s - REAP_S / 4,
                 silence_s=self._silence_s,
-                on_event=self._on_event,
+                on_event=self._hear,
                 asked=lambda: bool(received),
             )
         finally:
             self.ledger.enter("save")
 
-    def _on_event(self, event: dict[str, Any]) -> None:
+    def _hear(self, event: dict[str, Any]) -> None:
         charge(self.ledger, event)
         self.ledger.beat()
         self.on_event(event, self.ledger.left_s)

@@ -191,8 +191,7 @@ def rehearse_until_it_fits(
         try:
             return job, rehearse(job, launch=launch)
         except MemoryFullError as e:
-            less = smaller(job.recipe, ModelShape.of(job.base), gpu=job.card.is_gpu)
-            less = [s for s in less if not job.card.is_gpu or s.gib < job.card.memory_gib] or less
+            less = smaller(job.recipe, ModelShape.of(job.base), job.card)
             if not less:
                 raise
             console.say(f"{str(e).split(' Computed')[0]}\n--auto-fit takes {less[0]}")

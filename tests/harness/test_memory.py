@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from harness.axolotl_config import read_recipe
+from harness.card import get_card
 from harness.errors import ConfigError
 from harness.memory import MISTRAL_7B, ModelShape, peak_memory, peak_of, smaller
 from oneday.demo import DEMO_BASE, RECIPE
@@ -52,7 +53,7 @@ def test_a_recipe_has_a_peak() -> None:
 
 def test_smaller_settings_are_named_from_the_cheapest_to_the_dearest() -> None:
     birbal = read_recipe(RECIPE.parent / "birbal_4090.yml")
-    found = smaller(birbal, MISTRAL_7B, gpu=True)
+    found = smaller(birbal, MISTRAL_7B, get_card("rtx4090"))
     assert [s.gib for s in found] == sorted((s.gib for s in found), reverse=True)
     assert found[0].changes == {
         "liger_fused_linear_cross_entropy": True, "micro_batch_size": 1, "gradient_accumulation_steps": 6,

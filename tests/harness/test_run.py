@@ -168,6 +168,13 @@ def test_redo_of_the_same_job_goes_on_with_its_clock(job: TrainJob) -> None:
     assert train(replace(job, redo=True), MEASURED, launch=fake(save="3")).ledger.resumes == 1
 
 
+def test_a_trainer_that_dies_after_its_last_step_is_not_started_again(job: TrainJob) -> None:
+    """Its newest checkpoint is that of the pack plan's last step: there is nothing left to train."""
+    job = replace(job, recipe=job.recipe.model_copy(update={"num_epochs": 1}))  # two steps
+    result = train(job, MEASURED, launch=fake(end="crash", save="1,2", steps="2"))
+    assert (result.because, result.picked.checkpoint) == ("epochs", "checkpoint-2")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_says_how_to_go_on(job: TrainJob, number: signal.Signals) -> None:
     timer = threading.Timer(1.5, lambda: os.kill(os.getpid(), number))
