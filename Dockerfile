@@ -1,39 +1,58 @@
-# Two images from one file: `train` reproduces a run, `serve` answers the challenge's HTTP contract.
+# Two images from one file: `train` does the job and repeats runs, `serve` answers the challenge's HTTP contract.
+#
+#   docker build --target train -t oneday-train .
 #   docker build --target serve -t oneday-serve .
-#   docker run --gpus all -p 8080:8080 -v $PWD/runs/200k:/checkpoint -v $PWD/models/base:/base oneday-serve
-# The base image is an argument: any image with Python 3.11 or 3.12 will do for the CPU.
+#   docker run --rm --gpus all --user $(id -u) -v $PWD:/data oneday-train reproduce runs/200k/manifest.json \
+#       --run runs/again --base models/Mistral-7B-v0.1
+#   docker run --rm --gpus all -p 8080:8080 -v $PWD/runs/200k:/checkpoint:ro -v $PWD/models/base:/base:ro oneday-serve
+#
+# torch's wheel brings its own CUDA libraries. For a CPU any image with Python 3.11 or 3.12 from apt will do as
+# BASE_IMAGE; `make image-test` builds on plain Debian. Weights and data are mounted, never part of a layer.
 ARG BASE_IMAGE=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
-FROM ${BASE_IMAGE} AS common
-ENV DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 \
-    AXOLOTL_DO_NOT_TRACK=1 DO_NOT_TRACK=1 HF_HUB_OFFLINE=1
-RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 python3-venv python3-dev gcc libc6-dev \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --create-home --uid 10001 oneday
-WORKDIR /app
-RUN python3 -m venv /venv
-ENV PATH=/venv/bin:$PATH
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY oneday oneday
-COPY curation curation
-COPY harness harness
-COPY submission submission
-COPY axolotl_configs axolotl_configs
 
+FROM ${BASE_IMAGE} AS common
+ENV DEBIAN_FRONTEND=noninteractive \
+    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 AXOLOTL_DO_NOT_TRACK=1 DO_NOT_TRACK=1 WANDB_MODE=disabled \
+    HOME=/home/oneday USER=oneday LOGNAME=oneday PATH=/venv/bin:$PATH
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv \
+ && rm -rf /var/lib/apt/lists/* \
+ && python3 -m venv /venv \
+ && useradd --create-home --uid 10001 oneday \
+# so that `--user $(id -u)`, whose files then are yours, can write its caches as well
+ && chmod 1777 /home/oneday
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+
+# The stack first: a change of our code does not install it again.
 FROM common AS train
-RUN pip install torch==2.13.0 -c constraints.txt && pip install -c constraints.txt '.[train,serve,eval]'
+# Triton compiles its launchers when they are first needed.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev \
+ && rm -rf /var/lib/apt/lists/*
+RUN python3 -c "import tomllib as t; p = t.load(open('pyproject.toml', 'rb'))['project']; x = p['optional-dependencies']; \
+print(*p['dependencies'], *x['train'], *x['serve'], *x['eval'], sep='\n')" > requirements.txt \
+ && pip install -c constraints.txt torch==2.13.0 && pip install -c constraints.txt -r requirements.txt
+COPY . .
+RUN pip install --no-deps . && mkdir -p /data && chown oneday /data
 WORKDIR /data
-RUN mkdir -p /data/runs && chown -R oneday /data
 USER oneday
-VOLUME /data/runs
 ENTRYPOINT ["oneday"]
 CMD ["demo"]
 
 FROM common AS serve
-RUN pip install torch==2.13.0 -c constraints.txt && pip install -c constraints.txt '.[serve]'
+RUN python3 -c "import tomllib as t; p = t.load(open('pyproject.toml', 'rb'))['project']; \
+print(*p['dependencies'], *p['optional-dependencies']['serve'], sep='\n')" > requirements.txt \
+ && pip install -c constraints.txt torch==2.13.0 && pip install -c constraints.txt -r requirements.txt
+COPY . .
+RUN pip install --no-deps .
+WORKDIR /home/oneday
 USER oneday
 EXPOSE 8080
-HEALTHCHECK --interval=30s --timeout=5s --start-period=300s \
-  CMD python3 -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=4)"
+HEALTHCHECK --interval=30s --timeout=5s --start-period=600s \
+  CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/ready', timeout=4)"]
 ENTRYPOINT ["oneday", "serve", "--host", "0.0.0.0", "--port", "8080"]
 CMD ["--checkpoint", "/checkpoint", "--base", "/base"]

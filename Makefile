@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: need-inputs need-run help install demo test faults check lint types curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm clean
+.PHONY: need-inputs need-run help install demo test faults check lint types curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -79,6 +79,10 @@ GSM8K ?= $(wildcard ../shared/data/gsm8k)
 
 helm: $(READY) ## the real HELM, in .helm, against our server on runs/demo, with GSM8K if at hand; ARGS="--suite open"
 	$(BIN)/oneday helm $(if $(GSM8K),--gsm8k "$(GSM8K)") $(ARGS)
+
+image-test: $(READY) ## both images of the Dockerfile built and used with buildah, on a CPU; as root, about 20 minutes
+	test -f runs/demo/10_scores/comparison.json || $(BIN)/oneday demo
+	$(BIN)/python -m tests.image $(ARGS)
 
 clean: ## remove .venv, .helm and runs
 	rm -rf $(VENV) .helm runs

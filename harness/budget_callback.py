@@ -260,6 +260,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
                 grad_norm=_number(logs.get("grad_norm")),
                 tokens=self.num_tokens,
                 horizon=self.plan.horizon if self.plan else state.max_steps,
+                memory_gib=_peak_memory_gib(),
             )
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 NUM_RESAMPLES = 9_999
 OVERALL = "overall"
+SCORED, ANSWERS, COMPARISON = "10_scores", "answers.jsonl", "comparison.json"
+"""Where a run keeps them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,15 @@ class LedgerReport:
     clock: str = Charging.STRICT
     not_charged: Mapping[str, float] | None = None
     """What was done outside the budget (rehearsal, export)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of the charged day."""
+
+    phase: str
+    start_s: float
+    seconds: float
 
 
 class Ledger:
@@ -134,6 +143,36 @@ class Ledger:
     def is_closed(self) -> bool:
         """True after `stop`."""
         return bool(self._records) and self._records[-1]["event"] == "stop"
+
+    @property
+    def is_alive(self) -> bool:
+        """Somebody is at work and gave a sign of life lately."""
+        return bool(self._records) and not self.is_closed and not self._is_gone(self._records[-1])
+
+    def spans(self) -> Iterator["Span"]:
+        """The charged day, phase after phase; neighbours of one phase are one."""
+        span: Span | None = None
+        at = 0.0
+        for phase, seconds in _intervals(self._records, self._now_if_alive()):
+            if not _counts(phase, self._records) or seconds <= 0:
+                continue
+            if span is not None and span.phase == phase:
+                span = replace(span, seconds=span.seconds + seconds)
+            else:
+                if span is not None:
+                    yield span
+                span = Span(phase=phase, start_s=at, seconds=seconds)
+            at += seconds
+        if span is not None:
+            yield span
+
+    def moments(self) -> Iterator[tuple[float, float]]:
+        """(wall-clock time, seconds charged so far) of every record and of now: what maps events onto the day."""
+        charged = 0.0
+        yield float(self._records[0]["t"]), charged
+        for following, parts in _pairs(self._records, self._now_if_alive()):
+            charged += sum(seconds for phase, seconds in parts if _counts(phase, self._records))
+            yield float(following["t"]), charged
 
     def enter(self, phase: str, *, at: float | None = None) -> None:
         """From now (or `at`, not before the last record) on, time is charged to `phase`."""
@@ -278,19 +317,29 @@ def _elapsed(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
 
 
 def _intervals(records: list[dict[str, Any]], now: dict[str, Any] | None) -> Iterator[tuple[str, float]]:
-    """(phase, seconds) between records. Of the time before a resume, one heartbeat may have been work."""
+    """(phase, seconds) between records."""
+    for _, parts in _pairs(records, now):
+        yield from parts
+
+
+def _pairs(
+    records: list[dict[str, Any]], now: dict[str, Any] | None
+) -> Iterator[tuple[dict[str, Any], list[tuple[str, float]]]]:
+    """Every record but the first, with the phases since the one before.
+
+    Of the time before a resume, one heartbeat may have been work.
+    """
     phase = "load"
     for record, following in itertools.pairwise([*records, *([now] if now else [])]):
         phase = _PHASE_AFTER.get(record["event"], record.get("phase", phase))
         seconds = _elapsed(record, following)
         if following["event"] == "resume":
             hidden = 0.0 if record["event"] == "stop" or phase == "idle" else min(seconds, BEAT_S)
-            yield phase, hidden
-            yield "down", seconds - hidden
+            yield following, [(phase, hidden), ("down", seconds - hidden)]
         elif record["event"] == "stop":
-            yield CLOSED, seconds
+            yield following, [(CLOSED, seconds)]
         else:
-            yield phase, seconds
+            yield following, [(phase, seconds)]
 
 
 def _counts(phase: str, records: list[dict[str, Any]]) -> bool:

@@ -125,7 +125,7 @@ def publish(folder: Path, adapter: Path, picked: Picked) -> Picked:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     for file in ADAPTER_FILES:
-        shutil.copy(adapter / file, temporary / file)
+        shutil.copyfile(adapter / file, temporary / file)  # not the mode: safetensors writes for the owner alone
         with (temporary / file).open("rb") as f:
             os.fsync(f.fileno())
     temporary.rename(folder / name)

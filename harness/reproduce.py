@@ -11,7 +11,7 @@ Where it sits: a finished run -> **another like it** -> a table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ BUDGET_FACTOR = 1.1
 
 VALIDATION_BOUND = 0.005
 """Nats per answer token, over all validation rows: what the picker takes for equal."""
+
+
+SCORE_BOUND = 0.05
+"""Mean score of the served answers, in [0, 1]: one answer of twenty. An estimate until two cards were compared."""
 
 
 class Verdict(StrEnum):
@@ -157,6 +161,43 @@ def compare_runs(before: Path, now: Path) -> list[Figure]:
         ),
         _bytes(adapters, losses),
     ]  # fmt: skip
+
+
+def compare_curations(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Figure]:
+    """Stage by stage, so that the first difference shows where two curations parted.
+
+    Args:
+        before, now: `curate` of each manifest.
+    """
+    parts = {
+        "task files": ("inputs", "01_tasks", "tasks"),
+        "what the base was asked": ("inputs", "02_predictions", "tasks"),
+        "what it answered": ("inputs", "03_scores", "predictions"),
+        "how that was scored": ("inputs", "04_samples", "scores"),
+        "rows drawn": ("inputs", "05_mix", "samples"),
+        "mix: train.jsonl": ("outputs", "train.jsonl"),
+        "mix: validation.jsonl": ("outputs", "validation.jsonl"),
+    }
+    return [_exact(name, _inside(before, path), _inside(now, path)) for name, path in parts.items()]
+
+
+def _inside(section: Mapping[str, Any], path: Sequence[str]) -> Any:
+    found: Any = section
+    for key in path:
+        found = found.get(key, {})
+    return found or "not on record"
+
+
+def compare_answers(before: Sequence[str], now: Sequence[str], scores: tuple[float, float]) -> list[Figure]:
+    """Served answers to the same questions, and their mean scores. Texts may part by rounding if the scores do not."""
+    same = sum(a == b for a, b in zip(before, now, strict=True))
+    score = _near("their mean score", len(now), _apart([scores]), bound=SCORE_BOUND)
+    near = Verdict.DIFFERENT if score.verdict is Verdict.DIFFERENT else Verdict.WITHIN
+    texts = Figure(
+        name="served answers", before=f"{len(before)} of them", now=f"{same} the same",
+        verdict=Verdict.EQUAL if same == len(before) else near,
+    )  # fmt: skip
+    return [texts, replace(score, before=f"{scores[0]:.3f}", now=f"{scores[1]:.3f}")]
 
 
 def _last_of_each_step(path: Path) -> dict[int, Mapping[str, Any]]:

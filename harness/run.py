@@ -71,7 +71,8 @@ def train(
         stage = Stage(job.run / TRAIN, inputs=inputs, redo=job.redo)
         if stage.is_done:
             return _stored_result(job.run)
-        described = {**inputs, "base_path": str(job.base), "base_licence": licence_of(job.base)}
+        places = {"mix_path": str(job.mix.resolve()), "base_path": str(job.base)}
+        described = {**inputs, **places, "base_licence": licence_of(job.base)}
         record(job.run, "train", described)
         name = _identity(stage)
         ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)

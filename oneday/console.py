@@ -7,9 +7,10 @@
 In a terminal progress is one moving line; in a pipe it is one plain line every ten seconds.
 """
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ class Console:
         self._json_line = json_line
         self._last_plain = 0.0
         self._moving = False
+        self._quiet = False
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """No moving line: something else draws at the foot of the terminal."""
+        self._end_line()
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def line(self, text: str) -> None:
+        """A plain line on stdout."""
+        self._end_line()
+        self.out.print(text, markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """A line on the way."""
@@ -46,6 +63,8 @@ class Console:
 
     def status(self, line: str, *, last: bool = False) -> None:
         """One line that replaces the one before it."""
+        if self._quiet:
+            return
         if self.err.is_terminal:
             width = max(20, self.err.width - 1)
             sys.stderr.write("\r" + line[:width].ljust(width))

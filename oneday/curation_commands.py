@@ -29,6 +29,7 @@ from curation.workers import default_workers
 from harness.budget import seconds
 from harness.manifest import record
 from oneday.console import Console
+from oneday.curation_call import curation_call
 from oneday.curation_tables import show_curation
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -73,7 +74,8 @@ def run_curate(request: CurateRequest, console: Console) -> None:
     with prepared(request, console) as curation:
         mix = curate(curation)
     base = str(request.engine.base.resolve()) if request.engine.base else None
-    record(request.run, "curate", {"base_path": base, **read_json(mix / "manifest.json")})
+    call = curation_call(curation, request.engine)
+    record(request.run, "curate", {"base_path": base, "call": call, **read_json(mix / "manifest.json")})
     show_curation(request.run, console)
     summary = read_json(mix / "summary.json")["details"]
     console.result({"run": str(request.run), "mix": str(mix), **summary})

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import time
 import urllib.request
 from collections import defaultdict
@@ -14,8 +12,9 @@ from statistics import fmean
 
 from curation.stage import write_json
 from oneday.console import Console
+from oneday.local_server import local_server
 from submission.checkpoint import find_served
-from submission.errors import HelmError, ServeError, TableError
+from submission.errors import HelmError, TableError
 from submission.helm import RESULTS, HelmRun, install, is_installed, reason, run_helm, wait_for
 from submission.helm_results import RunLog, RunResult, read_runs
 from submission.helm_suite import Suite, place_gsm8k, place_scenarios, read_suite
@@ -29,9 +28,6 @@ SIMPLE_INSTANCES = 10
 
 OTHER_INSTANCES = 1000
 """Of an entry that does not say; the challenge's all do."""
-
-START_S = 900.0
-"""For a server to load its model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,41 +140,10 @@ def _server(request: HelmRequest, console: Console) -> Iterator[tuple[str, str]]
         console.say(f"no {DEMO_RUN} yet (oneday demo makes it): serving the base model it starts from, {checkpoint}")
     else:
         console.say(f"serving {checkpoint}")
-    with _serve(request, checkpoint) as url:
-        yield url, str(checkpoint.absolute())
-
-
-@contextlib.contextmanager
-def _serve(request: HelmRequest, checkpoint: Path) -> Iterator[str]:
-    """`oneday serve` as a process of its own; its words go to server.log."""
-    command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(checkpoint), "--port", "0"]
-    command += ["--base", str(request.base)] if request.base else []
-    command += ["--precision", request.precision] if request.precision else []
     log = request.out / "server.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("w", encoding="utf-8") as words,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as server,
-    ):
-        try:
-            line = server.stdout.readline() if server.stdout else ""
-            if not line.startswith("serving on "):
-                server.wait(timeout=30)
-                raise ServeError(f"{checkpoint}: the server did not start: {_last_words(log)}")
-            url = line.split()[2]
-            wait_for(url, patience_s=START_S, alive=lambda: server.poll() is None)
-            yield url
-        finally:
-            server.terminate()
-            try:
-                server.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                server.kill()
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ") if lines else f"it said nothing. See {log}."
+    with local_server(checkpoint, log=log, base=request.base, precision=request.precision) as url:
+        wait_for(url, patience_s=5.0)
+        yield url, str(checkpoint.absolute())
 
 
 def _model_at(url: str) -> str:

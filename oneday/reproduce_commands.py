@@ -1,9 +1,16 @@
 """`oneday reproduce`: a run again from its record, with a table of what came out the same."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
+from curation.curate import curate
+from curation.language_model import model_fingerprint
+from curation.predictors.engine import close
 from curation.stage import read_json
+from curation.stages.context import MIX
+from curation.workers import default_workers
 from harness.axolotl_config import check_card
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import find_model
@@ -11,6 +18,7 @@ from harness.budget import seconds
 from harness.card import get_card
 from harness.errors import ConfigError, TrainError
 from harness.job import TrainJob
+from harness.manifest import record
 from harness.reproduce import (
     BUDGET_FACTOR,
     Figure,
@@ -18,12 +26,22 @@ from harness.reproduce import (
     Verdict,
     check_inputs,
     check_plan_is_followed,
+    compare_answers,
+    compare_curations,
     compare_runs,
     read_record,
 )
+from oneday.comparing_commands import mix_of
 from oneday.console import Console
+from oneday.curation_call import curation_again
+from oneday.demo import DEMO_BASE
+from oneday.held_out import Question, held_out_questions, score_answer
+from oneday.local_server import ask, local_server
 from oneday.training_commands import charging_of, rehearse_and_train
 from oneday.training_display import show_training
+
+MAX_NEW_TOKENS = 128
+SERVER_LOG = "server.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,49 +54,96 @@ class ReproduceRequest:
     base: Path | None = None
     card: str | None = None
     budget: str | None = None
+    curate: bool = False
+    tasks: tuple[Path, ...] = ()
+    num_questions: int = 32
+    """Asked of both served checkpoints; 0: neither is served."""
     redo: bool = False
 
 
 def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
-    """Checks what goes in, trains by the logged plan, picks, compares.
+    """Checks what goes in, curates if asked, trains by the logged plan, picks, serves, compares.
 
     Raises:
         TrainError: something came out different.
     """
-    record = read_record(request.manifest)
-    job = _job(request, record)
-    check_plan_is_followed(record)
-    check_inputs(record, mix=job.mix, base=job.base)
-    console.say(f"rows and base model are those of {record.run}; the run follows its plan")
+    recorded = read_record(request.manifest)
+    check_plan_is_followed(recorded)
+    job = _job(request, recorded)
+    figures = _curate(request, recorded, job.base, console) if request.curate else []
+    if any(f.verdict is Verdict.DIFFERENT for f in figures):
+        _end(request, recorded, figures, console)
+    check_inputs(recorded, mix=job.mix, base=job.base)
+    console.say(f"rows and base model are those of {recorded.run}; the run follows its plan")
     result = rehearse_and_train(job, console, launch=launch)
     show_training(result, console)
-    figures = compare_runs(record.run, request.run)
+    figures += compare_runs(recorded.run, request.run)
+    if request.num_questions:
+        questions = held_out_questions(job.mix, request.num_questions)
+        figures += serve_both((recorded.run, request.run), questions, base=job.base, console=console)
+    _end(request, recorded, figures, console)
+
+
+def _end(request: ReproduceRequest, recorded: Record, figures: list[Figure], console: Console) -> None:
+    """The table, and the exit code that it deserves."""
     show_figures(figures, console)
-    console.say(f"serve it: oneday serve --checkpoint {request.run}")
     console.result({"run": str(request.run), "figures": [asdict(f) for f in figures]})
     different = [f.name for f in figures if f.verdict is Verdict.DIFFERENT and not f.name.startswith("version of ")]
     if different:
-        raise TrainError(f"{request.run}: not the same as {record.run}: {', '.join(different)}. See the table.")
+        raise TrainError(f"{request.run}: not the same as {recorded.run}: {', '.join(different)}. See the table.")
+    console.say(f"serve it: oneday serve --checkpoint {request.run}")
 
 
-def _job(request: ReproduceRequest, record: Record) -> TrainJob:
-    mix = request.mix or record.run / "05_mix"
-    card = get_card(request.card or str(record.train["card"]))
-    check_card(record.recipe, card)
-    if request.run.resolve() == record.run.resolve():
+def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Console) -> list[Figure]:
+    """The same questions to the base model, scored and drawn anew."""
+    section = read_json(recorded.run / "manifest.json").get("curate", {})
+    curation = curation_again(recorded.run, section, run=request.run, tasks=request.tasks, base=base, redo=request.redo)
+    console.say(f"curating again: {len(curation.files)} task files")
+    try:
+        mix = curate(replace(curation, workers=default_workers(), on_progress=console.progress))
+    finally:
+        close(curation.predictor)
+    now = read_json(mix / "manifest.json")
+    record(request.run, "curate", {**section, **now})
+    return compare_curations(section, now)
+
+
+def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: Path, console: Console) -> list[Figure]:
+    """What the checkpoint on record and the new one answer over HTTP to the same questions."""
+    answers, scores = [], []
+    for run in runs:
+        console.say(f"asking {run} {len(questions)} held-out questions over HTTP")
+        with local_server(run, log=runs[1] / SERVER_LOG, base=base) as url:
+            texts = ask(url, [question.prompt for question in questions], max_new_tokens=MAX_NEW_TOKENS)
+        answers.append(texts)
+        scores.append(fmean(score_answer(q, text) for q, text in zip(questions, texts, strict=True)))
+    return compare_answers(answers[0], answers[1], (scores[0], scores[1]))
+
+
+def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
+    mix = request.run / MIX if request.curate else request.mix or mix_of(recorded.run)
+    card = get_card(request.card or str(recorded.train["card"]))
+    check_card(recorded.recipe, card)
+    if request.run.resolve() == recorded.run.resolve():
         raise ConfigError(f"--run {request.run}: the run itself. Give another folder for the repetition.")
-    recorded = read_json(record.run / "manifest.json")["train"].get("base_path", "")
     return TrainJob(
         run=request.run,
         mix=mix,
-        base=find_model(str(request.base or recorded)),
-        recipe=record.recipe,
+        base=_base(request, recorded),
+        recipe=recorded.recipe,
         card=card,
-        budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * float(record.train["budget_s"]),
+        budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * float(recorded.train["budget_s"]),
         redo=request.redo,
-        charging=charging_of(str(record.train["clock"])),
-        follow_plan=record.plan,
+        charging=charging_of(str(recorded.train["clock"])),
+        follow_plan=recorded.plan,
     )
+
+
+def _base(request: ReproduceRequest, recorded: Record) -> Path:
+    """As given; else where it was; else the demo's, which moves with the program, if it is that one."""
+    if request.base is None and recorded.train["base"] == model_fingerprint(DEMO_BASE):
+        return DEMO_BASE
+    return find_model(str(request.base or recorded.train.get("base_path", "")))
 
 
 def show_figures(figures: list[Figure], console: Console) -> None:

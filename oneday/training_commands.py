@@ -31,7 +31,9 @@ from harness.rehearse import PLAN, Rehearsal, rehearse
 from harness.run import LEDGER, TrainResult, train
 from harness.schedule import check_plan
 from oneday.console import Console
+from oneday.live_view import live
 from oneday.picking_commands import pick_within
+from oneday.reporting_commands import leave_report
 from oneday.training_display import TrainingDisplay, show_rehearsal, show_training
 
 
@@ -83,6 +85,7 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearses
     )  # fmt: skip
     show_training(result, console)
+    leave_report(job.run, console)
     console.result(
         {
             "run": str(job.run), "steps": result.steps, "because": result.because,
@@ -178,8 +181,8 @@ def rehearse_and_train(
 ) -> TrainResult:
     """The rehearsal, uncharged, then the run, then the try of an average if one is asked for."""
     job, measured = _measured(job, console, launch, auto_fit=auto_fit, rehearses=rehearses)
-    display = TrainingDisplay(console, job.recipe)
-    result = train(job, measured, launch=launch, on_event=display)
+    with live(console, job.run) as drawing:
+        result = train(job, measured, launch=launch, on_event=TrainingDisplay(console, calm=drawing))
     return try_average(job, result, console) if job.average > 1 and not result.was_done else result
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from curation.stage import read_json
-from harness.axolotl_config import AxolotlConfig
 from harness.base_model import licence_of
 from harness.budget import pretty
 from harness.job import TrainJob
@@ -26,10 +25,15 @@ ENDINGS = {
 
 
 class TrainingDisplay:
-    """Turns events into one status line."""
+    """Turns events into one status line, and lines for what should stay.
 
-    def __init__(self, console: Console, recipe: AxolotlConfig) -> None:
+    Args:
+        calm: A screen shows steps and losses: only what is out of the ordinary is said.
+    """
+
+    def __init__(self, console: Console, *, calm: bool = False) -> None:
         self._console = console
+        self._calm = calm
         self._last: dict[str, Any] | None = None
         self._step_line = "starting Axolotl"
         self._best: float | None = None
@@ -39,7 +43,7 @@ class TrainingDisplay:
         name = event["event"]
         if name == "step":
             self._step_line = self._describe(event)
-        elif name == "evaluate":
+        elif name == "evaluate" and not self._calm:
             loss = float(event["validation_loss"])
             better = self._best is None or loss < self._best
             self._best = loss if better else self._best

@@ -86,7 +86,7 @@ def export(
             agreement = compare(before, _logits(temporary, None, "bf16" if wanted.merge == "bf16" else "fp32", rows))
     else:
         for path in adapter.iterdir():
-            shutil.copy(path, temporary / path.name)
+            shutil.copyfile(path, temporary / path.name)
     card = model_card(
         read_json(wanted.run / "manifest.json"),
         picked,

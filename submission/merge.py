@@ -28,6 +28,9 @@ from submission.errors import ExportError
 Dtype = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
+READABLE = 0o644
+"""Of what is handed on: safetensors writes files that their owner alone may read."""
+
 _PREFIX = "base_model.model."
 """PEFT's, before the base's own names."""
 
@@ -88,6 +91,7 @@ def merge(
             done += 1
             on_progress(done, total)
         save_file(merged, out / shard.name, metadata={"format": "pt"})
+        (out / shard.name).chmod(READABLE)
     if unused:
         raise ExportError(f"{lora_adapter}: {min(unused)} is no weight of the base {base}. Pass its own --base.")
     _describe(base, out, dtype)
@@ -166,7 +170,7 @@ def _describe(base: Path, out: Path, dtype: Dtype) -> None:
     write_json(out / "config.json", {**kept, "torch_dtype": named})
     for name in _CARRIED:
         if (base / name).is_file():
-            shutil.copy(base / name, out / name)
+            shutil.copyfile(base / name, out / name)
     index = base / "model.safetensors.index.json"
     if index.is_file():
         raw = json.loads(index.read_text(encoding="utf-8"))

@@ -64,12 +64,22 @@ def test_a_later_pick_replaces_the_earlier_one(tmp_path: Path) -> None:
     assert (tmp_path / "08_pick" / "adapter").resolve().name == picked.adapter == "adapter-20"
 
 
+def test_what_is_published_may_be_read_by_whoever_serves_it(tmp_path: Path) -> None:
+    """safetensors writes files for their owner alone; a container serves as another user."""
+    for file in save(tmp_path / "output", 10, 2.0).iterdir():
+        file.chmod(0o600)
+    choose(tmp_path)
+    published = list((tmp_path / "08_pick" / "adapter").iterdir())
+    assert len(published) == 2
+    assert all(file.stat().st_mode & 0o044 == 0o044 for file in published)
+
+
 def test_publishing_the_same_step_again_never_leaves_a_moment_without_it(tmp_path: Path) -> None:
     save(tmp_path / "output", 10, 2.0)
     assert [choose(tmp_path).adapter for _ in range(3)] == ["adapter-10", "adapter-10.1", "adapter-10"]
 
 
-@pytest.mark.parametrize("dies_at", ["copy", "rename", "write_json", "symlink_to"])
+@pytest.mark.parametrize("dies_at", ["copyfile", "rename", "write_json", "symlink_to"])
 def test_a_kill_while_publishing_leaves_the_pick_before_it_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
 ) -> None:
@@ -81,7 +91,7 @@ def test_a_kill_while_publishing_leaves_the_pick_before_it_or_the_new_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        owner = {"copy": "harness.pick.shutil", "write_json": "harness.pick"}.get(dies_at, "pathlib.Path")
+        owner = {"copyfile": "harness.pick.shutil", "write_json": "harness.pick"}.get(dies_at, "pathlib.Path")
         patched.setattr(f"{owner}.{dies_at}", die)
         with pytest.raises(KeyboardInterrupt):
             choose(tmp_path)

@@ -34,7 +34,7 @@ def run(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, monkeyp
 
 
 def again(record: Path, tmp_path: Path, **changes: object) -> ReproduceRequest:
-    request = ReproduceRequest(manifest=record / "manifest.json", run=tmp_path / "again")
+    request = ReproduceRequest(manifest=record / "manifest.json", run=tmp_path / "again", num_questions=0)
     return replace(request, **changes)  # type: ignore[arg-type]
 
 

@@ -16,7 +16,8 @@ from starlette.testclient import TestClient
 
 from curation.language_model import LanguageModel
 from curation.prompt import training_prompt
-from oneday.demo import DEMO_BASE, ask_all, wait_ready
+from oneday.demo import DEMO_BASE, ask_all
+from oneday.local_server import wait_ready
 from submission.api import Health
 from submission.batcher import Limits
 from submission.engine import Engine

@@ -1,0 +1,235 @@
+"""What has happened in a run so far, read from its folder: finished, running, interrupted or killed.
+
+    history = read_history(Path("runs/200k"))
+    history.state, history.evaluations[-1].loss, history.spans
+
+Nothing is asked of the processes at work: the ledger and the trainer's events are on the disk. One reader, three
+consumers: the report, `oneday watch` and the live view.
+
+Where it sits: ledger and events -> **history** -> report, live view.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from curation.stage import read_json
+from harness.errors import DataError
+from harness.ledger import Ledger, LedgerReport, Span
+from harness.pick import PICK, PICKED
+from harness.run import LEDGER, TRAIN
+from harness.supervise import METRICS
+
+
+class State(StrEnum):
+    """How a run stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    """By a signal, a kill or an error: the same command goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A training step that was reported."""
+
+    step: int
+    at_s: float
+    """Seconds of the budget, charged before it."""
+    loss: float
+    learning_rate: float
+    tokens_per_s: float | None
+    """Since the step before; None for the first of a start."""
+    memory_gib: float | None
+    """Most that was ever reserved on the card; None on a CPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A validation loss."""
+
+    step: int
+    at_s: float
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Something that a reader of the day should know of."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """A run so far. Lists are in order of time; a step that a resume repeated stands in its last form."""
+
+    run: Path
+    state: State
+    day: LedgerReport
+    left_s: float
+    spans: tuple[Span, ...]
+    steps: tuple[Step, ...]
+    evaluations: tuple[Evaluation, ...]
+    moments: tuple[Moment, ...]
+    horizon: int
+    """The step at which the plan ends; 0 before there is one."""
+    manifest: Mapping[str, Any]
+    picked: Mapping[str, Any] | None
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The lowest validation loss; of equals the earlier."""
+        finite = [e for e in self.evaluations if math.isfinite(e.loss)]
+        return min(finite, key=lambda e: e.loss, default=None)
+
+    @property
+    def phase(self) -> str:
+        """What is being done, or was last."""
+        return self.spans[-1].phase if self.spans else "idle"
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Median of the last twenty reported steps."""
+        last = sorted(s.tokens_per_s for s in self.steps[-20:] if s.tokens_per_s is not None)
+        return last[len(last) // 2] if last else None
+
+    @property
+    def finish_s(self) -> float | None:
+        """Seconds from now to the end of the plan, at the speed of the last steps; never past the deadline."""
+        recent = self.steps[-20:]
+        if len(recent) < 2 or recent[-1].step <= recent[0].step:
+            return None
+        step_s = (recent[-1].at_s - recent[0].at_s) / (recent[-1].step - recent[0].step)
+        return max(0.0, min(self.left_s, step_s * (self.horizon - recent[-1].step)))
+
+
+def read_history(run: Path) -> History:
+    """Everything on the disk, at any time.
+
+    Raises:
+        DataError: nothing was ever trained here.
+    """
+    if not (run / LEDGER).is_file():
+        raise DataError(f"{run}: no training in it yet. `oneday train` begins one; RUN is the folder with 05_mix.")
+    ledger = Ledger.of_run(run / LEDGER)
+    clock = _DayClock(ledger)
+    events = list(_events(run / TRAIN / METRICS))
+    picked = run / PICK / PICKED
+    manifest = run / "manifest.json"
+    done = (run / TRAIN / "done.json").is_file() and picked.is_file()
+    return History(
+        run=run,
+        state=State.FINISHED if done else State.RUNNING if ledger.is_alive else State.STOPPED,
+        day=ledger.report(),
+        left_s=ledger.left_s,
+        spans=tuple(ledger.spans()),
+        steps=tuple(_steps(events, clock)),
+        evaluations=tuple(_evaluations(events, clock)),
+        moments=tuple(_moments(events, clock)),
+        horizon=next((int(e["horizon"]) for e in reversed(events) if e["event"] == "step"), 0),
+        manifest=read_json(manifest) if manifest.is_file() else {},
+        picked=read_json(picked) if picked.is_file() else None,
+    )
+
+
+class _DayClock:
+    """From an event's wall-clock time to seconds of the budget, between the ledger's records."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._walls, self._charged = zip(*ledger.moments(), strict=True)
+
+    def at(self, wall: float) -> float:
+        number = bisect_right(self._walls, wall) - 1
+        if number < 0:
+            return 0.0
+        if number + 1 == len(self._walls):
+            return float(self._charged[number])
+        into = min(wall, self._walls[number + 1]) - self._walls[number]
+        return float(min(self._charged[number] + into, self._charged[number + 1]))
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines; the last one may be torn, or half written at this moment."""
+    if not path.is_file():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(event, dict) and "event" in event and "t" in event:
+            yield event
+
+
+def _steps(events: list[dict[str, Any]], clock: _DayClock) -> list[Step]:
+    last: dict[int, Step] = {}
+    before: dict[str, Any] | None = None
+    for event in events:
+        if event["event"] == "train_begin":
+            before = None
+        if event["event"] != "step":
+            continue
+        speed = None
+        if before is not None and event["up"] > before["up"]:
+            speed = (event["tokens"] - before["tokens"]) / (event["up"] - before["up"])
+        before = event
+        last[event["step"]] = Step(
+            step=event["step"],
+            at_s=clock.at(event["t"]),
+            loss=float(event["loss"]),
+            learning_rate=float(event["learning_rate"]),
+            tokens_per_s=speed if speed and speed > 0 else None,
+            memory_gib=event.get("memory_gib"),
+        )
+    return [last[step] for step in sorted(last)]
+
+
+def _evaluations(events: list[dict[str, Any]], clock: _DayClock) -> list[Evaluation]:
+    last = {
+        event["step"]: Evaluation(
+            step=event["step"],
+            at_s=clock.at(event["t"]),
+            loss=float(event["validation_loss"]),
+            seconds=float(event["seconds"]),
+        )
+        for event in events
+        if event["event"] == "evaluate"
+    }
+    return [last[step] for step in sorted(last)]
+
+
+def _moments(events: list[dict[str, Any]], clock: _DayClock) -> Iterator[Moment]:
+    begun = False
+    for event in events:
+        text = ""
+        if event["event"] == "train_begin":
+            text = f"went on from step {event['step']}" if begun else ""
+            begun = True
+        elif event["event"] == "disk_full":
+            text = f"step {event['step']}: the disk was full, nothing saved"
+        elif event["event"] == "not_finite":
+            text = f"step {event['step']}: the loss was {event['loss']}"
+        elif event["event"] == "stopping":
+            text = f"step {event['step']}: closing for the {event['because']}"
+        if text:
+            yield Moment(at_s=clock.at(event["t"]), text=text)
+
+
+def smoothed(values: list[float], *, weight: float = 0.9) -> list[float]:
+    """Exponential moving average without a bias at the start. Values that are not finite are passed over."""
+    result, mean, norm = [], 0.0, 0.0
+    for value in values:
+        if math.isfinite(value):
+            mean, norm = weight * mean + (1 - weight) * value, weight * norm + (1 - weight)
+        result.append(mean / norm if norm else math.nan)
+    return result

@@ -1,0 +1,222 @@
+"""The report of a run: one self-contained page, offline, light and dark, at any moment of the run's life.
+
+    write_report([Path("runs/200k")], Path("runs/200k/report.html"))
+    write_report([Path("runs/a"), Path("runs/b")], Path("runs/a/compare-b.html"))
+
+Where it sits: the last reader of a run folder; `oneday report` and the end of a run write it.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curation.stage import atomic_writer, read_json, read_jsonl
+from curation.stages.context import MIX
+from harness.budget import pretty
+from harness.charts import Chart, bar_chart, run_charts, script
+from harness.compare import ANSWERS, COMPARISON, OVERALL, SCORED
+from harness.history import History, State, read_history
+
+TEMPLATE = "report.html.j2"
+NUM_EXAMPLES = 9
+MOST_TASKS = 15
+LONGEST_TEXT = 1_200
+"""Characters of an example."""
+
+_UNINTERESTING = frozenset(
+    ["t", "up", "boot", "base_path", "mix_path", "call", "inputs", "outputs", "counts", "ledger", "candidates"]
+)
+"""Keys of a manifest that differ between any two runs, or are shown elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One held-out question with both answers."""
+
+    verdict: str
+    """`better`, `worse` or `the same`."""
+    question: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """What the template shows of one run."""
+
+    history: History
+    sentence: str
+    comparison: Sequence[Mapping[str, Any]]
+    examples: Sequence[Example]
+    mix: Mapping[str, Any]
+    rehearsal: Mapping[str, Any]
+    commands: Sequence[tuple[str, str]]
+
+
+def write_report(runs: Sequence[Path], path: Path) -> None:
+    """Writes the page of one run, or of two side by side.
+
+    Raises:
+        DataError: in one of them nothing was ever trained.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    pages = [_page(run) for run in runs]
+    histories = [page.history for page in pages]
+    charts = run_charts(histories)
+    if len(pages) == 1:
+        charts |= _mix_charts(pages[0].mix)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"n": lambda number: f"{number:,.0f}", "pretty": pretty}
+    page = environment.get_template(TEMPLATE).render(
+        title=" and ".join(h.run.name for h in histories),
+        pages=pages,
+        charts={name: Chart(title=c.title, html=Markup(c.html), note=c.note) for name, c in charts.items()},
+        script=Markup(script()),
+        facts=_facts(pages),
+        differences=_differences(histories) if len(pages) > 1 else [],
+        overall=OVERALL,
+        running=any(h.state is State.RUNNING for h in histories),
+    )
+    with atomic_writer(path) as file:
+        file.write(page.encode())
+
+
+def _page(run: Path) -> RunPage:
+    history = read_history(run)
+    mix, rehearsal = run / MIX / "summary.json", run / "06_plan" / "rehearsal.json"
+    comparison = run / SCORED / COMPARISON
+    return RunPage(
+        history=history,
+        sentence=sentence(history),
+        comparison=read_json(comparison) if comparison.is_file() else [],
+        examples=_examples(run / SCORED / ANSWERS) if comparison.is_file() else [],
+        mix=read_json(mix)["details"] if mix.is_file() else {},
+        rehearsal=read_json(rehearsal) if rehearsal.is_file() else {},
+        commands=_commands(history),
+    )
+
+
+def sentence(history: History) -> str:
+    """How the run stands, in words."""
+    day = history.day
+    budget = pretty(day.budget_s)
+    if history.state is State.FINISHED and history.picked:
+        trained = day.by_phase.get("train", 0.0) / day.budget_s
+        return (
+            f"Finished: {pretty(day.charged_s)} of {budget}, {trained:.1%} training, over by {day.overshoot_s:.1f} s. "
+            f"Picked {history.picked['checkpoint']}, validation loss {history.picked['validation_loss']:.4f}."
+        )
+    step = f"step {history.steps[-1].step} of about {history.horizon}" if history.steps else "before the first step"
+    best = f" Best validation loss so far {history.best.loss:.4f} at step {history.best.step}." if history.best else ""
+    if history.state is State.RUNNING:
+        return f"Running: {history.phase}, {step}, {pretty(max(0.0, history.left_s))} of {budget} left.{best}"
+    return f"Stopped at {step}, {pretty(day.charged_s)} of {budget} charged by its last sign of life.{best}"
+
+
+def _examples(path: Path) -> list[Example]:
+    """A third each of what got better, worse and stayed, at random but always the same."""
+    groups: dict[str, list[Example]] = {"better": [], "worse": [], "the same": []}
+    for row in read_jsonl(path):
+        gain = row["scores"]["tuned"] - row["scores"]["base"]
+        verdict = "better" if gain > 0 else "worse" if gain < 0 else "the same"
+        groups[verdict].append(Example(verdict=verdict, question=_shortened(row)))
+    rng = random.Random(0)
+    shown: list[Example] = []
+    for group in groups.values():
+        shown += rng.sample(group, min(NUM_EXAMPLES // 3, len(group)))
+    return shown
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} …"
+    return {key: _shortened(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+
+def _mix_charts(mix: Mapping[str, Any]) -> dict[str, Chart]:
+    if not mix:
+        return {}
+    sources = list(mix["rows_by_source"].items())
+    tasks = sorted(mix["rows_by_task"].items(), key=lambda item: (-item[1], item[0]))
+    shown = [(name.rpartition("/")[2], rows) for name, rows in tasks[:MOST_TASKS]]
+    rest = sum(rows for _, rows in tasks[MOST_TASKS:])
+    if rest:
+        shown.append((f"{len(tasks) - MOST_TASKS} others", rest))
+    return {
+        "sources": bar_chart("sources", "Rows by source", sources),
+        "tasks": bar_chart("tasks", "Rows by task", shown),
+    }
+
+
+def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
+    """Lines of a table, a column per run."""
+
+    def line(name: str, of: Any) -> tuple[str, list[str]]:
+        return name, [of(page) for page in pages]
+
+    return [
+        line("state", lambda p: str(p.history.state)),
+        line("card", lambda p: str(p.history.manifest.get("train", {}).get("card", "not on record"))),
+        line("base model", lambda p: Path(p.history.manifest.get("train", {}).get("base_path", "-")).name),
+        line("budget", lambda p: pretty(p.history.day.budget_s)),
+        line("charged", lambda p: pretty(p.history.day.charged_s)),
+        line("over the deadline", lambda p: f"{p.history.day.overshoot_s:.1f} s"),
+        line("training", lambda p: f"{p.history.day.by_phase.get('train', 0.0) / p.history.day.budget_s:.1%}"),
+        line("steps", lambda p: f"{p.history.steps[-1].step:,}" if p.history.steps else "0"),
+        line("speed", lambda p: f"{p.history.tokens_per_s:,.0f} tokens/s" if p.history.tokens_per_s else "-"),
+        line("peak memory", lambda p: _memory(p.history)),
+        line("restarts", lambda p: str(p.history.day.resumes)),
+        line("best validation loss", lambda p: f"{p.history.best.loss:.4f}" if p.history.best else "-"),
+        line("picked", lambda p: str(p.history.picked["checkpoint"]) if p.history.picked else "-"),
+        line("base, held out", lambda p: _overall(p, "base")),
+        line("tuned, held out", lambda p: _overall(p, "tuned")),
+    ]
+
+
+def _memory(history: History) -> str:
+    known = [s.memory_gib for s in history.steps if s.memory_gib is not None]
+    return f"{max(known):.1f} GiB" if known else "-"
+
+
+def _overall(page: RunPage, who: str) -> str:
+    return next((f"{c[who]:.3f}" for c in page.comparison if c["group"] == OVERALL), "-")
+
+
+def _commands(history: History) -> list[tuple[str, str]]:
+    run = history.run
+    if history.state is State.FINISHED:
+        return [
+            ("the run again, figure by figure", f"oneday reproduce {run}/manifest.json --run {run}-again"),
+            ("served over HTTP", f"oneday serve --checkpoint {run}"),
+            ("base against tuned", f"oneday compare {run}"),
+            ("adapter, or merged weights, with a model card", f"oneday export {run} --merge bf16"),
+        ]
+    if history.state is State.RUNNING:
+        return [("watch it", f"oneday watch {run}"), ("this page anew", f"oneday report {run}")]
+    return [("go on", "the command that began it, once more"), ("where the day went", f"oneday ledger {run}")]
+
+
+def _differences(histories: Sequence[History]) -> list[tuple[str, str, str]]:
+    """Choices that the two manifests do not share."""
+    flats = [dict(_flat(h.manifest)) for h in histories]
+    names = sorted(set(flats[0]) | set(flats[1]))
+    pairs = [(name, *(str(flat.get(name, "-")) for flat in flats)) for name in names]
+    return [(name, a, b) for name, a, b in pairs if a != b]
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(prefix, value)]
+    inner: list[tuple[str, Any]] = []
+    for key, found in value.items():
+        if key not in _UNINTERESTING:
+            inner += _flat(found, f"{prefix}.{key}" if prefix else key)
+    return inner

@@ -1,0 +1,5 @@
+"""`python -m oneday.cli`."""
+
+from oneday.cli.main import main
+
+main()

@@ -1,0 +1,151 @@
+"""One calm screen of a run, drawn from its folder: `oneday train` in a terminal, and `oneday watch` from any other.
+
+    with live(console, run): ...          # redraws itself twice a second until the block ends
+    console.out.print(panel(read_history(run)))
+
+Where it sits: history -> **live view** -> a person who looks at it for a day.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from curation.errors import OnedayError
+from harness.budget import pretty
+from harness.history import History, State, read_history, smoothed
+from oneday.console import Console
+
+PER_S = 2
+"""Redraws."""
+
+SPARK = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH, BAR_WIDTH = 40, 40
+PLAIN_EVERY_S = 60.0
+
+_WORDS = {
+    "load": "starting Axolotl", "pack": "packing the rows", "train": "training", "evaluate": "evaluating",
+    "save": "saving", "pick": "picking", "idle": "waiting", "down": "down",
+}  # fmt: skip
+
+
+def sparkline(values: list[float], *, width: int = SPARK_WIDTH) -> str:
+    """The values as one line of blocks, the lowest as the lowest; each block the mean of its share."""
+    if not values:
+        return ""
+    count = min(width, len(values))
+    shares = [values[n * len(values) // count : (n + 1) * len(values) // count] for n in range(count)]
+    means = [sum(share) / len(share) for share in shares]
+    low, high = min(means), max(means)
+    scale = (len(SPARK) - 1) / (high - low) if high > low else 0.0
+    return "".join(SPARK[round((mean - low) * scale)] for mean in means)
+
+
+def panel(history: History) -> RenderableType:
+    """The screen."""
+    day = history.day
+    left = max(0.0, history.left_s) if history.state is State.RUNNING else max(0.0, day.budget_s - day.charged_s)
+    used = 1 - left / day.budget_s
+    filled = min(BAR_WIDTH, round(used * BAR_WIDTH))
+    bar = Text("█" * filled, style="blue").append("░" * (BAR_WIDTH - filled), style="dim")
+    what = _WORDS[history.phase] if history.state is State.RUNNING else str(history.state)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    grid.add_row("budget", bar.append(f"  {pretty(left)} of {pretty(day.budget_s)} left", style="bold"))
+    for name, text in _lines(history):
+        grid.add_row(name, text)
+    head = Text("oneday  ", style="dim").append(str(history.run), style="bold").append(f"  {what}", style="blue")
+    return Group(head, grid)
+
+
+def _lines(history: History) -> Iterator[tuple[str, Text]]:
+    if history.steps:
+        last = history.steps[-1]
+        yield "step", Text(f"{_step(history)}{_finish(history)}")
+        losses = smoothed([step.loss for step in history.steps])
+        yield "loss", Text(f"{losses[-1]:.4f}  ").append(sparkline(losses), style="blue")
+    if history.evaluations:
+        best, last_one = history.best, history.evaluations[-1]
+        text = f"{best.loss:.4f} best, at step {best.step:,}" if best else "none that is a number"
+        if best and last_one.step != best.step:
+            text += f"; last {last_one.loss:.4f}"
+        yield "validation", Text(text)
+    speed = f"{history.tokens_per_s:,.0f} tokens/s" if history.tokens_per_s else "not known yet"
+    memory = [step.memory_gib for step in history.steps if step.memory_gib is not None]
+    yield "speed", Text(speed + (f", peak memory {max(memory):.1f} GiB" if memory else ""))
+    if history.moments:
+        yield "last event", Text(history.moments[-1].text)
+
+
+def _step(history: History) -> str:
+    last = history.steps[-1].step
+    return f"{last:,}" if history.state is State.FINISHED else f"{last:,} of about {max(last, history.horizon):,}"
+
+
+def _finish(history: History) -> str:
+    if history.state is not State.RUNNING or history.finish_s is None:
+        return ""
+    at = datetime.now().astimezone() + timedelta(seconds=history.finish_s)
+    return f", trained by {at:%H:%M} (in {pretty(history.finish_s)})"
+
+
+def plain(history: History) -> str:
+    """The same as one line."""
+    parts = [str(history.run), _WORDS[history.phase] if history.state is State.RUNNING else str(history.state)]
+    if history.steps:
+        parts += [f"step {_step(history)}", f"loss {history.steps[-1].loss:.4f}"]
+    if history.best:
+        parts.append(f"best validation loss {history.best.loss:.4f}")
+    if history.tokens_per_s:
+        parts.append(f"{history.tokens_per_s:,.0f} tokens/s")
+    left = history.left_s if history.state is State.RUNNING else history.day.budget_s - history.day.charged_s
+    return " | ".join([*parts, f"budget left {pretty(max(0.0, left))}"])
+
+
+@contextlib.contextmanager
+def live(console: Console, run: Path) -> Iterator[bool]:
+    """Draws the run at the foot of a terminal until the block ends. Yields False, drawing nothing, in a pipe."""
+    if not console.err.is_terminal:
+        yield False
+        return
+    with (
+        Live(get_renderable=_drawn(run), console=console.err, refresh_per_second=PER_S, transient=True),
+        console.quiet(),
+    ):
+        yield True
+
+
+def _drawn(run: Path) -> Callable[[], RenderableType]:
+    def draw() -> RenderableType:
+        try:
+            return panel(read_history(run))
+        except (OnedayError, OSError, ValueError, KeyError, IndexError):  # a folder that is just being made
+            return Text(f"oneday  {run}  starting", style="dim")
+
+    return draw
+
+
+def watch(run: Path, console: Console, *, once: bool = False) -> None:
+    """Shows a run that another process trains, until it ends or Ctrl-C; it goes on either way.
+
+    Raises:
+        DataError: nothing was ever trained there.
+    """
+    history = read_history(run)
+    if once:
+        console.out.print(panel(history)) if console.out.is_terminal else console.line(plain(history))
+        console.result({"run": str(run), "state": str(history.state), "left_s": round(history.left_s, 1)})
+        return
+    with contextlib.suppress(KeyboardInterrupt), live(console, run) as drawing:
+        while (history := read_history(run)).state is State.RUNNING:
+            if not drawing:
+                console.line(plain(history))
+            time.sleep(1.0 if drawing else PLAIN_EVERY_S)
+    console.out.print(panel(history)) if console.out.is_terminal else console.line(plain(history))

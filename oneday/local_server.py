@@ -1,0 +1,98 @@
+"""`oneday serve` as a process of its own, for the commands that ask it something.
+
+with local_server(Path("runs/demo"), log=Path("server.log")) as url:
+    texts = ask(url, ["### Instruction:..."], max_new_tokens=64)
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from curation.prompt import STOP
+from submission.errors import ServeError
+
+START_S = 900.0
+"""For a server to load its model, and for an answer."""
+
+AT_ONCE = 16
+
+
+@contextlib.contextmanager
+def local_server(
+    checkpoint: Path, *, log: Path, base: Path | None = None, precision: str | None = None
+) -> Iterator[str]:
+    """The address of a server that is ready, on a free port; it ends with the block.
+
+    Args:
+        log: Where its words go.
+
+    Raises:
+        ServeError: it did not start; its own last words say why.
+    """
+    command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(checkpoint), "--port", "0"]
+    command += ["--base", str(base)] if base else []
+    command += ["--precision", precision] if precision else []
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("w", encoding="utf-8") as words,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as server,
+    ):
+        try:
+            line = server.stdout.readline() if server.stdout else ""
+            if not line.startswith("serving on "):
+                server.wait(timeout=30)
+                raise ServeError(f"{checkpoint}: the server did not start: {_last_words(log)}")
+            url = line.split()[2]
+            wait_ready(url, server)
+            yield url
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def wait_ready(url: str, server: "subprocess.Popen[str]", *, within_s: float = START_S) -> None:
+    """Until /ready answers.
+
+    Raises:
+        ServeError: the server ended, or never was.
+    """
+    until = time.monotonic() + within_s
+    while time.monotonic() < until and server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/ready", timeout=30):
+            return
+        time.sleep(0.1)
+    raise ServeError(f"{url}: the server was never ready. Run `oneday serve` to see why.")
+
+
+def post(url: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the server answers to JSON."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=START_S) as reply:
+        answer: dict[str, Any] = json.load(reply)
+    return answer
+
+
+def ask(url: str, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+    """Greedy answers in the order of the prompts, cut at a blank line as a row's answer ends there."""
+
+    def one(prompt: str) -> str:
+        body = {"prompt": prompt, "temperature": 0, "max_new_tokens": max_new_tokens, "stop_sequences": [STOP]}
+        return str(post(f"{url}/process", body)["text"])
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return list(threads.map(one, prompts))
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else f"it said nothing. See {log}."
