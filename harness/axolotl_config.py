@@ -9,7 +9,8 @@ Where it sits: recipe + dataset + card -> **config** -> run.
 """
 
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,6 +135,8 @@ class RunSettings:
     """Measured in the rehearsal."""
     rehearsal: bool = False
     resume_from: Path | None = None
+    tracking: Mapping[str, Any] = field(default_factory=dict)
+    """Axolotl's keys of the trackers that were asked for."""
 
 
 def with_attention(recipe: AxolotlConfig, card: Card) -> AxolotlConfig:
@@ -279,6 +282,7 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         document["total_num_tokens"] = max(settings.num_tokens, 4 * step)
     if recipe.neftune_mode == "per_sample" and recipe.neftune_noise_alpha:
         document["oneday_neftune"] = document.pop("neftune_noise_alpha")
+    document |= settings.tracking
     if settings.resume_from is not None:
         document["resume_from_checkpoint"] = str(settings.resume_from)
     if card.is_gpu:

@@ -22,6 +22,7 @@ from harness.kernels import kernel_paths
 from harness.neftune import PerSampleNoise
 from harness.pack import PackPlan, digest_of
 from harness.schedule import Plan, read_segments
+from harness.tracker_guard import guard_trackers
 from harness.trainer import ExactTrainer, lengths_of
 
 PROBE_TOKENS = 32
@@ -87,6 +88,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         """Hands our trainer what it works with."""
         trainer.budget, trainer.job, trainer.keep = self.callback, cfg.oneday_job or "", cfg.oneday_keep
         trainer.packs = _packs(cfg, trainer)
+        guard_trackers(trainer, lambda who, why: self.events.emit("tracker_failed", tracker=who, why=why))
         if cfg.oneday_token_weighted:
             trainer.model_accepts_loss_kwargs = True  # divide by the answer tokens of the whole step
         if cfg.oneday_neftune:

@@ -21,7 +21,7 @@ import orjson
 
 from curation.stage import read_json
 from harness.errors import DataError
-from harness.ledger import Ledger, LedgerReport, Span
+from harness.ledger import Charging, Ledger, LedgerReport, Span
 from harness.pick import PICK, PICKED
 from harness.run import LEDGER, TRAIN
 from harness.supervise import METRICS
@@ -75,8 +75,11 @@ class History:
 
     run: Path
     state: State
+    phase: str
+    """What is being done, or was last."""
     day: LedgerReport
     left_s: float
+    """Of the budget; while a run lies down it goes on running out, unless only work is charged."""
     spans: tuple[Span, ...]
     steps: tuple[Step, ...]
     evaluations: tuple[Evaluation, ...]
@@ -91,11 +94,6 @@ class History:
         """The lowest validation loss; of equals the earlier."""
         finite = [e for e in self.evaluations if math.isfinite(e.loss)]
         return min(finite, key=lambda e: e.loss, default=None)
-
-    @property
-    def phase(self) -> str:
-        """What is being done, or was last."""
-        return self.spans[-1].phase if self.spans else "idle"
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -126,12 +124,17 @@ def read_history(run: Path) -> History:
     events = list(_events(run / TRAIN / METRICS))
     picked = run / PICK / PICKED
     manifest = run / "manifest.json"
+    day = ledger.report()
     done = (run / TRAIN / "done.json").is_file() and picked.is_file()
+    works = ledger.is_alive and ledger.phase != "idle"
+    state = State.FINISHED if done else State.RUNNING if works else State.STOPPED
+    runs_out = state is State.RUNNING or (state is State.STOPPED and day.clock == Charging.STRICT)
     return History(
         run=run,
-        state=State.FINISHED if done else State.RUNNING if ledger.is_alive else State.STOPPED,
-        day=ledger.report(),
-        left_s=ledger.left_s,
+        state=state,
+        phase=ledger.phase,
+        day=day,
+        left_s=max(0.0, ledger.left_s if runs_out else day.budget_s - day.charged_s),
         spans=tuple(ledger.spans()),
         steps=tuple(_steps(events, clock)),
         evaluations=tuple(_evaluations(events, clock)),
@@ -217,6 +220,8 @@ def _moments(events: list[dict[str, Any]], clock: _DayClock) -> Iterator[Moment]
             begun = True
         elif event["event"] == "disk_full":
             text = f"step {event['step']}: the disk was full, nothing saved"
+        elif event["event"] == "tracker_failed":
+            text = f"{event['tracker']} failed and was left out: {event['why']}"
         elif event["event"] == "not_finite":
             text = f"step {event['step']}: the loss was {event['loss']}"
         elif event["event"] == "stopping":

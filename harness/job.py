@@ -12,6 +12,7 @@ from curation.stage import file_sha256
 from harness.axolotl_config import AxolotlConfig
 from harness.card import Card
 from harness.ledger import Charging
+from harness.tracker import Tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class TrainJob:
     """Keep time free to try the average of so many of the best adapters."""
     shared_card: bool = False
     """Others may use the card."""
+    trackers: tuple[Tracker, ...] = ()
+    """That are told of every step besides."""
 
     def inputs(self) -> dict[str, Any]:
         """What decides the result, the budget left aside."""

@@ -145,6 +145,11 @@ class Ledger:
         return bool(self._records) and self._records[-1]["event"] == "stop"
 
     @property
+    def phase(self) -> str:
+        """That is charged now, or was last."""
+        return _phase(self._records) or "idle"
+
+    @property
     def is_alive(self) -> bool:
         """Somebody is at work and gave a sign of life lately."""
         return bool(self._records) and not self.is_closed and not self._is_gone(self._records[-1])

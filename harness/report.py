@@ -117,8 +117,8 @@ def sentence(history: History) -> str:
     step = f"step {history.steps[-1].step} of about {history.horizon}" if history.steps else "before the first step"
     best = f" Best validation loss so far {history.best.loss:.4f} at step {history.best.step}." if history.best else ""
     if history.state is State.RUNNING:
-        return f"Running: {history.phase}, {step}, {pretty(max(0.0, history.left_s))} of {budget} left.{best}"
-    return f"Stopped at {step}, {pretty(day.charged_s)} of {budget} charged by its last sign of life.{best}"
+        return f"Running: {history.phase}, {step}, {pretty(history.left_s)} of {budget} left.{best}"
+    return f"Stopped at {step}: {pretty(history.left_s)} of {budget} left, and the same command goes on.{best}"
 
 
 def _examples(path: Path) -> list[Example]:

@@ -33,9 +33,10 @@ from harness.ledger import Ledger
 from harness.pack import PackPlan
 from harness.rehearse import REAP_S, Rehearsal, pack_plan
 from harness.schedule import Segment, read_segments, write_segment
+from harness.tracker import tracking_environment, tracking_keys
 
 OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"
-PACKS, BATCHES, DAMAGED = "packs.jsonl", "batches.jsonl", "damaged.jsonl"
+PACKS, BATCHES, DAMAGED, TRACKING = "packs.jsonl", "batches.jsonl", "damaged.jsonl", "tracking"
 
 IMPORT_PATIENCE_S = 60.0
 """For Axolotl to import our plugin, on top of five times what the rehearsal took to start."""
@@ -122,6 +123,7 @@ class Supervisor:
         self.ledger.enter("load")
         environment = {
             **axolotl_environment(self.job.card, num_rows=dataset.train.num_rows),
+            **tracking_environment(self.job.trackers, self.stage.path(TRACKING).resolve()),
             LOCK_VARIABLE: str(self.lock),
         }
         reader = EventReader(settings.events)
@@ -214,6 +216,7 @@ class Supervisor:
             eval_s=self.measured.eval_s,
             save_s=self.measured.save_s,
             resume_from=good[-1].path if good else None,
+            tracking=tracking_keys(self.job.trackers, run=self.job.run.resolve().name),
         )
 
     def _first_plan(self, settings: RunSettings) -> None:

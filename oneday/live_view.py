@@ -50,15 +50,14 @@ def sparkline(values: list[float], *, width: int = SPARK_WIDTH) -> str:
 def panel(history: History) -> RenderableType:
     """The screen."""
     day = history.day
-    left = max(0.0, history.left_s) if history.state is State.RUNNING else max(0.0, day.budget_s - day.charged_s)
-    used = 1 - left / day.budget_s
+    used = 1 - history.left_s / day.budget_s
     filled = min(BAR_WIDTH, round(used * BAR_WIDTH))
     bar = Text("█" * filled, style="blue").append("░" * (BAR_WIDTH - filled), style="dim")
     what = _WORDS[history.phase] if history.state is State.RUNNING else str(history.state)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    grid.add_row("budget", bar.append(f"  {pretty(left)} of {pretty(day.budget_s)} left", style="bold"))
+    grid.add_row("budget", bar.append(f"  {pretty(history.left_s)} of {pretty(day.budget_s)} left", style="bold"))
     for name, text in _lines(history):
         grid.add_row(name, text)
     head = Text("oneday  ", style="dim").append(str(history.run), style="bold").append(f"  {what}", style="blue")
@@ -67,7 +66,6 @@ def panel(history: History) -> RenderableType:
 
 def _lines(history: History) -> Iterator[tuple[str, Text]]:
     if history.steps:
-        last = history.steps[-1]
         yield "step", Text(f"{_step(history)}{_finish(history)}")
         losses = smoothed([step.loss for step in history.steps])
         yield "loss", Text(f"{losses[-1]:.4f}  ").append(sparkline(losses), style="blue")
@@ -105,8 +103,7 @@ def plain(history: History) -> str:
         parts.append(f"best validation loss {history.best.loss:.4f}")
     if history.tokens_per_s:
         parts.append(f"{history.tokens_per_s:,.0f} tokens/s")
-    left = history.left_s if history.state is State.RUNNING else history.day.budget_s - history.day.charged_s
-    return " | ".join([*parts, f"budget left {pretty(max(0.0, left))}"])
+    return " | ".join([*parts, f"budget left {pretty(history.left_s)}"])
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +29,10 @@ from harness.ledger import Charging, Ledger
 from harness.memory import ModelShape, smaller
 from harness.pick import PICK, PICKED, Picked
 from harness.rehearse import PLAN, Rehearsal, rehearse
-from harness.run import LEDGER, TrainResult, train
+from harness.run import LEDGER, TRAIN, TrainResult, train
 from harness.schedule import check_plan
+from harness.supervise import TRACKING
+from harness.tracker import how_to_look, read_trackers
 from oneday.console import Console
 from oneday.live_view import live
 from oneday.picking_commands import pick_within
@@ -56,6 +59,7 @@ class TrainRequest:
     average: int = 0
     shared_card: bool = False
     rehearses: bool = True
+    track: Sequence[str] = ()
 
     @property
     def recipe_path(self) -> Path:
@@ -85,6 +89,8 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearses
     )  # fmt: skip
     show_training(result, console)
+    for command in how_to_look(job.trackers, job.run / TRAIN / TRACKING):
+        console.say(f"tracked: {command}")
     leave_report(job.run, console)
     console.result(
         {
@@ -117,6 +123,7 @@ def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) 
         budget_s=budget_s,
         average=request.average,
         shared_card=request.shared_card,
+        trackers=read_trackers(request.track),
         redo=request.redo,
         charging=charging_of(request.clock),
         follow_plan=request.follow_plan,
@@ -150,7 +157,7 @@ def run_detached(request: TrainRequest, console: Console) -> None:
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     console.say(f"training goes on as process {child.pid}; its output: {log}")
-    console.say(f"look: oneday ledger {job.run}    stop with everything saved: kill {child.pid}")
+    console.say(f"look: oneday watch {job.run}    stop with everything saved: kill {child.pid}")
     console.result({"pid": child.pid, "log": str(log), "run": str(job.run)})
 
 

@@ -49,13 +49,15 @@ class TrainingDisplay:
             self._best = loss if better else self._best
             mark = " (best so far)" if better else ""
             self._console.say(f"step {event['step']:>6}  validation loss {loss:.4f}{mark}, {event['seconds']:.1f} s")
-        elif name in ("stopping", "not_finite", "disk_full", "restart", "train_begin"):
+        elif name in ("stopping", "not_finite", "disk_full", "restart", "train_begin", "tracker_failed"):
             self._console.say(self._sentence(event))
         self._console.status(f"{self._step_line} | budget left {pretty(max(0.0, left_s))}")
 
     def _sentence(self, event: dict[str, Any]) -> str:
         if event["event"] == "restart":
             return f"the trainer {event['because']}; it is started again from the last whole checkpoint"
+        if event["event"] == "tracker_failed":
+            return f"{event['tracker']} failed and is left out, training goes on: {event['why']}"
         if event["event"] == "disk_full":
             return f"step {event['step']:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
         if event["event"] == "train_begin":

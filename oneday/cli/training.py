@@ -11,13 +11,16 @@ from oneday.cli.app import BaseFolder, CardName, Config, Json, Mix, Redo, RunFol
 
 @app.command(short_help="Train inside the budget; the same command resumes.")
 def train(
-    mix: Annotated[Path | None, typer.Option(help="Folder with train.jsonl and validation.jsonl.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Recipe. Default: the card's recommended one.")] = None,
-    card: Annotated[str, typer.Option(help="cpu, rtx4090, a100-40gb, h100-80gb or h200.")] = "cpu",
+    mix: Mix = None,
+    config: Config = None,
+    card: CardName = "cpu",
     budget: Annotated[str, typer.Option(help="Wall-clock from the start of training to the pick: 24h, 90m.")] = "24h",
-    base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the mix's, or the recipe's.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")] = None,
+    base: BaseFolder = None,
+    run: RunFolder = None,
     clock: Annotated[str, typer.Option(help="strict charges the time a run lay down, compute does not.")] = "strict",
+    track: Annotated[
+        list[str] | None, typer.Option(help="tensorboard, wandb, mlflow or trackio. May be repeated. Default: none.")
+    ] = None,
     follow_plan: Annotated[Path | None, typer.Option(help="The 07_train/plan.jsonl of a run to repeat.")] = None,
     auto_fit: Annotated[bool, typer.Option("--auto-fit", help="Take smaller settings if memory is too small.")] = False,
     average: Annotated[int, typer.Option(min=0, max=100, help="Try the average of so many of the best.")] = 0,
@@ -38,6 +41,7 @@ def train(
     request = TrainRequest(
         mix=mix, config=config, card=card, budget=budget, base=base, run=run, clock=clock, follow_plan=follow_plan,
         dry_run=dry_run, redo=redo, auto_fit=auto_fit, average=average, shared_card=shared_card, rehearses=rehearsal,
+        track=tuple(track or ()),
     )  # fmt: skip
     if detach and not dry_run:
         run_detached(request, Console(json_line=json))

@@ -106,7 +106,7 @@ class Fake:
         if math.isnan(loss):
             self.emit("not_finite", step=step, loss="nan")
             return "not_finite"
-        self.emit("step", step=step, loss=loss, tokens=100 * step, horizon=100)
+        self.emit("step", step=step, loss=loss, tokens=100 * step, horizon=100, learning_rate=1e-3)
         if self.asked or os.getppid() == 1:
             return "signal"
         left = self.cfg["oneday_deadline"] - uptime() - 1.25 * sum(self.costs)

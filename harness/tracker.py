@@ -1,0 +1,82 @@
+"""Experiment trackers, through Axolotl's own switches: off unless asked for, and never a prompt.
+
+    trackers = read_trackers(["tensorboard"])
+    tracking_keys(trackers, run="200k"), tracking_environment(trackers, folder)
+
+What they write stays in the run folder. wandb goes online only where WANDB_API_KEY or WANDB_MODE says so, mlflow to
+a server only where MLFLOW_TRACKING_URI does.
+
+Where it sits: the command line reads them; the supervisor passes them on. They decide nothing.
+"""
+
+import importlib.util
+import os
+from collections.abc import Collection, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError
+
+PROJECT = "oneday"
+
+
+class Tracker(StrEnum):
+    """That Axolotl knows how to call."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+    TRACKIO = "trackio"
+
+
+def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
+    """By name, each once.
+
+    Raises:
+        ConfigError: unknown, or its package is not installed.
+    """
+    for name in names:
+        if name not in list(Tracker):
+            raise ConfigError(f"--track {name[:40]}: unknown. Use {', '.join(Tracker)}.")
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"--track {name}: the package is not installed. pip install {name}.")
+    return tuple(dict.fromkeys(Tracker(name) for name in names))
+
+
+def tracking_keys(trackers: Collection[Tracker], *, run: str) -> dict[str, Any]:
+    """Axolotl's keys."""
+    keys: dict[str, Any] = {f"use_{tracker}": True for tracker in trackers}
+    if Tracker.WANDB in trackers:
+        keys |= {"wandb_project": PROJECT, "wandb_name": run}
+    if Tracker.MLFLOW in trackers:
+        keys |= {"mlflow_experiment_name": PROJECT, "mlflow_run_name": run}
+    if Tracker.TRACKIO in trackers:
+        keys |= {"trackio_project_name": PROJECT, "trackio_run_name": run}
+    return keys
+
+
+def tracking_environment(trackers: Collection[Tracker], folder: Path) -> dict[str, str]:
+    """Where each one writes, and that none asks or waits for a network. What the user has set goes before."""
+    wanted: dict[str, str] = {}
+    if Tracker.TENSORBOARD in trackers:
+        wanted["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    if Tracker.WANDB in trackers:
+        online = bool(os.environ.get("WANDB_API_KEY"))
+        wanted |= {"WANDB_DIR": str(folder), "WANDB_MODE": "online" if online else "offline", "WANDB_SILENT": "true"}
+    if Tracker.MLFLOW in trackers:
+        wanted["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+    if Tracker.TRACKIO in trackers:
+        wanted["TRACKIO_DIR"] = str(folder / "trackio")
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def how_to_look(trackers: Collection[Tracker], folder: Path) -> list[str]:
+    """A command for each."""
+    commands = {
+        Tracker.TENSORBOARD: f"tensorboard --logdir {folder / 'tensorboard'}",
+        Tracker.WANDB: f"wandb sync {folder}/wandb/offline-run-*",
+        Tracker.MLFLOW: f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}",
+        Tracker.TRACKIO: f"TRACKIO_DIR={folder / 'trackio'} trackio show --project {PROJECT}",
+    }
+    return [commands[tracker] for tracker in trackers]

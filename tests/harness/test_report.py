@@ -1,0 +1,123 @@
+"""The run's page: what it says, and in a real browser that it draws and asks nobody for anything."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.compare import ANSWERS, COMPARISON, SCORED
+from harness.ledger import Ledger
+from harness.report import write_report
+from harness.run import LEDGER, train
+from tests.harness.test_history import step, tell
+from tests.harness.test_run import MEASURED, fake, make_job
+
+HOSTILE = "</script><img src=x onerror=alert(1)> <b>bold</b> \u202e 你好"
+
+
+@pytest.fixture
+def finished(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path) -> Path:
+    """A run with held-out answers, one of them hostile."""
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    train(job, MEASURED, launch=fake(save="1,3"))
+    scored = job.run / SCORED
+    scored.mkdir()
+    answers = [
+        {
+            "task": f"task{n}", "instruction": HOSTILE if n == 0 else "Say.", "input": "x" * 5000 if n == 1 else "in",
+            "reference": "yes", "texts": {"base": "no", "tuned": "yes"}, "scores": {"base": b, "tuned": t},
+        }
+        for n, (b, t) in enumerate([(0.0, 1.0), (1.0, 0.0), (1.0, 1.0)])
+    ]  # fmt: skip
+    (scored / ANSWERS).write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    group = {"num": 3, "base": 0.5, "tuned": 0.75, "low": 0.1, "high": 0.4, "p": 0.01}
+    (scored / COMPARISON).write_text(json.dumps([{"group": "overall", **group}]))
+    return job.run
+
+
+def written(*runs: Path) -> str:
+    path = runs[0] / "report.html"
+    write_report(runs, path)
+    return path.read_text()
+
+
+def test_a_finished_run_shows_its_day_its_choice_and_its_answers(finished: Path) -> None:
+    page = written(finished)
+    for expected in ("Finished:", "Picked checkpoint-3", "0.500 → 0.750", "How to reproduce it", "oneday reproduce"):
+        assert expected in page
+    for verdict in ("better", "worse", "the same"):
+        assert f">{verdict}</span> · task" in page
+    assert "x" * 1201 not in page
+    assert "<script src" not in page
+    assert "&lt;/script&gt;&lt;img src=x" in page
+    assert "<img src=x" not in page
+
+
+def test_a_killed_run_says_how_to_go_on(tmp_path: Path) -> None:
+    ledger = Ledger.start(tmp_path / LEDGER, budget_s=100.0)
+    ledger.enter("train")
+    tell(tmp_path, step(3, 1.0))
+    assert "Running: train, step 3 of about 50" in written(tmp_path)
+    ledger.enter("idle")
+    page = written(tmp_path)
+    assert "Stopped at step 3 of about 50" in page
+    assert "How to go on" in page
+
+
+def test_two_runs_are_compared_by_what_differs(finished: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(finished, tmp_path / "other", symlinks=True))
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["train"]["recipe"]["learning_rate"] = 0.125
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    page = written(finished, other)
+    assert "Side by side" in page
+    assert "train.recipe.learning_rate" in page
+    assert "train.recipe.lora_r<" not in page
+    assert "None: both were made of the same." in written(finished, finished)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium, driven by Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine: the page was not looked at in a browser")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
+        )
+        yield found
+        found.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 390)])
+def test_in_a_browser_every_chart_is_drawn_and_no_request_leaves(
+    finished: Path, browser: Any, scheme: str, width: int
+) -> None:
+    written(finished)
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    requests, errors = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"file://{finished / 'report.html'}")
+    page.wait_for_selector("#chart-timeline .main-svg")
+    page.wait_for_selector("#chart-validation .main-svg")
+    num_charts = page.locator(".plotly-graph-div").count()
+    drawn = page.evaluate("[...document.querySelectorAll('.plotly-graph-div')].filter(c => c._fullData?.length).length")
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    ink = page.evaluate("document.querySelector('#chart-validation .xtick text').style.fill")
+    colour = page.evaluate("getComputedStyle(document.body).color")
+    context.close()
+    assert num_charts == drawn >= 4
+    assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
+    assert errors == []
+    assert overflow == 0
+    assert ink == colour
