@@ -17,6 +17,9 @@ import yaml
 from curation.language_model import check_model_folder
 from harness.errors import ConfigError
 
+HUB_PATIENCE_S = 5.0
+"""A firewall that drops packets must not hold up the answer."""
+
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _OFFLINE = ("1", "ON", "YES", "TRUE")
 
@@ -48,9 +51,10 @@ def _how_to_get(name: str) -> str:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
         return f"Fetch it with `{fetch}`, or pass --base FOLDER."
     import httpx
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, set_client_factory
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+    set_client_factory(lambda: httpx.Client(timeout=HUB_PATIENCE_S, follow_redirects=True))  # its own waits for ever
     try:
         HfApi().auth_check(name)
         return f"Fetch it with `{fetch}`."

@@ -22,7 +22,7 @@ OnFailure = Callable[[str, str], None]
 """(tracker's class, what it said)."""
 
 
-class Guarded(TrainerCallback):
+class Guarded(TrainerCallback):  # type: ignore[misc]
     """Passes every event on until the first error."""
 
     def __init__(self, inner: TrainerCallback, on_failure: OnFailure) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from oneday.cli import curation, looking, results, submission, training  # noqa: F401  (they register their commands)
+from oneday.cli import curation, doctor, looking, results, submission, training  # noqa: F401  (they register their commands)
 from oneday.cli.app import app
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -82,6 +83,12 @@ def test_without_a_network_the_way_is_told_all_the_same(tmp_path: Path) -> None:
     assert (offline.returncode, "Fetch it with `hf download owner/open`, or" in offline.stderr) == (2, True)
     gone = ask("owner/open", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert (gone.returncode, "The hub cannot be asked" in gone.stderr) == (2, True)
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = ask("owner/open", tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert (done.returncode, "The hub cannot be asked (ReadTimeout)" in done.stderr) == (2, True)
 
 
 def test_a_model_in_the_hubs_cache_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
