@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from curation.curate import curate
+from curation.files import read_json
 from curation.licence import LicencePolicy
 from curation.predict import Request
 from curation.preset import CurationParameters
 from curation.source import MIXES, NI_SOURCES
-from curation.stage import read_json
 from curation.stages.context import MIX, PREDICTIONS, STAGES, TASKS, Curation
 from curation.task import canonical_name, task_paths
 from curation.tokens import TokenCounter

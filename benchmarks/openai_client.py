@@ -24,7 +24,8 @@ from typing import Any
 import httpx
 from aiohttp import ClientSession, TCPConnector, web
 
-from curation.predict import Request, ask
+from curation.ask import ask
+from curation.predict import Request
 from curation.predictors.openai import OpenAIPredictor
 from curation.prompt import STOP
 from curation.select import Kind

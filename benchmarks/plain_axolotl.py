@@ -23,7 +23,8 @@ from typing import Any
 
 import yaml
 
-from harness.axolotl_config import RunSettings, axolotl_document, read_recipe
+from harness.axolotl_config import read_recipe
+from harness.axolotl_document import RunSettings, axolotl_document
 from harness.axolotl_process import axolotl_environment
 from harness.card import get_card
 from harness.clock import uptime
@@ -39,7 +40,7 @@ if os.environ.get("PLAIN_LOG"):
     from axolotl.integrations.base import BasePlugin
     from transformers import TrainerCallback, set_seed
 
-    from curation.language_model import disable_cpu_repack
+    from curation.libraries import disable_cpu_repack
 
     class Note(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """Time and loss of each step."""

@@ -27,7 +27,8 @@ import httpx
 from curation.demo_tasks import DEMO_TASKS, draw_pairs
 from curation.language_model import LanguageModel
 from curation.prompt import training_prompt
-from oneday.demo import DEMO_BASE, wait_ready
+from oneday.demo import DEMO_BASE
+from oneday.local_server import wait_ready
 from submission.api import ProcessRequest
 from submission.engine import Engine
 

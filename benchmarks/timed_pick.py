@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from curation.demo_tasks import DEMO_TASKS, draw_pairs
-from curation.stage import write_jsonl
+from curation.files import write_jsonl
 from harness.adapter import find_adapters
 from harness.axolotl_config import read_recipe
 from harness.budget import seconds

@@ -31,7 +31,7 @@ if os.environ.get("UNTUNED_LOG"):
     from axolotl.integrations.base import BasePlugin
     from transformers import TrainerCallback
 
-    from curation.language_model import disable_cpu_repack
+    from curation.libraries import disable_cpu_repack
 
     class Times(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """When what happened."""

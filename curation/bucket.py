@@ -13,9 +13,9 @@ from itertools import groupby
 from pathlib import Path
 
 from curation.errors import MixError
+from curation.files import read_jsonl
 from curation.score import Score
 from curation.select import Kind
-from curation.stage import read_jsonl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

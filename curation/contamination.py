@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import SourceError
-from curation.stage import read_jsonl
+from curation.files import read_jsonl
 
 NGRAM = 13
 LEAST_WORDS = 10

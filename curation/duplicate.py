@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from curation.stage import sha256
+from curation.files import sha256
 
 NUM_PERMUTATIONS = 128
 """The estimate's deviation is .027 at Jaccard .9."""

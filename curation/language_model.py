@@ -12,20 +12,16 @@ the same model.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import hashlib
-import importlib
 import json
-import logging
-import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from curation.errors import PredictionError
+from curation.libraries import disable_cpu_repack, quieten
+from curation.model_folder import check_model_folder
 from curation.prompt import cut_at_stop
 
 if TYPE_CHECKING:
@@ -39,49 +35,6 @@ IGNORED_LABEL = -100
 
 _REPLACEMENT, _LONGEST_CHARACTER = "\ufffd", 8
 """What an unfinished character decodes to, and a bound on the tokens that one takes."""
-
-_SAMPLE_BYTES = 1 << 20
-_HASHED_WHOLE = 16 << 20
-
-
-def model_fingerprint(directory: Path) -> str:
-    """A hash that changes when the model does, without reading all of a 14 GB one.
-
-    Files up to 16 MiB are hashed whole; of larger ones the size, the first and the last MiB.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if not path.is_file() or path.name.startswith(".") or path.suffix in (".md", ".jsonl"):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as f:
-            if size <= _HASHED_WHOLE:
-                digest.update(f.read())
-            else:
-                digest.update(f.read(_SAMPLE_BYTES))
-                f.seek(-_SAMPLE_BYTES, os.SEEK_END)
-                digest.update(f.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
-
-
-def check_model_folder(directory: Path) -> Path:
-    """The folder itself.
-
-    Raises:
-        PredictionError: it is missing, or lacks a config, weights or a tokenizer.
-    """
-    if not directory.is_dir():
-        raise PredictionError(f"{directory}: no such model folder. Give the folder that holds config.json.")
-    if not (directory / "config.json").is_file():
-        raise PredictionError(f"{directory}: no config.json in it. Give the folder of a transformers model.")
-    if not any(directory.glob("*.safetensors")):
-        raise PredictionError(f"{directory}: no *.safetensors in it. Convert the weights to safetensors first.")
-    if not any((directory / n).is_file() for n in ("tokenizer.json", "tokenizer.model")):
-        raise PredictionError(
-            f"{directory}: a model without tokenizer. Put tokenizer.json (or tokenizer.model) beside its weights."
-        )
-    return directory
 
 
 @dataclass(frozen=True)
@@ -333,27 +286,3 @@ def _with_adapter(model: Any, lora_adapter: Path) -> Any:
     if not (lora_adapter / "adapter_config.json").is_file():
         raise PredictionError(f"{lora_adapter}: no adapter_config.json. Give the folder of a PEFT LoRA adapter.")
     return PeftModel.from_pretrained(model, lora_adapter)
-
-
-def disable_cpu_repack(model: Any) -> None:
-    """Keeps bitsandbytes from repacking 4-bit weights on CPUs with avx512_bf16.
-
-    The repack changes logits (6e-3 measured on a tiny Mistral) and, in training, cuts the gradient through the
-    packed layer without a word. Source: measured, bitsandbytes 0.50.2.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-
-
-def quieten() -> None:
-    """Optional kernels that a build lacks are reported by these libraries, at import and later: nothing to act on."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", message="Skipping publisher trust check")
-    with contextlib.suppress(ImportError):
-        hub_logging = importlib.import_module("transformers.utils.logging")
-        hub_logging.disable_progress_bar()
-        hub_logging.set_verbosity_error()

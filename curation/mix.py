@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 
 from curation.errors import MixError
+from curation.files import atomic_writer, sync_directory
 from curation.sample import allocate
-from curation.stage import atomic_writer, sync_directory
 
 TRAIN, VALIDATION = "train", "validation"
 

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import TaskError
+from curation.files import file_sha256, write_json
 from curation.select import OWN_DATA
-from curation.stage import Dropped, Stage, Summary, file_sha256, write_json
+from curation.stage import Dropped, Stage, Summary
 from curation.task import encodable
 
 LEAST_OF_A_TASK = 8

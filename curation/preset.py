@@ -21,11 +21,11 @@ from curation.duplicate import DedupKey
 from curation.errors import MixError, OnedayError
 from curation.fit import FitParameters
 from curation.licence import LicencePolicy
+from curation.mapping import RecordParameters
 from curation.mix import MixParameters
 from curation.policy import PolicyParameters
 from curation.predict import PromptParameters
 from curation.prompt import ShotOrder
-from curation.record import RecordParameters
 from curation.sample import Quota, SampleParameters
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
 from curation.select import Kind, SelectionRules

@@ -10,15 +10,25 @@ Where it sits: source -> **record** -> policy.
 """
 
 import itertools
-import random
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from curation.errors import SourceError
+from curation.files import file_sha256, read_jsonl, sha256
 from curation.licence import spdx_expression
+from curation.mapping import (
+    Mapped,
+    Record,
+    RecordParameters,
+    map_cnn_dailymail,
+    map_lima,
+    map_mathinstruct,
+    map_openbookqa,
+    map_platypus,
+    map_quac,
+    quac_dialogues,
+)
 from curation.source import (
     CNN_DAILYMAIL,
     LIMA,
@@ -30,74 +40,10 @@ from curation.source import (
     Located,
     MixRow,
 )
-from curation.stage import Dropped, file_sha256, read_jsonl, sha256
+from curation.stage import Dropped
 from curation.task import encodable
 
-Record = Mapping[str, Any]
-
-PLATYPUS_LLM_PARTS = ("airoboros", "guanaco", "leetcode_ne", "tigerbot-kaggle")
-"""Parts of Open-Platypus whose answers a language model wrote, or is suspected to have written: 4,888 of 24,926 rows.
-airoboros and leetcode_ne are GPT-4's by their cards. Which parts the winner left out was not published."""
-
-PLATYPUS_LICENCES = {
-    "MATH/PRM-800K": "MIT",
-    "reclor": "Non-commercial",
-    "airoboros": "CC BY-NC 4.0",
-    "scienceqa": "CC BY-NC-SA 4.0",
-    "leetcode_ne": "Unknown",
-    "guanaco": "Apache 2.0",
-    "ARB": "CC BY 4.0",
-    "scibench": "MIT",
-    "theoremqa": "MIT",
-    "tigerbot-kaggle": "Apache 2.0",
-}
-"""Part -> licence. Source: the table of its card."""
-
-MATH_HUMAN_PARTS = ("data/CoT/gsm_train.json", "data/CoT/aqua_rat.json", "data/CoT/MATH_train.json")
-"""Parts of MathInstruct with human-written answers in words. Source: the winner's script; about 104K rows."""
-
-MATH_PROGRAMS = ("data/PoT/mathqa.json", "data/PoT/numglue.json")
-"""Parts with human-written answers in Python. Left out, as the winner's scripts did with all that prints."""
-
-MATH_LICENCES = {
-    "CoT/aqua_rat": "Apache 2.0",
-    "CoT/gsm_rft": "Unknown",
-    "CoT/math50k_camel": "CC BY-NC 4.0",
-    "PoT/aqua_rat_filtered": "Apache 2.0",
-    "PoT/mathqa": "Apache 2.0",
-    "PoT/numglue": "Apache 2.0",
-}
-"""Part -> licence, where its card's table has another one than MIT."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordParameters:
-    """How records become rows."""
-
-    lower_case_math: float = 0.0
-    """Share of MathInstruct questions that are lower-cased. Source: .3 in the winner's script."""
-    question_as_input: bool = False
-    """A question that comes without input of its own (LIMA, Open-Platypus, MathInstruct) stands under `### Input:`, as
-    in the winner's file, not under `### Instruction:`."""
-    seed: int = 2023
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Mapped:
-    """A record's texts."""
-
-    instruction: str
-    input: str
-    output: str
-    part: str = ""
-    licence: str = ""
-    """Of the part; empty: the source's."""
-    llm_generated: bool = False
-    left_out: str = ""
-    """Reason why the row is none of the source's that are wanted."""
-
-
-_Mapper = Callable[[Record, int, RecordParameters], _Mapped]
+_Mapper = Callable[[Record, int, RecordParameters], Mapped]
 
 
 def read_source(
@@ -192,7 +138,7 @@ def _json_records(path: Path) -> Iterator[Record]:
     try:
         document = orjson.loads(path.read_bytes())
         if isinstance(document, dict) and "data" in document:
-            document = list(_quac_dialogues(document["data"]))
+            document = list(quac_dialogues(document["data"]))
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as e:
         raise SourceError(f"{path}: not JSON of a known layout ({e}). Give a list of records, or JSON lines.") from e
     if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
@@ -246,107 +192,12 @@ def _unreachable(dataset: str, e: Exception) -> str:
     )
 
 
-def _lima(record: Record, number: int, parameters: RecordParameters) -> _Mapped:
-    """The first turn of each conversation, as the winner took it."""
-    turns = record["conversations"]
-    if not isinstance(turns, list):
-        raise TypeError("conversations is no list of turns")
-    question, answer = turns[:2]
-    return _Mapped(instruction=question, input="", output=answer)
-
-
-def _platypus(record: Record, number: int, parameters: RecordParameters) -> _Mapped:
-    part = record.get("data_source") or "unknown"
-    return _Mapped(
-        instruction=record["instruction"],
-        input=record.get("input") or "",
-        output=record["output"],
-        part=f"{PLATYPUS}/{part}",
-        licence=PLATYPUS_LICENCES.get(part, "Unknown"),
-        llm_generated=part in PLATYPUS_LLM_PARTS,
-    )
-
-
-def _openbookqa(record: Record, number: int, parameters: RecordParameters) -> _Mapped:
-    choices = dict(zip(record["choices"]["label"], record["choices"]["text"], strict=True))
-    options = "\n".join(f"{label}. {text}" for label, text in choices.items())
-    return _Mapped(
-        instruction="Complete the sentence or answer the question with the one option that fits. Give its text.",
-        input=f"{record['question_stem']}\n{options}",
-        output=choices[record["answerKey"]],
-    )
-
-
-NO_ANSWER = "Not enough information"
-"""What stands for QuAC's CANNOTANSWER. Source: HELM's QuAC scenario."""
-
-
-def _quac(record: Record, number: int, parameters: RecordParameters) -> _Mapped:
-    """One turn of each dialogue, drawn at random, with the turns before it."""
-    questions = record["questions"]
-    answers = [
-        NO_ANSWER if texts[0] == "CANNOTANSWER" else texts[0].removesuffix("CANNOTANSWER")
-        for texts in record["answers"]["texts"]
-    ]
-    turn = random.Random(f"quac-{parameters.seed}-{number}").randrange(len(questions))
-    before = "".join(f"Question: {q}\nAnswer: {a}\n" for q, a in zip(questions[:turn], answers[:turn], strict=True))
-    passage = record["context"].removesuffix("CANNOTANSWER").strip()
-    title, section = record["wikipedia_page_title"], record["section_title"]
-    return _Mapped(
-        instruction=f"Answer the last question from the passage. If it holds no answer, write: {NO_ANSWER}",
-        input=f"Title: {title}\nSection: {section}\nPassage: {passage}\n{before}Question: {questions[turn]}",
-        output=answers[turn],
-    )
-
-
-def _quac_dialogues(data: list[Any]) -> Iterator[Record]:
-    """QuAC's original train_v0.2.json in the columns of its hub data set."""
-    for article in data:
-        for paragraph in article["paragraphs"]:
-            yield {
-                "wikipedia_page_title": article["title"],
-                "section_title": article["section_title"],
-                "context": paragraph["context"],
-                "questions": [qa["question"] for qa in paragraph["qas"]],
-                "answers": {"texts": [[answer["text"] for answer in qa["answers"]] for qa in paragraph["qas"]]},
-            }
-
-
-def _cnn_dailymail(record: Record, number: int, parameters: RecordParameters) -> _Mapped:
-    return _Mapped(
-        instruction="Summarise the news article in a few short sentences.",
-        input=record["article"],
-        output=record["highlights"],
-    )
-
-
-_AFTER_HASHES = re.compile(r"\n?^####[ \t]*[-+$\d][^\n]*$", re.MULTILINE)
-"""GSM8K's bare number behind the worked answer."""
-
-
-def _mathinstruct(record: Record, number: int, parameters: RecordParameters) -> _Mapped:
-    part = record["source"]
-    question = record["instruction"]
-    if random.Random(f"math-{parameters.seed}-{number}").random() < parameters.lower_case_math:
-        question = question.lower()
-    name = part.removeprefix("data/").removesuffix(".json")
-    return _Mapped(
-        instruction=question,
-        input="",
-        output=_AFTER_HASHES.sub("", record["output"]),
-        part=f"{MATHINSTRUCT}/{name}",
-        licence=MATH_LICENCES.get(name, ""),
-        llm_generated=part not in (*MATH_HUMAN_PARTS, *MATH_PROGRAMS),
-        left_out="program" if part in MATH_PROGRAMS else "",
-    )
-
-
 _MAPPERS: Mapping[str, tuple[_Mapper, tuple[str, ...]]] = {
-    LIMA: (_lima, ("conversations",)),
-    PLATYPUS: (_platypus, ("instruction", "output", "data_source")),
-    OPENBOOKQA: (_openbookqa, ("question_stem", "choices", "answerKey")),
-    QUAC: (_quac, ("context", "questions", "answers", "wikipedia_page_title", "section_title")),
-    CNN_DAILYMAIL: (_cnn_dailymail, ("article", "highlights")),
-    MATHINSTRUCT: (_mathinstruct, ("source", "instruction", "output")),
+    LIMA: (map_lima, ("conversations",)),
+    PLATYPUS: (map_platypus, ("instruction", "output", "data_source")),
+    OPENBOOKQA: (map_openbookqa, ("question_stem", "choices", "answerKey")),
+    QUAC: (map_quac, ("context", "questions", "answers", "wikipedia_page_title", "section_title")),
+    CNN_DAILYMAIL: (map_cnn_dailymail, ("article", "highlights")),
+    MATHINSTRUCT: (map_mathinstruct, ("source", "instruction", "output")),
 }
 """Source -> its mapping, and the columns that tell it."""

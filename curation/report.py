@@ -15,10 +15,11 @@ from typing import Any
 import orjson
 
 from curation.bucket import read_buckets
+from curation.files import atomic_writer, read_json, read_jsonl
 from curation.preset import PRESETS, flat
 from curation.select import Kind
 from curation.source import NI_EXACT_MATCH, NI_GENERATION
-from curation.stage import Summary, atomic_writer, read_json, read_jsonl
+from curation.stage import Summary
 from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, TASKS
 
 TEMPLATE = "report.html.j2"

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import ScoreError
+from curation.files import read_jsonl
 from curation.predict import Prediction
 from curation.prompt import STOP, cut_at_stop
 from curation.select import Kind
-from curation.stage import read_jsonl
 
 
 class Normaliser(StrEnum):

@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from curation.errors import SelectionError
+from curation.files import read_jsonl
 from curation.licence import Licence, LicencePolicy, classify
-from curation.stage import read_jsonl
 from curation.task import Task, canonical_name
 
 WINNER_CATEGORIES = frozenset(

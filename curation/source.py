@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.errors import SourceError
+from curation.files import file_sha256, sha256
 from curation.select import Kind
-from curation.stage import file_sha256, sha256
 
 NI_EXACT_MATCH, NI_GENERATION = "ni_exact_match", "ni_generation"
 LIMA, PLATYPUS, OPENBOOKQA, QUAC = "lima", "open-platypus", "openbookqa", "quac"

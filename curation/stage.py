@@ -17,7 +17,6 @@ Where it sits: at the bottom; every stage of the three packages uses it.
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -25,13 +24,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from curation.errors import StageError
+from curation.files import JSON_OPTIONS, file_sha256, read_as, sha256, write_json, write_jsonl
 
-JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
 OPT_SORT = orjson.OPT_SORT_KEYS
 INPUTS, DONE, SUMMARY, DROPPED = "inputs.json", "done.json", "summary.json", "dropped.jsonl"
 LOCK = ".lock"
@@ -74,6 +73,29 @@ class Summary:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """What `done.json` holds."""
+
+    outputs: Mapping[str, tuple[int, str]]
+    """Size and hash of every file."""
+    seconds: float
+
+    @classmethod
+    def of(cls, directory: Path) -> "Marker":
+        """Of a finished stage.
+
+        Raises:
+            StageError: missing or damaged.
+        """
+        return read_as(cls, directory / DONE)
+
+    @property
+    def digest(self) -> str:
+        """One hash over all outputs."""
+        return sha256(orjson.dumps(self.outputs, option=OPT_SORT))
+
+
 _NOT_OUTPUTS = (f"{SCRATCH}/", "output/", "prepared/")
 """Scratch; and what a training run leaves, checkpoints having seals of their own."""
 
@@ -103,7 +125,7 @@ class Stage:
         path = self.directory / INPUTS
         names = [p.name for p in self.directory.iterdir()] if self.directory.is_dir() else []
         has_work = any(name not in (INPUTS, SCRATCH) and not name.endswith(".tmp") for name in names)
-        stored = read_json(path) if has_work and path.is_file() else None
+        stored = self._stored_inputs(path) if has_work and path.is_file() else None
         if stored is not None and stored != self.inputs:
             differ = _differences(stored, self.inputs)
             if not self._redo:
@@ -115,6 +137,15 @@ class Stage:
         self.directory.mkdir(parents=True, exist_ok=True)
         if stored != self.inputs:
             write_json(path, self.inputs)
+
+    def _stored_inputs(self, path: Path) -> dict[str, Any]:
+        """What it was made with; nothing, if that is damaged and all may be redone."""
+        try:
+            return read_as(dict[str, Any], path)
+        except StageError:
+            if not self._redo:
+                raise
+            return {}
 
     def _throw_away(self) -> None:
         """Removes this stage and those after it. Only folders that are stages: the run may hold others."""
@@ -150,7 +181,7 @@ class Stage:
         return True
 
     def _verify(self) -> None:
-        for name, (size, digest) in read_json(self.directory / DONE)["outputs"].items():
+        for name, (size, digest) in Marker.of(self.directory).outputs.items():
             path = self.directory / name
             if not path.is_file() or path.stat().st_size != size or file_sha256(path) != digest:
                 raise StageError(f"{path}: missing or changed since the stage ended. Restore it, or pass --redo.")
@@ -161,17 +192,15 @@ class Stage:
 
     def summary(self) -> Summary:
         """What the finished stage did."""
-        raw = read_json(self.directory / SUMMARY)
-        return Summary(tallies={k: Tally(**v) for k, v in raw["tallies"].items()}, details=raw["details"])
+        return read_as(Summary, self.directory / SUMMARY)
 
     def seconds(self) -> float:
         """How long its last, finishing attempt took."""
-        return float(read_json(self.directory / DONE)["seconds"])
+        return Marker.of(self.directory).seconds
 
     def output_digest(self) -> str:
         """One hash over all outputs: an input of the next stage."""
-        outputs = read_json(self.directory / DONE)["outputs"]
-        return sha256(orjson.dumps(outputs, option=OPT_SORT))
+        return Marker.of(self.directory).digest
 
     def write_rows(self, name: str, rows: Iterable[Any]) -> int:
         """Writes records as JSON lines, atomically; returns how many."""
@@ -248,98 +277,15 @@ def locked(run: Path) -> Iterator[int]:
     """One command at a time on a run folder; yields the lock's file descriptor, which a child may inherit.
 
     Raises:
-        StageError: another one is at work.
+        StageError: another one is at work, or it is no folder.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise StageError(f"{run}: a file is in the place of this folder. Give another --run.") from e
     with (run / LOCK).open("ab") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             raise StageError(f"{run}: another oneday command is at work on this run. Wait for it, or stop it.") from e
         yield f.fileno()
-
-
-def sha256(data: bytes) -> str:
-    """Hex digest of bytes."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file under a temporary name; fsynced and renamed to `path` if the block ends well."""
-    temporary = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.open("wb") as f:
-        yield f
-        f.flush()
-        os.fsync(f.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes a rename inside `directory` durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes one value, indented, atomically."""
-    with atomic_writer(path) as f:
-        f.write(orjson.dumps(value, option=JSON_OPTIONS | orjson.OPT_INDENT_2))
-
-
-def read_json(path: Path) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-        StageError: missing, or not JSON.
-    """
-    try:
-        return orjson.loads(path.read_bytes())
-    except FileNotFoundError as e:
-        raise StageError(f"{path}: no such file. Has the stage before this one run?") from e
-    except orjson.JSONDecodeError as e:
-        raise StageError(f"{path}: not JSON ({e}). Restore it, or pass --redo.") from e
-
-
-def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
-    """Writes records as JSON lines, atomically; returns how many."""
-    num = 0
-    with atomic_writer(path) as f:
-        for row in rows:
-            f.write(orjson.dumps(row, option=JSON_OPTIONS))
-            num += 1
-    return num
-
-
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON-lines file.
-
-    Raises:
-        StageError: no such file, or a line is not a JSON object; the message has the line number.
-    """
-    try:
-        f = path.open("rb")
-    except OSError as e:
-        raise StageError(f"{path}: cannot be read ({e.strerror}). Check the path.") from e
-    with f:
-        for number, line in enumerate(f, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as e:
-                raise StageError(f"{path}:{number}: not JSON ({e}). Mend or remove the line.") from e
-            if not isinstance(row, dict):
-                raise StageError(f"{path}:{number}: not a JSON object. Each line holds one record.")
-            yield row

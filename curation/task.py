@@ -19,7 +19,8 @@ from typing import Any
 import orjson
 
 from curation.errors import TaskError
-from curation.stage import Dropped, sha256
+from curation.files import sha256
+from curation.stage import Dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

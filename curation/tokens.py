@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import SourceError
+from curation.files import file_sha256
 from curation.prompt import training_prompt
-from curation.stage import file_sha256
 
 MISTRAL_7B = "mistral-7b-v0.1"
 """The tokenizer of the winner's base. It comes inside the package `mistral-common`."""

@@ -6,14 +6,14 @@
 Where it sits: beside the pipeline; it reads a run folder and needs neither model nor task files.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import orjson
-
+from curation.files import file_sha256, read_as
 from curation.own_data import OWN
-from curation.stage import DONE, INPUTS, OPT_SORT, SUMMARY, file_sha256, read_json, sha256
+from curation.stage import DONE, INPUTS, SUMMARY, Marker
 from curation.stages.context import MIX, PREDICTIONS, SAMPLES, SCORES, STAGES, TASKS
 
 
@@ -24,6 +24,26 @@ class Verified:
     what: str
     is_fine: bool
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tally:
+    """As it is written; whether it adds up is what is asked here."""
+
+    read: int
+    kept: int
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Summary:
+    tallies: Mapping[str, _Tally]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manifest:
+    outputs: Mapping[str, str]
+    inputs: Mapping[str, Mapping[str, Any]]
 
 
 _CHAIN = {
@@ -39,28 +59,28 @@ def verify(run: Path) -> Iterator[Verified]:
     """Every output of every stage, every stage's inputs against the stage before, every count, the manifest.
 
     Raises:
-        StageError: a stage is not finished.
+        StageError: a stage is not finished, or its marker, summary or manifest is no such thing any more.
     """
     digests: dict[str, str] = {}
     for name in ([OWN] if (run / OWN / DONE).is_file() else []) + list(STAGES):
-        outputs = read_json(run / name / DONE)["outputs"]
-        digests[name] = sha256(orjson.dumps(outputs, option=OPT_SORT))
-        for file, (size, digest) in sorted(outputs.items()):
+        marker = Marker.of(run / name)
+        digests[name] = marker.digest
+        for file, (size, digest) in sorted(marker.outputs.items()):
             path = run / name / file
             fine = path.is_file() and path.stat().st_size == size and file_sha256(path) == digest
             yield Verified(what=f"{name}/{file}", is_fine=fine, detail="" if fine else "missing or changed")
         for key, before in _CHAIN.get(name, {}).items():
-            fine = read_json(run / name / INPUTS)[key] == digests[before]
+            fine = read_as(dict[str, Any], run / name / INPUTS).get(key) == digests[before]
             yield Verified(
                 what=f"{name} was made from {before}", is_fine=fine, detail="" if fine else "from another one"
             )
-        for unit, tally in read_json(run / name / SUMMARY)["tallies"].items():
-            fine = tally["read"] == tally["kept"] + sum(tally["dropped"].values())
-            yield Verified(what=f"{name} {unit}s: kept + dropped = read", is_fine=fine, detail=str(tally))
-    manifest = read_json(run / MIX / "manifest.json")
-    for name, digest in manifest["outputs"].items():
-        fine = file_sha256(run / MIX / name) == digest
+        for unit, tally in read_as(_Summary, run / name / SUMMARY).tallies.items():
+            fine = tally.read == tally.kept + sum(tally.dropped.values())
+            yield Verified(what=f"{name} {unit}s: kept + dropped = read", is_fine=fine, detail=str(asdict(tally)))
+    manifest = read_as(_Manifest, run / MIX / "manifest.json")
+    for name, digest in manifest.outputs.items():
+        fine = (run / MIX / name).is_file() and file_sha256(run / MIX / name) == digest
         yield Verified(what=f"manifest: {name}", is_fine=fine, detail="" if fine else "not the file it names")
-    for name, inputs in manifest["inputs"].items():
-        fine = read_json(run / name / INPUTS) == inputs
+    for name, inputs in manifest.inputs.items():
+        fine = read_as(dict[str, Any], run / name / INPUTS) == inputs
         yield Verified(what=f"manifest: inputs of {name}", is_fine=fine, detail="" if fine else "not what it names")

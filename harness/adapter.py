@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import StageError
-from curation.stage import Dropped, read_json
+from curation.files import read_json
+from curation.stage import Dropped
 from harness.checkpoint import ADAPTER_FILES, SEAL, Checkpoint, inspect
 from harness.errors import CheckpointError
 

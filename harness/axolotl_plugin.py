@@ -16,14 +16,15 @@ from axolotl.core.trainers import AxolotlTrainer
 from axolotl.integrations.base import BasePlugin
 from transformers import TrainerCallback, set_seed
 
-from curation.language_model import disable_cpu_repack
-from harness.budget_callback import BudgetCallback, Events, PlannedLR
+from curation.libraries import disable_cpu_repack
+from harness.budget_callback import BudgetCallback, PlannedLR
 from harness.kernels import kernel_paths
 from harness.neftune import PerSampleNoise
 from harness.pack import PackPlan, digest_of
 from harness.schedule import Plan, read_segments
 from harness.tracker_guard import guard_trackers
 from harness.trainer import ExactTrainer, lengths_of
+from harness.trainer_log import Events
 
 PROBE_TOKENS = 32
 """Of each of the two samples whose isolation is proven."""

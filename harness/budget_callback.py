@@ -3,12 +3,9 @@
 Where it sits: the Axolotl plugin hangs it into the trainer; harness/run.py reads its events.
 """
 
-import hashlib
-import json
 import math
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from harness.budget import next_cost
 from harness.checkpoint import Saved
 from harness.clock import uptime
 from harness.schedule import Plan, Segment, learning_rate, write_segment
+from harness.trainer_log import BatchLog, Events
 
 STEP_MARGIN = 1.5
 """Safety over the largest measured step."""
@@ -30,54 +28,6 @@ REPLAN_DRIFT = 0.02
 
 LEAST_REHEARSED, REHEARSED_S = 4, 30.0
 """A rehearsal ends after so many steps if they took so long; two of them are the worst, which warm up."""
-
-BEAT_S = 1.0
-"""At most so often is a sign of life reported while nothing else is."""
-
-
-class Events:
-    """Appends events, one JSON line each, with the wall clock and the uptime clock."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", buffering=1, encoding="utf-8")
-        self._last = 0.0
-
-    def emit(self, event: str, **fields: Any) -> None:
-        """One line, written at once. JSON has no NaN: a number that is not finite is written as text."""
-        self._last = uptime()
-        record = {"event": event, "t": round(time.time(), 3), "up": round(self._last, 3), "pid": os.getpid(), **fields}
-        self._file.write(json.dumps({key: _jsonable(value) for key, value in record.items()}) + "\n")
-
-    def beat(self) -> None:
-        """A sign of life, for the supervisor's watchdog."""
-        if uptime() - self._last >= BEAT_S:
-            self.emit("beat")
-
-
-class BatchLog:
-    """`batches.jsonl`: what every step trained on, at which rate, with which loss. Its last line of a step counts."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a", buffering=1, encoding="utf-8")
-        self.clear()
-
-    def clear(self) -> None:
-        """Before the first micro-batch of a step."""
-        self._digest = hashlib.sha256()
-        self._losses: list[torch.Tensor] = []
-
-    def add(self, digest: bytes, loss: torch.Tensor) -> None:
-        """One micro-batch. The loss stays on its device: reading it would wait for the card."""
-        self._digest.update(digest)
-        self._losses.append(loss)
-
-    def write(self, step: int, rate: float) -> float:
-        """The step's line; returns its loss."""
-        loss = float(torch.stack(self._losses).double().sum())
-        record = {"step": step, "batch": self._digest.hexdigest()[:16], "lr": rate, "loss": _jsonable(loss)}
-        self._file.write(json.dumps(record) + "\n")
-        return loss
 
 
 class PlannedLR(LRScheduler):
@@ -317,10 +267,6 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         step = state.global_step
         last = Segment(step=step, progress=self.plan.progress(step), horizon=step, reason=f"end: {self.stopping}")
         write_segment(Path(self.cfg.oneday_plan), last)
-
-
-def _jsonable(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _peak_memory_gib() -> float | None:

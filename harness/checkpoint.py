@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import StageError
-from curation.stage import Dropped, file_sha256, read_json, sync_directory, write_json
+from curation.files import file_sha256, read_json, sync_directory, write_json
+from curation.stage import Dropped
 
 SEAL = "SEAL.json"
 SAVING = "saving"

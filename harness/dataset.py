@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import StageError
-from curation.language_model import IGNORED_LABEL, quieten
+from curation.files import file_sha256, read_json, read_jsonl, write_json, write_jsonl
+from curation.language_model import IGNORED_LABEL
+from curation.libraries import quieten
 from curation.prompt import training_prompt
-from curation.stage import Dropped, file_sha256, read_json, read_jsonl, write_json, write_jsonl
+from curation.stage import Dropped
 from harness.errors import DataError
 
 

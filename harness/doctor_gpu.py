@@ -139,7 +139,7 @@ def bf16(machine: Machine) -> Finding | None:
 
 def four_bit(machine: Machine) -> Finding:
     """Whether bitsandbytes' native library loads, and NF4 there and back is what it should be."""
-    from curation.language_model import quieten
+    from curation.libraries import quieten
 
     quieten()  # and offline: on a CPU bitsandbytes would ask the hub for a kernel when it is imported
     import torch

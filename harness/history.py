@@ -19,9 +19,10 @@ from typing import Any
 
 import orjson
 
-from curation.stage import read_json
+from curation.files import read_json
+from harness.day import Charging, LedgerReport, Span
 from harness.errors import DataError
-from harness.ledger import Charging, Ledger, LedgerReport, Span
+from harness.ledger import Ledger
 from harness.pick import PICK, PICKED
 from harness.run import LEDGER, TRAIN
 from harness.supervise import METRICS

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.language_model import model_fingerprint
-from curation.stage import file_sha256
+from curation.files import file_sha256
+from curation.model_folder import model_fingerprint
 from harness.axolotl_config import AxolotlConfig
 from harness.card import Card
-from harness.ledger import Charging
+from harness.day import Charging
 from harness.tracker import Tracker
 
 

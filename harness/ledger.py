@@ -12,63 +12,32 @@ Where it sits: the supervisor writes it; picker, report and demo read it.
 """
 
 import contextlib
-import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from curation.stage import sync_directory
+from curation.files import sync_directory
 from harness.clock import Clock
+from harness.day import (
+    _PHASE_AFTER,
+    BEAT_S,
+    PHASES,
+    Charging,
+    LedgerReport,
+    Span,
+    _charged,
+    _counts,
+    _elapsed,
+    _intervals,
+    _pairs,
+    _phase,
+)
 from harness.errors import HarnessError
-
-PHASES = ("load", "pack", "train", "evaluate", "save", "pick", "idle", "down")
-
-CLOSED = "closed"
-"""Between the end of a day and what is done later on: not charged."""
-
-BEAT_S = 2.0
-"""Between heartbeats: the most that a kill can hide."""
-
-
-class Charging(StrEnum):
-    """What happens to the time in which nothing ran."""
-
-    STRICT = "strict"
-    """Charged: the day goes on."""
-    COMPUTE = "compute"
-    """Not charged: the deadline moves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerReport:
-    """Where the budget went. Seconds."""
-
-    budget_s: float
-    charged_s: float
-    overshoot_s: float
-    """Work past the deadline."""
-    downtime_past_deadline_s: float
-    """The deadline passed while nothing ran: from there to the end, publishing included. Not charged."""
-    by_phase: Mapping[str, float]
-    resumes: int
-    clock: str = Charging.STRICT
-    not_charged: Mapping[str, float] | None = None
-    """What was done outside the budget (rehearsal, export)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A stretch of the charged day."""
-
-    phase: str
-    start_s: float
-    seconds: float
 
 
 class Ledger:
@@ -299,58 +268,3 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(orjson.JSONDecodeError):
                 yield orjson.loads(line)
-
-
-def _phase(records: list[dict[str, Any]]) -> str | None:
-    """That is charged now; None before the first."""
-    for record in reversed(records):
-        if record["event"] in _PHASE_AFTER:
-            return _PHASE_AFTER[record["event"]]
-        if record["event"] == "phase":
-            return str(record["phase"])
-    return None
-
-
-_PHASE_AFTER = {"start": "load", "resume": "load", "stop": "idle"}
-
-
-def _elapsed(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
-    """Seconds between two records: uptime within a boot; across a reboot wall time, and no less than the new uptime."""
-    if before["boot"] == after["boot"]:
-        return max(0.0, float(after["up"]) - float(before["up"]))
-    return max(0.0, float(after["t"]) - float(before["t"]), float(after["up"]))
-
-
-def _intervals(records: list[dict[str, Any]], now: dict[str, Any] | None) -> Iterator[tuple[str, float]]:
-    """(phase, seconds) between records."""
-    for _, parts in _pairs(records, now):
-        yield from parts
-
-
-def _pairs(
-    records: list[dict[str, Any]], now: dict[str, Any] | None
-) -> Iterator[tuple[dict[str, Any], list[tuple[str, float]]]]:
-    """Every record but the first, with the phases since the one before.
-
-    Of the time before a resume, one heartbeat may have been work.
-    """
-    phase = "load"
-    for record, following in itertools.pairwise([*records, *([now] if now else [])]):
-        phase = _PHASE_AFTER.get(record["event"], record.get("phase", phase))
-        seconds = _elapsed(record, following)
-        if following["event"] == "resume":
-            hidden = 0.0 if record["event"] == "stop" or phase == "idle" else min(seconds, BEAT_S)
-            yield following, [(phase, hidden), ("down", seconds - hidden)]
-        elif record["event"] == "stop":
-            yield following, [(CLOSED, seconds)]
-        else:
-            yield following, [(phase, seconds)]
-
-
-def _counts(phase: str, records: list[dict[str, Any]]) -> bool:
-    return phase != CLOSED and (phase != "down" or records[0]["clock"] == Charging.STRICT)
-
-
-def _charged(records: list[dict[str, Any]]) -> float:
-    """Seconds up to the last record."""
-    return sum(seconds for phase, seconds in _intervals(records, None) if _counts(phase, records))

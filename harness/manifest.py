@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curation.stage import read_json, write_json
+from curation.files import read_as, write_json
 
+MANIFEST = "manifest.json"
 PACKAGES = ("axolotl", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
 
 
@@ -25,9 +26,19 @@ def versions() -> dict[str, str]:
     return found
 
 
+def read_manifest(run: Path) -> dict[str, dict[str, Any]]:
+    """Every section; none if there is no manifest yet.
+
+    Raises:
+        StageError: damaged.
+    """
+    path = run / MANIFEST
+    if not path.is_file():
+        return {}
+    return read_as(dict[str, dict[str, Any]], path, mend="Restore it, or move it away: what it says is then unknown.")
+
+
 def record(run: Path, section: str, values: Mapping[str, Any]) -> None:
     """Writes one section; the others stay as they are."""
-    path = run / "manifest.json"
-    manifest = read_json(path) if path.is_file() else {}
-    manifest |= {"versions": versions(), section: dict(values)}
-    write_json(path, manifest)
+    manifest = read_manifest(run) | {"versions": versions(), section: dict(values)}
+    write_json(run / MANIFEST, manifest)

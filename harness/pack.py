@@ -23,7 +23,7 @@ from pathlib import Path
 
 import orjson
 
-from curation.stage import atomic_writer
+from curation.files import atomic_writer
 from harness.errors import DataError
 
 Bin = list[int]

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from curation.stage import Dropped, sync_directory, write_json, write_jsonl
+from curation.files import read_as, sync_directory, write_json, write_jsonl
+from curation.stage import Dropped
 from harness.checkpoint import ADAPTER_FILES, Checkpoint, inspect_all
 from harness.errors import CheckpointError
 
@@ -58,6 +59,15 @@ class Picked:
     """Folder of the adapter, beside `picked.json`."""
     seconds: float = 0.0
     """That measuring took."""
+
+
+def read_picked(run: Path) -> Picked:
+    """What was picked in a run.
+
+    Raises:
+        StageError: nothing was, or `picked.json` is damaged.
+    """
+    return read_as(Picked, run / PICK / PICKED, mend=f"`oneday pick {run}` writes it anew.")
 
 
 def pick(*, run: Path, output: Path, base: Path, four_bit: bool) -> Picked:

@@ -17,8 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.stage import SCRATCH, Stage, Summary, locked, read_json, write_json
-from harness.axolotl_config import AxolotlConfig, RunSettings, has_flash_attn, write_config
+from curation.files import read_json, write_json
+from curation.stage import SCRATCH, Stage, Summary, locked
+from harness.axolotl_config import AxolotlConfig, has_flash_attn
+from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import EventReader, Launcher, axolotl_environment, failure, start_axolotl
 from harness.budget import CLOSING_MARGIN, pretty
 from harness.card import Card

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.stage import atomic_writer, read_json, read_jsonl
+from curation.files import atomic_writer, read_json, read_jsonl
 from curation.stages.context import MIX
 from harness.budget import pretty
 from harness.charts import Chart, bar_chart, run_charts, script

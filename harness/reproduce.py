@@ -19,8 +19,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from curation.errors import StageError
-from curation.language_model import model_fingerprint
-from curation.stage import file_sha256, read_json, read_jsonl
+from curation.files import file_sha256, read_json, read_jsonl
+from curation.model_folder import model_fingerprint
 from harness.axolotl_config import AxolotlConfig
 from harness.errors import ConfigError, DataError
 from harness.manifest import versions

@@ -11,13 +11,15 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from curation.stage import Dropped, Stage, Summary, locked, read_json, read_jsonl, write_json
+from curation.files import read_json, read_jsonl, write_json
+from curation.stage import Dropped, Stage, Summary, locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import licence_of
 from harness.budget import pretty
+from harness.day import LedgerReport
 from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.job import TrainJob
-from harness.ledger import Ledger, LedgerReport
+from harness.ledger import Ledger
 from harness.manifest import record
 from harness.pick import Picked, pick
 from harness.rehearse import Rehearsal

@@ -22,7 +22,7 @@ import orjson
 
 from curation.errors import Interrupted
 from curation.stage import Stage
-from harness.axolotl_config import RunSettings, write_config
+from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import LOCK_VARIABLE, EventReader, Launcher, axolotl_environment, failure
 from harness.checkpoint import SAVING, inspect_all, set_aside
 from harness.dataset import Dataset, prepare_dataset, prepared_dataset

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from curation.files import read_json, write_json
 from curation.language_model import LanguageModel, Precision
 from curation.prompt import STOP
-from curation.stage import Stage, Summary, Tally, read_json, write_json
+from curation.stage import Stage, Summary, Tally
 from curation.stages.context import MIX
 from harness.compare import ANSWERS, COMPARISON, SCORED, Comparison, Pair, compare
 from harness.errors import DataError
@@ -52,7 +53,7 @@ def run_compare(request: CompareRequest, console: Console) -> None:
 def mix_of(run: Path) -> Path:
     """The mix that a run was trained on: its own, else the folder on record."""
     own = run / MIX
-    return own if own.is_dir() else Path(read_json(run / "manifest.json")["train"].get("mix_path", own))
+    return own if own.is_dir() else Path(str(read_manifest(run).get("train", {}).get("mix_path", own)))
 
 
 def compare_run(
@@ -60,9 +61,9 @@ def compare_run(
 ) -> list[Comparison]:
     """Base and picked model on the same questions, both in the precision of training, greedy, without shots."""
     served = find_served(run, base=base)
-    picked = read_json(run / PICK / PICKED)
+    picked = read_picked(run)
     inputs = {
-        "picked": picked["checkpoint"], "loss": picked["validation_loss"], "seed": SEED,
+        "picked": picked.checkpoint, "loss": picked.validation_loss, "seed": SEED,
         "questions": len(questions), "max_new_tokens": max_new_tokens,
     }  # fmt: skip
     stage = Stage(run / SCORED, inputs=inputs, redo=redo)
@@ -82,7 +83,7 @@ def compare_run(
         comparisons = compare(sorted(pairs, key=lambda p: p.group), seed=SEED)
         write_json(stage.path(COMPARISON), [asdict(c) for c in comparisons])
         stage.finish(Summary(tallies={"instance": Tally(read=len(rows), kept=len(rows))}))
-    comparisons = [Comparison(**c) for c in read_json(stage.path(COMPARISON))]
+    comparisons = read_as(list[Comparison], stage.path(COMPARISON))
     record(run, "compare", {**inputs, "groups": [asdict(c) for c in comparisons]})
     show_comparison(comparisons, console)
     return comparisons

@@ -20,7 +20,8 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
 
-from curation.stage import Stage, read_json
+from curation.files import read_json
+from curation.stage import Stage
 
 PLAIN_EVERY_S = 10.0
 

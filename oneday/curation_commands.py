@@ -11,9 +11,11 @@ from typing import Any, TypeVar, get_args
 from curation.adaptive import AdaptiveParameters
 from curation.curate import curate
 from curation.errors import MixError, OnedayError, PredictionError, SourceError, TaskError
+from curation.files import read_json
 from curation.fit import FitParameters
-from curation.language_model import Precision, check_model_folder
+from curation.language_model import Precision
 from curation.licence import LicencePolicy
+from curation.model_folder import check_model_folder
 from curation.own_data import OWN_TASKS, SUFFIXES, own_stage
 from curation.predictors.engine import Engine, close
 from curation.preset import CurationParameters, preset, reseeded, with_settings
@@ -21,7 +23,7 @@ from curation.record import resolve_on_hub
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText
 from curation.select import read_kind_overrides, read_task_list
 from curation.source import SOURCES, locate, mix_targets
-from curation.stage import INPUTS, locked, read_json
+from curation.stage import INPUTS, locked
 from curation.stages.context import SAMPLES, Curation
 from curation.task import task_paths
 from curation.tokens import MISTRAL_7B, TokenCounter

@@ -10,11 +10,11 @@ from curation.bucket import bucket_tasks
 from curation.check import check
 from curation.errors import PredictionError, StageError, TaskError
 from curation.estimate import Estimate, estimate
+from curation.files import read_json
 from curation.predict import Predictor, read_predictions
 from curation.predictors.engine import close
 from curation.preset import Difference, differences, preset, reseeded
 from curation.score import EmptyRule, Normaliser, rouge_l_scorer, score
-from curation.stage import read_json
 from curation.stages.context import MIX, SAMPLES, Curation
 from curation.tokens import TokenCounter
 from curation.verify import verify

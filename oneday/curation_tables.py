@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from curation.contamination import LEAST_WORDS
-from curation.stage import read_json
+from curation.files import read_json
 from curation.stages.context import MIX, SAMPLES, SCORES, STAGES, TASKS
 from harness.budget import pretty
 from oneday.console import Console

@@ -13,12 +13,12 @@ from typing import Any
 
 from curation.curate import curate
 from curation.demo_tasks import DEMO_TASKS, draw_pairs, positive_examples, write_corpus
+from curation.files import read_json, read_jsonl
 from curation.predictors.engine import Engine
 from curation.preset import CurationParameters
 from curation.prompt import training_prompt
 from curation.sample import SampleParameters
 from curation.select import Kind
-from curation.stage import read_json, read_jsonl
 from curation.stages.context import SCORES, Curation
 from harness.axolotl_config import read_recipe
 from harness.budget import seconds

@@ -7,14 +7,17 @@ They are a run's validation rows: the picker saw their losses, nobody trained on
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from curation.files import read_jsonl
 from curation.prompt import training_prompt
 from curation.score import Normaliser, RougeLScorer, exact_match
 from curation.source import NI_EXACT_MATCH
-from curation.stage import read_jsonl
+from harness.errors import DataError
 
 SEED = 4242
 
@@ -38,20 +41,32 @@ class Question:
 
 
 def held_out_questions(mix: Path, num: int) -> list[Question]:
-    """`num` validation rows at random, always the same, in the order of the file; all if there are fewer."""
-    rows = list(read_jsonl(mix / "validation.jsonl"))
-    chosen = sorted(random.Random(SEED).sample(range(len(rows)), min(num, len(rows))))
-    return [
-        Question(
-            group=row["source"].replace("_", " "),
-            task=row["task"],
-            instruction=row["instruction"],
-            input=row["input"],
-            reference=row["output"],
-            exact=row["source"] == NI_EXACT_MATCH,
-        )
-        for row in (rows[number] for number in chosen)
-    ]
+    """`num` validation rows at random, always the same, in the order of the file; all if there are fewer.
+
+    Raises:
+        OnedayError: there is no row, or one lacks a text.
+    """
+    path = mix / "validation.jsonl"
+    questions = [_question(row, f"{path}: row {number}") for number, row in enumerate(read_jsonl(path), start=1)]
+    if not questions:
+        raise DataError(f"{path}: no row in it. Give the mix of the run with --mix.")
+    chosen = sorted(random.Random(SEED).sample(range(len(questions)), min(num, len(questions))))
+    return [questions[number] for number in chosen]
+
+
+def _question(row: Mapping[str, Any], where: str) -> Question:
+    """A row of any mix that can be trained on: one of somebody else's may not say where its rows are from."""
+    if not all(isinstance(row.get(name), str) for name in ("instruction", "input", "output")):
+        raise DataError(f"{where} lacks instruction, input or output as text. Mend the row.")
+    source = str(row.get("source", "mix"))
+    return Question(
+        group=source.replace("_", " "),
+        task=str(row.get("task", "")),
+        instruction=row["instruction"],
+        input=row["input"],
+        reference=row["output"],
+        exact=source == NI_EXACT_MATCH,
+    )
 
 
 def score_answer(question: Question, text: str) -> float:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
-from curation.stage import write_json
+from curation.files import write_json
 from oneday.console import Console
 from oneday.local_server import local_server
 from submission.checkpoint import find_served

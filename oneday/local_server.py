@@ -82,14 +82,14 @@ def post(url: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def ask(url: str, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+def ask(url: str, prompts: Sequence[str], *, max_new_tokens: int, at_once: int = AT_ONCE) -> list[str]:
     """Greedy answers in the order of the prompts, cut at a blank line as a row's answer ends there."""
 
     def one(prompt: str) -> str:
         body = {"prompt": prompt, "temperature": 0, "max_new_tokens": max_new_tokens, "stop_sequences": [STOP]}
         return str(post(f"{url}/process", body)["text"])
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(at_once) as threads:
         return list(threads.map(one, prompts))
 
 

@@ -13,8 +13,10 @@ from typing import cast
 
 import click
 
-from curation.language_model import Precision, check_model_folder
-from curation.stage import Dropped, locked, read_json
+from curation.files import read_json
+from curation.language_model import Precision
+from curation.model_folder import check_model_folder
+from curation.stage import Dropped, locked
 from harness.adapter import find_adapters
 from harness.budget import pretty, seconds
 from harness.checkpoint import SEAL, Checkpoint, checkpoint_folders, inspect_all

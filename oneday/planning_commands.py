@@ -5,10 +5,10 @@ from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
-from curation.language_model import check_model_folder
+from curation.files import read_json, read_jsonl
+from curation.model_folder import check_model_folder
 from curation.prompt import training_prompt
 from curation.source import MIXES
-from curation.stage import read_json, read_jsonl
 from harness.axolotl_config import AxolotlConfig
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds

@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import fmean
 
 from curation.curate import curate
-from curation.language_model import model_fingerprint
+from curation.files import read_json
+from curation.model_folder import model_fingerprint
 from curation.predictors.engine import close
-from curation.stage import read_json
 from curation.stages.context import MIX
 from curation.workers import default_workers
 from harness.axolotl_config import check_card

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from curation.language_model import check_model_folder
-from curation.stage import read_json
+from curation.files import read_json
+from curation.model_folder import check_model_folder
 from harness.axolotl_config import (
     AxolotlConfig,
     check_card,
@@ -23,9 +23,10 @@ from harness.base_model import find_model
 from harness.budget import pretty, seconds
 from harness.card import Card, get_card
 from harness.dataset import read_mix
+from harness.day import Charging
 from harness.errors import ConfigError, DataError, MemoryFullError
 from harness.job import TrainJob
-from harness.ledger import Charging, Ledger
+from harness.ledger import Ledger
 from harness.memory import ModelShape, smaller
 from harness.pick import PICK, PICKED, Picked
 from harness.rehearse import PLAN, Rehearsal, rehearse

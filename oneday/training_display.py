@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from curation.stage import read_json
+from curation.files import read_json
 from harness.base_model import licence_of
 from harness.budget import pretty
+from harness.day import LedgerReport
 from harness.job import TrainJob
 from harness.kernels import describe
-from harness.ledger import Ledger, LedgerReport
+from harness.ledger import Ledger
 from harness.pick import PICK
 from harness.rehearse import Rehearsal
 from harness.run import LEDGER, TRAIN, TrainResult

@@ -6,8 +6,8 @@ served = find_served(Path("runs/demo"), base=None)
 from dataclasses import dataclass
 from pathlib import Path
 
+from curation.files import read_as
 from curation.language_model import Precision
-from curation.stage import read_json
 from harness.pick import ADAPTER, PICK, PICKED
 from submission.errors import ServeError
 
@@ -21,6 +21,22 @@ class Served:
     precision: Precision | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """What of `picked.json` is needed."""
+
+    base_model: str
+    precision: str
+    adapter: str = ADAPTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Adapter:
+    """What of PEFT's `adapter_config.json` is needed."""
+
+    base_model_name_or_path: str | None = None
+
+
 def find_served(checkpoint: Path, *, base: Path | None) -> Served:
     """Reads what a folder is.
 
@@ -29,17 +45,21 @@ def find_served(checkpoint: Path, *, base: Path | None) -> Served:
         base: Overrides the base model that the folder names.
     Raises:
         ServeError: it is none of these, or its base model is not there.
+        StageError: the file that says what it is, is damaged.
     """
     for folder in (checkpoint / PICK, checkpoint):
         if (folder / PICKED).is_file():
-            picked = read_json(folder / PICKED)
-            four_bit = picked["precision"] == "4bit"
-            found = base or Path(picked["base_model"])
-            adapter = folder / picked.get("adapter", ADAPTER)
-            return Served(base=_existing(found, folder), lora_adapter=adapter, precision="4bit" if four_bit else None)
+            picked = read_as(_Choice, folder / PICKED, mend=f"`oneday pick {folder.parent}` writes it anew.")
+            four_bit = picked.precision == "4bit"
+            return Served(
+                base=_existing(base, picked.base_model, folder),
+                lora_adapter=folder / picked.adapter,
+                precision="4bit" if four_bit else None,
+            )
     if (checkpoint / "adapter_config.json").is_file():
-        named = read_json(checkpoint / "adapter_config.json").get("base_model_name_or_path") or ""
-        return Served(base=_existing(base or Path(named), checkpoint), lora_adapter=checkpoint, precision=None)
+        named = read_as(_Adapter, checkpoint / "adapter_config.json", mend="Save the adapter again.")
+        found = _existing(base, named.base_model_name_or_path, checkpoint)
+        return Served(base=found, lora_adapter=checkpoint, precision=None)
     if (checkpoint / "config.json").is_file():
         return Served(base=checkpoint, lora_adapter=None, precision=None)
     if checkpoint.is_dir():
@@ -47,7 +67,8 @@ def find_served(checkpoint: Path, *, base: Path | None) -> Served:
     raise ServeError(f"{checkpoint}: no such folder. --checkpoint takes a run, an adapter or a model folder.")
 
 
-def _existing(base: Path, folder: Path) -> Path:
+def _existing(given: Path | None, named: str | None, folder: Path) -> Path:
+    base = given or Path(named or "not named")
     if not base.is_dir():
         raise ServeError(f"{folder}: its base model {base} is not a local folder. Pass --base FOLDER.")
     return base

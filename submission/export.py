@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from curation.files import read_json, read_jsonl, sync_directory, write_json
 from curation.language_model import LanguageModel, Precision
-from curation.stage import read_json, read_jsonl, sync_directory, write_json
 from harness.base_model import licence_of
 from harness.pick import ADAPTER, PICK, PICKED
 from submission.errors import ExportError

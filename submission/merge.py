@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from curation.stage import read_json, write_json
+from curation.files import read_json, write_json
 from submission.errors import ExportError
 
 Dtype = Literal["fp32", "bf16"]

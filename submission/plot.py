@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
 
-from curation.stage import atomic_writer
+from curation.files import atomic_writer
 from submission.errors import TableError
 from submission.ranks import SCENARIOS
 from submission.score import Standing

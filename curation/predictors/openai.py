@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from curation.errors import PredictionError
-from curation.language_model import model_fingerprint
+from curation.model_folder import model_fingerprint
 from curation.predict import REFUSED_BY_SERVER, SHARD_SIZE, Answer, Refused, Request
 from curation.prompt import cut_at_stop
 from curation.tokens import TokenCounter

@@ -11,8 +11,8 @@ from typing import IO
 import orjson
 
 from curation.errors import PredictionError
+from curation.files import file_sha256, sha256
 from curation.predict import Answer, Refused, Request, parse_prediction
-from curation.stage import file_sha256, sha256
 from curation.task import canonical_name
 
 NO_STORED_PREDICTION = "no_stored_prediction"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import PredictionError
-from curation.language_model import LanguageModel, Precision, Prefix, encode, model_fingerprint
+from curation.language_model import LanguageModel, Precision, Prefix, encode
+from curation.model_folder import model_fingerprint
 from curation.predict import Request
 
 MOST_BATCH_TOKENS = 32_768

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from curation.candidate import reopen
+from curation.mapping import Record
 from curation.predict import Predictor
 from curation.preset import CurationParameters
-from curation.record import Record
 from curation.select import SelectedTask
 from curation.source import Located, mix_targets
 from curation.stage import Stage

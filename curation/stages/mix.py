@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
+from curation.files import file_sha256, read_json, write_json
 from curation.mix import TRAIN, VALIDATION, split, write_parts
 from curation.report import write_report
-from curation.stage import Stage, Summary, Tally, file_sha256, read_json, write_json
+from curation.stage import Stage, Summary, Tally
 from curation.stages.context import MIX, STAGES, Curation
 from curation.stages.samples import ROWS
 

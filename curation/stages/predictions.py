@@ -5,9 +5,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 from curation.adaptive import Progress, ask_adaptively, shuffled
+from curation.answer_store import AnswerStore
+from curation.ask import ask
 from curation.candidate import is_solved
 from curation.errors import MixError
-from curation.predict import AnswerStore, Prediction, Refused, Request, ask, build_requests, prediction_of
+from curation.predict import Prediction, Refused, Request, build_requests, prediction_of
 from curation.score import rouge_l_scorer, score
 from curation.select import Kind, SelectedTask, read_selected
 from curation.source import NI_EXACT_MATCH

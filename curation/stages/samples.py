@@ -2,10 +2,9 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
 import orjson
 
@@ -18,26 +17,26 @@ from curation.candidate import (
     Pool,
     ScoredTask,
     duplicate,
-    ni_row,
-    reopen,
     source_candidates,
     task_candidates,
 )
 from curation.contamination import Suites
 from curation.duplicate import NearDuplicates
-from curation.errors import MixError
-from curation.fit import Fit, fit
-from curation.mix import validation_size
+from curation.files import JSON_OPTIONS, file_sha256, read_jsonl
+from curation.fit import Fit
 from curation.policy import Screen, ScreenSpec
 from curation.preset import CurationParameters
 from curation.record import read_source
-from curation.sample import Quota, draw
+from curation.sample import draw
 from curation.score import read_scores
-from curation.select import SelectedTask, read_selected
+from curation.select import read_selected
 from curation.shortfall import Shortfall, shortfalls
 from curation.source import NI_SOURCES, Located, MixRow
-from curation.stage import DROPPED, JSON_OPTIONS, SCRATCH, Dropped, Stage, Summary, file_sha256, read_jsonl
+from curation.stage import DROPPED, SCRATCH, Dropped, Stage, Summary
 from curation.stages.context import PREDICTIONS, SAMPLES, Curation
+from curation.stages.rendering import render, rows_at, to_render
+from curation.stages.sizing import fitted
+from curation.stages.source_quota import SourceQuota
 from curation.workers import ordered_map
 
 ROWS = "rows.jsonl"
@@ -65,35 +64,6 @@ def sample_stage(curation: Curation, chosen: Stage, scored: Stage) -> Stage:
     if stage.is_done:
         return stage
     return _Sampling(curation, chosen, scored, stage).run()
-
-
-class _SourceQuota:
-    """Tells when enough rows of a source were examined, those that repeat each other counted once."""
-
-    def __init__(self, wanted: int) -> None:
-        self._wanted = self._most = wanted
-        self._signatures: list[bytes] = []
-
-    def take(self, signature: bytes) -> None:
-        """One more row may be drawn."""
-        self._signatures.append(signature)
-
-    def is_filled(self, threshold: float | None, work: Path) -> bool:
-        """Whether the rows so far fill the quota; looked up only when there are enough of them at all."""
-        if len(self._signatures) < self._most:
-            return False
-        if threshold is None:
-            return True
-        duplicates = NearDuplicates(threshold, work / "source_signatures.bin")
-        for signature in self._signatures:
-            duplicates.add(signature)
-        distinct = len(self._signatures) - len(duplicates.find())
-        self._most += max(self._wanted - distinct, self._most // 10)
-        return distinct >= self._wanted * _MARGIN or distinct == self._wanted == 0
-
-
-_MARGIN = 1.02
-"""A row may also repeat one of another source, which is told at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,26 +204,19 @@ class _Sampling:
                 offsets.append(out.tell())
                 out.write(orjson.dumps(row, option=JSON_OPTIONS))
         random.Random(f"{name}-{self.curation.parameters.seed}").shuffle(offsets)
-        quota = _SourceQuota(len(offsets) if self.curation.parameters.fit else self.curation.targets[name])
+        quota = SourceQuota(len(offsets) if self.curation.parameters.fit else self.curation.targets[name])
         near = self.curation.parameters.policies.near_duplicates if self.refill else None
-        examined = source_candidates(_tools(self.spec), self._rows_at(scratch, offsets))
+        examined = source_candidates(_tools(self.spec), rows_at(scratch, offsets))
         for number, (offset, (candidate, signature)) in enumerate(zip(offsets, examined, strict=False), start=1):
             if candidate.reason and (self.refill or candidate.reason in _OF_ORIGIN):
                 self._lose(candidate, candidate.reason, candidate.detail)
             elif self._add(replace(candidate, offset=offset), signature):
                 quota.take(signature)
             if quota.is_filled(near, self.work):
-                for row in self._rows_at(scratch, offsets[number:]):
+                for row in rows_at(scratch, offsets[number:]):
                     self._drop(name, Dropped(unit="row", id=row.id, reason="over_quota", source=row.task))
                 break
         self.curation.on_progress(f"{SAMPLES} {name}", len(offsets), len(offsets))
-
-    @staticmethod
-    def _rows_at(path: Path, offsets: Iterable[int]) -> Iterator[MixRow]:
-        with path.open("rb") as f:
-            for offset in offsets:
-                f.seek(offset)
-                yield MixRow(**orjson.loads(f.readline()))
 
     # -- NI
 
@@ -295,60 +258,8 @@ class _Sampling:
         wanted = self.curation.targets
         if self.curation.parameters.fit is None:
             return wanted
-        self._check_fit()
-        available: Counter[str] = Counter()
-        tokens: Counter[str] = Counter()
-        for c in self.pool.candidates:
-            if not c.solved and not c.reason:
-                available[c.source] += 1
-                tokens[c.source] += c.num_tokens
-        means = {source: tokens[source] / n for source, n in available.items()}
-        self.fit = self._refined(fit(self.curation.parameters.fit, wanted, means, available), means, available)
+        self.fit = fitted(self.curation, self.pool.candidates)
         return dict(self.fit.targets)
-
-    def _check_fit(self) -> None:
-        """Refuses choices that leave nothing to be sized."""
-        p = self.curation.parameters
-        if self.curation.tokenizer is None:
-            raise MixError("--fit counts tokens: --tokenizer none cannot be. Give the base's folder.")
-        if p.samples.quota is Quota.PER_BUCKET:
-            raise MixError(
-                "--fit sizes quotas, and quotas per bucket are fixed. Add --set samples.quota=proportional, or take "
-                "--preset recommended."
-            )
-
-    def _refined(self, first: Fit, means: Mapping[str, float], available: Mapping[str, int]) -> Fit:
-        """Draws, counts the tokens of what would be trained on, and corrects the means by them, until the mix fits.
-
-        A draw's rows are not like the pool's: the worst buckets may be longer, and policies may still drop some.
-        """
-        parameters = self.curation.parameters.fit
-        assert parameters is not None
-        budget = parameters.tokens
-        found, best = first, replace(first, tokens=0, seconds=0.0, fills=False)
-        for _ in range(_MOST_REFINEMENTS):
-            drawn, _ = draw(self.pool.candidates, found.targets, self.curation.parameters.samples)
-            tokens, rows = Counter[str](), Counter[str]()
-            for c in drawn:
-                tokens[c.source] += 0 if c.reason else c.num_tokens
-                rows[c.source] += 1
-            actual = int(sum(tokens.values()) * self._trained_share(sum(rows.values())))
-            share = actual * found.epochs / budget
-            if best.tokens * best.epochs < actual * found.epochs <= budget or best.tokens == 0:
-                seconds = actual * found.epochs / parameters.tokens_per_s / parameters.share
-                more = sum(rows.values()) < sum(available.values())  # rows are too long to come closer
-                best = replace(found, tokens=actual, seconds=seconds, fills=share >= _FILLED or more)
-            if _FILLED <= share <= 1:
-                break
-            trained = actual / max(1, sum(tokens.values()))
-            means = {**means, **{s: tokens[s] / n * trained * _ROUNDING for s, n in rows.items() if tokens[s]}}
-            found = replace(fit(parameters, self.curation.targets, means, available), paper=first.paper)
-        return best
-
-    def _trained_share(self, num_rows: int) -> float:
-        """Of the rows: the others validate."""
-        p = self.curation.parameters
-        return 1 - validation_size(num_rows, p.split, p.scale) / num_rows if num_rows > 1 else 1.0
 
     def _screen_drawn(self, drawn: Sequence[Candidate]) -> list[Candidate]:
         """Policies after the draw, as the winner's scripts: nothing that falls here is replaced."""
@@ -369,7 +280,8 @@ class _Sampling:
 
     def _write(self, drawn: Sequence[Candidate]) -> int:
         """Every drawn row with its text and its tokens, by source, task and id."""
-        lines = ordered_map(_render, self._to_render(drawn), build=Screen, spec=self.spec.screen, workers=self.workers)
+        given = to_render(drawn, chosen=self.chosen.path("tasks.jsonl"), files=self.curation.files, work=self.work)
+        lines = ordered_map(render, given, build=Screen, spec=self.spec.screen, workers=self.workers)
         num = 0
 
         def rows() -> Iterator[MixRow]:
@@ -380,46 +292,3 @@ class _Sampling:
                 self.curation.on_progress(f"{SAMPLES} rows", num, len(drawn))
 
         return self.stage.write_rows(ROWS, rows())
-
-    def _to_render(self, drawn: Sequence[Candidate]) -> Iterator["_ToRender"]:
-        files = {s.name: replace(s, asked=()) for s in read_selected(self.chosen.path("tasks.jsonl"))}
-        for (source, task), group in groupby(drawn, key=lambda c: (c.source, c.task if c.kind else "")):
-            candidates = list(group)
-            if source in NI_SOURCES.values():
-                selected = files[task]
-                yield _ToRender(candidates=candidates, path=self.curation.files[selected.file], selected=selected)
-                continue
-            path = self.work / f"{source}.jsonl"
-            for start in range(0, len(candidates), _RENDERED_TOGETHER):
-                yield _ToRender(candidates=candidates[start : start + _RENDERED_TOGETHER], path=path, selected=None)
-
-
-_MOST_REFINEMENTS = 12
-_FILLED = 0.99
-"""Of the budget."""
-
-_ROUNDING = 1.0005
-"""Rounding rows up must not push the last refinement over the budget."""
-
-_RENDERED_TOGETHER = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ToRender:
-    """Drawn candidates of one file."""
-
-    candidates: list[Candidate]
-    path: Path
-    selected: SelectedTask | None
-    """None: `path` is the scratch file of another source."""
-
-
-def _render(screen: Screen, given: _ToRender) -> list[MixRow]:
-    """The rows of drawn candidates, tokens counted if there is a tokenizer."""
-    if given.selected is None:
-        rows = list(_Sampling._rows_at(given.path, (c.offset for c in given.candidates)))
-    else:
-        task = reopen(given.path, given.selected)
-        instances = {i.id: i for i in task.instances}
-        rows = [ni_row(given.selected, task, instances[c.id], c.bucket or 0) for c in given.candidates]
-    return [replace(row, num_tokens=n) for row, n in zip(rows, screen.count_rows(rows), strict=True)]

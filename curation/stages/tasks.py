@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curation.errors import SelectionError
+from curation.files import file_sha256, sha256
 from curation.licence import Licence, classify
 from curation.preset import CurationParameters
 from curation.select import SelectedTask, judge, select_task
-from curation.stage import Dropped, Stage, Summary, file_sha256, sha256
+from curation.stage import Dropped, Stage, Summary
 from curation.stages.context import TASKS, Curation
 from curation.task import Task, canonical_name, read_task
 

@@ -1,5 +1,6 @@
 """The console command's root, and the options that several commands share."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -34,11 +35,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _cards() -> Iterable[str]:
+    from harness.card import CARDS
+
+    return CARDS
+
+
 Json = Annotated[bool, typer.Option("--json", help="End with one machine-readable line.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Throw away stages that were made with other inputs.")]
 Mix = Annotated[Path | None, typer.Option(help="Folder with train.jsonl and validation.jsonl.")]
 Config = Annotated[Path | None, typer.Option(help="Recipe. Default: the card's recommended one.")]
-CardName = Annotated[str, typer.Option(help="cpu, rtx4090, a100-40gb, h100-80gb or h200.")]
+CardName = Annotated[
+    str, typer.Option(help="cpu, rtx4090, a100-40gb, h100-80gb or h200.", autocompletion=lambda: list(_cards()))
+]
 RunFolder = Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")]
 BaseFolder = Annotated[Path | None, typer.Option(help="Base model folder. Default: the mix's, or the recipe's.")]
 

@@ -37,7 +37,13 @@ def curate(
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Folder of the base model.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/MIX.")] = None,
-    preset: Annotated[str, typer.Option(help="recommended, birbal-paper or birbal-scripts.")] = "recommended",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="recommended, birbal-paper or birbal-scripts.",
+            autocompletion=lambda: ["recommended", "birbal-paper", "birbal-scripts"],
+        ),
+    ] = "recommended",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of any choice of the preset. May be repeated.")
     ] = None,

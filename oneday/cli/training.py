@@ -19,7 +19,11 @@ def train(
     run: RunFolder = None,
     clock: Annotated[str, typer.Option(help="strict charges the time a run lay down, compute does not.")] = "strict",
     track: Annotated[
-        list[str] | None, typer.Option(help="tensorboard, wandb, mlflow or trackio. May be repeated. Default: none.")
+        list[str] | None,
+        typer.Option(
+            help="tensorboard, wandb, mlflow or trackio. May be repeated. Default: none.",
+            autocompletion=lambda: ["tensorboard", "wandb", "mlflow", "trackio"],
+        ),
     ] = None,
     follow_plan: Annotated[Path | None, typer.Option(help="The 07_train/plan.jsonl of a run to repeat.")] = None,
     auto_fit: Annotated[bool, typer.Option("--auto-fit", help="Take smaller settings if memory is too small.")] = False,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from curation.contamination import Suites
 from curation.errors import SourceError, StageError
-from curation.stage import read_jsonl
+from curation.files import read_jsonl
 
 NATALIA = (
     "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. "

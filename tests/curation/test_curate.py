@@ -16,6 +16,7 @@ import pytest
 from curation.adaptive import AdaptiveParameters
 from curation.curate import curate
 from curation.errors import SelectionError, StageError, TaskError
+from curation.files import read_json, read_jsonl
 from curation.fit import FitParameters
 from curation.licence import LicencePolicy
 from curation.mix import MixParameters
@@ -26,7 +27,6 @@ from curation.prompt import few_shot_prompt
 from curation.score import Normaliser, ScoreParameters
 from curation.select import SelectionRules
 from curation.source import Located
-from curation.stage import read_json, read_jsonl
 from curation.stages import samples as samples_stage
 from curation.stages import scores as scores_stage
 from curation.stages.context import Curation

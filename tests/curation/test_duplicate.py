@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.duplicate import DedupKey, NearDuplicates, exact_key, signature
-from curation.stage import read_jsonl
+from curation.files import read_jsonl
 
 ASK = "Answer the question."
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.language_model import LanguageModel, model_fingerprint
+from curation.language_model import LanguageModel
+from curation.model_folder import model_fingerprint
 from curation.prompt import training_prompt
 from oneday.demo import DEMO_BASE
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from curation.errors import StageError, TaskError
+from curation.files import read_jsonl
 from curation.own_data import BadRow, OwnRow, own_stage, parse_own, read_own, write_tasks
 from curation.select import OWN_DATA
-from curation.stage import Stage, read_jsonl
+from curation.stage import Stage
 from curation.task import Example, Task, read_task, task_paths
 
 

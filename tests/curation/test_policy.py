@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from curation.duplicate import DedupKey
 from curation.errors import MixError
+from curation.files import read_jsonl
 from curation.licence import LicencePolicy
 from curation.policy import PolicyParameters, Screen, Screened, ScreenSpec, degenerate
 from curation.source import MixRow
-from curation.stage import read_jsonl
 from curation.tokens import TokenCounter
 from oneday.demo import DEMO_BASE
 

@@ -12,7 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from curation.errors import OnedayError, SourceError
-from curation.record import NO_ANSWER, PLATYPUS_LICENCES, RecordParameters, read_source, records, resolve_on_hub
+from curation.mapping import NO_ANSWER, PLATYPUS_LICENCES, RecordParameters
+from curation.record import read_source, records, resolve_on_hub
 from curation.source import SOURCES, Located, MixRow
 from curation.stage import Dropped
 

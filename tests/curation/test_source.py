@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from curation.errors import SourceError
+from curation.files import file_sha256
 from curation.source import EPOCHS, MIXES, SOURCES, Located, locate, mix_targets
-from curation.stage import file_sha256
 
 OTHERS = frozenset(["open-platypus", "openbookqa", "quac", "cnn_dailymail", "mathinstruct"])
 ALL = frozenset(MIXES["200k"])

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from curation.errors import StageError
-from curation.stage import Dropped, Stage, Summary, Tally, atomic_writer, locked, read_json, read_jsonl, write_jsonl
+from curation.files import atomic_writer, read_json, read_jsonl, write_jsonl
+from curation.stage import Dropped, Stage, Summary, Tally, locked
 
 
 def finished(folder: Path, **inputs: object) -> Stage:

@@ -4,7 +4,7 @@ import pytest
 
 from curation.curate import curate
 from curation.errors import StageError
-from curation.stage import read_json, write_json
+from curation.files import read_json, write_json
 from curation.verify import verify
 from tests.curation.test_curate import curation
 

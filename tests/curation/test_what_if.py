@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from curation.curate import curate
+from curation.files import read_jsonl
 from curation.policy import PolicyParameters
 from curation.preset import PRESETS, CurationParameters, with_choice
 from curation.score import Normaliser, ScoreParameters
-from curation.stage import read_jsonl
 from curation.what_if import Alternatives, stored_changes, variants
 from tests.curation.test_curate import Oracle, curation
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curation.stage import read_json
+from curation.files import read_json
 from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
 from harness.ledger import Ledger
 from harness.pack import PackPlan

@@ -5,13 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.axolotl_config import (
-    RunSettings,
-    axolotl_document,
-    check_card,
-    read_recipe,
-    write_config,
-)
+from harness.axolotl_config import check_card, read_recipe
+from harness.axolotl_document import RunSettings, axolotl_document, write_config
 from harness.card import CARDS, get_card
 from harness.errors import ConfigError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.stage import read_jsonl
+from curation.files import read_jsonl
 from harness.dataset import (
     IGNORED_LABEL,
     RowTokenizer,

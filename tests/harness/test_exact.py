@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curation.stage import file_sha256, read_jsonl
+from curation.files import file_sha256, read_jsonl
 from harness.axolotl_process import Child, Launcher
 from harness.job import TrainJob
 from harness.run import TRAIN, train

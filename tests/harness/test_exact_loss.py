@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
+from curation.files import read_jsonl
 from curation.language_model import LanguageModel
-from curation.stage import read_jsonl
 from harness.axolotl_process import Child, Launcher
 from harness.dataset import read_dataset_rows
 from harness.errors import TrainError

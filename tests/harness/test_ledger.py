@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from harness.clock import Clock
+from harness.day import BEAT_S, Charging
 from harness.errors import HarnessError
-from harness.ledger import BEAT_S, Charging, Ledger
+from harness.ledger import Ledger
 
 
 class Machine:

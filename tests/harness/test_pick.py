@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.stage import read_json
+from curation.files import read_json
 from harness.checkpoint import seal
 from harness.errors import CheckpointError
 from harness.pick import Picked, pick

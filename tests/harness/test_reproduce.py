@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import oneday.training_commands
-from curation.stage import read_jsonl
+from curation.files import read_jsonl
 from harness.errors import ConfigError, DataError, TrainError
 from harness.reproduce import Verdict, compare_runs, read_record
 from harness.run import TRAIN, train

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from curation.demo_tasks import DEMO_TASKS, draw_pairs
-from curation.stage import read_json, write_jsonl
+from curation.files import read_json, write_jsonl
 from harness.adapter import find_adapters
 from harness.axolotl_config import read_recipe
 from harness.card import get_card

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerCallback
 
-from curation.stage import read_jsonl
+from curation.files import read_jsonl
 from harness.errors import ConfigError
 from harness.run import TRAIN, train
 from harness.supervise import METRICS, TRACKING

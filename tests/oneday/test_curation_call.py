@@ -8,8 +8,8 @@ import pytest
 
 from curation.curate import curate
 from curation.errors import MixError
+from curation.files import read_json
 from curation.preset import PRESETS, CurationParameters, preset
-from curation.stage import read_json
 from harness.reproduce import Verdict, compare_curations
 from oneday.cli import main
 from oneday.curation_call import curation_again

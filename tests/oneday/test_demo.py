@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.stage import read_json, read_jsonl
+from curation.files import read_json, read_jsonl
 from oneday.demo import band
 
 

@@ -7,8 +7,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from curation.files import read_json, write_json, write_jsonl
 from curation.language_model import LanguageModel
-from curation.stage import read_json, write_json, write_jsonl
 from harness.checkpoint import RESUME_FILES, seal
 from harness.ledger import Ledger
 from harness.pick import pick

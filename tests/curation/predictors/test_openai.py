@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from curation.answer_store import AnswerStore
+from curation.ask import ask
 from curation.errors import PredictionError
-from curation.language_model import model_fingerprint
-from curation.predict import AnswerStore, Refused, Request, ask
+from curation.model_folder import model_fingerprint
+from curation.predict import Refused, Request
 from curation.predictors.openai import OpenAIPredictor
 from curation.select import Kind
 from tests.curation.predictors.completion_server import answer_to

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from curation.answer_store import AnswerStore
+from curation.ask import ask
 from curation.demo_tasks import DEMO_TASKS, draw_pairs, positive_examples
 from curation.errors import PredictionError
-from curation.predict import SHARD_SIZE, AnswerStore, Request, ask
+from curation.predict import SHARD_SIZE, Request
 from curation.predictors.engine import Engine
 from curation.predictors.transformers import TransformersPredictor
 from curation.prompt import few_shot_prefix, few_shot_prompt

@@ -1,0 +1,91 @@
+"""How many rows of each source fill a training budget: drawn, counted, corrected, until the mix fits."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from curation.candidate import Candidate
+from curation.errors import MixError
+from curation.fit import Fit, fit
+from curation.mix import validation_size
+from curation.preset import CurationParameters
+from curation.sample import Quota, draw
+from curation.stages.context import Curation
+
+_MOST_REFINEMENTS = 12
+_FILLED = 0.99
+"""Of the budget."""
+
+_ROUNDING = 1.0005
+"""Rounding rows up must not push the last refinement over the budget."""
+
+
+def fitted(curation: Curation, candidates: Sequence[Candidate]) -> Fit:
+    """The targets that fill the budget.
+
+    Raises:
+        MixError: choices that leave nothing to be sized.
+    """
+    _check(curation)
+    assert curation.parameters.fit is not None
+    available: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for c in candidates:
+        if not c.solved and not c.reason:
+            available[c.source] += 1
+            tokens[c.source] += c.num_tokens
+    means = {source: tokens[source] / n for source, n in available.items()}
+    first = fit(curation.parameters.fit, curation.targets, means, available)
+    return _refined(curation, candidates, first, means, available)
+
+
+def _check(curation: Curation) -> None:
+    """Refuses choices that leave nothing to be sized."""
+    p = curation.parameters
+    if curation.tokenizer is None:
+        raise MixError("--fit counts tokens: --tokenizer none cannot be. Give the base's folder.")
+    if p.samples.quota is Quota.PER_BUCKET:
+        raise MixError(
+            "--fit sizes quotas, and quotas per bucket are fixed. Add --set samples.quota=proportional, or take "
+            "--preset recommended."
+        )
+
+
+def _refined(
+    curation: Curation,
+    candidates: Sequence[Candidate],
+    first: Fit,
+    means: Mapping[str, float],
+    available: Mapping[str, int],
+) -> Fit:
+    """Draws, counts the tokens of what would be trained on, and corrects the means by them, until the mix fits.
+
+    A draw's rows are not like the pool's: the worst buckets may be longer, and policies may still drop some.
+    """
+    parameters = curation.parameters.fit
+    assert parameters is not None
+    budget = parameters.tokens
+    found, best = first, replace(first, tokens=0, seconds=0.0, fills=False)
+    for _ in range(_MOST_REFINEMENTS):
+        drawn, _ = draw(candidates, found.targets, curation.parameters.samples)
+        tokens, rows = Counter[str](), Counter[str]()
+        for c in drawn:
+            tokens[c.source] += 0 if c.reason else c.num_tokens
+            rows[c.source] += 1
+        actual = int(sum(tokens.values()) * _trained_share(curation.parameters, sum(rows.values())))
+        share = actual * found.epochs / budget
+        if best.tokens * best.epochs < actual * found.epochs <= budget or best.tokens == 0:
+            seconds = actual * found.epochs / parameters.tokens_per_s / parameters.share
+            more = sum(rows.values()) < sum(available.values())  # rows are too long to come closer
+            best = replace(found, tokens=actual, seconds=seconds, fills=share >= _FILLED or more)
+        if _FILLED <= share <= 1:
+            break
+        trained = actual / max(1, sum(tokens.values()))
+        means = {**means, **{s: tokens[s] / n * trained * _ROUNDING for s, n in rows.items() if tokens[s]}}
+        found = replace(fit(parameters, curation.targets, means, available), paper=first.paper)
+    return best
+
+
+def _trained_share(p: CurationParameters, num_rows: int) -> float:
+    """Of the rows: the others validate."""
+    return 1 - validation_size(num_rows, p.split, p.scale) / num_rows if num_rows > 1 else 1.0
