@@ -97,6 +97,8 @@ def prepare(options: argparse.Namespace) -> Setting:
     """Writes base and mix once; a later script finds them."""
     card = get_card("cpu" if options.tiny else options.card)
     recipe = read_recipe(find_recipe(options.config or recipe_for(card)))
+    if options.tiny:
+        recipe = recipe.model_copy(update={"micro_batch_size": 1, "gradient_accumulation_steps": 1})
     base, mix = options.work / ("base-tiny" if options.tiny else "base"), options.work / "mix"
     if not (base / "done").is_file():
         write_base(base, TINY if options.tiny else MISTRAL_7B)

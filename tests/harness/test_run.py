@@ -204,7 +204,7 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
     result = train(job, measured, launch=axolotl, on_event=lambda event, left_s: seen.append(event))
     assert time.monotonic() - start < 40.0
     assert result.because == "deadline"
-    assert result.ledger.charged_s <= 30.0
+    assert result.ledger.charged_s <= 40.0
     assert result.tokens_per_s > 0
     assert {"registered", "plugin_alive", "train_begin", "step", "evaluate", "save", "train_end"} <= {
         e["event"] for e in seen
