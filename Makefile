@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: need-inputs need-run help install demo test faults check lint types curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
+.PHONY: need-inputs need-flash-attn need-run help install demo test faults check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -46,6 +46,9 @@ types: $(READY) ## mypy, strict
 
 check: lint types test ## what CI runs
 
+reference: $(READY) ## docs/reference.md from the code; `make test` compares them
+	$(BIN)/python -m oneday.reference > docs/reference.md
+
 curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## the paper's mix from NI_TASKS with BASE_MODEL
 	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
 
@@ -64,7 +67,11 @@ train-4090: $(READY) ## train on a 24 GB RTX 4090 from MIX with BASE_MODEL; ARGS
 train-a100: $(READY) ## train on an A100 40GB from MIX with BASE_MODEL; ARGS=--dry-run prints what it would do
 	$(TRAIN) --config axolotl_configs/mistral_7b_qlora_a100_40gb.yml --card a100-40gb
 
-reproduce-birbal: need-inputs $(READY) ## the winner's day: data by the paper, recipe, 24 h, pick; CARD=a100-40gb; ARGS=--dry-run
+need-flash-attn: $(READY)
+	@case "$(ARGS)" in *--dry-run*) ;; *) $(BIN)/python -c "import flash_attn" 2>/dev/null || \
+	  { echo "the winner's recipe needs the flash-attn package: $(BIN)/pip install flash-attn (CUDA), or ARGS=--dry-run"; exit 2; } ;; esac
+
+reproduce-birbal: need-inputs need-flash-attn $(READY) ## the winner's day: data by the paper, recipe, 24 h, pick; CARD=a100-40gb; ARGS=--dry-run
 	$(BIN)/oneday curate --preset birbal-paper --mix 200k --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/birbal $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
 	$(BIN)/oneday train --mix runs/birbal/05_mix --base "$(BASE_MODEL)" --budget $(BUDGET) --card $(CARD) --config axolotl_configs/birbal_$(if $(filter a100-40gb,$(CARD)),a100_40gb,4090).yml $(ARGS)
 	$(BIN)/oneday pick runs/birbal $(ARGS)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from curation.bucket import BucketParameters, TaskBucket, generation_bucket
 from curation.duplicate import NearDuplicates, exact_key, signature
-from curation.errors import TaskError
+from curation.errors import MixError, TaskError
 from curation.licence import spdx_expression
 from curation.policy import Screen, Screened
 from curation.select import OWN_DATA, Kind, SelectedTask
@@ -41,6 +41,10 @@ class CandidateParameters:
     solved_rouge_l: float = 0.8
     """A generated answer from this ROUGE-L on counts as right. Source: the winner's script never samples them."""
     references: References = References.FIRST
+
+    def __post_init__(self) -> None:
+        if not 0 < self.solved_rouge_l <= 1:
+            raise MixError(f"candidates.solved_rouge_l: {self.solved_rouge_l} is not in (0, 1]. 0.8 is usual.")
 
 
 NI_ORIGIN = "allenai/natural-instructions"

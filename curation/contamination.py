@@ -117,11 +117,13 @@ def _known_runs(codes: Sequence[int], least: int) -> Iterator[tuple[int, int]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key in value:
-            yield from _texts(value[key])
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+    """In order, and however deeply they are nested."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            waiting += reversed(found.values())
+        elif isinstance(found, list):
+            waiting += reversed(found)

@@ -7,6 +7,7 @@ Where it sits: at the bottom; every stage and the harness write through it.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,8 @@ def file_sha256(path: Path) -> str:
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """A binary file under a temporary name; fsynced and renamed to `path` if the block ends well."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(path.name + ".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary.open("wb") as f:

@@ -39,7 +39,7 @@ class FitParameters:
         if not 0 < self.budget_s < math.inf:
             raise MixError(f"--fit {self.budget_s}s: not above 0. For example --fit 24h.")
         if not 0 < self.share <= 1:
-            raise MixError(f"--train-share {self.share}: not in (0, 1].")
+            raise MixError(f"--train-share {self.share}: not in (0, 1]. 0.92 is usual.")
 
     @property
     def tokens(self) -> int:

@@ -71,7 +71,6 @@ class LanguageModel:
         quieten()
         try:
             import torch
-            from safetensors import SafetensorError
             from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
         except ImportError as e:
             raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
@@ -90,10 +89,17 @@ class LanguageModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(path, **options)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as e:
-            raise PredictionError(f"{path}: cannot be loaded ({str(e).splitlines()[0]}).") from e
+        except Exception as e:  # a model's files can be wrong in as many ways as there are models
+            raise PredictionError(
+                f"{path}: cannot be loaded ({_reason(e)}). Fetch the model again, or give another one."
+            ) from e
         if lora_adapter is not None:
-            model = _with_adapter(model, lora_adapter)
+            try:
+                model = _with_adapter(model, lora_adapter)
+            except PredictionError:
+                raise
+            except Exception as e:  # so can an adapter's
+                raise _misfit(lora_adapter, path, e) from e
         if on_gpu and precision != "4bit":
             model = model.to("cuda")
         disable_cpu_repack(model)
@@ -269,8 +275,16 @@ def encode(tokenizer: Any, text: str, *, bos: bool = True) -> list[int]:
 
 
 def _misfit(lora_adapter: Path, base: Path, error: Exception) -> PredictionError:
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    return PredictionError(f"{lora_adapter}: no adapter that fits {base} ({reason}).")
+    return PredictionError(
+        f"{lora_adapter}: no adapter that fits {base} ({_reason(error)}). Save it again (in a run: `oneday pick RUN`), "
+        "or give the --base that it was made for."
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Its first line; for an error that is a mere key or nothing, its kind too."""
+    first = next(iter(str(error).strip().splitlines()), "")[:200].rstrip(".")
+    return f"{type(error).__name__} {first}".strip() if isinstance(error, LookupError) or not first else first
 
 
 def _adapter_shape(lora_adapter: Path) -> dict[str, Any]:

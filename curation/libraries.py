@@ -6,6 +6,7 @@ Where it sits: below language_model; doctor and plugin call it too.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -35,3 +36,12 @@ def quieten() -> None:
         hub_logging = importlib.import_module("transformers.utils.logging")
         hub_logging.disable_progress_bar()
         hub_logging.set_verbosity_error()
+
+
+def give_back() -> None:
+    """Returns what deleted tensors held to the card; torch keeps it otherwise, and others see it as taken."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from curation.errors import MixError
 from curation.source import (
     MATHINSTRUCT,
     PLATYPUS,
@@ -66,6 +67,10 @@ class RecordParameters:
     """A question that comes without input of its own (LIMA, Open-Platypus, MathInstruct) stands under `### Input:`, as
     in the winner's file, not under `### Instruction:`."""
     seed: int = 2023
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lower_case_math <= 1:
+            raise MixError(f"records.lower_case_math: {self.lower_case_math} is not in [0, 1]. The winner took 0.3.")
 
 
 NO_ANSWER = "Not enough information"

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
-from curation.errors import PredictionError
+from curation.errors import PredictionError, StageError
+from curation.files import read_as
 
 _SAMPLE_BYTES = 1 << 20
 
@@ -50,6 +52,10 @@ def check_model_folder(directory: Path) -> Path:
         raise PredictionError(f"{directory}: no such model folder. Give the folder that holds config.json.")
     if not (directory / "config.json").is_file():
         raise PredictionError(f"{directory}: no config.json in it. Give the folder of a transformers model.")
+    try:
+        read_as(dict[str, Any], directory / "config.json", mend="Fetch the model again.")
+    except StageError as e:
+        raise PredictionError(str(e)) from e
     if not any(directory.glob("*.safetensors")):
         raise PredictionError(f"{directory}: no *.safetensors in it. Convert the weights to safetensors first.")
     if not any((directory / n).is_file() for n in ("tokenizer.json", "tokenizer.model")):

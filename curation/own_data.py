@@ -176,7 +176,7 @@ def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool) -> Sta
             else:
                 rows.append(row)
         if not rows:
-            stage.keep_drops()
+            stage.give_up()
             raise TaskError(f"{path}: no usable row. `oneday curate --check {path}` lists what is wrong.")
         kept, examples = write_tasks(name, rows, stage.path(OWN_TASKS), seed=seed)
         num_kept += kept

@@ -236,20 +236,19 @@ def _parsed(group: type, name: str, text: str, key: str) -> Any:
     """A text as the field's type: `none`, a number, a word, or a JSON list."""
     import typing
 
-    from pydantic import TypeAdapter, ValidationError
+    import orjson
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     kind = typing.get_type_hints(group)[name]
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    if text.lower() == "none":
-        candidates: tuple[Any, ...] = (None,)
-    elif text.startswith("["):
-        try:
-            return adapter.validate_json(text)
-        except ValidationError as e:
-            raise MixError(f"--set {key}={text}: {e.errors()[0]['msg']}.") from e
-    else:
-        candidates = (text,)
+    adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
     try:
-        return adapter.validate_python(candidates[0])
+        if text.startswith("["):
+            value = adapter.validate_json(text)
+        else:
+            value = adapter.validate_python(None if text.lower() == "none" else text)
+        orjson.dumps(value)  # it will stand in the manifest
+        return value
     except ValidationError as e:
         raise MixError(f"--set {key}={text}: {e.errors()[0]['msg']}.") from e
+    except TypeError as e:
+        raise MixError(f"--set {key}={text}: {e}. Give a value that JSON can hold.") from e

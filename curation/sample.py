@@ -57,7 +57,7 @@ class SampleParameters:
         if not 0 <= self.retain_share < 1:
             raise MixError(f"--retain {self.retain_share}: not in [0, 1). 0.25 keeps a quarter for solved rows.")
         for name, weights in (("task_weights", self.task_weights), ("generation_shares", self.generation_shares)):
-            if min(weights, default=-1.0) < 0 or sum(weights) == 0:
+            if not all(0 <= w < math.inf for w in weights) or sum(weights) == 0:
                 raise MixError(f"samples.{name}: {list(weights)}. Give weights of 0 or more, not all 0.")
         if self.retain_share and self.quota is Quota.PER_BUCKET:
             raise MixError(

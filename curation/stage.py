@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -96,6 +96,9 @@ class Marker:
         return sha256(orjson.dumps(self.outputs, option=OPT_SORT))
 
 
+_NO_WORK = (INPUTS, SCRATCH, DROPPED)
+"""What a stage that gave up leaves."""
+
 _NOT_OUTPUTS = (f"{SCRATCH}/", "output/", "prepared/")
 """Scratch; and what a training run leaves, checkpoints having seals of their own."""
 
@@ -124,7 +127,7 @@ class Stage:
     def _check_inputs(self) -> None:
         path = self.directory / INPUTS
         names = [p.name for p in self.directory.iterdir()] if self.directory.is_dir() else []
-        has_work = any(name not in (INPUTS, SCRATCH) and not name.endswith(".tmp") for name in names)
+        has_work = any(name not in _NO_WORK and not name.endswith(".tmp") for name in names)
         stored = self._stored_inputs(path) if has_work and path.is_file() else None
         if stored is not None and stored != self.inputs:
             differ = _differences(stored, self.inputs)
@@ -228,8 +231,15 @@ class Stage:
         dropped = {reason: n for (of, reason), n in sorted(self.num_dropped.items()) if of == unit}
         return Tally(read=read, kept=kept, dropped=dropped)
 
+    def give_up(self) -> None:
+        """A stage is to fail for what it dropped: `dropped.jsonl` alone stays, to be read. Other inputs may follow."""
+        self.keep_drops()
+        for path in self.directory.iterdir():
+            if path.name not in _NO_WORK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def keep_drops(self) -> None:
-        """Publishes `dropped.jsonl`; a stage that fails for what it dropped calls this before it raises."""
+        """Publishes `dropped.jsonl`."""
         if self._drops is None:
             self._scratch(DROPPED).write_bytes(b"")
         else:
@@ -272,6 +282,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else text[:20] + "…"
 
 
+def is_locked(run: Path) -> bool:
+    """Whether a command is at work on the run at this moment."""
+    try:
+        with (run / LOCK).open("rb") as f:
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[int]:
     """One command at a time on a run folder; yields the lock's file descriptor, which a child may inherit.
@@ -285,7 +307,17 @@ def locked(run: Path) -> Iterator[int]:
         raise StageError(f"{run}: a file is in the place of this folder. Give another --run.") from e
     with (run / LOCK).open("ab") as f:
         try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(f)
         except OSError as e:
             raise StageError(f"{run}: another oneday command is at work on this run. Wait for it, or stop it.") from e
         yield f.fileno()
+
+
+def _take(file: IO[bytes]) -> None:
+    """Tries for a moment: whoever only looks at the lock holds it for microseconds."""
+    for _ in range(4):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

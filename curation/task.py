@@ -11,6 +11,7 @@ Where it sits: the first stage; selection, prompts and samples read `Task`.
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,9 @@ def task_paths(given: Sequence[Path]) -> list[Path]:
     found: dict[str, Path] = {}
     for path in given:
         for file in _files_of(path):
-            if found.setdefault(file.name, file).resolve() != file.resolve():
+            if not encodable(file.name):
+                raise TaskError(f"{file}: its name is no UTF-8. Rename it.")
+            if os.path.realpath(found.setdefault(file.name, file)) != os.path.realpath(file):
                 raise TaskError(f"{file}: {found[file.name]} has the same name. Rename one, or give only one of them.")
     return [found[name] for name in sorted(found)]
 

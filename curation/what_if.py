@@ -13,10 +13,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curation.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
 from curation.errors import OnedayError, ScoreError
-from curation.files import read_json, read_jsonl
+from curation.files import read_as, read_json, read_jsonl
 from curation.predict import Answer, Prediction, Request, read_predictions
 from curation.predictors.replay import NO_STORED_PREDICTION, ReplayPredictor
 from curation.preset import CurationParameters, differences, with_choice
@@ -40,7 +41,7 @@ class Stored:
 
     def __init__(self, run: Path) -> None:
         self._replay = ReplayPredictor([run / PREDICTIONS / "predictions.jsonl"])
-        self._revision = str(read_json(run / PREDICTIONS / "inputs.json")["model"])
+        self._revision = str(read_as(dict[str, Any], run / PREDICTIONS / "inputs.json").get("model"))
 
     @property
     def revision(self) -> str:

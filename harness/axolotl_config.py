@@ -12,8 +12,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.card import Card
 from harness.errors import ConfigError
@@ -82,12 +83,22 @@ class AxolotlConfig(BaseModel):
     save_steps: int = Field(gt=0)
     save_total_limit: int = Field(default=10, gt=1)
     """Checkpoints kept; the best and the newest are among them always."""
-    seed: int = 2023
+    seed: int = Field(default=2023, ge=0, lt=2**32)
 
     @property
     def uses_liger(self) -> bool:
         """Whether any of Liger's kernels is asked for."""
         return any(value for name, value in self if name.startswith("liger_"))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _can_be_recorded(cls, value: Any) -> Any:
+        """What YAML knows and JSON does not (a set, bytes, a number of 30 digits) could not stand in the manifest."""
+        try:
+            orjson.dumps(value)
+        except TypeError as e:
+            raise ValueError(f"no value that JSON can hold ({e})") from e
+        return value
 
     @model_validator(mode="after")
     def _saves_what_it_evaluates(self) -> "AxolotlConfig":
@@ -126,9 +137,10 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As upstream, but every key once."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                mark = node.value[number][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", mark)
         return super().construct_mapping(node, deep)
 
 
@@ -149,7 +161,10 @@ def read_recipe(path: Path) -> AxolotlConfig:
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read ({e}). --config takes a recipe of axolotl_configs/.") from e
     except yaml.YAMLError as e:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(e).split())}). Mend the file.") from e
+        said = " ".join(str(e).replace('"<unicode string>", ', "").split())
+        raise ConfigError(f"{path}: not YAML ({said}). Mend the file.") from e
+    except RecursionError as e:
+        raise ConfigError(f"{path}: nested too deeply. A recipe is a flat mapping; mend the file.") from e
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: not a recipe, which is a mapping of Axolotl's keys. See axolotl_configs/.")
     unknown = sorted(str(key) for key in set(raw) - set(AxolotlConfig.model_fields))

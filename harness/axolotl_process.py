@@ -78,7 +78,7 @@ def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Ch
     lock = environment.get(LOCK_VARIABLE)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "harness.axolotl_main", str(config)],
+            [sys.executable, "-P", "-m", "harness.axolotl_main", str(config)],
             env={**os.environ, **environment, "PYTHONPATH": path, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,

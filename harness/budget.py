@@ -59,7 +59,9 @@ def seconds(text: str, *, option: str = "--budget") -> float:
     parts = match.groups() if match else ()
     total = sum(float(part) * unit for part, unit in zip(parts, _UNITS.values(), strict=False) if part)
     if not 0 < total <= LONGEST_S:
-        raise BudgetError(f"{option} {text[:40]}: not a duration. Write it with units: 24h, 90m, 1h30m, 45s.")
+        raise BudgetError(
+            f"{option} {text[:40]}: not a duration above 0 and up to 366d. Write it with units: 24h, 90m, 1h30m, 45s."
+        )
     return total
 
 

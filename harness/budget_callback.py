@@ -153,7 +153,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             self.events.emit("stopping", step=state.global_step, because=because)
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
-        elif control.should_evaluate or state.global_step % 20 == 0:
+        elif control.should_evaluate or state.global_step % 20 == 0 or self._is_at_the_end(state):
             self._replan(state)
         return control
 
@@ -186,6 +186,10 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.num_timed += 1
         if self.num_timed > 2:  # the first steps warm caches up
             self.mean_step_s += (seconds - self.mean_step_s) / min(self.num_timed - 2, 50)
+
+    def _is_at_the_end(self, state: Any) -> bool:
+        """Of the plan, with time left: steps after it would have no learning rate."""
+        return self.plan is not None and state.global_step + 2 >= self.plan.horizon
 
     def _replan(self, state: Any) -> None:
         """Moves the horizon to where the measured speed says the budget ends, or the epochs do."""

@@ -96,7 +96,7 @@ def _timeline(histories: Sequence[History]) -> Chart | None:
     unit, name = _unit(histories)
     figure = go.Figure()
     for phase, colour in PHASE_COLOURS.items():
-        spans = [(h.run.name, span) for h in histories for span in h.spans if span.phase == phase]
+        spans = [(h.name, span) for h in histories for span in h.spans if span.phase == phase]
         if spans:
             figure.add_trace(
                 go.Bar(
@@ -122,7 +122,7 @@ def _timeline(histories: Sequence[History]) -> Chart | None:
 
 
 def _label(history: History, what: str, histories: Sequence[History]) -> str:
-    return f"{history.run.name}: {what}" if len(histories) > 1 else what
+    return f"{history.name}: {what}" if len(histories) > 1 else what
 
 
 def _loss(histories: Sequence[History]) -> Chart | None:

@@ -75,8 +75,9 @@ class RowTokenizer:
 
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        except (OSError, ValueError) as e:
-            raise DataError(f"{base}: its tokenizer cannot be loaded ({str(e).splitlines()[0]}). Check --base.") from e
+        except Exception as e:  # its files can be wrong in as many ways as there are tokenizers
+            why = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
+            raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check --base.") from e
 
     def __call__(self, prompt: str, answer: str) -> TokenisedRow:
         """Ids and labels of one row."""
@@ -203,7 +204,9 @@ def read_dataset_rows(path: Path, base: Path) -> list[TokenisedRow]:
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give JSON lines with prompt and answer, or a mix's validation.jsonl.")
     try:
-        first = next(read_jsonl(path), {})
+        first = next(read_jsonl(path), None)
+        if first is None:
+            raise DataError(f"{path}: no rows in it. Give others with --validation.")
         if "prompt" not in first:
             return [tokenise(prompt, answer) for _, prompt, answer in read_mix(path)]
         rows = list(read_jsonl(path))

@@ -177,9 +177,15 @@ def memory(machine: Machine) -> Finding:
     sizes = {name: int(value.split()[0]) * 1024 for name, _, value in lines if value.split()}
     total, free = sizes["MemTotal"], sizes["MemAvailable"]
     groups = machine.root / "sys/fs/cgroup"
-    for limit in (groups / "memory.max", groups / "memory/memory.limit_in_bytes"):
-        if _text(limit).strip().isdigit():
-            total, free = min(total, int(_text(limit))), min(free, int(_text(limit)))
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        most = _text(groups / limit).strip()
+        if most.isdigit():
+            taken = _text(groups / used).strip()
+            left = int(most) - (int(taken) if taken.isdigit() else 0)
+            total, free = min(total, int(most)), min(free, max(0, left))
     what, least = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", FREE_MEMORY_GIB[machine.card.is_gpu]
     if free < least * GIB:
         return warning(f"{what}; {least:g} are wanted", "End other programs, or give the container more.")

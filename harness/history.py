@@ -15,17 +15,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from curation.files import read_json
+from curation.stage import is_locked
 from harness.day import Charging, LedgerReport, Span
 from harness.errors import DataError
 from harness.ledger import Ledger
 from harness.pick import PICK, PICKED
 from harness.run import LEDGER, TRAIN
 from harness.supervise import METRICS
+
+T = TypeVar("T")
 
 
 class State(StrEnum):
@@ -75,6 +78,8 @@ class History:
     """A run so far. Lists are in order of time; a step that a resume repeated stands in its last form."""
 
     run: Path
+    name: str
+    """For people."""
     state: State
     phase: str
     """What is being done, or was last."""
@@ -127,11 +132,12 @@ def read_history(run: Path) -> History:
     manifest = run / "manifest.json"
     day = ledger.report()
     done = (run / TRAIN / "done.json").is_file() and picked.is_file()
-    works = ledger.is_alive and ledger.phase != "idle"
+    works = not ledger.is_closed and ledger.phase != "idle" and (ledger.is_alive or is_locked(run))
     state = State.FINISHED if done else State.RUNNING if works else State.STOPPED
     runs_out = state is State.RUNNING or (state is State.STOPPED and day.clock == Charging.STRICT)
     return History(
         run=run,
+        name=run.resolve().name,
         state=state,
         phase=ledger.phase,
         day=day,
@@ -181,6 +187,7 @@ def _steps(events: list[dict[str, Any]], clock: _DayClock) -> list[Step]:
     for event in events:
         if event["event"] == "train_begin":
             before = None
+            _forget_after(last, event["step"])
         if event["event"] != "step":
             continue
         speed = None
@@ -199,17 +206,24 @@ def _steps(events: list[dict[str, Any]], clock: _DayClock) -> list[Step]:
 
 
 def _evaluations(events: list[dict[str, Any]], clock: _DayClock) -> list[Evaluation]:
-    last = {
-        event["step"]: Evaluation(
-            step=event["step"],
-            at_s=clock.at(event["t"]),
-            loss=float(event["validation_loss"]),
-            seconds=float(event["seconds"]),
-        )
-        for event in events
-        if event["event"] == "evaluate"
-    }
+    last: dict[int, Evaluation] = {}
+    for event in events:
+        if event["event"] == "train_begin":
+            _forget_after(last, event["step"])
+        if event["event"] == "evaluate":
+            last[event["step"]] = Evaluation(
+                step=event["step"],
+                at_s=clock.at(event["t"]),
+                loss=float(event["validation_loss"]),
+                seconds=float(event["seconds"]),
+            )
     return [last[step] for step in sorted(last)]
+
+
+def _forget_after(found: dict[int, T], step: int) -> None:
+    """A start from `step` lost what a killed trainer had done after it."""
+    for lost in [number for number in found if number > step]:
+        del found[lost]
 
 
 def _moments(events: list[dict[str, Any]], clock: _DayClock) -> Iterator[Moment]:
@@ -231,7 +245,7 @@ def _moments(events: list[dict[str, Any]], clock: _DayClock) -> Iterator[Moment]
             yield Moment(at_s=clock.at(event["t"]), text=text)
 
 
-def smoothed(values: list[float], *, weight: float = 0.9) -> list[float]:
+def smoothed(values: list[float], *, weight: float = 0.8) -> list[float]:
     """Exponential moving average without a bias at the start. Values that are not finite are passed over."""
     result, mean, norm = [], 0.0, 0.0
     for value in values:

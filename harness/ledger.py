@@ -263,8 +263,39 @@ class Ledger:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """Whole records; a line that a kill tore is skipped."""
-    if path.is_file():
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(orjson.JSONDecodeError):
-                yield orjson.loads(line)
+    """Whole records; a line that a kill tore is skipped.
+
+    Raises:
+        HarnessError: a line is whole and no record, or the first one begins no day.
+    """
+    first = True
+    for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], start=1):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            record = orjson.loads(line)
+            if not _is_record(record):
+                raise HarnessError(f"{path}:{number}: no record of a ledger. Remove the line.")
+            if first and record["event"] != "start":
+                raise HarnessError(f"{path}: does not begin with the start of a day. Restore it, or move it away.")
+            first = False
+            yield record
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it says what its event needs."""
+    if not isinstance(record, dict):
+        return False
+    event = record.get("event")
+    found = [
+        all(_is_number(record.get(name)) for name in ("t", "up")),
+        isinstance(record.get("boot"), str),
+        event in ("start", "resume", "beat", "stop", "phase", "not_charged"),
+        event != "start" or (_is_number(record.get("budget_s")) and record["budget_s"] > 0),
+        event != "start" or record.get("clock") in list(Charging),
+        event != "phase" or record.get("phase") in PHASES,
+        event != "not_charged" or (isinstance(record.get("what"), str) and _is_number(record.get("seconds"))),
+    ]
+    return all(found)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)

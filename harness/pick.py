@@ -116,10 +116,13 @@ def known_candidates(good: Sequence[Checkpoint]) -> list[Candidate]:
     ]
 
 
-def no_candidate(output: Path, rejected: Sequence[Dropped]) -> CheckpointError:
+TRAIN_AGAIN = "Run `oneday train` again; it resumes."
+
+
+def no_candidate(output: Path, rejected: Sequence[Dropped], *, mend: str = TRAIN_AGAIN) -> CheckpointError:
     """Says why there is nothing to pick."""
-    why = f"{rejected[0].id}: {rejected[0].detail}" if rejected else "there is none"
-    return CheckpointError(f"{output}: no whole checkpoint ({why}). Run `oneday train` again; it resumes.")
+    why = f"{rejected[0].id}: {rejected[0].detail.rstrip('.')}" if rejected else "there is none"
+    return CheckpointError(f"{output}: no whole checkpoint ({why}). {mend}")
 
 
 def publish(folder: Path, adapter: Path, picked: Picked) -> Picked:

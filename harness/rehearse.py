@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.files import read_json, write_json
+from curation.files import read_as, write_json
 from curation.stage import SCRATCH, Stage, Summary, locked
 from harness.axolotl_config import AxolotlConfig, has_flash_attn
 from harness.axolotl_document import RunSettings, write_config
@@ -35,7 +35,7 @@ from harness.memory import ModelShape, smaller
 from harness.pack import PackPlan, rehearsal_packs
 from harness.schedule import Segment, write_segment
 
-PLAN = "06_plan"
+PLAN, REHEARSAL = "06_plan", "rehearsal.json"
 
 WORST_STEPS, TYPICAL_STEPS = 2, 6
 """The worst ones tell the memory that is needed and warm up; the others, fewer if they are slow, the speed."""
@@ -51,6 +51,9 @@ PICKER_SLOWER = 2.0
 
 REAP_S = 1.0
 """For the child to end after its last save, and for us to see it."""
+
+MOST_PLANNED = 30_000_000
+"""Rows, each counted once an epoch: the plan of a run holds them all, in a few GB and minutes."""
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -124,7 +127,7 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
     with locked(job.run):
         stage = Stage(job.run / PLAN, inputs=job.inputs(), redo=job.redo)
         if stage.is_done:
-            return Rehearsal(**read_json(stage.path("rehearsal.json")))
+            return read_as(Rehearsal, stage.path(REHEARSAL))
         _check_flash_attn(job.recipe)
         check_gpu(job.card, find_gpu() if job.card.is_gpu else None, shared=job.shared_card)
         return _measure(job, stage, launch, on_event)
@@ -169,13 +172,22 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     )
     shutil.copy(log, stage.path("axolotl.log"))
     shutil.rmtree(work)
-    write_json(stage.path("rehearsal.json"), asdict(rehearsal))
+    write_json(stage.path(REHEARSAL), asdict(rehearsal))
     stage.finish(Summary(details=asdict(rehearsal)))
     return rehearsal
 
 
 def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -> PackPlan:
-    """The recipe's micro-batches."""
+    """The recipe's micro-batches.
+
+    Raises:
+        ConfigError: more passes over the rows than can be planned.
+    """
+    if epochs * len(lengths) > MOST_PLANNED:
+        raise ConfigError(
+            f"num_epochs {epochs:g} of {len(lengths):,} rows are more than {MOST_PLANNED:,} rows to plan. Lower it to "
+            f"{MOST_PLANNED // len(lengths)} or less: the budget ends a run, not the epochs."
+        )
     return PackPlan.make(
         lengths,
         capacity=recipe.sequence_len,

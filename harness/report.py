@@ -7,8 +7,8 @@ Where it sits: the last reader of a run folder; `oneday report` and the end of a
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def write_report(runs: Sequence[Path], path: Path) -> None:
     import jinja2
     from markupsafe import Markup
 
-    pages = [_page(run) for run in runs]
+    pages = _named(_page(run) for run in runs)
     histories = [page.history for page in pages]
     charts = run_charts(histories)
     if len(pages) == 1:
@@ -76,7 +76,7 @@ def write_report(runs: Sequence[Path], path: Path) -> None:
     )
     environment.filters |= {"n": lambda number: f"{number:,.0f}", "pretty": pretty}
     page = environment.get_template(TEMPLATE).render(
-        title=" and ".join(h.run.name for h in histories),
+        title=" and ".join(h.name for h in histories),
         pages=pages,
         charts={name: Chart(title=c.title, html=Markup(c.html), note=c.note) for name, c in charts.items()},
         script=Markup(script()),
@@ -87,6 +87,14 @@ def write_report(runs: Sequence[Path], path: Path) -> None:
     )
     with atomic_writer(path) as file:
         file.write(page.encode())
+
+
+def _named(pages: Iterable[RunPage]) -> list[RunPage]:
+    """Folders of one name are told apart by their paths."""
+    found = list(pages)
+    if len({page.history.name for page in found}) == len(found):
+        return found
+    return [replace(page, history=replace(page.history, name=str(page.history.run.resolve()))) for page in found]
 
 
 def _page(run: Path) -> RunPage:
@@ -118,7 +126,7 @@ def sentence(history: History) -> str:
     best = f" Best validation loss so far {history.best.loss:.4f} at step {history.best.step}." if history.best else ""
     if history.state is State.RUNNING:
         return f"Running: {history.phase}, {step}, {pretty(history.left_s)} of {budget} left.{best}"
-    return f"Stopped at {step}: {pretty(history.left_s)} of {budget} left, and the same command goes on.{best}"
+    return f"Stopped, {step}: {pretty(history.left_s)} of {budget} left, and the same command goes on.{best}"
 
 
 def _examples(path: Path) -> list[Example]:
@@ -191,7 +199,7 @@ def _overall(page: RunPage, who: str) -> str:
 
 
 def _commands(history: History) -> list[tuple[str, str]]:
-    run = history.run
+    run = history.run if history.run.name else history.run.resolve()
     if history.state is State.FINISHED:
         return [
             ("the run again, figure by figure", f"oneday reproduce {run}/manifest.json --run {run}-again"),

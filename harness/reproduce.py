@@ -11,21 +11,22 @@ Where it sits: a finished run -> **another like it** -> a table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from curation.errors import StageError
-from curation.files import file_sha256, read_json, read_jsonl
+from curation.files import file_sha256, read_as, read_jsonl
 from curation.model_folder import model_fingerprint
 from harness.axolotl_config import AxolotlConfig
 from harness.errors import ConfigError, DataError
-from harness.manifest import versions
-from harness.pick import PICK, PICKED
+from harness.manifest import read_manifest, versions
+from harness.pick import PICK, PICKED, Picked, read_picked
 from harness.run import TRAIN
+from harness.schedule import is_plan
 from harness.supervise import BATCHES, PACKS, SCHEDULE
 
 LOSS_BOUND = 0.02
@@ -85,18 +86,39 @@ def read_record(manifest: Path) -> Record:
     """
     run = manifest.parent
     try:
-        raw = read_json(manifest)
-        train = raw["train"]
-        recipe = AxolotlConfig(**train["recipe"])
-        found = Record(run=run, recipe=recipe, train=train, versions=raw["versions"])
-    except (StageError, OSError, KeyError, TypeError, ValidationError) as e:
-        raise DataError(
-            f"{manifest}: no manifest of a trained run ({type(e).__name__}). Give RUN/manifest.json."
-        ) from e
+        checked = read_as(_Manifest, manifest, mend="")
+        recipe = AxolotlConfig(**checked.train.recipe)
+    except (StageError, OSError, ValidationError) as e:
+        why = e.errors()[0]["msg"] if isinstance(e, ValidationError) else str(e).removeprefix(f"{manifest}: ").strip()
+        raise DataError(f"{manifest}: no manifest of a trained run ({why}). Give RUN/manifest.json.") from e
+    found = Record(run=run, recipe=recipe, train=asdict(checked.train), versions=checked.versions)
     for needed in (found.plan, run / TRAIN / BATCHES, run / PICK / PICKED):
         if not needed.is_file():
             raise DataError(f"{needed}: not there. A run is repeated from its whole folder, not from a manifest alone.")
+    read_picked(run)  # what is compared at the end is read now: a day later is too late to hear of a damaged file
+    _last_of_each_step(run / TRAIN / BATCHES)
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Train:
+    """What of `train` a repetition needs."""
+
+    recipe: Mapping[str, Any]
+    card: str
+    clock: Literal["strict", "compute"]
+    budget_s: Annotated[float, Field(gt=0)]
+    train: str
+    validation: str
+    base: str
+    base_path: str = ""
+    mix_path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manifest:
+    train: _Train
+    versions: Mapping[str, str]
 
 
 def check_inputs(record: Record, *, mix: Path, base: Path) -> None:
@@ -105,17 +127,28 @@ def check_inputs(record: Record, *, mix: Path, base: Path) -> None:
     Raises:
         DataError: names the one that differs.
     """
-    found = {
-        "train": (mix / "train.jsonl", file_sha256),
-        "validation": (mix / "validation.jsonl", file_sha256),
-        "base": (base, model_fingerprint),
-    }
-    for name, (path, hashed) in found.items():
+    check_base(record, base)
+    for name in ("train", "validation"):
+        path = mix / f"{name}.jsonl"
         if not path.exists():
-            raise DataError(f"{path}: not there. Give the mix with --mix and the base with --base.")
-        now = hashed(path)
-        if now != record.train[name]:
-            raise DataError(f"{path}: hash {now[:16]}…, on record {record.train[name][:16]}…. Give what the run had.")
+            raise DataError(f"{path}: not there. Give the mix with --mix.")
+        _check(path, file_sha256(path), record.train[name])
+
+
+def check_base(record: Record, base: Path) -> None:
+    """The base alone: before it is asked for hours.
+
+    Raises:
+        DataError: it is another one.
+    """
+    if not base.exists():
+        raise DataError(f"{base}: not there. Give the base with --base.")
+    _check(base, model_fingerprint(base), record.train["base"])
+
+
+def _check(path: Path, now: str, recorded: str) -> None:
+    if now != recorded:
+        raise DataError(f"{path}: hash {now[:16]}…, on record {recorded[:16]}…. Give what the run had.")
 
 
 def check_plan_is_followed(record: Record) -> None:
@@ -124,6 +157,8 @@ def check_plan_is_followed(record: Record) -> None:
     Raises:
         ConfigError: it is not.
     """
+    if not is_plan(record.plan):
+        raise ConfigError(f"{record.plan}: no plan. Restore the file: without it the run cannot be repeated.")
     segments = list(read_jsonl(record.plan))
     if not segments or not str(segments[-1].get("reason", "")).startswith("end"):
         raise ConfigError(f"{record.plan}: the run did not come to its end. Go on with it first.")
@@ -131,15 +166,15 @@ def check_plan_is_followed(record: Record) -> None:
 
 def compare_runs(before: Path, now: Path) -> list[Figure]:
     """Every figure of the record with that of the repetition."""
-    old, new = (read_json(run / "manifest.json") for run in (before, now))
-    picked = [read_json(run / PICK / PICKED) for run in (before, now)]
+    old, new = (read_manifest(run) for run in (before, now))
+    picked = [read_picked(run) for run in (before, now)]
     steps = [_last_of_each_step(run / TRAIN / BATCHES) for run in (before, now)]
     common = sorted(set(steps[0]) & set(steps[1]))
     pairs = [(steps[0][n], steps[1][n]) for n in common]
     same = sum(a["batch"] == b["batch"] for a, b in pairs)
     rates = _apart((a["lr"], b["lr"]) for a, b in pairs)
     losses = _apart((a["loss"], b["loss"]) for a, b in pairs)
-    measured = [{c["checkpoint"]: c["validation_loss"] for c in p["candidates"]} for p in picked]
+    measured = [{c.checkpoint: c.validation_loss for c in p.candidates} for p in picked]
     kept = sorted(set(measured[0]) & set(measured[1]))
     validation = _apart((measured[0][name], measured[1][name]) for name in kept)
     adapters = [file_sha256(_adapter(run, p)) for run, p in zip((before, now), picked, strict=True)]
@@ -154,9 +189,9 @@ def compare_runs(before: Path, now: Path) -> list[Figure]:
         _near("learning rates", len(pairs), rates, bound=0.0),
         _near("losses of the steps", len(pairs), losses, bound=LOSS_BOUND),
         _near("validation losses", len(kept), validation, bound=VALIDATION_BOUND),
-        _exact("picked", picked[0]["checkpoint"], picked[1]["checkpoint"]),
+        _exact("picked", picked[0].checkpoint, picked[1].checkpoint),
         _near(
-            "its validation loss", 1, _apart([(picked[0]["validation_loss"], picked[1]["validation_loss"])]),
+            "its validation loss", 1, _apart([(picked[0].validation_loss, picked[1].validation_loss)]),
             bound=VALIDATION_BOUND,
         ),
         _bytes(adapters, losses),
@@ -202,11 +237,18 @@ def compare_answers(before: Sequence[str], now: Sequence[str], scores: tuple[flo
 
 def _last_of_each_step(path: Path) -> dict[int, Mapping[str, Any]]:
     """A resume repeats steps: the last line of one counts."""
-    return {record["step"]: record for record in read_jsonl(path)}
+    found: dict[int, Mapping[str, Any]] = {}
+    for number, record in enumerate(read_jsonl(path), start=1):
+        try:
+            _ = record["batch"], float(record["lr"]), float(record["loss"])
+            found[int(record["step"])] = record
+        except (KeyError, TypeError, ValueError) as e:
+            raise DataError(f"{path}: record {number} lacks step, batch, lr or loss. Restore the file.") from e
+    return found
 
 
-def _adapter(run: Path, picked: Mapping[str, Any]) -> Path:
-    return run / PICK / str(picked.get("adapter", "adapter")) / "adapter_model.safetensors"
+def _adapter(run: Path, picked: Picked) -> Path:
+    return run / PICK / picked.adapter / "adapter_model.safetensors"
 
 
 def _apart(pairs: Iterable[tuple[float, float]]) -> float:

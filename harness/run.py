@@ -21,7 +21,7 @@ from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.job import TrainJob
 from harness.ledger import Ledger
 from harness.manifest import record
-from harness.pick import Picked, pick
+from harness.pick import Picked, pick, read_picked
 from harness.rehearse import Rehearsal
 from harness.schedule import check_plan
 from harness.supervise import DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
@@ -99,7 +99,7 @@ def _identity(stage: Stage) -> str:
     path = stage.path("id")
     if not path.is_file():
         write_json(path, uuid.uuid4().hex)
-    return str(read_json(path))
+    return str(read_json(path, mend=f"Restore it, or remove {stage.directory} to begin anew."))
 
 
 def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str, described: dict[str, object]) -> TrainResult:
@@ -159,13 +159,13 @@ def _speed(directory: Path) -> tuple[int, float]:
 
 def _stored_result(run: Path) -> TrainResult:
     summary = read_json(run / TRAIN / "summary.json")["details"]
-    chosen = read_json(run / "08_pick" / "picked.json")
+
     return TrainResult(
         run=run,
         steps=summary["steps"],
         because=summary["because"],
         tokens_per_s=summary["tokens_per_s"],
-        picked=Picked(**chosen),
+        picked=read_picked(run),
         ledger=Ledger.of_run(run / LEDGER).report(),
         was_done=True,
     )

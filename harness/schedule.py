@@ -96,16 +96,22 @@ def write_segment(path: Path, segment: Segment) -> None:
         os.fsync(f.fileno())
 
 
+def is_plan(path: Path) -> bool:
+    """Whether a file holds a plan that can be followed: it begins at step 0, and no segment ends before its start."""
+    try:
+        segments = read_segments(path)
+        sound = all(0 <= s.step <= s.horizon and 0 <= s.progress <= 1 for s in segments)
+    except (OSError, TypeError):
+        return False
+    whole = all(isinstance(n, int) for s in segments for n in (s.step, s.horizon))
+    return bool(segments) and segments[0].step == 0 and sound and whole
+
+
 def check_plan(path: Path) -> None:
     """Refuses what `--follow-plan` cannot follow.
 
     Raises:
         ConfigError: no plan in it, or none that begins at step 0.
     """
-    try:
-        segments = read_segments(path)
-        fine = bool(segments) and segments[0].step == 0 and all(isinstance(s.horizon, int) for s in segments)
-    except (OSError, TypeError):
-        fine = False
-    if not fine:
+    if not is_plan(path):
         raise ConfigError(f"--follow-plan {path}: no plan. Give the 07_train/plan.jsonl of a run.")

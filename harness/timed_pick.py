@@ -89,7 +89,7 @@ def timed_pick(
         ) from e
     rejected = [*job.rejected, *measuring.rejected]
     if not candidates:
-        raise no_candidate(job.folder, rejected)
+        raise no_candidate(job.folder, rejected, mend="Save it again, or give --base of the model that it fits.")
     picked = _picked(job, candidates, rejected, rule, uptime() - began)
     picked = publish(job.folder / PICK, paths[picked.checkpoint], picked)
     shutil.rmtree(measuring.average_folder, ignore_errors=True)

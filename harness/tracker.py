@@ -64,8 +64,10 @@ def tracking_environment(trackers: Collection[Tracker], folder: Path) -> dict[st
     if Tracker.WANDB in trackers:
         online = bool(os.environ.get("WANDB_API_KEY"))
         wanted |= {"WANDB_DIR": str(folder), "WANDB_MODE": "online" if online else "offline", "WANDB_SILENT": "true"}
+        wanted["WANDB_INIT_TIMEOUT"] = "20"
     if Tracker.MLFLOW in trackers:
         wanted["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+        wanted |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}  # not four minutes
     if Tracker.TRACKIO in trackers:
         wanted["TRACKIO_DIR"] = str(folder / "trackio")
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
@@ -75,8 +77,12 @@ def how_to_look(trackers: Collection[Tracker], folder: Path) -> list[str]:
     """A command for each."""
     commands = {
         Tracker.TENSORBOARD: f"tensorboard --logdir {folder / 'tensorboard'}",
-        Tracker.WANDB: f"wandb sync {folder}/wandb/offline-run-*",
+        Tracker.WANDB: f"wandb sync {folder}/wandb/offline-run-*" if _is_offline(folder) else "at your wandb project",
         Tracker.MLFLOW: f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}",
         Tracker.TRACKIO: f"TRACKIO_DIR={folder / 'trackio'} trackio show --project {PROJECT}",
     }
     return [commands[tracker] for tracker in trackers]
+
+
+def _is_offline(folder: Path) -> bool:
+    return tracking_environment([Tracker.WANDB], folder)["WANDB_MODE"] == "offline"

@@ -1,18 +1,20 @@
 """`oneday compare`: base against tuned on held-out questions, stored in 10_scores with every answer."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from curation.files import read_json, write_json
+from curation.files import read_as, sha256, write_json
 from curation.language_model import LanguageModel, Precision
+from curation.model_folder import model_fingerprint
 from curation.prompt import STOP
 from curation.stage import Stage, Summary, Tally
 from curation.stages.context import MIX
 from harness.compare import ANSWERS, COMPARISON, SCORED, Comparison, Pair, compare
 from harness.errors import DataError
-from harness.manifest import record
-from harness.pick import PICK, PICKED
+from harness.manifest import read_manifest, record
+from harness.pick import PICK, PICKED, read_picked
 from oneday.console import Console
 from oneday.held_out import SEED, Question, held_out_questions, score_answer
 from submission.checkpoint import find_served
@@ -64,7 +66,8 @@ def compare_run(
     picked = read_picked(run)
     inputs = {
         "picked": picked.checkpoint, "loss": picked.validation_loss, "seed": SEED,
-        "questions": len(questions), "max_new_tokens": max_new_tokens,
+        "questions": len(questions), "max_new_tokens": max_new_tokens, "base": model_fingerprint(served.base),
+        "asked": sha256(json.dumps([asdict(question) for question in questions]).encode()),
     }  # fmt: skip
     stage = Stage(run / SCORED, inputs=inputs, redo=redo)
     if not stage.is_done:

@@ -81,13 +81,15 @@ def curation_again(
         places = tasks or tuple(found(place) for place in call["tasks"])
         suites = {name: found(place) for name, place in call["suites"].items()}
         tokenizer = call["tokenizer"]
-    except (ValidationError, KeyError, TypeError) as e:
-        raise MixError(f"{recorded}: its manifest's section curate is damaged ({type(e).__name__}).") from e
+        if tokenizer is not None:
+            tokenizer = TokenCounter.mistral_7b().path if tokenizer == MISTRAL_7B else found(tokenizer)
+    except (ValidationError, KeyError, TypeError, AttributeError) as e:
+        raise MixError(
+            f"{recorded}: its manifest's section curate is damaged ({type(e).__name__}). Leave --curate out."
+        ) from e
     for path in [*engine.predictions, *(path for located in sources.values() for path in located.paths)]:
         found(str(path))
     task_paths(places)
-    if tokenizer is not None:
-        tokenizer = TokenCounter.mistral_7b().path if tokenizer == MISTRAL_7B else found(tokenizer)
     if engine.base is not None:
         engine = replace(engine, base=base)
     return Curation(

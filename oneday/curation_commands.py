@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from curation.adaptive import AdaptiveParameters
 from curation.curate import curate
 from curation.errors import MixError, OnedayError, PredictionError, SourceError, TaskError
-from curation.files import read_json
+from curation.files import read_as, read_json
 from curation.fit import FitParameters
 from curation.language_model import Precision
 from curation.licence import LicencePolicy
@@ -142,11 +142,20 @@ def described(request: CurateRequest, console: Console) -> Curation:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What of the samples' inputs tells where sources were had from."""
+
+    sources: Mapping[str, Mapping[str, str]]
+
+
 def _resolver(request: CurateRequest) -> Callable[[str, str | None], str]:
     """Asks the hub for a commit, but once for a run: a branch that moves on must not bar its resume."""
     path = request.run / SAMPLES / INPUTS
-    stored = read_json(path)["sources"] if path.is_file() and not request.redo else {}
-    commits = {located["from"]: str(located["revision"]) for located in stored.values() if "from" in located}
+    stored = read_as(_Made, path).sources if path.is_file() and not request.redo else {}
+    commits = {
+        located["from"]: located["revision"] for located in stored.values() if {"from", "revision"} <= set(located)
+    }
     defaults = {source.revision for source in SOURCES.values()}
 
     def resolve(dataset: str, revision: str | None) -> str:
@@ -248,7 +257,9 @@ def _fit(request: CurateRequest) -> FitParameters | None:
         )
     if request.tokens_per_s is None:
         raise MixError("--fit needs --tokens-per-s: what the card trains, as a rehearsal or a trial run measured it.")
-    return FitParameters(budget_s=seconds(request.fit), tokens_per_s=request.tokens_per_s, share=request.train_share)
+    return FitParameters(
+        budget_s=seconds(request.fit, option="--fit"), tokens_per_s=request.tokens_per_s, share=request.train_share
+    )
 
 
 def precision_of(name: str | None) -> Precision | None:

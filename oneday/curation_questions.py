@@ -1,5 +1,6 @@
 """Questions about a curation that run none: score, check, verify, compare, estimate."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,11 +11,12 @@ from curation.bucket import bucket_tasks
 from curation.check import check
 from curation.errors import PredictionError, StageError, TaskError
 from curation.estimate import Estimate, estimate
-from curation.files import read_json
+from curation.files import read_as
 from curation.predict import Predictor, read_predictions
 from curation.predictors.engine import close
 from curation.preset import Difference, differences, preset, reseeded
 from curation.score import EmptyRule, Normaliser, rouge_l_scorer, score
+from curation.stage import Summary
 from curation.stages.context import MIX, SAMPLES, Curation
 from curation.tokens import TokenCounter
 from curation.verify import verify
@@ -121,8 +123,15 @@ def run_diff(request: CurateRequest, other: str, console: Console) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What of a mix's manifest says how it was made."""
+
+    parameters: Mapping[str, Any]
+
+
 def _refuse_other_parameters(run: Path, curation: Curation) -> None:
-    stored = read_json(run / MIX / "manifest.json")["parameters"]
+    stored = read_as(_Made, run / MIX / "manifest.json").parameters
     mine = curation.parameters.fingerprint()
     differ = [key for key in mine if read_back(mine[key]) != stored.get(key)]
     if differ:
@@ -160,7 +169,7 @@ def run_stability(request: CurateRequest, console: Console) -> None:
         curation = described(request, console)
         _refuse_other_parameters(request.run, curation)
         alternatives = Alternatives(curation)
-        total = sum(read_json(request.run / SAMPLES / "summary.json")["details"]["drawn"].values())
+        total = sum(read_as(Summary, request.run / SAMPLES / "summary.json").details["drawn"].values())
         changes = [alternatives.change(what, p) for what, p in variants(curation.parameters)]
     elif request.engine.predictions:
         p, total = curation_parameters(request), 0
@@ -192,6 +201,29 @@ class Prices:
     per_million_tokens: str | None
     per_hour: float | None
 
+    def __post_init__(self) -> None:
+        for option, value in (("--prompts-per-s", self.prompts_per_s), ("--price-per-hour", self.per_hour)):
+            if value is not None and not math.isfinite(value):
+                raise PredictionError(f"{option} {value}: not a number to reckon with. Give one, for example 12.5.")
+        if not self._of_tokens() and self.per_million_tokens is not None:
+            raise PredictionError(
+                f"--price-per-million-tokens {self.per_million_tokens}: give IN or IN,OUT, for example 0.1,0.3."
+            )
+
+    def _of_tokens(self) -> list[float]:
+        """One price or two; none, if there is no such text."""
+        try:
+            given = [float(x) for x in (self.per_million_tokens or "").split(",")]
+        except ValueError:
+            return []
+        return given if len(given) <= 2 and all(0 <= x < math.inf for x in given) else []
+
+    def cost(self, found: Estimate, hours: float | None) -> float | None:
+        """What an engine would take; None: not known."""
+        if of_tokens := self._of_tokens():
+            return (found.prompt_tokens * of_tokens[0] + found.most_new_tokens * of_tokens[-1]) / 1e6
+        return hours * self.per_hour if self.per_hour is not None and hours is not None else None
+
 
 def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
     """Prompts, tokens, time and cost, before anything is spent."""
@@ -216,7 +248,7 @@ def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
         rows.append(("time", pretty(hours * 3600), ""))
     else:
         rows.append(("time", "unknown", "give --prompts-per-s; a trial with --instances-per-task 5 shows it"))
-    cost = _cost(found, hours, prices)
+    cost = prices.cost(found, hours)
     rows.append(
         ("cost", "unknown" if cost is None else f"{cost:,.2f}", "--price-per-hour or --price-per-million-tokens")
     )
@@ -247,19 +279,3 @@ def _timed(predictor: Predictor, found: Estimate) -> float:
     elapsed = time.monotonic() - start
     close(predictor)
     return len(fitting) / elapsed
-
-
-def _cost(found: Estimate, hours: float | None, prices: Prices) -> float | None:
-    if prices.per_million_tokens is not None:
-        try:
-            given = [float(x) for x in prices.per_million_tokens.split(",")]
-        except ValueError:
-            given = []
-        if len(given) not in (1, 2):
-            raise PredictionError(
-                f"--price-per-million-tokens {prices.per_million_tokens}: give IN or IN,OUT, for example 0.1,0.3."
-            )
-        return (found.prompt_tokens * given[0] + found.most_new_tokens * given[-1]) / 1e6
-    if prices.per_hour is not None and hours is not None:
-        return hours * prices.per_hour
-    return None

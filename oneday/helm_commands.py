@@ -13,11 +13,12 @@ from statistics import fmean
 from curation.files import write_json
 from oneday.console import Console
 from oneday.local_server import local_server
+from oneday.serving_commands import served_precision
 from submission.checkpoint import find_served
 from submission.errors import HelmError, TableError
 from submission.helm import RESULTS, HelmRun, install, is_installed, reason, run_helm, wait_for
 from submission.helm_results import RunLog, RunResult, read_runs
-from submission.helm_suite import Suite, place_gsm8k, place_scenarios, read_suite
+from submission.helm_suite import Suite, check_data, place_gsm8k, place_scenarios, read_suite
 from submission.ranks import COLUMNS
 from submission.suite import read_suite as read_tables
 
@@ -57,10 +58,14 @@ class HelmRequest:
 def run_helm_command(request: HelmRequest, console: Console) -> None:
     """Checks, installs, serves, runs, shows; ends in an error if a run of HELM's failed."""
     suite = _suite(request)
+    served_precision(request.precision)
+    check_data(request.gsm8k, request.scenarios)
     if request.url is None:
         find_served(request.served(), base=request.base)
     elif request.checkpoint is not None:
         raise HelmError("--checkpoint and --url: which one? --url asks a server that runs, --checkpoint starts one.")
+    if request.out.exists() and not request.out.is_dir():
+        raise HelmError(f"--out {request.out}: a file. Give a folder for HELM's results.")
     if request.dry_run:
         _show_plan(request, suite, console)
         return

@@ -7,6 +7,7 @@ Where it sits: history -> **live view** -> a person who looks at it for a day.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -37,6 +38,7 @@ _WORDS = {
 
 def sparkline(values: list[float], *, width: int = SPARK_WIDTH) -> str:
     """The values as one line of blocks, the lowest as the lowest; each block the mean of its share."""
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return ""
     count = min(width, len(values))
@@ -120,11 +122,19 @@ def live(console: Console, run: Path) -> Iterator[bool]:
 
 
 def _drawn(run: Path) -> Callable[[], RenderableType]:
+    """Reads again when that has cost less than a twentieth of the time since: a long day's events are many."""
+    shown: RenderableType = Text(f"oneday  {run}  starting", style="dim")
+    again = 0.0
+
     def draw() -> RenderableType:
-        try:
-            return panel(read_history(run))
-        except (OnedayError, OSError, ValueError, KeyError, IndexError):  # a folder that is just being made
-            return Text(f"oneday  {run}  starting", style="dim")
+        nonlocal shown, again
+        started = time.monotonic()
+        if started < again:
+            return shown
+        with contextlib.suppress(OnedayError, OSError, ValueError, KeyError, IndexError):  # it is just being made
+            shown = panel(read_history(run))
+        again = time.monotonic() + 20 * (time.monotonic() - started)
+        return shown
 
     return draw
 

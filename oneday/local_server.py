@@ -7,7 +7,7 @@ with local_server(Path("runs/demo"), log=Path("server.log")) as url:
 import contextlib
 import json
 import subprocess
-import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.prompt import STOP
+from oneday import child
 from submission.errors import ServeError
 
 START_S = 900.0
@@ -36,23 +37,30 @@ def local_server(
     Raises:
         ServeError: it did not start; its own last words say why.
     """
-    command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(checkpoint), "--port", "0"]
-    command += ["--base", str(base)] if base else []
-    command += ["--precision", precision] if precision else []
+    options = ["--checkpoint", str(checkpoint), "--port", "0"]
+    options += ["--base", str(base)] if base else []
+    options += ["--precision", precision] if precision else []
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("w", encoding="utf-8") as words,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as server,
+        subprocess.Popen(
+            child.command("serve", *options), env=child.environment(), stdout=subprocess.PIPE, stderr=words, text=True
+        ) as server,
     ):
+        hangs = threading.Timer(START_S, server.kill)
+        hangs.start()
         try:
             line = server.stdout.readline() if server.stdout else ""
             if not line.startswith("serving on "):
-                server.wait(timeout=30)
+                server.kill()
+                server.wait()
                 raise ServeError(f"{checkpoint}: the server did not start: {_last_words(log)}")
             url = line.split()[2]
             wait_ready(url, server)
+            hangs.cancel()
             yield url
         finally:
+            hangs.cancel()
             server.terminate()
             try:
                 server.wait(timeout=30)

@@ -4,16 +4,16 @@ import contextlib
 import math
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 
-from curation.files import read_json
+from curation.errors import StageError
+from curation.files import read_as
 from curation.language_model import Precision
 from curation.model_folder import check_model_folder
 from curation.stage import Dropped, locked
@@ -24,12 +24,13 @@ from harness.clock import uptime
 from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
 from harness.ledger import Ledger
-from harness.manifest import record
+from harness.manifest import read_manifest, record
 from harness.pick import PICK, Picked
 from harness.race import Race
 from harness.run import LEDGER, TRAIN
 from harness.supervise import DATA, OUTPUT
 from harness.timed_pick import PickJob, timed_pick
+from oneday import child
 from oneday.console import Console
 
 PRECISIONS = ("fp32", "bf16", "4bit")
@@ -103,17 +104,17 @@ def pick_within(arguments: Sequence[str], *, deadline: float, beat: Callable[[],
     until = deadline - KILL_S
     if uptime() >= until:
         return None
-    environment = {**os.environ, WITHIN: str(deadline - LAST_WORDS_S)}
-    child = subprocess.Popen([sys.executable, "-m", "oneday.cli", *arguments], env=environment)
+    environment = child.environment(**{WITHIN: str(deadline - LAST_WORDS_S)})
+    picking = subprocess.Popen(child.command(*arguments), env=environment)
     try:
-        while (code := child.poll()) is None and uptime() < until:
+        while (code := picking.poll()) is None and uptime() < until:
             beat()
             time.sleep(0.05)
         return code
     finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
+        if picking.poll() is None:
+            picking.kill()
+            picking.wait()
 
 
 def run_pick_within_its_time(request: PickRequest, arguments: Sequence[str], console: Console) -> None:
@@ -127,6 +128,7 @@ def run_pick_within_its_time(request: PickRequest, arguments: Sequence[str], con
     limit_s = seconds(request.time, option="--time") if request.time else math.inf
     trained = (request.folder / TRAIN).is_dir()
     bounded = request.time is not None or (trained and (request.folder / LEDGER).is_file() and not request.uncharged)
+    bounded = bounded and request.folder.is_dir()
     if request.dry_run or WITHIN in os.environ or not bounded or not _will_measure(request, trained=trained):
         run_pick(request, console)
         return
@@ -145,7 +147,14 @@ def _will_measure(request: PickRequest, *, trained: bool) -> bool:
     if request.average > 1 or not trained:
         return True
     seals = [path / SEAL for path in checkpoint_folders(request.folder / TRAIN / OUTPUT) if (path / SEAL).is_file()]
-    return any(read_json(seal).get("validation_loss") is None for seal in seals)
+    return any(map(_lacks_loss, seals))
+
+
+def _lacks_loss(seal: Path) -> bool:
+    try:
+        return read_as(dict[str, Any], seal).get("validation_loss") is None
+    except StageError:  # its checkpoint will be rejected
+        return False
 
 
 def show_dry_run(request: PickRequest, console: Console) -> None:
@@ -179,16 +188,16 @@ def _checkpoints(folder: Path, *, trained: bool) -> tuple[list[Checkpoint], list
 
 def _model(request: PickRequest, checkpoints: list[Checkpoint], *, trained: bool) -> tuple[Path, Precision | None]:
     """Base and precision: as asked, as the run recorded, as the adapter names."""
-    path = request.folder / "manifest.json"
-    manifest = read_json(path) if trained and path.is_file() else {}
-    run = manifest.get("train", {})
-    named = read_json(checkpoints[0].path / "adapter_config.json").get("base_model_name_or_path")
-    base = request.base or Path(run.get("base_path") or manifest.get("curate", {}).get("base_path") or named or "")
-    if request.base is None and not base.is_dir():
-        raise ConfigError(f"{request.folder}: its base model {named} is no local folder. Pass --base FOLDER.")
-    four_bit = trained and run.get("recipe", {}).get("load_in_4bit", True)
+    manifest = read_manifest(request.folder) if trained else {}
+    run, adapter = manifest.get("train", {}), checkpoints[0].path / "adapter_config.json"
+    named = run.get("base_path") or manifest.get("curate", {}).get("base_path")
+    named = named or read_as(dict[str, Any], adapter).get("base_model_name_or_path") or "not named"
+    if request.base is None and not Path(str(named)).is_dir():
+        raise ConfigError(f"{request.folder}: its base model, {named}, is no local folder. Pass --base FOLDER.")
+    recipe = run.get("recipe")
+    four_bit = trained and (not isinstance(recipe, dict) or recipe.get("load_in_4bit", True))
     precision = request.precision or ("4bit" if four_bit else None)
-    return check_model_folder(base), cast("Precision | None", precision)
+    return check_model_folder(request.base or Path(str(named))), cast("Precision | None", precision)
 
 
 def _check_validation(request: PickRequest, *, trained: bool) -> None:

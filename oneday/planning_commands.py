@@ -4,11 +4,13 @@ import tempfile
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from curation.files import read_json, read_jsonl
+from curation.files import read_as, read_jsonl
 from curation.model_folder import check_model_folder
 from curation.prompt import training_prompt
 from curation.source import MIXES
+from curation.stage import INPUTS
 from harness.axolotl_config import AxolotlConfig
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds
@@ -17,7 +19,7 @@ from harness.dataset import RowTokenizer, prepare_dataset
 from harness.job import TrainJob
 from harness.memory import MISTRAL_7B, ModelShape, peak_of
 from harness.plan import ESTIMATED_TOKENS, ESTIMATED_VALIDATION_ROWS, Costs, DayPlan, Needed, mixes_needed, plan_day
-from harness.rehearse import PLAN, Rehearsal, pack_plan, rehearse
+from harness.rehearse import PLAN, REHEARSAL, Rehearsal, pack_plan, rehearse
 from oneday.console import Console
 from oneday.training_commands import TrainRequest, training_job
 from oneday.training_display import show_rehearsal
@@ -87,10 +89,10 @@ def _job(request: TrainRequest) -> TrainJob:
 
 
 def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
-    stored = job.run / PLAN / "rehearsal.json"
-    fits = stored.is_file() and read_json(job.run / PLAN / "inputs.json") == job.inputs()
-    if fits:
-        return Costs.of(Rehearsal(**read_json(stored)), job.recipe.save_total_limit, job.average)
+    stored, made_with = job.run / PLAN / REHEARSAL, job.run / PLAN / INPUTS
+    mend = "`oneday rehearse --redo` measures anew."
+    if stored.is_file() and made_with.is_file() and read_as(dict[str, Any], made_with, mend=mend) == job.inputs():
+        return Costs.of(read_as(Rehearsal, stored, mend=mend), job.recipe.save_total_limit, job.average)
     return Costs.estimated(job.card, job.recipe, validation_tokens=validation_tokens)
 
 
@@ -114,10 +116,14 @@ def show_plan(
     console: Console,
 ) -> None:
     """The day as a table."""
+    ending = "the deadline ends" if plan.because == "deadline" else "the epochs end"
     rows = [
         ("costs", "measured by the rehearsal" if plan.measured else f"ESTIMATED from the profile of {card.name}"),
         ("training tokens", f"{num_tokens:,} a pass, packed {efficiency:.1%} full"),
-        ("steps", f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs; the {plan.because} end it"),
+        (
+            "steps",
+            f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs; {ending} it",
+        ),
         ("evaluations and saves", f"{plan.num_evaluations}, every {recipe.eval_steps} steps"),
         ("kept for the last ones and the pick", pretty(plan.reserve_s)),
         ("finish", f"{pretty(plan.finish_s)} of {pretty(budget_s)}"),

@@ -1,10 +1,10 @@
 """`oneday report`, and the page that a run leaves when it ends."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from curation.errors import OnedayError
 from harness.errors import DataError
 from harness.history import read_history
 from harness.report import sentence, write_report
@@ -22,7 +22,7 @@ def run_report(runs: Sequence[Path], *, compare: tuple[Path, Path] | None, out: 
     if len(runs) + 2 * (compare is not None) not in (1, 2) or len(runs) > 1:
         raise DataError("which run? `oneday report RUN` writes its page, `oneday report --compare A B` that of two.")
     shown = list(compare or runs)
-    path = out or (shown[0] / (REPORT if compare is None else f"compare-{shown[1].resolve().name}.html"))
+    path = out or (shown[0] / (REPORT if compare is None else f"compare-{Path(os.path.realpath(shown[1])).name}.html"))
     write_report(shown, path)
     for run in shown:
         console.line(f"{run}: {sentence(read_history(run))}")
@@ -34,7 +34,7 @@ def leave_report(run: Path, console: Console) -> None:
     """At the end of a run, after its clock: a page that cannot be written is no reason to fail."""
     try:
         write_report([run], run / REPORT)
-    except (OnedayError, OSError) as e:
+    except Exception as e:  # whatever is wrong with a page, the day was good
         console.say(f"report: not written ({e})")
         return
     with contextlib.suppress(ValueError):

@@ -1,5 +1,6 @@
 """`oneday reproduce`: a run again from its record, with a table of what came out the same."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,12 +19,13 @@ from harness.budget import seconds
 from harness.card import get_card
 from harness.errors import ConfigError, TrainError
 from harness.job import TrainJob
-from harness.manifest import record
+from harness.manifest import read_manifest, record
 from harness.reproduce import (
     BUDGET_FACTOR,
     Figure,
     Record,
     Verdict,
+    check_base,
     check_inputs,
     check_plan_is_followed,
     compare_answers,
@@ -70,6 +72,7 @@ def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launch
     recorded = read_record(request.manifest)
     check_plan_is_followed(recorded)
     job = _job(request, recorded)
+    check_base(recorded, job.base)
     figures = _curate(request, recorded, job.base, console) if request.curate else []
     if any(f.verdict is Verdict.DIFFERENT for f in figures):
         _end(request, recorded, figures, console)
@@ -96,7 +99,7 @@ def _end(request: ReproduceRequest, recorded: Record, figures: list[Figure], con
 
 def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Console) -> list[Figure]:
     """The same questions to the base model, scored and drawn anew."""
-    section = read_json(recorded.run / "manifest.json").get("curate", {})
+    section = read_manifest(recorded.run).get("curate", {})
     curation = curation_again(recorded.run, section, run=request.run, tasks=request.tasks, base=base, redo=request.redo)
     console.say(f"curating again: {len(curation.files)} task files")
     try:
@@ -104,7 +107,8 @@ def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Co
     finally:
         close(curation.predictor)
     now = read_json(mix / "manifest.json")
-    record(request.run, "curate", {**section, **now})
+    call = section["call"] | {"tasks": [str(path.resolve()) for path in curation.tasks]}
+    record(request.run, "curate", {**section, **now, "base_path": str(base), "call": call})
     return compare_curations(section, now)
 
 
@@ -124,7 +128,7 @@ def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
     mix = request.run / MIX if request.curate else request.mix or mix_of(recorded.run)
     card = get_card(request.card or str(recorded.train["card"]))
     check_card(recorded.recipe, card)
-    if request.run.resolve() == recorded.run.resolve():
+    if os.path.realpath(request.run) == os.path.realpath(recorded.run):
         raise ConfigError(f"--run {request.run}: the run itself. Give another folder for the repetition.")
     return TrainJob(
         run=request.run,

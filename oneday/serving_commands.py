@@ -11,7 +11,7 @@ from curation.prompt import training_prompt
 from curation.task import encodable
 from harness.budget import seconds
 from oneday.console import Console
-from submission.api import Health, ProcessRequest
+from submission.api import MAX_PROMPT_CHARACTERS, Health, ProcessRequest
 from submission.checkpoint import find_served
 
 
@@ -34,7 +34,7 @@ class ServeRequest:
 def run_serve(request: ServeRequest, console: Console) -> None:
     """Checks, listens, so that a port in use is told before the model is loaded; then loads while it listens."""
     served = find_served(request.checkpoint, base=request.base)
-    precision = _precision(request.precision) or served.precision
+    precision = served_precision(request.precision) or served.precision
     if request.compat not in (None, "birbal"):
         raise OnedayError(f"--compat {request.compat}: unknown. Use birbal, or leave it out.")
     from submission.batcher import Limits
@@ -70,7 +70,12 @@ def run_serve(request: ServeRequest, console: Console) -> None:
             serve(load_engine, health, limits, listener, on_ready=lambda: console.say("ready"))
 
 
-def _precision(given: str | None) -> Precision | None:
+def served_precision(given: str | None) -> Precision | None:
+    """`--precision`; None: as trained.
+
+    Raises:
+        OnedayError: unknown.
+    """
     if given is None:
         return None
     found = next((known for known in get_args(Precision) if known == given), None)
@@ -83,9 +88,11 @@ def run_try(prompt: str, text: str, *, checkpoint: Path, base: Path | None, max_
     """One greedy answer."""
     from submission.engine import Engine
 
-    if not encodable(prompt, text):
+    rendered = prompt if raw else training_prompt(prompt, text)
+    if not encodable(rendered):
         raise OnedayError("the prompt is not valid Unicode. Pass UTF-8 text.")
+    if len(rendered) > MAX_PROMPT_CHARACTERS:
+        raise OnedayError(f"the prompt: {len(rendered):,} characters, at most {MAX_PROMPT_CHARACTERS:,}. Shorten it.")
     served = find_served(checkpoint, base=base)
     engine = Engine(LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=served.precision))
-    rendered = prompt if raw else training_prompt(prompt, text)
     return engine.process(ProcessRequest(prompt=rendered, max_new_tokens=max_new_tokens)).text.strip()

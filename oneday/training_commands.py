@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from curation.files import read_json
+from curation.files import read_as
 from curation.model_folder import check_model_folder
+from curation.stage import locked
 from harness.axolotl_config import (
     AxolotlConfig,
     check_card,
@@ -27,13 +29,15 @@ from harness.day import Charging
 from harness.errors import ConfigError, DataError, MemoryFullError
 from harness.job import TrainJob
 from harness.ledger import Ledger
+from harness.manifest import read_manifest
 from harness.memory import ModelShape, smaller
-from harness.pick import PICK, PICKED, Picked
+from harness.pick import read_picked
 from harness.rehearse import PLAN, Rehearsal, rehearse
 from harness.run import LEDGER, TRAIN, TrainResult, train
 from harness.schedule import check_plan
 from harness.supervise import TRACKING
 from harness.tracker import how_to_look, read_trackers
+from oneday import child
 from oneday.console import Console
 from oneday.live_view import live
 from oneday.picking_commands import pick_within
@@ -150,16 +154,21 @@ def charging_of(name: str) -> Charging:
 def run_detached(request: TrainRequest, console: Console) -> None:
     """Checks the options here, then starts the same command in a session of its own."""
     job = training_job(request, request.recipe(), seconds(request.budget))
-    job.run.mkdir(parents=True, exist_ok=True)
-    log = job.run / "train.log"
-    command = [sys.executable, "-m", "oneday.cli", *(argument for argument in sys.argv[1:] if argument != "--detach")]
+    with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
+        log = job.run / "train.log"
+    command = child.command(*(argument for argument in sys.argv[1:] if argument != "--detach"))
     with log.open("ab") as output:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        detached = subprocess.Popen(
+            command,
+            env=child.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-    console.say(f"training goes on as process {child.pid}; its output: {log}")
-    console.say(f"look: oneday watch {job.run}    stop with everything saved: kill {child.pid}")
-    console.result({"pid": child.pid, "log": str(log), "run": str(job.run)})
+    console.say(f"training goes on as process {detached.pid}; its output: {log}")
+    console.say(f"look: oneday watch {job.run}    stop with everything saved: kill {detached.pid}")
+    console.result({"pid": detached.pid, "log": str(log), "run": str(job.run)})
 
 
 def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
@@ -170,10 +179,9 @@ def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
     """
     if given is not None:
         return find_model(str(given))
-    manifest = mix.resolve().parent / "manifest.json"
-    curated = read_json(manifest).get("curate", {}).get("base_path") if manifest.is_file() else None
+    curated = read_manifest(mix.resolve().parent).get("curate", {}).get("base_path")
     if curated:
-        return check_model_folder(Path(curated))
+        return check_model_folder(Path(str(curated)))
     if recipe.base_model:
         return find_model(recipe.base_model)
     raise ConfigError("no base model: neither the mix's run nor the recipe names one. Pass --base FOLDER.")
@@ -218,7 +226,7 @@ def try_average(job: TrainJob, result: TrainResult, console: Console) -> TrainRe
         code = pick_within(command, deadline=ledger.deadline, beat=ledger.beat)
     if code != 0:
         console.say("the average was not measured in time" if code is None else "the average was not measured")
-    picked = Picked(**read_json(job.run / PICK / PICKED))
+    picked = read_picked(job.run)
     stands = "stays" if picked.checkpoint == result.picked.checkpoint else f"gives way to {picked.checkpoint}"
     console.say(f"the pick of {result.picked.checkpoint} {stands}")
     return replace(result, picked=picked, ledger=ledger.report())
@@ -252,7 +260,7 @@ def _fitted_before(job: TrainJob) -> TrainJob | None:
     stored = job.run / PLAN / "inputs.json"
     if not stored.is_file() or job.redo:
         return None
-    wanted, shape = read_json(stored), ModelShape.of(job.base)
+    wanted, shape = read_as(dict[str, Any], stored), ModelShape.of(job.base)
     while job.inputs() != wanted:
         less = smaller(job.recipe, shape, job.card)
         if not less:

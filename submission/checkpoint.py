@@ -68,7 +68,9 @@ def find_served(checkpoint: Path, *, base: Path | None) -> Served:
 
 
 def _existing(given: Path | None, named: str | None, folder: Path) -> Path:
-    base = given or Path(named or "not named")
+    if given is None and not named:
+        raise ServeError(f"{folder}: it does not say which base model it belongs to. Pass --base FOLDER.")
+    base = given or Path(str(named))
     if not base.is_dir():
         raise ServeError(f"{folder}: its base model {base} is not a local folder. Pass --base FOLDER.")
     return base

@@ -6,22 +6,27 @@
 Where it sits: picked checkpoint -> **09_export**.
 """
 
+import itertools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from curation.files import read_json, read_jsonl, sync_directory, write_json
+from curation.errors import StageError
+from curation.files import read_as, read_jsonl, sync_directory, write_json
 from curation.language_model import LanguageModel, Precision
+from curation.model_folder import check_model_folder
 from harness.base_model import licence_of
-from harness.pick import ADAPTER, PICK, PICKED
+from harness.compare import Comparison
+from harness.manifest import MANIFEST, read_manifest
+from harness.pick import PICK, PICKED, Picked, read_picked
 from submission.errors import ExportError
-from submission.merge import Dtype, merge
-from submission.model_card import model_card
+from submission.merge import Dtype, merge, opened
+from submission.model_card import Told, model_card
 
 EXPORT = "09_export"
 ADAPTER_FOLDER, MERGED_FOLDER = "adapter", "merged"
@@ -71,7 +76,10 @@ def export(
         ExportError: nothing picked, or it cannot be merged.
     """
     picked, adapter, base = _found(wanted)
-    four_bit = picked["precision"] == "4bit"
+    manifest = _manifest(wanted.run)
+    scores = _scores(wanted.run)
+    rows = _validation(wanted.run) if wanted.merge and wanted.check else []
+    four_bit = picked.precision == "4bit"
     name = MERGED_FOLDER if wanted.merge else ADAPTER_FOLDER
     folder = wanted.run / EXPORT / name
     temporary = folder.with_name(f"{name}.tmp")
@@ -80,49 +88,64 @@ def export(
     agreement = None
     if wanted.merge:
         merge(base, adapter, temporary, four_bit=four_bit, dtype=wanted.merge, on_progress=on_progress)
-        rows = _validation(wanted.run) if wanted.check else []
         if rows:
             before = _logits(base, adapter, "4bit" if four_bit else None, rows)
             agreement = compare(before, _logits(temporary, None, "bf16" if wanted.merge == "bf16" else "fp32", rows))
     else:
-        for path in adapter.iterdir():
+        for path in filter(Path.is_file, adapter.iterdir()):
             shutil.copyfile(path, temporary / path.name)
     card = model_card(
-        read_json(wanted.run / "manifest.json"),
-        picked,
+        manifest,
+        asdict(picked),
         name=wanted.run.resolve().name,
-        base_name=_base_name(wanted.run, base),
+        base_name=_base_name(manifest, base),
         base_licence=licence_of(base),
         merged=wanted.merge,
         agreement=asdict(agreement) if agreement else None,
-        scores=_scores(wanted.run),
+        scores=scores,
         command=command,
     )
     (temporary / "README.md").write_text(card, encoding="utf-8")
-    write_json(temporary / "manifest.json", _without_paths(read_json(wanted.run / "manifest.json")))
+    write_json(temporary / "manifest.json", _without_paths(manifest))
     _publish(temporary, folder)
     return Exported(folder=folder, agreement=agreement)
 
 
-def _found(wanted: Export) -> tuple[dict[str, Any], Path, Path]:
+def _found(wanted: Export) -> tuple[Picked, Path, Path]:
     """The pick, its adapter and the base."""
     folder = wanted.run / PICK
-    if not (folder / PICKED).is_file() or not (wanted.run / "manifest.json").is_file():
+    if not (folder / PICKED).is_file() or not (wanted.run / MANIFEST).is_file():
         raise ExportError(f"{wanted.run}: nothing picked in it. Run `oneday train`, or `oneday pick {wanted.run}`.")
-    picked = read_json(folder / PICKED)
-    base = wanted.base or Path(picked["base_model"])
+    picked = read_picked(wanted.run)
+    base = wanted.base or Path(picked.base_model)
     if wanted.merge and not base.is_dir():
         raise ExportError(f"{wanted.run}: its base model {base} is not here. Pass --base FOLDER.")
-    return picked, folder / picked.get("adapter", ADAPTER), base
+    if wanted.merge:
+        check_model_folder(base)
+    adapter = folder / picked.adapter
+    try:
+        read_as(dict[str, Any], adapter / "adapter_config.json", mend="")
+        with opened(adapter / "adapter_model.safetensors"):
+            pass
+    except (StageError, ExportError) as e:
+        raise ExportError(f"{adapter}: not whole ({e}) `oneday pick {wanted.run}` writes it anew.") from e
+    return picked, adapter, base
 
 
-def _base_name(run: Path, base: Path) -> str:
+def _manifest(run: Path) -> dict[str, dict[str, Any]]:
+    """The run's, with what the model card tells in order."""
+    manifest = read_manifest(run)
+    read_as(Told, run / MANIFEST, mend=f"Restore it, or move it away and run `oneday pick {run}`.")
+    return manifest
+
+
+def _base_name(manifest: Mapping[str, Mapping[str, Any]], base: Path) -> str:
     """As the hub's cache or, if it is called like its folder, the recipe names it; else the folder's name alone."""
     folder = base.resolve()
     cached = next((p.name for p in (folder, *folder.parents) if p.name.startswith("models--")), None)
     if cached:
         return cached.removeprefix("models--").replace("--", "/", 1)
-    named = str(read_json(run / "manifest.json").get("train", {}).get("recipe", {}).get("base_model"))
+    named = str(manifest.get("train", {}).get("recipe", {}).get("base_model"))
     return named if named.rpartition("/")[2] == folder.name else folder.name
 
 
@@ -150,14 +173,18 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 def _validation(run: Path) -> list[str]:
     path = run / "07_train" / "data" / "validation.jsonl"
-    rows = list(read_jsonl(path))[:CHECKED_ROWS] if path.is_file() else []
+    rows = list(itertools.islice(read_jsonl(path), CHECKED_ROWS)) if path.is_file() else []
+    for number, row in enumerate(rows, start=1):
+        if not (isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str)):
+            raise ExportError(f"{path}: row {number} lacks prompt or answer as text. Mend the row, or pass --no-check.")
     return [row["prompt"] + row["answer"] for row in rows]
 
 
 def _scores(run: Path) -> list[dict[str, Any]]:
     """Base against tuned, if that was measured."""
     path = run / "10_scores" / "comparison.json"
-    return list(read_json(path)) if path.is_file() else []
+    mend = f"`oneday compare {run} --redo` measures anew."
+    return [asdict(c) for c in read_as(list[Comparison], path, mend=mend)] if path.is_file() else []
 
 
 def _logits(base: Path, adapter: Path | None, precision: Precision | None, texts: Sequence[str]) -> list[torch.Tensor]:

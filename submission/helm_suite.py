@@ -47,7 +47,12 @@ def read_suite(name: str, *, at_most: int | None = None) -> Suite:
         try:
             conf, label = path.read_text(encoding="utf-8"), re.sub(r"\W+", "-", path.stem).strip("-") or "file"
         except (OSError, ValueError) as e:
-            raise HelmError(f"--suite {name[:200]}: not {', '.join(SUITES)}, and no readable file.") from e
+            raise HelmError(
+                f"--suite {name[:200]}: not {', '.join(SUITES)}, and no readable file. Use one of these, or a file of "
+                "entries like submission/run_specs.conf."
+            ) from e
+        if not conf.strip():
+            raise HelmError(f"--suite {name[:200]}: nothing in it. Write `entries` as in submission/run_specs.conf.")
         label = f"{label}-file" if label in SUITES else label
     if at_most is not None:
         conf = re.sub(
@@ -92,14 +97,27 @@ def _gsm8k_rows(path: Path) -> list[str]:
     return lines
 
 
+def check_data(gsm8k: Path | None, scenarios: Path | None) -> None:
+    """Before HELM is installed: whether what will be placed can be.
+
+    Raises:
+        HelmError: it cannot.
+    """
+    if gsm8k is not None:
+        _gsm8k_rows(gsm8k / "train.jsonl")
+    if scenarios is not None and not scenarios.is_dir():
+        raise HelmError(
+            f"--scenarios {scenarios}: no such folder. It holds one folder per scenario, such as mmlu/data."
+        )
+
+
 def place_scenarios(folder: Path, scenarios: Path) -> None:
     """Links the files of `folder` into HELM's scenario folder; what is there already stays.
 
     Raises:
         HelmError: no such folder.
     """
-    if not folder.is_dir():
-        raise HelmError(f"--scenarios {folder}: no such folder. It holds one folder per scenario, such as mmlu/data.")
+    check_data(None, folder)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         target = scenarios / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ A shard is in memory at a time, so a 7B model needs no 28 GB.
 Where it sits: picked checkpoint -> **merge** -> export.
 """
 
+import contextlib
 import json
 import math
 import shutil
@@ -19,10 +20,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from curation.files import read_json, write_json
+from curation.files import read_as, read_json, write_json
 from submission.errors import ExportError
 
 Dtype = Literal["fp32", "bf16"]
@@ -103,18 +104,20 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
     Raises:
         ExportError: more than plain LoRA.
     """
-    config = read_json(lora_adapter / "adapter_config.json")
+    config = read_as(dict[str, Any], lora_adapter / "adapter_config.json", mend="Save the adapter again.")
     for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "layer_replication"):
         if config.get(key):
             raise ExportError(f"{lora_adapter}: {key} is set; plain LoRA alone can be merged. Export the adapter.")
-    rank = config["r"]
-    scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float)):
+        raise ExportError(f"{lora_adapter}/adapter_config.json: r or lora_alpha is no number. Save the adapter again.")
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     tensors = dict(_tensors(lora_adapter / "adapter_model.safetensors"))
     deltas = {}
     for name, a in tensors.items():
-        if name.endswith(".lora_A.weight"):
+        b = tensors.get(name.replace(".lora_A.", ".lora_B."))
+        if name.endswith(".lora_A.weight") and b is not None:
             module = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
-            b = tensors[name.replace(".lora_A.", ".lora_B.")]
             deltas[module] = Delta(a=a, b=b, scale=scale)
     if 2 * len(deltas) != len(tensors):
         raise ExportError(f"{lora_adapter}: holds more than LoRA's A and B; it cannot be merged. Export the adapter.")
@@ -122,11 +125,19 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
 
 
 def linear_names(base: Path) -> frozenset[str]:
-    """The linears that 4-bit loading quantises: all but the output layer."""
+    """The linears that 4-bit loading quantises: all but the output layer.
+
+    Raises:
+        ExportError: no model can be made from its config.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True))
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True))
+    except Exception as e:  # a config can be wrong in as many ways as there are models
+        why = next(iter(str(e).splitlines()), "") or type(e).__name__
+        raise ExportError(f"{base}/config.json: no model of it ({why[:200]}). Pass --base of a whole model.") from e
     head = model.get_output_embeddings()
     return frozenset(
         name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
@@ -142,22 +153,42 @@ def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
     return back
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    weight_map: Mapping[str, str]
+
+
 def _shards(base: Path) -> list[Path]:
     """Those that transformers loads: a folder may hold another layout of the weights too (`consolidated.…`)."""
     index = base / "model.safetensors.index.json"
     if index.is_file():
-        return [base / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+        names = read_as(_Index, index, mend="Fetch the model again.").weight_map.values()
+        return [base / name for name in sorted(set(names))]
     single = base / "model.safetensors"
     return [single] if single.is_file() else sorted(base.glob("*.safetensors"))
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, whose header tells whether it is whole.
+
+    Raises:
+        ExportError: missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as f:
+            yield f
+    except (SafetensorError, FileNotFoundError) as e:
+        raise ExportError(f"{path}: cannot be read ({e}). Fetch or save it again.") from e
+
+
 def _names(path: Path) -> list[str]:
-    with safe_open(path, framework="pt") as f:
+    with opened(path) as f:
         return list(f.keys())
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    with safe_open(path, framework="pt") as f:
+    with opened(path) as f:
         for name in f.keys():  # noqa: SIM118  no mapping
             yield name, f.get_tensor(name)
 

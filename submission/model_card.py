@@ -4,11 +4,45 @@ Where it sits: manifest + pick -> **README.md** of an export.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from harness.budget import pretty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    rows_by_source: Mapping[str, int] = field(default_factory=dict)
+    rows_by_spdx: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Curated:
+    counts: _Counts = _Counts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spent:
+    budget_s: float
+    charged_s: float
+    by_phase: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    ledger: _Spent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What of a manifest is told here."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    curate: _Curated = _Curated()
+    train: _Trained = _Trained()
 
 
 def model_card(

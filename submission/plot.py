@@ -40,7 +40,7 @@ text { font: 13px system-ui, "Segoe UI", Roboto, sans-serif; fill: var(--ink); d
 def check_plot(path: Path) -> None:
     """Refuses a name that does not say SVG, before anything is computed."""
     if path.suffix.lower() != SUFFIX:
-        raise TableError(f"--plot {path}: only SVG is drawn. Name it {path.with_suffix(SUFFIX).name}.")
+        raise TableError(f"--plot {path}: only SVG is drawn. Name it {path.stem or 'scores'}{SUFFIX}.")
 
 
 def write_plot(path: Path, standings: Sequence[Standing], *, title: str, new: Collection[str] = ()) -> None:

@@ -16,13 +16,13 @@ import csv
 import difflib
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from curation.task import encodable
 from submission.errors import TableError
 from submission.suite import read_suite
 
@@ -183,6 +183,8 @@ def _submission(name: str, row: Mapping[str, object], path: Path) -> Submission:
     """Checks one row."""
     if not name.strip():
         raise TableError(f"{path}: a submission without a name. Give it one.")
+    if not encodable(name):
+        raise TableError(f"{path}: {name!a} is not valid Unicode (a lone surrogate). Rename the submission.")
     if missing := [column for column in COLUMNS if column not in row]:
         _refuse_missing(name, missing, row, path)
     metrics = {column: _fraction(row[column], column, name, path) for column in COLUMNS}
@@ -212,7 +214,7 @@ def _fraction(value: object, column: str, name: str, path: Path) -> float | None
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TableError(f"{where} is not a number. Write a number, or null where the metric came out undefined.")
-    if not (math.isfinite(value) and 0 <= value <= 1):
+    if not 0 <= value <= 1:
         raise TableError(f"{where} is not in [0, 1]. HELM's metrics are fractions: divide percents by 100.")
     return float(value)
 

@@ -9,6 +9,7 @@ Where it sits: batcher -> **server**; started by `oneday serve`.
 
 import asyncio
 import contextlib
+import errno
 import math
 import socket
 import time
@@ -212,6 +213,8 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         ServeError: the port is in use, or the address is not this machine's.
     """
+    if not host.strip():
+        raise ServeError("--host is empty. Give 127.0.0.1, or 0.0.0.0 for every network.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named: without it asyncio leaves Nagle's algorithm on, and each answer waits 40 ms (measured).
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -222,8 +225,13 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as e:
         listener.close()
         why = getattr(e, "strerror", None) or str(e)
+        if getattr(e, "errno", None) in (None, errno.EADDRINUSE, errno.EACCES):
+            raise ServeError(
+                f"--port {port}: cannot listen on {host} ({why}). Stop what runs there, or take another."
+            ) from e
         raise ServeError(
-            f"--port {port}: cannot listen on {host} ({why}). Stop what runs there, or take another."
+            f"--host {host}: cannot listen there ({why}). Give an address of this machine: 127.0.0.1, or 0.0.0.0 for "
+            "every network."
         ) from e
     return listener
 

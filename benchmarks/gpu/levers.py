@@ -59,6 +59,7 @@ def main() -> None:
     for number in range(options.rounds):
         for name in names:
             rounds[name].append(measure(setting, name, number))
+            setting.note({"lever": name, "round": number} | {k: v for k, v in rounds[name][-1].items() if k != "job"})
     lines: dict[str, Any] = {}
     for name, found in rounds.items():
         good = [result for result in found if "failed" not in result]

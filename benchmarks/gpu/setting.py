@@ -1,7 +1,8 @@
 """What every GPU benchmark needs and no network gives: a random Mistral-7B, rows of the mix's lengths, the facts.
 
 The weights are random: speed and memory do not depend on them, losses mean nothing. `tiny` is 2 layers of width 128
-for a CPU, on which the scripts are tested; its figures are no one's.
+for a CPU, on which the scripts are tested; its figures are no one's. The package must be installed
+(`pip install --no-deps .` will do), for the line names its version.
 """
 
 import argparse
@@ -15,10 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from curation.libraries import give_back
 from curation.tokens import TokenCounter
 from harness.axolotl_config import AxolotlConfig, find_recipe, read_recipe, recipe_for
 from harness.card import Card, get_card
 from harness.dataset import read_mix
+from harness.doctor import profile_of
 from harness.flops import flops_per_token, hardware_utilisation
 from harness.gpu import find_gpu
 from harness.job import TrainJob
@@ -59,6 +62,11 @@ class Setting:
             shared_card=False,
         )  # fmt: skip
 
+    def note(self, line: dict[str, Any]) -> None:
+        """A part's result at once, in `parts.jsonl`: a command that is cut off has not measured for nothing."""
+        with (self.work / "parts.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
     @property
     def context(self) -> float:
         """Earlier tokens that a token of the mix attends to, in the mean."""
@@ -71,12 +79,13 @@ class Setting:
         per_token = flops_per_token(
             shape, r=recipe.lora_r, checkpointing=recipe.gradient_checkpointing, context=self.context
         )
-        used = hardware_utilisation(tokens_per_s, per_token, self.card) if tokens_per_s else None
         gpu = find_gpu() if self.card.is_gpu else None
+        used = hardware_utilisation(tokens_per_s, per_token, profile_of(gpu)) if tokens_per_s else None
         return {
             "gflop_per_token": round(per_token / 1e9, 3),
             "hardware_utilisation": round(used, 4) if used is not None else None,
             "profile": self.card.name,
+            "peak_of": profile_of(gpu).name,
             "card": asdict(gpu) if gpu else platform.processor() or "cpu",
             "versions": versions() | _torch(),
             "tiny": self.tiny,
@@ -124,6 +133,7 @@ def write_base(folder: Path, shape: dict[str, int]) -> None:
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         MistralForCausalLM(config).save_pretrained(folder, max_shard_size="4GB")
     torch.set_default_dtype(torch.float32)
+    give_back()
     (folder / "done").touch()
 
 

@@ -61,8 +61,7 @@ def killed_and_resumed(setting: Setting, run: Path, again: Path) -> list[dict[st
 
 
 def _children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-    return [int(child) for child in found]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def served(setting: Setting, run: Path) -> dict[str, float]:
@@ -94,6 +93,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     result = train(setting, recipe, run, options.budget)
     manifest = read_json(run / "manifest.json")["train"]
+    setting.note({"training": result, "ledger": manifest["ledger"]})
     line = {
         "benchmark": "gpu_training",
         "optimizer": manifest["recipe"]["optimizer"],

@@ -12,6 +12,7 @@ from typing import Any
 
 from curation.errors import PredictionError
 from curation.language_model import LanguageModel, Precision, Prefix, encode
+from curation.libraries import give_back
 from curation.model_folder import model_fingerprint
 from curation.predict import Request
 
@@ -51,6 +52,12 @@ class TransformersPredictor:
     def revision(self) -> str:
         """Weights, precision and batch shape."""
         return self._revision
+
+    def close(self) -> None:
+        """Gives the card back: what comes next in this process, a rehearsal say, finds it free."""
+        del self._model
+        self._prefix = None
+        give_back()
 
     @property
     def limit(self) -> "ContextLimit":

@@ -60,7 +60,7 @@ class _Asking:
         certain = self._ask_adaptively() if self.curation.parameters.adaptive else {}
         kept = self.stage.write_rows("predictions.jsonl", self._predictions(certain))
         if kept == 0:
-            self.stage.keep_drops()
+            self.stage.give_up()
             raise MixError(
                 f"none of {self.total} instances has a prediction (reasons in {self.stage.directory}). "
                 "Check the predictor."

@@ -48,7 +48,7 @@ def select_stage(curation: Curation) -> Stage:
 
     kept = stage.write_rows("tasks.jsonl", selected())
     if not kept:
-        stage.keep_drops()
+        stage.give_up()
         reasons = ", ".join(f"{n} by {r}" for (_, r), n in stage.num_dropped.most_common())
         where = ", ".join(map(str, curation.tasks))
         raise SelectionError(f"{where}: no task is left ({reasons}). Check --task-list and the selection rules.")

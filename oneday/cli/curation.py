@@ -64,7 +64,9 @@ def curate(
     tokenizer: Annotated[
         str | None, typer.Option(help="Folder or file that counts tokens, or none. Default: the base's.")
     ] = None,
-    instances_per_task: Annotated[int | None, typer.Option(min=1, help="Instances asked per task.")] = None,
+    instances_per_task: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="Instances asked per task.")
+    ] = None,
     task_list: Annotated[Path | None, typer.Option(help="Task names to take instead of the rules.")] = None,
     kinds: Annotated[Path | None, typer.Option(help="Overrides: lines of `task exact_match|generation`.")] = None,
     predictor: Annotated[
@@ -73,12 +75,14 @@ def curate(
     predictions: Annotated[list[Path] | None, typer.Option(help="Stored predictions, with replay.")] = None,
     url: Annotated[str | None, typer.Option(help="With openai: http://HOST:PORT/v1.")] = None,
     model: Annotated[str | None, typer.Option(help="With openai: the model's name there.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="With openai: most requests in flight.")] = 64,
+    concurrency: Annotated[int, typer.Option(min=1, max=65_536, help="With openai: most requests in flight.")] = 64,
     ray_address: Annotated[
         str | None, typer.Option(help="With ray: auto, or HOST:PORT. Default: this machine.")
     ] = None,
-    ray_workers: Annotated[int | None, typer.Option(min=1, help="With ray. Default: one per GPU or machine.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 32,
+    ray_workers: Annotated[
+        int | None, typer.Option(min=1, max=65_536, help="With ray. Default: one per GPU or machine.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Prompts per forward pass.")] = 32,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or 4bit. Default: bf16 on a GPU.")] = None,
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Stop asking a task once its bucket is certain.")
@@ -87,8 +91,10 @@ def curate(
     rouge: Annotated[str | None, typer.Option(help="rouge-score or rouge.")] = None,
     empty: Annotated[str | None, typer.Option(help="What an empty prediction scores: zero or reference.")] = None,
     retain: Annotated[float | None, typer.Option(help="Share of rows that the base already gets right.")] = None,
-    shots: Annotated[int | None, typer.Option(min=0, help="At most so many shots. Default: all.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that score. Default: one per core.")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, max=1_000, help="At most so many shots. Default: all.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1_024, help="Processes that score. Default: one per core.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every draw.")] = 2023,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print prompts, tokens, time and cost; ask nothing.")

@@ -16,10 +16,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; turns errors into one line and an exit code."""
     from curation.errors import Interrupted, OnedayError
 
+    given = sys.argv[1:] if arguments is None else arguments
+    if wrong := next((text for text in given if not _is_text(text)), None):
+        sys.exit(_fail(f"argument {wrong[:200]!a}: not valid Unicode. Rename that file or folder in UTF-8."))
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="oneday", standalone_mode=False)
     except (OnedayError, Interrupted) as e:
         code = _fail(str(e), interrupted=isinstance(e, Interrupted))
+    except click.exceptions.NoArgsIsHelpError as e:
+        print(e.format_message())
+        code = 2
     except click.UsageError as e:
         where = e.ctx.command_path if e.ctx else "oneday"
         code = _fail(f"{e.format_message()} See {where} --help.")
@@ -39,10 +45,25 @@ EXIT_SIGINT = 130
 """What typer makes of a KeyboardInterrupt."""
 
 
+def _is_text(argument: str) -> bool:
+    """No NUL, and no bytes beside UTF-8, which Python hands on as surrogates: no path, no JSON can hold them."""
+    return not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in argument)
+
+
+LONGEST_WORD = 300
+"""Characters; a path of 5,000 is cut in its middle."""
+
+
+def _one_line(message: str) -> str:
+    """As a terminal can show it: control characters, which a file's name or content may bring, stand as escapes."""
+    words = [w if len(w) <= LONGEST_WORD else f"{w[: LONGEST_WORD // 2]}…{w[-100:]}" for w in message.split()]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
+
+
 def _fail(message: str, *, interrupted: bool = False) -> int:
     """One line on stderr, and the exit code."""
     if not interrupted:
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {_one_line(message)}", file=sys.stderr)
         return 2
     command = " ".join(["oneday", *map(shlex.quote, sys.argv[1:])])
     print(f"interrupted: {message} Go on with the same command: {command}", file=sys.stderr)

@@ -63,7 +63,7 @@ def test_a_killed_run_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Running: train, step 3 of about 50" in written(tmp_path)
     ledger.enter("idle")
     page = written(tmp_path)
-    assert "Stopped at step 3 of about 50" in page
+    assert "Stopped, step 3 of about 50" in page
     assert "How to go on" in page
 
 

@@ -214,8 +214,8 @@ def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows:
         run=run, mix=run, base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"), budget_s=100, average=2
     )
     found = try_average(job, result, Console())
-    assert {c["checkpoint"] for c in found.picked.candidates} >= set(NOISES)  # type: ignore[index]
-    assert any("average of" in c["checkpoint"] for c in found.picked.candidates)  # type: ignore[index]
+    assert {c.checkpoint for c in found.picked.candidates} >= set(NOISES)
+    assert any("average of" in c.checkpoint for c in found.picked.candidates)
     assert 0 < found.ledger.by_phase["pick"] < 40
     assert found.ledger.overshoot_s == 0
     assert Ledger.of_run(path).is_closed

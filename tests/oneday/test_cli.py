@@ -1,13 +1,10 @@
 """The command line as a person meets it: help, errors in one line, the published commands."""
 
 import json
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from oneday.demo import DEMO_BASE, RECIPE
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "tests" / "data" / "tasks"
 WITHOUT = "--without=lima,open-platypus,openbookqa,quac,cnn_dailymail,mathinstruct"
-WriteMix = Callable[..., Path]
 
 
 def run(*arguments: object) -> int:
@@ -70,147 +66,8 @@ def test_every_command_has_help_with_an_example(command: list[str], capsys: pyte
     assert "Example: oneday" in out or "Examples: oneday" in out
 
 
-def copied(tmp_path: Path) -> Path:
-    tasks = tmp_path / "tasks"
-    shutil.copytree(TASKS, tasks)
-    return tasks
-
-
-def with_file(tmp_path: Path, content: str) -> Path:
-    tasks = copied(tmp_path)
-    (tasks / "task9_bad.json").write_text(content)
-    return tasks
-
-
-def empty_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    return folder
-
-
-def base_without_tokenizer(tmp_path: Path) -> Path:
-    base = tmp_path / "base"
-    shutil.copytree(DEMO_BASE, base)
-    (base / "tokenizer.json").unlink()
-    return base
-
-
-def base_with_garbage(tmp_path: Path) -> Path:
-    base = tmp_path / "base"
-    shutil.copytree(DEMO_BASE, base)
-    (base / "model.safetensors").write_bytes(b"garbage" * 100)
-    return base
-
-
-def file_in(tmp_path: Path) -> Path:
-    (tmp_path / "file").write_text("x")
-    return tmp_path / "file"
-
-
-def with_link(tmp_path: Path) -> Path:
-    tasks = copied(tmp_path)
-    (tasks / "task8_link.json").symlink_to(tmp_path / "gone")
-    return tasks
-
-
-def own_data(tmp_path: Path, line: str) -> Path:
-    path = tmp_path / "mine.jsonl"
-    path.write_text(line + "\n")
-    return path
-
-
-def curate_lima_from_hub(tmp_path: Path) -> list[object]:
-    others = "open-platypus,openbookqa,quac,cnn_dailymail,mathinstruct"
-    source = "lima=hub:127.0.0.1/none"
-    return ["curate", "--tasks", TASKS, "--base", DEMO_BASE, "--without", others, "--source", source]
-
-
 def curate(tasks: object, base: object = DEMO_BASE, *more: object) -> list[object]:
     return ["curate", "--tasks", tasks, "--base", base, "--scale", "0.001", WITHOUT, *more]
-
-
-CURATE_ERRORS: list[tuple[str, Callable[[Path], list[object]], str]] = [
-    ("no tasks option", lambda t: ["curate", "--base", DEMO_BASE], "--tasks is missing"),
-    ("no task folder", lambda t: curate(t / "nowhere"), "no such folder"),
-    ("empty task folder", lambda t: curate(empty_folder(t)), "no *.json in it"),
-    ("a task that is not JSON", lambda t: curate(with_file(t, "{")), "task9_bad.json: not JSON"),
-    ("a task without Definition", lambda t: curate(with_file(t, '{"Instances": []}')), "lacks `Definition`"),
-    ("a task without Instances", lambda t: curate(with_file(t, '{"Definition": ["x"]}')), "lacks `Instances`"),
-    ("no base", lambda t: ["curate", "--tasks", TASKS, WITHOUT], "--base is missing"),
-    ("a base that is no folder", lambda t: curate(TASKS, t / "gone"), "no such model folder"),
-    ("a base without tokenizer", lambda t: curate(TASKS, base_without_tokenizer(t)), "a model without tokenizer"),
-    ("an unknown mix", lambda t: curate(TASKS, DEMO_BASE, "--mix", "1m"), "unknown mix. Use 200k, 400k, 700k"),
-    ("a bad scale", lambda t: [*curate(TASKS), "--scale", "7"], "not in (0, 1]"),
-    ("a scale that is text", lambda t: [*curate(TASKS), "--scale", "much"], "'much' is not a valid float"),
-    ("an unknown source", lambda t: ["curate", "--tasks", TASKS, "--without", "alpaca"], "unknown source"),
-    (
-        "unread sources",
-        lambda t: ["curate", "--tasks", TASKS, "--base", DEMO_BASE],
-        "leave them out: --without lima,open-platypus",
-    ),
-    (
-        "an unknown predictor",
-        lambda t: curate(TASKS, DEMO_BASE, "--predictor", "oracle"),
-        "Use transformers, openai, replay",
-    ),
-    ("replay without a file", lambda t: curate(TASKS, DEMO_BASE, "--predictor", "replay"), "needs --predictions"),
-    ("a bad rouge", lambda t: curate(TASKS, DEMO_BASE, "--rouge", "bleu"), "Use rouge-score or rouge"),
-    ("a bad normaliser", lambda t: curate(TASKS, DEMO_BASE, "--normaliser", "x"), "--normaliser x: unknown"),
-    ("a bad retain", lambda t: curate(TASKS, DEMO_BASE, "--retain", "2"), "not in [0, 1)"),
-    ("a bad source", lambda t: curate(TASKS, DEMO_BASE, "--source", "lima"), "not NAME=VALUE"),
-    ("no task list", lambda t: curate(TASKS, DEMO_BASE, "--task-list", t / "x"), "--task-list takes"),
-    ("a zero", lambda t: curate(TASKS, DEMO_BASE, "--instances-per-task", "0"), "x>=1"),
-    ("no predictions", lambda t: ["curate", "score", "--predictions", t / "x"], "cannot be read"),
-    ("a negative seed", lambda t: curate(TASKS, DEMO_BASE, "--seed", "-1"), "--seed"),
-    ("a huge seed", lambda t: curate(TASKS, DEMO_BASE, "--seed", "9" * 20), "--seed"),
-    ("a run that is a file", lambda t: curate(TASKS, DEMO_BASE, "--run", file_in(t)), "Check path"),
-    ("a dangling link", lambda t: curate(with_link(t)), "task8_link.json"),
-    ("garbage weights", lambda t: curate(TASKS, base_with_garbage(t)), "cannot be loaded"),
-    ("a source of no mix", lambda t: curate(TASKS, DEMO_BASE, "--source", "limma=x"), "not a source of this mix"),
-    ("an unknown preset", lambda t: curate(TASKS, DEMO_BASE, "--preset", "best"), "Use recommended, birbal-paper"),
-    ("a setting without value", lambda t: curate(TASKS, DEMO_BASE, "--set", "policies.max_tokens"), "not NAME=VALUE"),
-    ("an unknown setting", lambda t: curate(TASKS, DEMO_BASE, "--set", "max_tokens=5"), "no such choice"),
-    ("a setting of the wrong type", lambda t: curate(TASKS, DEMO_BASE, "--set", "split.seed=x"), "split.seed=x"),
-    ("an unknown licence policy", lambda t: curate(TASKS, DEMO_BASE, "--licences", "mine"), "Use all or commercial"),
-    ("no suite", lambda t: curate(TASKS, DEMO_BASE, "--against", f"gsm8k={t / 'x'}"), "no such file"),
-    ("a fit without speed", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24h"), "--fit needs --tokens-per-s"),
-    ("a speed without fit", lambda t: curate(TASKS, DEMO_BASE, "--tokens-per-s", "5"), "Say what is to be filled"),
-    ("a fit without unit", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24", "--tokens-per-s", "5"), "with units"),
-    ("no speed at all", lambda t: curate(TASKS, DEMO_BASE, "--fit", "24h", "--tokens-per-s", "0"), "not a positive"),
-    ("no tokenizer", lambda t: curate(TASKS, DEMO_BASE, "--tokenizer", t / "x"), "takes a model folder or"),
-    ("a tokenizer that is none", lambda t: curate(TASKS, DEMO_BASE, "--tokenizer", "none"), "max_tokens=none"),
-    ("an unknown precision", lambda t: curate(TASKS, DEMO_BASE, "--precision", "int3"), "Use fp32, bf16, 4bit"),
-    ("openai without a server", lambda t: curate(TASKS, DEMO_BASE, "--predictor", "openai"), "needs --url"),
-    ("ray over nothing", lambda t: curate(TASKS, DEMO_BASE, "--predictor", "ray:magic"), "unknown. Use transformers"),
-    ("no own data", lambda t: curate(t / "mine.jsonl"), "cannot be read"),
-    ("own data without a row", lambda t: curate(own_data(t, "{}")), "--check"),
-    ("checked own data", lambda t: ["curate", "--check", own_data(t, '{"instruction": "x"}')], "1 problems"),
-    ("nothing to check", lambda t: ["curate", "--check", t / "gone"], "no such folder"),
-    ("nothing to verify", lambda t: ["curate", "--verify", t], "no such file"),
-    ("nothing to compare", lambda t: [*curate(TASKS), "--stability", "--run", t / "gone"], "Give a finished --run"),
-    ("an unknown preset to compare", lambda t: [*curate(TASKS), "--diff", "best"], "Use recommended"),
-    (
-        "a bad price",
-        lambda t: [*curate(TASKS), "--dry-run", "--prompts-per-s", "1", "--price-per-million-tokens", "x"],
-        "give IN or IN,OUT",
-    ),
-    ("hub without network", lambda t: curate_lima_from_hub(t), "cannot be had from the datasets hub"),
-    ("an unknown option", lambda t: ["curate", "--tsaks", TASKS], "No such option"),
-    ("an unknown command", lambda t: ["trian"], "No such command"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), [c[1:] for c in CURATE_ERRORS], ids=[c[0] for c in CURATE_ERRORS])
-def test_bad_input_to_curate_is_one_line_and_exit_code_2(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: Callable[[Path], list[object]],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(*arguments(tmp_path)) == 2
-    assert_one_line(capsys, message)
 
 
 def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
@@ -220,89 +77,6 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
     assert lines[-1] == errors[0]
     assert message in errors[0]
     assert "Traceback" not in "".join(lines)
-
-
-def recipe_with(tmp_path: Path, line: str) -> Path:
-    path = tmp_path / "recipe.yml"
-    path.write_text(RECIPE.read_text() + line)
-    return path
-
-
-TRAIN_ERRORS: list[tuple[str, Callable[[Path, Path], list[object]], str]] = [
-    ("no mix", lambda t, m: ["train"], "--mix is missing"),
-    ("a mix that is not there", lambda t, m: ["train", "--mix", t / "gone"], "no such file"),
-    ("an unknown card", lambda t, m: ["train", "--mix", m, "--card", "rtx9999"], "Use cpu, rtx4090"),
-    ("a budget without unit", lambda t, m: ["train", "--mix", m, "--budget", "24"], "Write it with units"),
-    ("an unknown key", lambda t, m: ["train", "--mix", m, "--config", recipe_with(t, "x: 1\n")], "unknown key 'x'"),
-    ("no recipe", lambda t, m: ["train", "--mix", m, "--config", t / "x.yml"], "cannot be read"),
-    (
-        "a GPU recipe on a CPU",
-        lambda t, m: ["train", "--mix", m, "--config", RECIPE.parent / "mistral_7b_qlora_4090.yml"],
-        "needs a GPU",
-    ),
-    ("no base", lambda t, m: ["train", "--mix", m, "--config", RECIPE, "--budget", "1m"], "Pass --base FOLDER"),
-    (
-        "an unknown clock",
-        lambda t, m: ["train", "--mix", m, "--config", RECIPE, "--base", DEMO_BASE, "--clock", "soft"],
-        "Use strict or compute",
-    ),
-    (
-        "no plan to follow",
-        lambda t, m: ["train", "--mix", m, "--config", RECIPE, "--base", DEMO_BASE, "--follow-plan", t / "x.jsonl"],
-        "Give the 07_train/plan.jsonl of a run",
-    ),
-    ("detached without a mix", lambda t, m: ["train", "--detach"], "--mix is missing"),
-    ("a ledger without a run", lambda t, m: ["ledger", t], "no ledger"),
-    ("pick without a run", lambda t, m: ["pick", t], "Give a run, or a folder of PEFT checkpoints"),
-    ("pick from nowhere", lambda t, m: ["pick", t / "gone"], "no such folder"),
-    ("pick within no time", lambda t, m: ["pick", t, "--time", "10"], "--time 10: not a duration"),
-    ("pick at a precision unheard of", lambda t, m: ["pick", t, "--precision", "int3"], "Use fp32, bf16, 4bit"),
-    (
-        "a card that is not here",
-        lambda t, m: ["rehearse", "--mix", m, "--base", DEMO_BASE, "--card", "rtx4090"],
-        "shows no card",
-    ),
-    ("a plan from the profile of none", lambda t, m: ["plan", "--dry-run"], "Rehearse first"),
-    ("serve without a checkpoint", lambda t, m: ["serve", "--checkpoint", t / "gone"], "no such folder"),
-    ("try without a checkpoint", lambda t, m: ["try", "hi", "--checkpoint", t], "oneday pick"),
-    (
-        "a bad precision",
-        lambda t, m: ["serve", "--checkpoint", DEMO_BASE, "--precision", "int3", "--port", "0"],
-        "int3",
-    ),
-    ("a port out of range", lambda t, m: ["serve", "--checkpoint", DEMO_BASE, "--port", "70000"], "70000"),
-    ("a bad budget for the demo", lambda t, m: ["demo", "--budget", "soon"], "Write it with units"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), [c[1:] for c in TRAIN_ERRORS], ids=[c[0] for c in TRAIN_ERRORS])
-def test_bad_input_to_the_other_commands_is_one_line_and_exit_code_2(
-    tmp_path: Path,
-    write_mix: WriteMix,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: Callable[[Path, Path], list[object]],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(RECIPE.parent, tmp_path / "axolotl_configs")
-    assert run(*arguments(tmp_path, write_mix())) == 2
-    assert_one_line(capsys, message)
-
-
-def test_an_empty_mix_is_refused(write_mix: WriteMix, capsys: pytest.CaptureFixture[str]) -> None:
-    mix = write_mix()
-    (mix / "train.jsonl").write_text("")
-    assert run("train", "--mix", mix, "--config", RECIPE, "--base", DEMO_BASE, "--budget", "1m") == 2
-    assert_one_line(capsys, "a mix with no rows")
-
-
-def test_a_port_in_use_is_told_before_the_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        assert run("serve", "--checkpoint", DEMO_BASE, "--port", other.getsockname()[1]) == 2
-    assert_one_line(capsys, "cannot listen")
 
 
 def test_curate_writes_a_mix_and_refuses_other_parameters_afterwards(

@@ -220,4 +220,4 @@ def test_another_layout_of_the_weights_beside_them_is_left_alone(tmp_path: Path,
 )
 def test_the_card_names_the_base_that_was_used(tmp_path: Path, folder: str, recipe: str | None, name: str) -> None:
     write_json(tmp_path / "manifest.json", {"train": {"recipe": {"base_model": recipe}}})
-    assert _base_name(tmp_path, tmp_path / folder) == name
+    assert _base_name(read_json(tmp_path / "manifest.json"), tmp_path / folder) == name
