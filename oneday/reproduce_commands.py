@@ -84,16 +84,19 @@ def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launch
     if request.num_questions:
         questions = held_out_questions(job.mix, request.num_questions)
         figures += serve_both((recorded.run, request.run), questions, base=job.base, console=console)
-    _end(request, recorded, figures, console)
+    _end(request, recorded, figures, console, is_short=result.because in ("deadline", "killed"))
 
 
-def _end(request: ReproduceRequest, recorded: Record, figures: list[Figure], console: Console) -> None:
+def _end(
+    request: ReproduceRequest, recorded: Record, figures: list[Figure], console: Console, *, is_short: bool = False
+) -> None:
     """The table, and the exit code that it deserves."""
     show_figures(figures, console)
     console.result({"run": str(request.run), "figures": [asdict(f) for f in figures]})
     different = [f.name for f in figures if f.verdict is Verdict.DIFFERENT and not f.name.startswith("version of ")]
     if different:
-        raise TrainError(f"{request.run}: not the same as {recorded.run}: {', '.join(different)}. See the table.")
+        mend = "Its budget ended before the plan: give it more, --budget with --redo." if is_short else "See the table."
+        raise TrainError(f"{request.run}: not the same as {recorded.run}: {', '.join(different)}. {mend}")
     console.say(f"serve it: oneday serve --checkpoint {request.run}")
 
 

@@ -209,8 +209,8 @@ def check_train(checkpoint: Path) -> dict[str, Any]:
         shutil.copytree(checkpoint, data / "runs" / "demo", symlinks=True)
         for path in (data, data / "runs"):
             path.chmod(0o777)
-        printed = sh("buildah", "run", "--volume", f"{data}:/data", container, "--", "oneday", "reproduce",
-                     "runs/demo/manifest.json", "--run", "runs/again", "--curate", "--json")  # fmt: skip
+        again = ["reproduce", "runs/demo/manifest.json", "--run", "runs/again", "--curate", "--budget", "15m", "--json"]
+        printed = sh("buildah", "run", "--volume", f"{data}:/data", container, "--", "oneday", *again)
     last = json.loads(printed.splitlines()[-1])
     return {"figures": {f["name"]: f["verdict"] for f in last["figures"]}}
 
