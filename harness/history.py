@@ -12,19 +12,19 @@ Where it sits: ledger and events -> **history** -> report, live view.
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
-from curation.files import read_json
 from curation.stage import is_locked
 from harness.day import Charging, LedgerReport, Span
 from harness.errors import DataError
 from harness.ledger import Ledger
-from harness.pick import PICK, PICKED
+from harness.manifest import read_manifest
+from harness.pick import PICK, PICKED, read_picked
 from harness.run import LEDGER, TRAIN
 from harness.supervise import METRICS
 
@@ -129,7 +129,6 @@ def read_history(run: Path) -> History:
     clock = _DayClock(ledger)
     events = list(_events(run / TRAIN / METRICS))
     picked = run / PICK / PICKED
-    manifest = run / "manifest.json"
     day = ledger.report()
     done = (run / TRAIN / "done.json").is_file() and picked.is_file()
     works = not ledger.is_closed and ledger.phase != "idle" and (ledger.is_alive or is_locked(run))
@@ -147,8 +146,8 @@ def read_history(run: Path) -> History:
         evaluations=tuple(_evaluations(events, clock)),
         moments=tuple(_moments(events, clock)),
         horizon=next((int(e["horizon"]) for e in reversed(events) if e["event"] == "step"), 0),
-        manifest=read_json(manifest) if manifest.is_file() else {},
-        picked=read_json(picked) if picked.is_file() else None,
+        manifest=read_manifest(run),
+        picked=asdict(read_picked(run)) if picked.is_file() else None,
     )
 
 
@@ -177,8 +176,28 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
             event = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
-        if isinstance(event, dict) and "event" in event and "t" in event:
+        if isinstance(event, dict) and _is_whole(event):
             yield event
+
+
+def _is_whole(event: dict[str, Any]) -> bool:
+    """Its numbers are numbers: what else stands in the file, nobody of ours wrote."""
+    wanted = ("t", "up", *_NUMBERS.get(str(event.get("event")), ()))
+    try:
+        return all(math.isfinite(float(event[name])) or name in _MAY_BE_NAN for name in wanted)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+_NUMBERS = {
+    "step": ("step", "loss", "learning_rate", "tokens", "horizon"),
+    "evaluate": ("step", "validation_loss", "seconds"),
+    "train_begin": ("step",),
+    "disk_full": ("step",),
+    "not_finite": ("step", "loss"),
+    "stopping": ("step",),
+}
+_MAY_BE_NAN = ("loss", "validation_loss")
 
 
 def _steps(events: list[dict[str, Any]], clock: _DayClock) -> list[Step]:

@@ -8,15 +8,16 @@ Where it sits: the last reader of a run folder; `oneday report` and the end of a
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curation.files import atomic_writer, read_json, read_jsonl
+from curation.files import atomic_writer, read_as, read_jsonl
+from curation.stage import Summary
 from curation.stages.context import MIX
 from harness.budget import pretty
 from harness.charts import Chart, bar_chart, run_charts, script
-from harness.compare import ANSWERS, COMPARISON, OVERALL, SCORED
+from harness.compare import ANSWERS, COMPARISON, OVERALL, SCORED, Comparison
 from harness.history import History, State, read_history
 
 TEMPLATE = "report.html.j2"
@@ -104,10 +105,10 @@ def _page(run: Path) -> RunPage:
     return RunPage(
         history=history,
         sentence=sentence(history),
-        comparison=read_json(comparison) if comparison.is_file() else [],
+        comparison=[asdict(c) for c in read_as(list[Comparison], comparison)] if comparison.is_file() else [],
         examples=_examples(run / SCORED / ANSWERS) if comparison.is_file() else [],
-        mix=read_json(mix)["details"] if mix.is_file() else {},
-        rehearsal=read_json(rehearsal) if rehearsal.is_file() else {},
+        mix=dict(read_as(Summary, mix).details) if mix.is_file() else {},
+        rehearsal=read_as(dict[str, Any], rehearsal) if rehearsal.is_file() else {},
         commands=_commands(history),
     )
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from curation.errors import StageError
 from harness.compare import ANSWERS, COMPARISON, SCORED
+from harness.history import read_history
 from harness.ledger import Ledger
 from harness.report import write_report
 from harness.run import LEDGER, train
@@ -121,3 +123,27 @@ def test_in_a_browser_every_chart_is_drawn_and_no_request_leaves(
     assert errors == []
     assert overflow == 0
     assert ink == colour
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("manifest.json", "[]", "manifest.json: damaged"),
+        ("08_pick/picked.json", "5", "picked.json: damaged"),
+        ("10_scores/comparison.json", "5", "comparison.json: damaged"),
+    ],
+)
+def test_a_damaged_file_is_named(finished: Path, file: str, content: str, said: str) -> None:
+    (finished / file).write_text(content)
+    with pytest.raises(StageError, match=said):
+        written(finished)
+
+
+def test_a_line_that_is_no_event_is_passed_over(finished: Path) -> None:
+    before = read_history(finished)
+    with (finished / "07_train" / "metrics.jsonl").open("a") as file:
+        file.write(
+            '{"event":"step","t":51005}\n{"event":"step","t":1,"up":1,"step":9,"loss":"x"}\n{"event":"evaluate","t":1,"up":1}\n'
+        )
+    assert read_history(finished).steps == before.steps
+    assert "Finished:" in written(finished)
