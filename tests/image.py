@@ -129,7 +129,7 @@ def inspect(image: str) -> dict[str, Any]:
     assert not missing, missing
     with container_of(image) as container:
         assert sh("buildah", "run", container, "--", "id", "-u") == "10001"
-        files = "find /run/pip /etc/pip.conf /root/.cache -type f -size +0 2>/dev/null; true"
+        files = "find /run/pip /etc/pip.conf $HOME/.cache -type f -size +0 2>/dev/null; true"
         left = sh("buildah", "run", container, "--", "sh", "-c", files)  # empty mount points stay
         assert not left, left
         size = sh("buildah", "run", container, "--", "du", "-smx", "/venv").split()[0]
