@@ -263,20 +263,13 @@ def serve(
         Exception: the model could not be loaded; whatever the loader raised.
     """
     failed: list[BaseException] = []
-    ending: list[asyncio.Task[None]] = []
-
-    async def end() -> None:
-        """Not before uvicorn has started: told to end while it starts, it leaves the lifespan open and hangs."""
-        while not server.started:
-            await asyncio.sleep(0.01)
-        server.should_exit = True
 
     def on_loaded(model: Model) -> None:
         if model.error is None:
             on_ready()
         else:
             failed.append(model.error)
-            ending.append(asyncio.get_running_loop().create_task(end()))
+            server.should_exit = True
 
     app = build_app(load, health, limits, on_loaded=on_loaded)
     # what is not answered by the end of the draining gets a 503 of ours, a moment before uvicorn would cancel it
