@@ -81,9 +81,9 @@ def test_two_runs_are_compared_by_what_differs(finished: Path, tmp_path: Path) -
     assert "None: both were made of the same." in written(finished, finished)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """The system's Chromium, driven by Playwright."""
+    """The system's Chromium, driven by Playwright, whose event loop runs until the fixture ends."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
