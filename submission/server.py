@@ -274,7 +274,11 @@ def serve(
     app = build_app(load, health, limits, on_loaded=on_loaded)
     # what is not answered by the end of the draining gets a 503 of ours, a moment before uvicorn would cancel it
     drain_s = math.ceil(limits.drain_s) + 2
-    server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=drain_s))
+    # uvicorn's own set-up of logging would end every handler of this process, and some close their stream: absl's does
+    config = uvicorn.Config(
+        app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=drain_s
+    )
+    server = _Server(config)
     server.on_exit = lambda: app.state.model.batcher and app.state.model.batcher.close_within(limits.drain_s)
     server.run(sockets=[listener])
     if failed:
