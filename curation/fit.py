@@ -21,6 +21,9 @@ from curation.source import EPOCHS, MIXES
 MOST_EPOCHS = 4
 """More passes over the same rows are worth little. Source: Muennighoff et al. 2023, up to 4 epochs lose nothing."""
 
+USUAL_SHARE = 0.92
+"""Of a budget trains; see `FitParameters.share`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitParameters:

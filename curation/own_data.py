@@ -23,6 +23,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ LEAST_OF_A_TASK = 8
 
 NUM_EXAMPLES = 3
 SUFFIXES = (".jsonl",)
+KEYS = {"instruction", "input", "output", "id", "licence", "license", "language"}
 OWN, OWN_TASKS = "00_own", "tasks"
 NO_LICENCE, ENGLISH = "Unknown", "en"
 """Where a row says nothing."""
@@ -129,6 +131,9 @@ def _instruction(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
         return "lacks `instruction` as text (or `messages`, for a chat)"
     if given is not None and not isinstance(given, str):
         return "`input` is not text"
+    misspelt = get_close_matches("input", record.keys() - KEYS, n=1, cutoff=0.8) if "input" not in record else []
+    if misspelt:
+        return f"has `{misspelt[0]}` and no `input`: a misspelling"
     outputs = [output] if isinstance(output, str) else output
     if not isinstance(outputs, list) or not outputs or not all(isinstance(o, str) for o in outputs):
         return "lacks `output` as text or a list of texts"

@@ -84,6 +84,7 @@ class CurationParameters:
 
 
 _GROUPS = ("prompts", "scores", "buckets", "candidates", "policies", "records", "samples", "split")
+_SETTABLE = ("rules", *_GROUPS, "adaptive")
 
 
 def reseeded(parameters: CurationParameters, seed: int) -> CurationParameters:
@@ -221,10 +222,12 @@ def with_settings(parameters: CurationParameters, settings: Mapping[str, str]) -
     groups: dict[str, dict[str, Any]] = {}
     for key, text in settings.items():
         group, _, name = key.partition(".")
-        if group not in _GROUPS or name not in {f.name for f in fields(getattr(parameters, group))}:
-            known = ", ".join(k for k in flat(parameters) if k.split(".")[0] in _GROUPS)
-            raise MixError(f"--set {key}: no such choice. Use one of {known}.")
-        groups.setdefault(group, {})[name] = _parsed(type(getattr(parameters, group)), name, text, key)
+        choices = getattr(parameters, group) if group in _SETTABLE else None
+        if choices is None or name not in {f.name for f in fields(choices)}:
+            known = ", ".join(k for k in flat(parameters) if "." in k and k.split(".")[0] in _SETTABLE)
+            hint = "Say --adaptive too" if group == "adaptive" and choices is None else f"Use one of {known}"
+            raise MixError(f"--set {key}: no such choice. {hint}.")
+        groups.setdefault(group, {})[name] = _parsed(type(choices), name, text, key)
     try:
         changed = {group: replace(getattr(parameters, group), **values) for group, values in groups.items()}
         return replace(parameters, **changed)
@@ -246,7 +249,7 @@ def _parsed(group: type, name: str, text: str, key: str) -> Any:
             value = adapter.validate_json(text)
         else:
             value = adapter.validate_python(None if text.lower() == "none" else text)
-        orjson.dumps(value)  # it will stand in the manifest
+        orjson.dumps(value, default=sorted)  # a set; it will stand in the manifest
         return value
     except ValidationError as e:
         raise MixError(f"--set {key}={text}: {e.errors()[0]['msg']}.") from e

@@ -10,11 +10,11 @@ Where it sits: recipe + dataset + card -> **config** -> run.
 
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from harness.card import Card
 from harness.errors import ConfigError
@@ -92,8 +92,14 @@ class AxolotlConfig(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _can_be_recorded(cls, value: Any) -> Any:
-        """What YAML knows and JSON does not (a set, bytes, a number of 30 digits) could not stand in the manifest."""
+    def _can_be_recorded(cls, value: Any, info: ValidationInfo) -> Any:
+        """What YAML knows and JSON does not (a set, bytes, a number of 30 digits) could not stand in the manifest.
+
+        And `true` is no 1.
+        """
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError(f"{str(value).lower()} is no number")
         try:
             orjson.dumps(value)
         except TypeError as e:

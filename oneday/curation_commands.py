@@ -12,7 +12,7 @@ from curation.adaptive import AdaptiveParameters
 from curation.curate import curate
 from curation.errors import MixError, OnedayError, PredictionError, SourceError, TaskError
 from curation.files import read_as, read_json
-from curation.fit import FitParameters
+from curation.fit import USUAL_SHARE, FitParameters
 from curation.language_model import Precision
 from curation.licence import LicencePolicy
 from curation.model_folder import check_model_folder
@@ -65,7 +65,7 @@ class CurateRequest:
     adaptive: bool
     fit: str | None
     tokens_per_s: float | None
-    train_share: float
+    train_share: float | None
     workers: int | None
     seed: int
     redo: bool
@@ -206,7 +206,7 @@ def curation_parameters(request: CurateRequest) -> CurationParameters:
     """
     p = reseeded(preset(request.preset), request.seed)
     settings = dict(pair(text, "--set", "policies.max_tokens=1024") for text in request.settings)
-    p = with_settings(p, settings)
+    p = with_settings(replace(p, adaptive=AdaptiveParameters() if request.adaptive else None), settings)
     p = replace(p, scores=_scores(request, p))
     if request.licences is not None:
         policy = choice(LicencePolicy, request.licences, "--licences")
@@ -224,7 +224,6 @@ def curation_parameters(request: CurateRequest) -> CurationParameters:
         instances_per_task=request.instances_per_task,
         task_list=tuple(read_task_list(request.task_list)) if request.task_list else None,
         kinds=read_kind_overrides(request.kinds) if request.kinds else {},
-        adaptive=AdaptiveParameters() if request.adaptive else None,
         fit=_fit(request),
     )
 
@@ -248,8 +247,9 @@ def rouge_choices(name: str) -> dict[str, Any]:
 
 def _fit(request: CurateRequest) -> FitParameters | None:
     if request.fit is None:
-        if request.tokens_per_s is not None:
-            raise MixError("--tokens-per-s without --fit. Say what is to be filled: --fit 24h.")
+        for option, value in (("--tokens-per-s", request.tokens_per_s), ("--train-share", request.train_share)):
+            if value is not None:
+                raise MixError(f"{option} without --fit. Say what is to be filled: --fit 24h.")
         return None
     if request.adaptive:
         raise MixError(
@@ -257,9 +257,8 @@ def _fit(request: CurateRequest) -> FitParameters | None:
         )
     if request.tokens_per_s is None:
         raise MixError("--fit needs --tokens-per-s: what the card trains, as a rehearsal or a trial run measured it.")
-    return FitParameters(
-        budget_s=seconds(request.fit, option="--fit"), tokens_per_s=request.tokens_per_s, share=request.train_share
-    )
+    share = USUAL_SHARE if request.train_share is None else request.train_share
+    return FitParameters(budget_s=seconds(request.fit, option="--fit"), tokens_per_s=request.tokens_per_s, share=share)
 
 
 def precision_of(name: str | None) -> Precision | None:

@@ -36,7 +36,7 @@ OPTIONS = {
 }  # fmt: skip
 """Options of `oneday curate` that are made for one choice. Those of no group are named like it."""
 
-WITHOUT_SET = ("rules", "adaptive", "fit")
+WITHOUT_SET = ("fit",)
 """Groups that `--set` does not reach."""
 
 NO_OPTION = "-"
@@ -258,7 +258,7 @@ def _commands() -> Iterator[str]:
     for path, command in commands(typer.main.get_command(app)):
         yield f"### {path}\n"
         yield from _text_and_examples(command.help or "")
-        rows = [_parameter(command, p) for p in command.params if p.name != "help"]
+        rows = [_parameter(p) for p in command.params if p.name != "help"]
         yield table(("option", "value", "default", "what it does"), rows) + "\n"
 
 
@@ -276,27 +276,21 @@ def commands(command: click.Command, path: str = "oneday") -> Iterator[tuple[str
 
 def _text_and_examples(text: str) -> Iterator[str]:
     """A command's text as paragraphs, its examples as a block."""
-    said, _, examples = text.partition("Example")
+    said, _, examples = text.partition("\b\nExample")
     yield said.strip() + "\n"
     lines = [line.strip() for line in examples.partition(":")[2].splitlines() if line.strip()]
     if lines:
         yield "\n".join(["```console", *lines, "```\n"])
 
 
-def _parameter(command: click.Command, p: click.Parameter) -> tuple[str, str, str, str]:
+def _parameter(p: click.Parameter) -> tuple[str, str, str, str]:
     if isinstance(p, click.Argument):
         name = _code(str(p.human_readable_name).upper())
-        return name, _kind(p), "required" if p.required else "", _argument_text(command, p)
+        return name, _kind(p), "required" if p.required else "", str(getattr(p, "help", None) or "")
     assert isinstance(p, click.Option)
     name = " / ".join(_code(option) for option in (*p.opts, *p.secondary_opts))
     default = "" if p.is_flag and not p.default else "required" if p.required else _default(p.default)
     return name, "" if p.is_flag else _kind(p), default, p.help or ""
-
-
-def _argument_text(command: click.Command, p: click.Argument) -> str:
-    """Of the function's own signature: click 8.5 loses what typer 0.25 is told."""
-    hint = typing.get_type_hints(command.callback, include_extras=True)[str(p.name)]
-    return next((text.help for text in hint.__metadata__ if text.help), "")
 
 
 def _kind(p: click.Parameter) -> str:

@@ -17,15 +17,24 @@ ORDER = (
 """As a day goes."""
 
 
-class _InOrder(TyperGroup):
+class Group(TyperGroup):
+    """Commands in their order, with examples that stand as they were written."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """As a day goes, not as modules are imported."""
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Its examples are not wrapped: a line can be copied."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help:
+            command.help = command.help.replace("\n\nExample", "\n\n\b\nExample")
+        return command
+
 
 app = typer.Typer(
     name="oneday",
-    cls=_InOrder,
+    cls=Group,
     help="One LLM, one GPU, one day: choose the data, train inside the budget, serve the result.",
     epilog=EPILOG,
     no_args_is_help=True,

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from oneday.cli.app import Json, Redo, app
+from oneday.cli.app import Group, Json, Redo, app
 
-curate_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+curate_app = typer.Typer(cls=Group, rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(curate_app, name="curate", short_help="Choose the data by what the base gets wrong.")
 
 
@@ -51,7 +51,9 @@ def curate(
     scale: Annotated[float, typer.Option(help="Scales every source's rows; 0.01 takes a hundredth.")] = 1.0,
     fit: Annotated[str | None, typer.Option(help="Size the mix so that training fills this budget: 24h.")] = None,
     tokens_per_s: Annotated[float | None, typer.Option(help="With --fit: what the card trains.")] = None,
-    train_share: Annotated[float, typer.Option(help="With --fit: part of the budget that trains.")] = 0.92,
+    train_share: Annotated[
+        float | None, typer.Option(help="With --fit: part of the budget that trains. Default: 0.92.")
+    ] = None,
     without: Annotated[str, typer.Option(help="Sources to leave out, by comma.")] = "",
     source: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE, NAME=hub or NAME=hub@REVISION. May be repeated.")

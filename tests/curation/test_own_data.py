@@ -106,6 +106,8 @@ def test_a_chat_gives_its_first_question_and_answer(turns: list[tuple[str, str]]
         ({"instruction": " ", "output": "y"}, "malformed", "lacks `instruction`"),
         ({"instruction": 5, "output": "y"}, "malformed", "lacks `instruction`"),
         ({"instruction": "i", "input": 5, "output": "y"}, "malformed", "`input` is not text"),
+        ({"instruction": "i", "inptu": "x", "output": "y"}, "malformed", "has `inptu` and no `input`"),
+        ({"instruction": "i", "inputs": "x", "output": "y"}, "malformed", "has `inputs` and no `input`"),
         ({"instruction": "i"}, "malformed", "lacks `output`"),
         ({"instruction": "i", "output": None}, "malformed", "lacks `output`"),
         ({"instruction": "i", "output": []}, "malformed", "lacks `output`"),

@@ -122,6 +122,8 @@ def write(tmp_path: Path, **changes: object) -> Path:
         ({"optimizer": "adamm"}, "optimizer"),
         ({"train_on_inputs": True}, "train_on_inputs"),
         ({"learning_rate": float("inf")}, "learning_rate"),
+        ({"lora_r": True}, "lora_r: .*true is no number"),
+        ({"neftune_noise_alpha": False}, "neftune_noise_alpha: .*false is no number"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_key(tmp_path: Path, changes: dict[str, object], message: str) -> None:

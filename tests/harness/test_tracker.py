@@ -85,7 +85,8 @@ def test_a_real_run_is_tracked_and_outlives_a_tracker_that_breaks(
     """trackio 0.19.0, which Axolotl 0.19.0 pins, raises in the version of transformers that it pins too."""
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
-    job = replace(job, trackers=(Tracker.TENSORBOARD, Tracker.TRACKIO))
+    few = job.recipe.model_copy(update={"num_epochs": 4})
+    job = replace(job, recipe=few, trackers=(Tracker.TENSORBOARD, Tracker.TRACKIO))
     result = train(job, MEASURED, launch=axolotl)  # type: ignore[arg-type]
     assert result.steps > 0
     assert list((job.run / TRAIN / TRACKING / "tensorboard").rglob("events.out.tfevents.*"))

@@ -409,6 +409,16 @@ CURATE = [
         lambda p: dry("--set", "samples.task_weights=[0,1,1,1,1,1,1,1,1,1]"),
     ),
     Case(
+        "curate: a setting of asking less, without asking less", lambda p: dry("--set", "adaptive.error=0.01"),
+        r"--set adaptive\.error: no such choice\. Say --adaptive too",
+        lambda p: dry("--adaptive", "--set", "adaptive.error=0.01"),
+    ),
+    Case(
+        "curate: a licence policy unheard of in a setting", lambda p: dry("--set", "rules.licences=mine"),
+        r"--set rules\.licences=mine: Input should be 'all', 'commercial' or 'known'",
+        lambda p: dry("--set", "rules.licences=known", "--set", 'rules.categories=["Summarization"]'),
+    ),
+    Case(
         "curate: a share that is none", lambda p: dry("--set", "records.lower_case_math=5"),
         r"records\.lower_case_math: 5\.0 is not in \[0, 1\]\. The winner took 0\.3",
         lambda p: dry("--set", "records.lower_case_math=0.3"),
@@ -460,6 +470,11 @@ CURATE = [
         lambda p: dry("--fit", "24h", "--tokens-per-s", "5", "--train-share", "2"),
         r"--train-share 2\.0: not in \(0, 1\]\. 0\.92 is usual",
         lambda p: dry("--fit", "24h", "--tokens-per-s", "5", "--train-share", "0.92"),
+    ),
+    Case(
+        "curate: a share of the budget of no budget", lambda p: dry("--train-share", "0.9"),
+        r"--train-share without --fit\. Say what is to be filled: --fit 24h",
+        lambda p: dry("--fit", "24h", "--tokens-per-s", "5", "--train-share", "0.9"),
     ),
     Case(
         "curate: a tokenizer that is not there", lambda p: dry("--tokenizer", p.path / "x"),
@@ -669,6 +684,12 @@ TRAIN = [
     Case(
         "train: a key is missing", lambda p: dry_train("--config", p.recipe(instead_of="lora_r")),
         r"recipe\.yml: lora_r: Field required", lambda p: dry_train("--config", p.recipe()),
+    ),
+    Case(
+        "train: a rank that is a switch",
+        lambda p: dry_train("--config", p.recipe("lora_r: yes\n", instead_of="lora_r")),
+        r"recipe\.yml: lora_r: .*true is no number\. Mend the value",
+        lambda p: dry_train("--config", p.recipe("lora_r: 8\n", instead_of="lora_r")),
     ),
     Case(
         "train: a recipe with a seed of 30 digits",

@@ -12,6 +12,7 @@ import pytest
 
 from harness.ledger import Ledger
 from harness.run import LEDGER
+from oneday.cli.main import interrupts_kept
 from tests.harness.test_history import step, tell
 
 ONEDAY = [sys.executable, "-m", "oneday.cli"]
@@ -88,3 +89,18 @@ def test_ctrl_c_while_the_base_model_is_asked_keeps_its_answers(tmp_path: Path, 
     assert "Traceback" not in said
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
+
+
+def test_ctrl_c_in_a_finaliser_is_not_lost() -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def work() -> None:
+        Finalised()
+        time.sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), interrupts_kept():
+        work()
+    assert time.monotonic() - began < 15
