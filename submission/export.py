@@ -19,6 +19,7 @@ import torch
 from curation.errors import StageError
 from curation.files import read_as, read_jsonl, sync_directory, write_json
 from curation.language_model import LanguageModel, Precision
+from curation.libraries import quieten
 from curation.model_folder import check_model_folder
 from harness.base_model import licence_of
 from harness.compare import Comparison
@@ -87,6 +88,7 @@ def export(
     temporary.mkdir(parents=True)
     agreement = None
     if wanted.merge:
+        quieten()
         merge(base, adapter, temporary, four_bit=four_bit, dtype=wanted.merge, on_progress=on_progress)
         if rows:
             before = _logits(base, adapter, "4bit" if four_bit else None, rows)
