@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from oneday.cli.main import interrupts_kept
 from tests.harness.test_history import step, tell
 
 ONEDAY = [sys.executable, "-m", "oneday.cli"]
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heeded() -> Iterator[None]:
+    """As in a terminal: what a script starts in the background ignores it, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def in_terminal(*command: str, **environment: str) -> str:
