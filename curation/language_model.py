@@ -12,9 +12,10 @@ the same model.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -245,6 +246,12 @@ class LanguageModel:
             self._load_anew()  # what PEFT left behind is neither
             raise _misfit(lora_adapter, self.path, e) from e
         self.lora_adapter = lora_adapter
+
+    @contextlib.contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The base alone, for as long as the block runs."""
+        with self.model.disable_adapter() if self.lora_adapter is not None else contextlib.nullcontext():
+            yield
 
     def _bare(self) -> Any:
         """The base without an adapter. One that changed more than it added cannot be taken off: the base comes anew."""

@@ -68,8 +68,8 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         set_seed(cfg.seed)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """No evaluation before the first step, which has no checkpoint to pick; NaN losses are shown, not hidden."""
-        return {"eval_on_start": False, "logging_nan_inf_filter": False}
+        """A rehearsal evaluates before the first step: that is the base's loss. NaN losses are shown, not hidden."""
+        return {"eval_on_start": bool(cfg.oneday_rehearsal), "logging_nan_inf_filter": False}
 
     def get_trainer_cls(self, cfg: Any) -> type[OnedayTrainer]:
         """Ours."""

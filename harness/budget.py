@@ -40,14 +40,23 @@ def next_cost(costs: Sequence[float]) -> float:
     return min(CLOSING_MARGIN * largest, max(STEADY_MARGIN * largest, bound))
 
 
+def usual_cost(costs: Sequence[float]) -> float:
+    """The median, without the first if there are more: a process's first evaluation warms up. Seconds.
+
+    >>> usual_cost([9.0, 2.0, 2.1]), usual_cost([9.0]), usual_cost([])
+    (2.05, 9.0, 0.0)
+    """
+    return statistics.median(costs[1:] or costs) if costs else 0.0
+
+
 _NORMAL_95 = statistics.NormalDist().inv_cdf(0.95)
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_DURATION = re.compile(r"\s*".join(rf"(?:(\d+(?:\.\d+)?)\s*{unit})?" for unit in _UNITS))
 
 
 def seconds(text: str, *, option: str = "--budget") -> float:
-    """`24h`, `90m`, `1h30m`, `45s` in seconds. A bare number is refused: 24 of what?
+    """`24h`, `90m`, `1h30m`, `1h 30m`, `45 s` in seconds. A bare number is refused: 24 of what?
 
     Args:
         option: Named in the error.

@@ -13,14 +13,11 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import TrainerCallback
 
-from harness.budget import next_cost
 from harness.checkpoint import Saved
 from harness.clock import uptime
+from harness.pace import Pace
 from harness.schedule import Plan, Segment, learning_rate, write_segment
 from harness.trainer_log import BatchLog, Events
-
-STEP_MARGIN = 1.5
-"""Safety over the largest measured step."""
 
 REPLAN_DRIFT = 0.02
 """A horizon that moved by less is left alone: the curve need not follow every hiccup of the clock."""
@@ -60,46 +57,28 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def __init__(self, cfg: Any, events: Events, plan: Plan | None) -> None:
         self.cfg, self.events, self.plan = cfg, events, plan
         self.log = BatchLog(Path(cfg.oneday_batches))
-        self.step_s = self.mean_step_s = self.slowest_step_s = self.step_s_when_closed = 0.0
-        self.eval_costs = [cfg.oneday_eval_s] if cfg.oneday_eval_s else []
-        self.save_costs = [cfg.oneday_save_s] if cfg.oneday_save_s else []
+        self.pace = Pace(
+            eval_steps=max(1, cfg.eval_steps),
+            eval_costs=[cfg.oneday_eval_s] if cfg.oneday_eval_s else [],
+            save_costs=[cfg.oneday_save_s] if cfg.oneday_save_s else [],
+        )
         self.validation_loss: tuple[int, float] | None = None
         self.terminated = False
         self.stopping = ""
         """Why the last step is the last."""
-        self.num_timed = self.num_tokens = 0
+        self.num_tokens = 0
         self.rate = self.loss = 0.0
         self.mark = self.begun = self.started = uptime()
         self.parent = os.getppid()
 
     @property
-    def left_s(self) -> float:
-        """Seconds until training must be over, the last evaluation and save taken off.
-
-        Their cost was measured at the speed of that moment; if steps have become slower since (a machine that is
-        shared, a card that throttles), it is scaled up by as much.
-        """
-        slowdown = max(1.0, self.step_s / self.step_s_when_closed) if self.step_s_when_closed > 0 else 1.0
-        return float(self.cfg.oneday_deadline) - uptime() - slowdown * self.reserve_s
-
-    @property
-    def reserve_s(self) -> float:
-        """Kept free for the last evaluation and save: estimated anew after each."""
-        return next_cost(self.eval_costs) + next_cost(self.save_costs)
-
-    @property
-    def eval_s(self) -> float:
-        """The dearest evaluation so far."""
-        return max(self.eval_costs, default=0.0)
-
-    @property
-    def save_s(self) -> float:
-        """The dearest save so far."""
-        return max(self.save_costs, default=0.0)
+    def until_s(self) -> float:
+        """Seconds until training, its last evaluation and its last save must be over."""
+        return float(self.cfg.oneday_deadline) - uptime()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Takes SIGTERM over: it means evaluate, save, end."""
-        self.started = uptime()
+        self.started = self.begun = uptime()
         self.previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         self.events.emit("train_begin", step=state.global_step, max_steps=state.max_steps)
 
@@ -121,8 +100,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.num_tokens += num_tokens
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Starts the watch."""
-        self.begun = uptime()
+        """A sign of life."""
         self.events.beat()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -141,7 +119,8 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """Decides whether another step fits."""
         self.loss = self.log.write(state.global_step, self.rate)
         self.mark = uptime()
-        self._time_step(self.mark - self.begun)
+        self.pace.time_step(self.mark - self.begun)  # fetching its batches and logging the step before included
+        self.begun = self.mark
         if not math.isfinite(self.loss):
             return self._diverge(state, control, self.loss)
         if state.global_step == 1 and not self.cfg.oneday_rehearsal:
@@ -154,7 +133,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
         elif control.should_evaluate or state.global_step % 20 == 0 or self._is_at_the_end(state):
-            self._replan(state)
+            self._replan(state, closes=bool(control.should_evaluate))
         return control
 
     def _must_stop(self, state: Any, control: Any) -> str:
@@ -163,10 +142,13 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             return ""
         if self.terminated:
             return "signal"
-        if self.cfg.oneday_rehearsal and self.num_timed >= LEAST_REHEARSED and uptime() - self.started > REHEARSED_S:
+        if (
+            self.cfg.oneday_rehearsal
+            and self.pace.num_timed >= LEAST_REHEARSED
+            and uptime() - self.started > REHEARSED_S
+        ):
             return "epochs"
-        closing_now = self.eval_s + self.save_s if control.should_evaluate else 0.0  # would eat the last ones' time
-        if self.left_s - closing_now < STEP_MARGIN * self.step_s:
+        if not self.pace.fits_another(self.until_s, closes=bool(control.should_evaluate)):
             return "deadline"
         if self.cfg.oneday_follow_plan and self.plan is not None and state.global_step >= self.plan.horizon:
             return "plan"
@@ -180,27 +162,22 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         control.should_training_stop = True
         return control
 
-    def _time_step(self, seconds: float) -> None:
-        self.step_s = max(seconds, 0.7 * self.step_s + 0.3 * seconds)
-        self.slowest_step_s = max(self.slowest_step_s, seconds)
-        self.num_timed += 1
-        if self.num_timed > 2:  # the first steps warm caches up
-            self.mean_step_s += (seconds - self.mean_step_s) / min(self.num_timed - 2, 50)
-
     def _is_at_the_end(self, state: Any) -> bool:
         """Of the plan, with time left: steps after it would have no learning rate."""
         return self.plan is not None and state.global_step + 2 >= self.plan.horizon
 
-    def _replan(self, state: Any) -> None:
-        """Moves the horizon to where the measured speed says the budget ends, or the epochs do."""
-        if self.plan is None or self.mean_step_s <= 0 or self.cfg.oneday_follow_plan:
+    def _replan(self, state: Any, *, closes: bool) -> None:
+        """Moves the horizon to where the measured costs say the budget ends, or the epochs do."""
+        if self.plan is None or self.cfg.oneday_follow_plan:
             return
-        to_come = max(0.0, self.left_s) / self.mean_step_s
-        num_evaluations = to_come / max(1, self.cfg.eval_steps)
-        to_come = max(0.0, self.left_s - num_evaluations * (self.eval_s + self.save_s)) / self.mean_step_s
-        horizon = min(state.max_steps, state.global_step + int(to_come))
-        if abs(horizon - self.plan.horizon) > REPLAN_DRIFT * self.plan.horizon:
-            self.plan.replan(state.global_step, horizon=horizon, reason=f"{self.mean_step_s:.4f} s a step")
+        found = self.pace.last_step(state.global_step, self.until_s, closes=closes)
+        if found is None:
+            return
+        horizon = min(state.max_steps, found)
+        drift = abs(horizon - self.plan.horizon)
+        if drift > REPLAN_DRIFT * self.plan.horizon or (drift and self._is_at_the_end(state)):
+            reason = f"{self.pace.mean_step_s:.4f} s a step, {self.pace.closing_s:.4f} s an evaluation and save"
+            self.plan.replan(state.global_step, horizon=horizon, reason=reason)
             write_segment(Path(self.cfg.oneday_plan), self.plan.segments[-1])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
@@ -217,19 +194,21 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
                 memory_gib=_peak_memory_gib(),
             )
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> Any:
         """Reports the validation loss and what it cost."""
-        seconds = uptime() - self.mark
-        self.eval_costs.append(seconds)
-        self.step_s_when_closed = max(self.step_s_when_closed, self.step_s)
+        self.begun = uptime()
+        seconds = self.begun - self.mark
+        self.pace.time_evaluation(seconds)
         loss = float((metrics or {}).get("eval_validation_loss", math.nan))
         self.validation_loss = (state.global_step, loss)
+        if state.global_step == 0:  # LoRA's second factor is zero before the first step: this is the base
+            self.events.emit("base_loss", validation_loss=loss, seconds=round(seconds, 3))
+            return None if math.isfinite(loss) else self._diverge(state, control, loss)
         tokens = (metrics or {}).get("eval_answer_tokens")
         self.events.emit(
             "evaluate", step=state.global_step, validation_loss=loss, answer_tokens=tokens, seconds=round(seconds, 3)
         )
-        if not math.isfinite(loss):
-            self._diverge(state, control, loss)
+        return None if math.isfinite(loss) else self._diverge(state, control, loss)
 
     def loss_at(self, step: int) -> float | None:
         """The validation loss that was measured at this step."""
@@ -238,15 +217,16 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def saved(self, step: int, result: Saved) -> None:
         """Reports a save that is done, or one for which the disk has no room."""
-        seconds = uptime() - self.mark
-        self.save_costs.append(seconds)
+        self.begun = uptime()
+        seconds = self.begun - self.mark
+        self.pace.time_save(seconds)
         event = "save" if result.whole else "disk_full"
         self.events.emit(
             event,
             step=step,
             seconds=round(seconds, 3),
             deleted=list(result.deleted),
-            reserve_s=round(self.reserve_s, 3),
+            reserve_s=round(self.pace.reserve_s, 3),
         )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -257,12 +237,21 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             "train_end",
             step=state.global_step,
             because=self.stopping or "epochs",
-            step_s=round(self.slowest_step_s if self.cfg.oneday_rehearsal else self.step_s, 4),
-            mean_step_s=round(self.mean_step_s, 4),
-            eval_s=round(self.eval_s, 4),
-            save_s=round(self.save_s, 4),
+            **self._costs(),
             peak_memory_gib=_peak_memory_gib(),
         )
+
+    def _costs(self) -> dict[str, float]:
+        """What was measured, seconds."""
+        pace = self.pace
+        costs = {
+            "step_s": pace.slowest_step_s if self.cfg.oneday_rehearsal else pace.step_s,
+            "mean_step_s": pace.mean_step_s,
+            "eval_s": max(pace.eval_costs, default=0.0),
+            "usual_eval_s": pace.eval_costs[-1] if pace.eval_costs else 0.0,
+            "save_s": max(pace.save_costs, default=0.0),
+        }
+        return {name: round(seconds, 4) for name, seconds in costs.items()}
 
     def _close_plan(self, state: Any) -> None:
         """The plan of a run that is over ends at its last step, so that `--follow-plan` ends there too."""

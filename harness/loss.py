@@ -54,6 +54,17 @@ class AdapterLosses:
         )
         return [total for total, _ in found]
 
+    def base_mean(self, rows: Sequence[int]) -> float:
+        """Nats per answer token of the base without an adapter, over these rows."""
+        with self._model.without_adapter():
+            found = answer_losses(
+                self._model,
+                [self._rows[row] for row in rows],
+                batch_tokens=BATCH_TOKENS,
+                before_batch=self._before_batch,
+            )
+        return sum(total for total, _ in found) / sum(num for _, num in found)
+
     def mean(self, lora_adapter: Path) -> float:
         """Nats per answer token over all rows."""
         return sum(self.sums(lora_adapter, range(len(self._rows)))) / sum(self.weights)

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curation.files import read_as, sync_directory, write_json, write_jsonl
 from curation.stage import Dropped
@@ -23,6 +24,9 @@ PICK = "08_pick"
 ADAPTER = "adapter"
 """A link to the folder of the picked adapter; `picked.json` names that folder itself."""
 PICKED = "picked.json"
+
+BASE = "base"
+"""Candidate 0: the base without an adapter. It is compared with and never published."""
 
 RULE = "lowest token-weighted validation loss over all rows; of equals the earlier step"
 
@@ -35,7 +39,7 @@ class Candidate:
     step: int
     validation_loss: float
     measured_by: str
-    """`trainer`, when it saved; or `picker`."""
+    """`trainer`, when it saved; `picker`; or `rehearsal`, for the base."""
     standard_error: float = 0.0
     """Of a loss that was measured on a part of the rows."""
     num_rows: int | None = None
@@ -59,6 +63,18 @@ class Picked:
     """Folder of the adapter, beside `picked.json`."""
     seconds: float = 0.0
     """That measuring took."""
+    better_than_base: bool | None = None
+    """None: the base's loss was not measured."""
+
+    @property
+    def num_checkpoints(self) -> int:
+        """Candidates without the base."""
+        return sum(c.checkpoint != BASE for c in self.candidates)
+
+    @property
+    def base_loss(self) -> float | None:
+        """The validation loss of candidate 0."""
+        return next((c.validation_loss for c in self.candidates if c.checkpoint == BASE), None)
 
 
 def read_picked(run: Path) -> Picked:
@@ -70,12 +86,13 @@ def read_picked(run: Path) -> Picked:
     return read_as(Picked, run / PICK / PICKED, mend=f"`oneday pick {run}` writes it anew.")
 
 
-def pick(*, run: Path, output: Path, base: Path, four_bit: bool) -> Picked:
+def pick(*, run: Path, output: Path, base: Path, four_bit: bool, base_loss: float | None = None) -> Picked:
     """Chooses, copies the LoRA adapter into `08_pick` and writes `picked.json`. No loss is computed.
 
     Args:
         output: The folder of `checkpoint-N`.
         base: The model the adapters belong to.
+        base_loss: Its own validation loss, as the rehearsal measured it.
     Raises:
         CheckpointError: no whole checkpoint with a loss; the message has the first reason.
     """
@@ -94,8 +111,9 @@ def pick(*, run: Path, output: Path, base: Path, four_bit: bool) -> Picked:
         rule=RULE,
         base_model=str(base),
         precision="4bit" if four_bit else "16bit",
-        candidates=tuple(sorted(candidates, key=lambda c: c.step)),
+        candidates=with_base(candidates, base_loss),
         rejected=tuple(rejected),
+        better_than_base=None if base_loss is None else best.validation_loss < base_loss,
     )
     return publish(run / PICK, output / best.checkpoint, picked)
 
@@ -114,6 +132,19 @@ def known_candidates(good: Sequence[Checkpoint]) -> list[Candidate]:
         )
         for number, (loss, step, name) in enumerate(sorted(known))
     ]
+
+
+def with_base(candidates: Sequence[Candidate], base_loss: float | None, **measured: Any) -> tuple[Candidate, ...]:
+    """The candidates by their step, behind the base if its loss is known.
+
+    Args:
+        measured: Other fields of the base's candidate.
+    """
+    ordered = tuple(sorted(candidates, key=lambda c: c.step))
+    if base_loss is None:
+        return ordered
+    about_it = {"measured_by": "rehearsal", "verdict": "without an adapter; never published"} | measured
+    return (Candidate(checkpoint=BASE, step=0, validation_loss=base_loss, **about_it), *ordered)
 
 
 TRAIN_AGAIN = "Run `oneday train` again; it resumes."

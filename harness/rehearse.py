@@ -27,8 +27,8 @@ from harness.card import Card
 from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
 from harness.clock import uptime
 from harness.dataset import RowTokenizer, check_window, chosen_rows, prepare_dataset
-from harness.drive import Ended, drive
-from harness.errors import ConfigError, MemoryFullError, TrainError
+from harness.drive import Ended, Seen, drive
+from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.gpu import check_gpu, find_gpu
 from harness.job import TrainJob
 from harness.memory import ModelShape, smaller
@@ -79,6 +79,10 @@ class Rehearsal:
     """Of one: the disk must hold all that are kept."""
     mean_step_s: float = 0.0
     """Of rows as they come, warmed up; 0: not measured."""
+    usual_eval_s: float = 0.0
+    """Of an evaluation that finds everything warm; 0: not measured."""
+    base_loss: float | None = None
+    """Validation loss of the base without an adapter; None: not measured."""
     kernels: Mapping[str, Sequence[str]] | None = None
     """What ran in a step's forward pass. See harness/kernels.py."""
 
@@ -86,6 +90,11 @@ class Rehearsal:
     def typical_step_s(self) -> float:
         """What a plan reckons with."""
         return self.mean_step_s or self.step_s
+
+    @property
+    def usual_closing_s(self) -> float:
+        """An evaluation and save in the course of a run."""
+        return (self.usual_eval_s or self.eval_s) + self.save_s
 
     @classmethod
     def unmeasured(cls, recipe: AxolotlConfig, card: Card) -> "Rehearsal":
@@ -146,6 +155,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     if ending.how is not Ended.BY_ITSELF:
         error = failure(log, ending.exit_code, alive="registered" in ending.seen)
         raise MemoryFullError(_what_would_fit(job, error)) if "out of memory" in str(error).lower() else error
+    base_loss = _base_loss(ending.seen, job.base)
     _check_isolation(ending.seen.get("isolation"), job.recipe)
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
@@ -168,6 +178,8 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         wall_s=round(uptime() - started, 3),
         checkpoint_bytes=checkpoint_bytes,
         mean_step_s=measured.get("mean_step_s", 0.0),
+        usual_eval_s=measured.get("usual_eval_s", 0.0),
+        base_loss=base_loss,
         kernels=ending.seen["kernels"]["paths"] if "kernels" in ending.seen else None,
     )
     shutil.copy(log, stage.path("axolotl.log"))
@@ -225,6 +237,29 @@ def _check_disk(job: TrainJob, checkpoint: Path) -> int:
             f"not fit on the disk ({free / 2**30:.1f} GiB free). Free some, or lower save_total_limit."
         )
     return size
+
+
+def rehearsed_base_loss(run: Path) -> float | None:
+    """The base's validation loss as a run's rehearsal measured it; None if it did not."""
+    path = run / PLAN / REHEARSAL
+    return read_as(Rehearsal, path).base_loss if path.is_file() else None
+
+
+def _base_loss(seen: Seen, base: Path) -> float | None:
+    """The base's own validation loss; None from a trainer that does not measure it.
+
+    Raises:
+        DataError: it is not finite, so that nothing can be trained on it.
+    """
+    if "base_loss" not in seen:
+        return None
+    loss = float(seen["base_loss"]["validation_loss"])
+    if not math.isfinite(loss):
+        raise DataError(
+            f"{base}: its validation loss is {loss}: its weights hold numbers that are not finite, or they overflow in "
+            "this precision. Fetch the model again, or take another one."
+        )
+    return loss
 
 
 def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> None:

@@ -7,12 +7,14 @@ At the end the best whole checkpoint is published, whether the trainer ended by 
 Where it sits: rehearsal -> **run** -> pick.
 """
 
+import math
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from curation.files import read_json, read_jsonl, write_json
 from curation.stage import Dropped, Stage, Summary, locked
+from harness.axolotl_config import AxolotlConfig
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import licence_of
 from harness.budget import pretty
@@ -24,7 +26,8 @@ from harness.manifest import record
 from harness.pick import Picked, pick, read_picked
 from harness.rehearse import Rehearsal
 from harness.schedule import check_plan
-from harness.supervise import DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
+from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
+from harness.verdict import Verdict, faint_share
 
 TRAIN = "07_train"
 LEDGER = "ledger.jsonl"
@@ -42,7 +45,22 @@ class TrainResult:
     """Real tokens over training time, padding left out."""
     picked: Picked
     ledger: LedgerReport
+    last_loss: float | None
+    """Of the last evaluation."""
+    faint_share: float = 0.0
+    """See harness/verdict.py."""
     was_done: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it is better than the base, and whether it diverged."""
+        return Verdict(
+            base_loss=self.picked.base_loss,
+            best_loss=self.picked.validation_loss,
+            last_loss=self.last_loss,
+            ended_by=self.because,
+            faint_share=self.faint_share,
+        )
 
 
 def train(
@@ -91,7 +109,7 @@ def train(
             name=name,
         )
         because = supervisor.supervise()
-        return _finish(job, stage, ledger, because, described)
+        return _finish(job, stage, ledger, because, described, measured.base_loss)
 
 
 def _identity(stage: Stage) -> str:
@@ -102,12 +120,20 @@ def _identity(stage: Stage) -> str:
     return str(read_json(path, mend=f"Restore it, or remove {stage.directory} to begin anew."))
 
 
-def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str, described: dict[str, object]) -> TrainResult:
+def _finish(
+    job: TrainJob, stage: Stage, ledger: Ledger, because: str, described: dict[str, object], base_loss: float | None
+) -> TrainResult:
     """Picks within the reserve, stops the clock, writes the summary."""
     ledger.enter("pick")
     try:
         # No loss is computed here: that could outlast the deadline. `oneday pick` measures what was left unmeasured.
-        picked = pick(run=job.run, output=stage.path(OUTPUT), base=job.base, four_bit=job.recipe.load_in_4bit)
+        picked = pick(
+            run=job.run,
+            output=stage.path(OUTPUT),
+            base=job.base,
+            four_bit=job.recipe.load_in_4bit,
+            base_loss=base_loss,
+        )
     except CheckpointError as e:
         ledger.stop()
         if because == "not_finite":
@@ -128,14 +154,37 @@ def _finish(job: TrainJob, stage: Stage, ledger: Ledger, because: str, described
     for row in dropped:
         stage.drop(row)
     tally = stage.tally("row", read=num_kept + len(dropped), kept=num_kept)
-    details = {"steps": steps, "because": because, "tokens_per_s": tokens_per_s, "ledger": asdict(report)}
+    details = {
+        "steps": steps,
+        "because": because,
+        "tokens_per_s": tokens_per_s,
+        "ledger": asdict(report),
+        "base_loss": base_loss,
+        "last_loss": _last_loss(stage.directory),
+        "faint_share": _faint_share(stage.directory, job.recipe),
+    }
     record(job.run, "train", {**described, **details})
     record(job.run, "pick", asdict(picked))
     damaged = [Dropped(**row) for row in read_jsonl(stage.path(DAMAGED))] if stage.path(DAMAGED).is_file() else []
     stage.finish(Summary(tallies={"row": tally}, details=details), dropped=damaged)
-    return TrainResult(
-        run=job.run, steps=steps, because=because, tokens_per_s=tokens_per_s, picked=picked, ledger=report
+    return _stored_result(job.run, was_done=False)
+
+
+def _last_loss(directory: Path) -> float | None:
+    """Of the last evaluation; of a run that ended with one that is not finite, that."""
+    losses = [float(event["validation_loss"]) for event in events_of(directory) if event["event"] == "evaluate"]
+    return losses[-1] if losses and math.isfinite(losses[-1]) else None
+
+
+def _faint_share(directory: Path, recipe: AxolotlConfig) -> float:
+    rates = {record["step"]: float(record["lr"]) for record in read_jsonl(directory / BATCHES)}
+    share = faint_share(
+        [rates[step] for step in sorted(rates)],
+        peak=recipe.learning_rate,
+        shape=recipe.lr_scheduler,
+        floor=recipe.cosine_min_lr_ratio,
     )
+    return round(share, 4)
 
 
 def _speed(directory: Path) -> tuple[int, float]:
@@ -157,15 +206,16 @@ def _speed(directory: Path) -> tuple[int, float]:
     return steps, round(tokens / spent, 1) if spent > 0 else 0.0
 
 
-def _stored_result(run: Path) -> TrainResult:
-    summary = read_json(run / TRAIN / "summary.json")["details"]
-
+def _stored_result(run: Path, *, was_done: bool = True) -> TrainResult:
+    details = read_json(run / TRAIN / "summary.json")["details"]
     return TrainResult(
         run=run,
-        steps=summary["steps"],
-        because=summary["because"],
-        tokens_per_s=summary["tokens_per_s"],
+        steps=details["steps"],
+        because=details["because"],
+        tokens_per_s=details["tokens_per_s"],
         picked=read_picked(run),
         ledger=Ledger.of_run(run / LEDGER).report(),
-        was_done=True,
+        last_loss=details.get("last_loss"),
+        faint_share=details.get("faint_share", 0.0),
+        was_done=was_done,
     )

@@ -10,7 +10,6 @@ Where it sits: inside harness/run.py, over harness/drive.py.
 """
 
 import contextlib
-import math
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import TrainError
 from harness.job import TrainJob
 from harness.ledger import Ledger
+from harness.pace import first_horizon
 from harness.pack import PackPlan
 from harness.rehearse import REAP_S, Rehearsal, pack_plan
 from harness.schedule import Segment, read_segments, write_segment
@@ -227,9 +227,13 @@ class Supervisor:
             shutil.copy(self.job.follow_plan, settings.plan)
             return
         measured, recipe = self.measured, self.job.recipe
-        training_s = self.ledger.left_s - measured.load_s - self.reserve_s
-        per_step_s = measured.typical_step_s + (measured.eval_s + measured.save_s) / recipe.eval_steps
-        horizon = max(1, min(settings.num_steps, math.floor(training_s / max(per_step_s, 1e-3))))
+        fitting = first_horizon(
+            left_s=self.ledger.left_s - measured.load_s - self.reserve_s,
+            step_s=measured.typical_step_s,
+            closing_s=measured.usual_closing_s,
+            eval_steps=recipe.eval_steps,
+        )
+        horizon = min(settings.num_steps, fitting)
         write_segment(settings.plan, Segment(step=0, progress=0.0, horizon=horizon, reason="rehearsal"))
 
 

@@ -24,7 +24,7 @@ from harness.checkpoint import ADAPTER_FILES, Checkpoint
 from harness.clock import uptime
 from harness.dataset import TokenisedRow
 from harness.errors import BudgetError, CheckpointError
-from harness.pick import PICK, RULE, Candidate, Picked, known_candidates, no_candidate, publish
+from harness.pick import BASE, PICK, RULE, Candidate, Picked, known_candidates, no_candidate, publish, with_base
 from harness.race import DOUBT, Race, Standing, TimeUp
 
 COPY_BYTES_PER_S = 100e6
@@ -50,6 +50,8 @@ class PickJob:
     seed: int = 2023
     average: int = 0
     """Of so many of the best; below 2: none."""
+    base_loss: float | None = None
+    """Of the base over all rows, if it was measured before."""
     until: float = math.inf
     """On the uptime clock: when the pick must be published."""
 
@@ -78,10 +80,13 @@ def timed_pick(
         if not known:
             raise no_candidate(job.folder, job.rejected)
         best = next(c for c in job.checkpoints if c.path.name == known[0].checkpoint)
-        return publish(job.folder / PICK, best.path, _picked(job, known, job.rejected, RULE, 0.0))
+        return publish(
+            job.folder / PICK, best.path, _picked(job, known, job.rejected, RULE, 0.0, with_base(known, job.base_loss))
+        )
     measuring = _Measuring(job, known, on_slice, while_measuring)
     try:
         candidates, paths, rule = measuring.run()
+        shown = measuring.with_base(candidates)
     except TimeUp as e:
         raise BudgetError(
             f"the time was up before {len(job.checkpoints)} checkpoints were measured on their first rows. Give more "
@@ -90,7 +95,7 @@ def timed_pick(
     rejected = [*job.rejected, *measuring.rejected]
     if not candidates:
         raise no_candidate(job.folder, rejected, mend="Save it again, or give --base of the model that it fits.")
-    picked = _picked(job, candidates, rejected, rule, uptime() - began)
+    picked = _picked(job, candidates, rejected, rule, uptime() - began, shown)
     picked = publish(job.folder / PICK, paths[picked.checkpoint], picked)
     shutil.rmtree(measuring.average_folder, ignore_errors=True)
     return picked
@@ -115,6 +120,7 @@ class _Measuring:
         self._steps = {c.path.name: c.step for c in job.checkpoints}
         self._unreadable: dict[str, str] = {}
         self._losses = AdapterLosses(job.base, precision=job.precision, rows=job.rows, before_batch=before_batch)
+        self._rows: Sequence[int] = ()
         self.average_folder = job.folder / PICK / "average"
 
     def run(self) -> tuple[list[Candidate], dict[str, Path], str]:
@@ -136,7 +142,18 @@ class _Measuring:
         usable = [s for s in standings if math.isfinite(s.loss) and s.name not in self._unreadable]
         if job.average > 1 and len(usable) > 1:
             usable = self._try_average(race, usable)
+        self._rows = race.order[: race.num_rows]
         return [self._candidate(s) for s in usable], self._paths, _rule(race)
+
+    def with_base(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """All candidates by their step behind the base, which runs over the rows of the race if it was not measured."""
+        if self._job.base_loss is not None or not self._rows:
+            return with_base(candidates, self._job.base_loss)
+        try:
+            loss = round(self._losses.base_mean(self._rows), 6)
+        except TimeUp:
+            return with_base(candidates, None)
+        return with_base(candidates, loss, measured_by="picker", num_rows=len(self._rows))
 
     @property
     def rejected(self) -> list[Dropped]:
@@ -198,10 +215,16 @@ def _rule(race: Race) -> str:
 
 
 def _picked(
-    job: PickJob, candidates: Sequence[Candidate], rejected: Sequence[Dropped], rule: str, seconds: float
+    job: PickJob,
+    candidates: Sequence[Candidate],
+    rejected: Sequence[Dropped],
+    rule: str,
+    seconds: float,
+    shown: tuple[Candidate, ...],
 ) -> Picked:
-    """The first candidate."""
+    """The first candidate; `shown` are all, the base among them."""
     best = candidates[0]
+    base_loss = shown[0].validation_loss if shown[0].checkpoint == BASE else None
     return Picked(
         checkpoint=best.checkpoint,
         step=best.step,
@@ -209,9 +232,10 @@ def _picked(
         rule=rule,
         base_model=str(job.base),
         precision="4bit" if job.precision == "4bit" else "16bit",
-        candidates=tuple(sorted(candidates, key=lambda c: c.step)),
+        candidates=shown,
         rejected=tuple(rejected),
         seconds=round(seconds, 3),
+        better_than_base=None if base_loss is None else best.validation_loss < base_loss,
     )
 
 

@@ -58,6 +58,11 @@ class Console:
         self._end_line()
         self.err.print(text, markup=False, soft_wrap=True)
 
+    def alarm(self, text: str) -> None:
+        """A line that must not be overlooked: red in a terminal."""
+        self._end_line()
+        self.err.print(text, markup=False, soft_wrap=True, style="bold red")
+
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         """`what 128/4480`, moving in a terminal, now and then elsewhere."""
         self.status(f"{what:<15} {done}/{total} {note}".rstrip(), last=done >= total)

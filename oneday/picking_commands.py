@@ -27,6 +27,7 @@ from harness.ledger import Ledger
 from harness.manifest import read_manifest, record
 from harness.pick import PICK, Picked
 from harness.race import Race
+from harness.rehearse import rehearsed_base_loss
 from harness.run import LEDGER, TRAIN
 from harness.supervise import DATA, OUTPUT
 from harness.timed_pick import PickJob, timed_pick
@@ -77,6 +78,7 @@ def run_pick(request: PickRequest, console: Console) -> None:
             rows=read_dataset_rows(_validation(request), base) if measures else (),
             seed=request.seed,
             average=request.average,
+            base_loss=rehearsed_base_loss(request.folder) if _measures_its_own_rows(request, trained=trained) else None,
             until=min(began + limit_s, deadline),
         )
         picked = timed_pick(job, on_slice=lambda race: _show_slice(race, console), while_measuring=beat)
@@ -205,6 +207,11 @@ def _check_validation(request: PickRequest, *, trained: bool) -> None:
         raise ConfigError("--validation is missing: the rows to measure on. Give a mix's validation.jsonl.")
 
 
+def _measures_its_own_rows(request: PickRequest, *, trained: bool) -> bool:
+    """Whether losses are those of the run's own validation rows, on its own base."""
+    return trained and request.validation is None
+
+
 def _validation(request: PickRequest) -> Path:
     return request.validation or request.folder / TRAIN / DATA / "validation.jsonl"
 
@@ -258,10 +265,13 @@ def show_pick(picked: Picked, folder: Path, console: Console) -> None:
     console.table(picked.rule, ("checkpoint", "validation loss", "measured by", "why"), rows)
     if picked.seconds:
         console.say(f"measured in {pretty(picked.seconds)}")
+    if picked.better_than_base is False:
+        console.alarm(f"NOT better than the base, whose validation loss is {picked.base_loss:.4f}")
     console.say(f"LoRA adapter: {folder / PICK / 'adapter'}")
     console.result(
         {
             "picked": picked.checkpoint, "step": picked.step, "validation_loss": picked.validation_loss,
+            "base_validation_loss": picked.base_loss, "better_than_base": picked.better_than_base,
             "seconds": picked.seconds,
         }
     )  # fmt: skip

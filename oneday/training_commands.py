@@ -26,7 +26,7 @@ from harness.budget import pretty, seconds
 from harness.card import Card, get_card
 from harness.dataset import read_mix
 from harness.day import Charging
-from harness.errors import ConfigError, DataError, MemoryFullError
+from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.job import TrainJob
 from harness.ledger import Ledger
 from harness.manifest import read_manifest
@@ -101,10 +101,26 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         {
             "run": str(job.run), "steps": result.steps, "because": result.because,
             "tokens_per_s": result.tokens_per_s, "picked": result.picked.checkpoint,
-            "validation_loss": result.picked.validation_loss, "charged_s": result.ledger.charged_s,
+            "validation_loss": result.picked.validation_loss, "base_validation_loss": result.picked.base_loss,
+            "better_than_base": result.verdict.better_than_base, "last_validation_loss": result.last_loss,
+            "diverged": result.verdict.diverged, "charged_s": result.ledger.charged_s,
             "overshoot_s": result.ledger.overshoot_s,
         }
     )  # fmt: skip
+    check_converged(result)
+
+
+def check_converged(result: TrainResult) -> None:
+    """Refuses to call a run a success that went the wrong way; what it picked stays.
+
+    Raises:
+        TrainError: it diverged.
+    """
+    if result.verdict.diverged:
+        raise TrainError(
+            f"{result.run}: {result.verdict.headline}. Its best checkpoint is kept in 08_pick. Lower learning_rate in "
+            "the recipe, or look at the data, and --redo."
+        )
 
 
 def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) -> TrainJob:

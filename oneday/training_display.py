@@ -84,13 +84,19 @@ def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None
         f"measured: {measured.describe()}{memory}; the shortest budget is "
         f"{pretty(measured.minimum_s(job.recipe.save_total_limit, job.average))}"
     )
+    if measured.base_loss is not None:
+        console.say(f"the base without an adapter: validation loss {measured.base_loss:.4f}")
     if measured.kernels:
         console.say(f"kernels that ran: {describe(measured.kernels)}")
     console.say(f"base model: {job.base}, licence {licence_of(job.base) or 'not stated in its folder'}")
 
 
 def show_training(result: TrainResult, console: Console) -> None:
-    """Where the day went, and what was picked."""
+    """The verdict, where the day went, and what was picked."""
+    verdict = result.verdict
+    (console.say if verdict.is_good else console.alarm)(verdict.headline)
+    if verdict.warning:
+        console.alarm(verdict.warning)
     if result.was_done:
         console.say(f"{result.run}: training is done already; nothing was computed")
     show_ledger(result.ledger, console)
@@ -100,7 +106,7 @@ def show_training(result: TrainResult, console: Console) -> None:
         console.say(f"rows: {rows['kept']} of {rows['read']}; longer than sequence_len: {rows['dropped']['too_long']}")
     console.say(
         f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.because]}; "
-        f"picked {picked.checkpoint} of {len(picked.candidates)}, validation loss {picked.validation_loss:.4f}"
+        f"picked {picked.checkpoint} of {picked.num_checkpoints}, validation loss {picked.validation_loss:.4f}"
     )
     console.say(f"LoRA adapter: {result.run / PICK / 'adapter'}")
 
