@@ -24,15 +24,13 @@ from curation.errors import PredictionError
 from curation.libraries import disable_cpu_repack, quieten
 from curation.model_folder import check_model_folder
 from curation.prompt import cut_at_stop
+from curation.token_ids import encode
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["fp32", "bf16", "4bit"]
 """`4bit` keeps matrices in NF4 and computes in bf16 on a GPU, fp32 on a CPU."""
-
-IGNORED_LABEL = -100
-"""Label of a position that bears no loss, as in transformers and Axolotl."""
 
 _REPLACEMENT, _LONGEST_CHARACTER = "\ufffd", 8
 """What an unfinished character decodes to, and a bound on the tokens that one takes."""
@@ -273,12 +271,6 @@ class LanguageModel:
 
 
 _CHANGES_THE_BASE = ("modules_to_save", "trainable_token_indices", "bias", "layer_replication")
-
-
-def encode(tokenizer: Any, text: str, *, bos: bool = True) -> list[int]:
-    """Token ids of a text; special tokens written in it are ordinary text."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [tokenizer.bos_token_id, *ids] if bos and tokenizer.bos_token_id is not None else ids
 
 
 def _misfit(lora_adapter: Path, base: Path, error: Exception) -> PredictionError:

@@ -61,16 +61,10 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
     """The whole configuration that Axolotl reads."""
     recipe = with_attention(recipe, card)
     document = recipe.model_dump(exclude_none=True, exclude=set(_OURS))
-    prompt_format = {
-        # Our dataset already holds the rendered prompt, so Axolotl's own templates are switched to "verbatim".
-        "field_instruction": "prompt",
-        "field_output": "answer",
-        "format": "{instruction}",
-        "no_input_format": "{instruction}",
-    }
 
     def dataset(path: Path) -> dict[str, Any]:
-        return {"path": str(path), "ds_type": "json", "type": prompt_format, "split": "train"}
+        """Rows of ids: Axolotl passes them through."""
+        return {"path": str(path), "ds_type": "parquet", "split": "train"}
 
     if recipe.overrides_of_model_config is not None:
         document["overrides_of_model_config"] = dict(recipe.overrides_of_model_config)  # a null there means something

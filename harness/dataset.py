@@ -1,9 +1,10 @@
-"""The mix as Axolotl reads it: rendered with the one template, measured with the real tokenizer.
+"""The mix as Axolotl reads it: rendered with the one template, tokenised once, as a Parquet table of ids.
 
     dataset = prepare_dataset(Path("runs/demo/05_mix"), base=..., sequence_len=512, out=Path("07_train/data"))
     dataset.train.num_tokens
 
-A row longer than `sequence_len` is counted and kept in `dropped.jsonl`; Axolotl itself never drops one.
+Axolotl passes rows with `input_ids`, `labels` and `attention_mask` through as they are, so what is trained on is what
+curation asked and what the server encodes. A row longer than `sequence_len` is counted and kept in `dropped.jsonl`.
 
 Where it sits: mix -> **dataset** -> Axolotl.
 """
@@ -13,23 +14,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from curation.errors import StageError
-from curation.files import file_sha256, read_json, read_jsonl, write_json, write_jsonl
-from curation.language_model import IGNORED_LABEL
+from curation.files import atomic_writer, file_sha256, read_json, read_jsonl, write_json, write_jsonl
 from curation.libraries import quieten
 from curation.prompt import training_prompt
 from curation.stage import Dropped
+from curation.token_ids import RowIds, end_id, rows_ids, without_end
 from harness.errors import DataError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenisedRow:
-    """A row as it is trained on: ids of prompt and answer, loss on the answer and its end token alone."""
-
-    prompt: str
-    answer: str
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
+SCHEMA = pa.schema(
+    [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32())), ("attention_mask", pa.list_(pa.int8()))]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,9 @@ class Dataset:
 
     train: Part
     validation: Part
-    num_too_long: int
+    num_dropped: int
+    num_ends_removed: int
+    """Answers that ended in the text of the end token, which is there by its id already."""
     lengths: tuple[int, ...]
     """Tokens of each training row, in order."""
 
@@ -60,38 +60,23 @@ class Dataset:
         return f"{self.train.sha256[:16]}{self.validation.sha256[:16]}"
 
 
-class RowTokenizer:
-    """Tokenises rows as Axolotl does: prompt and answer apart, BOS in front, EOS behind.
+def load_tokenizer(base: Path) -> Any:
+    """The tokenizer of a model folder, loaded by the class that Axolotl loads it by.
 
-    Args:
-        base: A model folder. The tokenizer is loaded by the class that Axolotl loads it by.
     Raises:
-        DataError: no tokenizer there.
+        DataError: none there.
+        PredictionError: it has no end token.
     """
+    quieten()
+    from transformers import AutoTokenizer
 
-    def __init__(self, base: Path) -> None:
-        quieten()
-        from transformers import AutoTokenizer
-
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        except Exception as e:  # its files can be wrong in as many ways as there are tokenizers
-            why = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
-            raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check --base.") from e
-
-    def __call__(self, prompt: str, answer: str) -> TokenisedRow:
-        """Ids and labels of one row."""
-        head: list[int] = self._tokenizer(prompt)["input_ids"]
-        if head and head[-1] == self._tokenizer.eos_token_id:
-            head = head[:-1]
-        tail: list[int] = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
-        tail = [*tail, self._tokenizer.eos_token_id]
-        return TokenisedRow(
-            prompt=prompt,
-            answer=answer,
-            input_ids=(*head, *tail),
-            labels=(*[IGNORED_LABEL] * len(head), *tail),
-        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except Exception as e:  # its files can be wrong in as many ways as there are tokenizers
+        why = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
+        raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check --base.") from e
+    end_id(tokenizer)
+    return tokenizer
 
 
 def read_mix(path: Path) -> list[tuple[str, str, str]]:
@@ -117,35 +102,56 @@ def read_mix(path: Path) -> list[tuple[str, str, str]]:
 
 
 def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> Dataset:
-    """Renders and measures both files of a mix into `out`.
+    """Renders and tokenises both files of a mix into `out`.
 
     Raises:
-        DataError: a file is missing or empty, or every row is too long.
+        DataError: a file is missing or empty, or no row of it can be trained on.
     """
-    tokenise = RowTokenizer(base)
+    tokenizer = load_tokenizer(base)
     parts: dict[str, Part] = {}
     lengths: dict[str, tuple[int, ...]] = {}
     dropped: list[Dropped] = []
+    num_ends_removed = 0
     for name in ("train", "validation"):
-        kept: list[TokenisedRow] = []
-        for row_id, prompt, answer in read_mix(mix / f"{name}.jsonl"):
-            row = tokenise(prompt, answer)
-            if len(row.input_ids) > sequence_len:
-                detail = f"{name}: {len(row.input_ids)} tokens, sequence_len {sequence_len}"
-                dropped.append(Dropped(unit="row", id=row_id, reason="too_long", detail=detail))
+        texts = read_mix(mix / f"{name}.jsonl")
+        pairs = [(prompt, without_end(tokenizer, answer)) for _, prompt, answer in texts]
+        num_ends_removed += sum(text[2] != pair[1] for text, pair in zip(texts, pairs, strict=True))
+        kept: list[RowIds] = []
+        for (row_id, _, _), row in zip(texts, rows_ids(tokenizer, pairs), strict=True):
+            reason = _unusable(row, sequence_len)
+            if reason:
+                dropped.append(Dropped(unit="row", id=row_id, reason=reason[0], detail=f"{name}: {reason[1]}"))
             else:
                 kept.append(row)
         if not kept:
-            raise DataError(f"{mix / name}.jsonl: every row is longer than sequence_len {sequence_len}. Raise it.")
-        parts[name], lengths[name] = _write_part(out / f"{name}.jsonl", kept)
+            raise DataError(
+                f"{mix / name}.jsonl: no row of {len(texts)} can be trained on; the last one: {dropped[-1].detail}. "
+                "Raise sequence_len, or mend the rows."
+            )
+        parts[name], lengths[name] = write_part(out / f"{name}.parquet", kept)
     write_jsonl(out / "dropped.jsonl", dropped)
-    dataset = Dataset(**parts, num_too_long=len(dropped), lengths=lengths["train"])
+    dataset = Dataset(
+        train=parts["train"],
+        validation=parts["validation"],
+        num_dropped=len(dropped),
+        num_ends_removed=num_ends_removed,
+        lengths=lengths["train"],
+    )
     described = asdict(replace(dataset, lengths=()))
     for part in parts:
-        described[part]["path"] = f"{part}.jsonl"
+        described[part]["path"] = f"{part}.parquet"
     write_json(out / "lengths.json", dataset.lengths)
     write_json(out / DESCRIPTION, described)
     return dataset
+
+
+def _unusable(row: RowIds, sequence_len: int) -> tuple[str, str] | None:
+    """Why a row cannot be trained on: reason and detail."""
+    if len(row.input_ids) > sequence_len:
+        return "too_long", f"{len(row.input_ids)} tokens, sequence_len {sequence_len}"
+    if row.num_answer_tokens < 2:
+        return "no_answer", "its answer is the end token alone"
+    return None
 
 
 DESCRIPTION = "dataset.json"
@@ -157,10 +163,10 @@ def prepared_dataset(out: Path) -> Dataset | None:
     if not (out / DESCRIPTION).is_file():
         return None
     described = read_json(out / DESCRIPTION)
-    parts = {name: Part(**{**described[name], "path": out / f"{name}.jsonl"}) for name in ("train", "validation")}
+    parts = {name: Part(**{**described[name], "path": out / f"{name}.parquet"}) for name in ("train", "validation")}
     if any(not part.path.is_file() or file_sha256(part.path) != part.sha256 for part in parts.values()):
         return None
-    return Dataset(**parts, num_too_long=described["num_too_long"], lengths=tuple(read_json(out / "lengths.json")))
+    return Dataset(**{**described, **parts, "lengths": tuple(read_json(out / "lengths.json"))})
 
 
 def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | None) -> None:
@@ -180,48 +186,65 @@ def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | No
         )
 
 
-def _write_part(path: Path, kept: Sequence[TokenisedRow]) -> tuple[Part, tuple[int, ...]]:
-    write_jsonl(path, ({"prompt": row.prompt, "answer": row.answer} for row in kept))
-    lengths = tuple(len(row.input_ids) for row in kept)
+def write_part(path: Path, rows: Sequence[RowIds]) -> tuple[Part, tuple[int, ...]]:
+    """Writes rows as a Parquet table; returns what it holds, and the tokens of each row."""
+    columns = {
+        "input_ids": [row.input_ids for row in rows],
+        "labels": [row.labels for row in rows],
+        "attention_mask": [[1] * len(row.input_ids) for row in rows],
+    }
+    with atomic_writer(path) as file:
+        pq.write_table(pa.table(columns, schema=SCHEMA), file, compression="zstd")
+    lengths = tuple(len(row.input_ids) for row in rows)
     part = Part(
         path=path,
-        num_rows=len(kept),
+        num_rows=len(rows),
         num_tokens=sum(lengths),
-        num_answer_tokens=sum(label != IGNORED_LABEL for row in kept for label in row.labels),
+        num_answer_tokens=sum(row.num_answer_tokens for row in rows),
         longest=max(lengths),
         sha256=file_sha256(path),
     )
     return part, lengths
 
 
-def read_dataset_rows(path: Path, base: Path) -> list[TokenisedRow]:
-    """The tokenised rows of a prepared file (`prompt`, `answer`), or of a mix: what the picker computes losses on.
+def read_part(path: Path) -> list[RowIds]:
+    """The rows of a table that `write_part` wrote."""
+    table = pq.read_table(path, columns=["input_ids", "labels"])
+    pairs = zip(table["input_ids"].to_pylist(), table["labels"].to_pylist(), strict=True)
+    return [RowIds(input_ids=tuple(ids), labels=tuple(labels)) for ids, labels in pairs]
+
+
+def read_dataset_rows(path: Path, base: Path) -> list[RowIds]:
+    """Rows to compute losses on: of a table, of a mix, or of JSON lines with `prompt` and `answer`.
 
     Raises:
-        DataError: missing, empty, or a row is neither.
+        DataError: missing, empty, or a row is none of these.
     """
-    tokenise = RowTokenizer(base)
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give JSON lines with prompt and answer, or a mix's validation.jsonl.")
+    if path.suffix == ".parquet":
+        return read_part(path)
+    tokenizer = load_tokenizer(base)
+    return rows_ids(tokenizer, [(prompt, without_end(tokenizer, answer)) for prompt, answer in _texts(path)])
+
+
+def _texts(path: Path) -> list[tuple[str, str]]:
     try:
         first = next(read_jsonl(path), None)
         if first is None:
             raise DataError(f"{path}: no rows in it. Give others with --validation.")
         if "prompt" not in first:
-            return [tokenise(prompt, answer) for _, prompt, answer in read_mix(path)]
+            return [(prompt, answer) for _, prompt, answer in read_mix(path)]
         rows = list(read_jsonl(path))
     except StageError as e:
         raise DataError(str(e)) from e
     for number, row in enumerate(rows, start=1):
         if not (isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str) and row["answer"]):
             raise DataError(f"{path}: row {number} lacks prompt or answer as text. Mend the row.")
-    return [tokenise(row["prompt"], row["answer"]) for row in rows]
+    return [(row["prompt"], row["answer"]) for row in rows]
 
 
-def chosen_rows(dataset: Dataset, numbers: Sequence[int], base: Path, out: Path) -> Part:
-    """Training rows by their numbers, in that order, as a file of their own: what a rehearsal trains on."""
-    wanted = set(numbers)
-    texts = {n: row for n, row in enumerate(read_jsonl(dataset.train.path)) if n in wanted}
-    tokenise = RowTokenizer(base)
-    rows = {n: tokenise(row["prompt"], row["answer"]) for n, row in texts.items()}
-    return _write_part(out, [rows[n] for n in numbers])[0]
+def chosen_rows(dataset: Dataset, numbers: Sequence[int], out: Path) -> Part:
+    """Training rows by their numbers, in that order, as a table of their own: what a rehearsal trains on."""
+    rows = read_part(dataset.train.path)
+    return write_part(out, [rows[number] for number in numbers])[0]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from curation.language_model import IGNORED_LABEL, LanguageModel, Precision
-from harness.dataset import TokenisedRow
+from curation.language_model import LanguageModel, Precision
+from curation.token_ids import IGNORED_LABEL, RowIds
 from harness.errors import MemoryFullError
 
 BATCH_TOKENS = 4_096
@@ -33,7 +33,7 @@ class AdapterLosses:
         base: Path,
         *,
         precision: Precision | None,
-        rows: Sequence[TokenisedRow],
+        rows: Sequence[RowIds],
         before_batch: Callable[[], None] = lambda: None,
     ) -> None:
         self._rows = [(row.input_ids, row.labels) for row in rows]

@@ -26,7 +26,7 @@ from harness.budget import CLOSING_MARGIN, pretty
 from harness.card import Card
 from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
 from harness.clock import uptime
-from harness.dataset import RowTokenizer, check_window, chosen_rows, prepare_dataset
+from harness.dataset import check_window, chosen_rows, load_tokenizer, prepare_dataset
 from harness.drive import Ended, Seen, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.gpu import check_gpu, find_gpu
@@ -273,7 +273,7 @@ def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> Non
 
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
     """The job on a few of its rows, with the whole validation file; and the time that data took."""
-    RowTokenizer(job.base)  # the first one imports its library, which the run has done by then
+    load_tokenizer(job.base)  # the first one imports its library, which the run has done by then
     started = uptime()
     dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
     prepare_s = uptime() - started
@@ -286,7 +286,7 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
         typical=TYPICAL_STEPS * recipe.gradient_accumulation_steps,
         seed=recipe.seed,
     )
-    part = chosen_rows(dataset, numbers, job.base, work / "data" / "rehearsed.jsonl")
+    part = chosen_rows(dataset, numbers, work / "data" / "rehearsed.parquet")
     packs.write(work / "packs.jsonl")
     num_steps = packs.num_steps(recipe.gradient_accumulation_steps)
     write_segment(work / "plan.jsonl", Segment(step=0, progress=0.0, horizon=num_steps, reason="rehearsal"))

@@ -159,6 +159,7 @@ def _finish(
         "because": because,
         "tokens_per_s": tokens_per_s,
         "ledger": asdict(report),
+        "num_ends_removed": dataset["num_ends_removed"],
         "base_loss": base_loss,
         "last_loss": _last_loss(stage.directory),
         "faint_share": _faint_share(stage.directory, job.recipe),

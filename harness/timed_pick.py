@@ -18,11 +18,11 @@ from pathlib import Path
 from curation.errors import PredictionError
 from curation.language_model import Precision
 from curation.stage import Dropped
+from curation.token_ids import RowIds
 from harness.adapter import average_adapters
 from harness.budget import pretty
 from harness.checkpoint import ADAPTER_FILES, Checkpoint
 from harness.clock import uptime
-from harness.dataset import TokenisedRow
 from harness.errors import BudgetError, CheckpointError
 from harness.pick import BASE, PICK, RULE, Candidate, Picked, known_candidates, no_candidate, publish, with_base
 from harness.race import DOUBT, Race, Standing, TimeUp
@@ -45,7 +45,7 @@ class PickJob:
     rejected: Sequence[Dropped]
     base: Path
     precision: Precision | None
-    rows: Sequence[TokenisedRow]
+    rows: Sequence[RowIds]
     """Of the validation set."""
     seed: int = 2023
     average: int = 0

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler
 
-from curation.language_model import IGNORED_LABEL
+from curation.token_ids import IGNORED_LABEL
 from harness.budget_callback import BudgetCallback
 from harness.checkpoint import SAVING, save_sealed
 from harness.neftune import PerSampleNoise, sample_lengths

@@ -213,7 +213,7 @@ def _measures_its_own_rows(request: PickRequest, *, trained: bool) -> bool:
 
 
 def _validation(request: PickRequest) -> Path:
-    return request.validation or request.folder / TRAIN / DATA / "validation.jsonl"
+    return request.validation or request.folder / TRAIN / DATA / "validation.parquet"
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ from curation.model_folder import check_model_folder
 from curation.prompt import training_prompt
 from curation.source import MIXES
 from curation.stage import INPUTS
+from curation.token_ids import row_ids
 from harness.axolotl_config import AxolotlConfig
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds
 from harness.card import Card, get_card
-from harness.dataset import RowTokenizer, prepare_dataset
+from harness.dataset import load_tokenizer, prepare_dataset
 from harness.job import TrainJob
 from harness.memory import MISTRAL_7B, ModelShape, peak_of
 from harness.plan import ESTIMATED_TOKENS, ESTIMATED_VALIDATION_ROWS, Costs, DayPlan, Needed, mixes_needed, plan_day
@@ -98,11 +99,11 @@ def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
 
 def mean_tokens(job: TrainJob) -> dict[str, float]:
     """Of a training row, by source."""
-    tokenise = RowTokenizer(job.base)
+    tokenizer = load_tokenizer(job.base)
     found: dict[str, list[int]] = defaultdict(list)
     for row in read_jsonl(job.mix / "train.jsonl"):
         prompt = training_prompt(row["instruction"], row["input"])
-        found[str(row.get("source", ""))].append(len(tokenise(prompt, row["output"]).input_ids))
+        found[str(row.get("source", ""))].append(len(row_ids(tokenizer, prompt, row["output"]).input_ids))
     return {source: sum(lengths) / len(lengths) for source, lengths in found.items()}
 
 

@@ -101,9 +101,15 @@ def show_training(result: TrainResult, console: Console) -> None:
         console.say(f"{result.run}: training is done already; nothing was computed")
     show_ledger(result.ledger, console)
     picked = result.picked
-    rows = read_json(result.run / TRAIN / "summary.json")["tallies"]["row"]
+    summary = read_json(result.run / TRAIN / "summary.json")
+    rows = summary["tallies"]["row"]
     if rows["dropped"]:
-        console.say(f"rows: {rows['kept']} of {rows['read']}; longer than sequence_len: {rows['dropped']['too_long']}")
+        reasons = ", ".join(f"{num} {reason.replace('_', ' ')}" for reason, num in rows["dropped"].items())
+        console.say(f"rows: {rows['kept']} of {rows['read']}; left out: {reasons}")
+    if summary["details"].get("num_ends_removed"):
+        console.say(
+            f"answers that ended in the text of the end token: {summary['details']['num_ends_removed']}, removed"
+        )
     console.say(
         f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.because]}; "
         f"picked {picked.checkpoint} of {picked.num_checkpoints}, validation loss {picked.validation_loss:.4f}"

@@ -15,7 +15,8 @@ from enum import StrEnum
 
 import torch
 
-from curation.language_model import LanguageModel, encode
+from curation.language_model import LanguageModel
+from curation.token_ids import encode
 from submission.api import ProcessRequest, Token
 from submission.detokenize import token_texts
 from submission.errors import OverlongError

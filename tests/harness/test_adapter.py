@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from curation.errors import PredictionError
-from curation.language_model import IGNORED_LABEL, LanguageModel
+from curation.language_model import LanguageModel
+from curation.token_ids import IGNORED_LABEL, rows_ids
 from harness.adapter import average_adapters, find_adapters
 from harness.errors import CheckpointError
 from harness.loss import AdapterLosses, answer_losses
@@ -127,10 +128,10 @@ def test_a_batch_gives_the_sums_of_rows_alone_to_rounding(precision: str) -> Non
 
 
 def test_the_mean_is_over_answer_tokens(adapters: Path) -> None:
-    from harness.dataset import RowTokenizer
+    from harness.dataset import load_tokenizer
 
-    tokenise = RowTokenizer(DEMO_BASE)
-    rows = [tokenise("### Response:\n", answer) for answer in ("yes", "the plate of Fay is hot", "no no")]
+    answers = ("yes", "the plate of Fay is hot", "no no")
+    rows = rows_ids(load_tokenizer(DEMO_BASE), [("### Response:\n", answer) for answer in answers])
     losses = AdapterLosses(DEMO_BASE, precision=None, rows=rows)
     sums = losses.sums(adapters / "checkpoint-3", [0, 1, 2])
     assert losses.mean(adapters / "checkpoint-3") == pytest.approx(sum(sums) / sum(losses.weights))

@@ -153,11 +153,11 @@ def test_an_unknown_card_names_the_known_ones() -> None:
         get_card("rtx5090")
 
 
-def test_the_document_trains_on_our_rendered_prompt_verbatim(tmp_path: Path) -> None:
+def test_the_document_trains_on_our_own_token_ids(tmp_path: Path) -> None:
     recipe = read_recipe(RECIPES[0].parent / "tiny_cpu.yml")
     document = axolotl_document(recipe, settings(tmp_path, tmp_path), get_card("cpu"))
-    assert document["datasets"][0]["type"]["format"] == "{instruction}"
-    assert document["test_datasets"][0]["path"].endswith("validation.jsonl")
+    assert set(document["datasets"][0]) == {"path", "ds_type", "split"}
+    assert document["datasets"][0]["ds_type"] == document["test_datasets"][0]["ds_type"] == "parquet"
     assert "val_set_size" not in document
     assert document["plugins"] == ["harness.axolotl_plugin.OnedayPlugin"]
     assert document["lora_qkv_kernel"] is False

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from curation.files import read_jsonl
+from curation.token_ids import IGNORED_LABEL, row_ids
 from harness.dataset import (
-    IGNORED_LABEL,
-    RowTokenizer,
     check_window,
     chosen_rows,
+    load_tokenizer,
     prepare_dataset,
     read_dataset_rows,
     read_mix,
@@ -20,7 +20,7 @@ WriteMix = Callable[..., Path]
 
 
 def test_loss_falls_on_the_answer_and_its_end_alone(demo_base: Path) -> None:
-    row = RowTokenizer(demo_base)("### Response:\n", "yes")
+    row = row_ids(load_tokenizer(demo_base), "### Response:\n", "yes")
     answer = [token for token in row.labels if token != IGNORED_LABEL]
     assert list(row.input_ids[-len(answer) :]) == answer
     assert answer[-1] == 2  # </s>
@@ -30,12 +30,10 @@ def test_loss_falls_on_the_answer_and_its_end_alone(demo_base: Path) -> None:
 
 def test_rows_are_rendered_with_the_one_template(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
     dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
-    first = next(read_jsonl(dataset.train.path))
-    assert first == {
-        "prompt": "### Instruction:\nWrite the last word.\n\n### Input:\nhot 0 cold\n\n### Response:\n",
-        "answer": "cold",
-    }
-    assert (dataset.train.num_rows, dataset.validation.num_rows, dataset.num_too_long) == (60, 12, 0)
+    first = read_dataset_rows(dataset.train.path, demo_base)[0]
+    prompt = "### Instruction:\nWrite the last word.\n\n### Input:\nhot 0 cold\n\n### Response:\n"
+    assert first == row_ids(load_tokenizer(demo_base), prompt, "cold")
+    assert (dataset.train.num_rows, dataset.validation.num_rows, dataset.num_dropped) == (60, 12, 0)
 
 
 def test_too_long_rows_are_counted_and_kept_with_their_length(
@@ -46,7 +44,7 @@ def test_too_long_rows_are_counted_and_kept_with_their_length(
     with (mix / "train.jsonl").open("a") as f:
         f.write(json.dumps(row) + "\n")
     dataset = prepare_dataset(mix, base=demo_base, sequence_len=256, out=tmp_path / "data")
-    assert (dataset.train.num_rows, dataset.num_too_long) == (60, 1)
+    assert (dataset.train.num_rows, dataset.num_dropped) == (60, 1)
     dropped = list(read_jsonl(tmp_path / "data" / "dropped.jsonl"))
     assert [(d["id"], d["reason"]) for d in dropped] == [("long", "too_long")]
     assert "sequence_len 256" in dropped[0]["detail"]
@@ -65,7 +63,7 @@ def test_chosen_rows_come_in_the_order_asked_for_and_as_often(
     write_mix: WriteMix, demo_base: Path, tmp_path: Path
 ) -> None:
     dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
-    part = chosen_rows(dataset, [7, 2, 7], demo_base, tmp_path / "chosen.jsonl")
+    part = chosen_rows(dataset, [7, 2, 7], tmp_path / "chosen.parquet")
     everything = read_dataset_rows(dataset.train.path, demo_base)
     assert read_dataset_rows(part.path, demo_base) == [everything[7], everything[2], everything[7]]
     assert part.num_tokens == sum(dataset.lengths[n] for n in (7, 2, 7))
@@ -137,5 +135,23 @@ def test_a_mix_that_cannot_be_trained_on_says_why(tmp_path: Path, content: str |
 
 
 def test_rows_that_are_all_too_long_are_an_error(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="every row is longer than sequence_len 8"):
+    with pytest.raises(DataError, match=r"no row of 60 can be trained on; .* sequence_len 8"):
         prepare_dataset(write_mix(), base=demo_base, sequence_len=8, out=tmp_path / "data")
+
+
+def test_an_answer_that_ends_in_the_end_token_is_trained_with_one_and_counted(
+    write_mix: WriteMix, demo_base: Path, tmp_path: Path
+) -> None:
+    """One such answer ended the run after the clock had started: Axolotl adds no second end token to it."""
+    mix = write_mix()
+    rows = [json.loads(line) for line in (mix / "train.jsonl").read_text().splitlines()]
+    rows[0]["output"] += "</s>"
+    rows[1]["output"] += "</s>\n</s> "
+    rows[2]["output"] = "</s>"
+    (mix / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = prepare_dataset(mix, base=demo_base, sequence_len=512, out=tmp_path / "data")
+    assert (dataset.num_ends_removed, dataset.num_dropped, dataset.train.num_rows) == (3, 1, 59)
+    assert [d["reason"] for d in read_jsonl(tmp_path / "data" / "dropped.jsonl")] == ["no_answer"]
+    plain = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "plain")
+    ended, usual = (read_dataset_rows(d.train.path, demo_base) for d in (dataset, plain))
+    assert ended[:2] == usual[:2]

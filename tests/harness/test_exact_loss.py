@@ -39,7 +39,7 @@ def plain(job: TrainJob, **changes: Any) -> TrainJob:
 
 def losses_outside(job: TrainJob) -> list[tuple[float, int]]:
     """(sum, tokens) of each training row's answer, by the untrained base."""
-    rows = read_dataset_rows(job.run / TRAIN / DATA / "train.jsonl", job.base)
+    rows = read_dataset_rows(job.run / TRAIN / DATA / "train.parquet", job.base)
     return answer_losses(LanguageModel.load(job.base), [(row.input_ids, row.labels) for row in rows])
 
 
@@ -48,7 +48,7 @@ def test_the_validation_loss_is_the_one_computed_row_by_row(
 ) -> None:
     job = plain(make_job(tmp_path, write_mix(60, 23), demo_base, budget_s=60.0))
     result = train(job, SLOW, launch=axolotl)
-    rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.jsonl", job.base)
+    rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.parquet", job.base)
     assert len(rows) == 23  # the bins of the last batch are not full
     losses = AdapterLosses(job.base, precision=None, rows=rows)
     assert len(result.picked.candidates) >= 2

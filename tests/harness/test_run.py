@@ -19,7 +19,7 @@ from curation.stage import locked
 from harness.axolotl_config import read_recipe
 from harness.axolotl_process import Child, Launcher
 from harness.card import get_card
-from harness.dataset import RowTokenizer
+from harness.dataset import load_tokenizer
 from harness.errors import BudgetError, TrainError
 from harness.job import TrainJob
 from harness.loss import AdapterLosses
@@ -57,7 +57,7 @@ def fake(**behaviour: str) -> Launcher:
 
 @pytest.fixture
 def job(tmp_path: Path, write_mix: WriteMix, demo_base: Path) -> TrainJob:
-    RowTokenizer(demo_base)  # imports its library now, not on a test's short budget
+    load_tokenizer(demo_base)  # imports its library now, not on a test's short budget
     return make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
 
 
@@ -210,7 +210,11 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
     assert {"registered", "plugin_alive", "train_begin", "step", "evaluate", "save", "train_end"} <= {
         e["event"] for e in seen
     }
-    losses = [c.validation_loss for c in result.picked.candidates]
+    assert result.picked.candidates[0].checkpoint == "base"
+    assert result.picked.base_loss == measured.base_loss
+    assert result.verdict.better_than_base is True
+    assert not result.verdict.diverged
+    losses = [c.validation_loss for c in result.picked.candidates[1:]]
     assert result.picked.validation_loss == min(losses)
     first = next(e["validation_loss"] for e in seen if e["event"] == "evaluate")
     assert min(losses) < first / 2  # it learns: the first evaluation is the one of step 1

@@ -9,12 +9,13 @@ import pytest
 
 from curation.demo_tasks import DEMO_TASKS, draw_pairs
 from curation.files import read_json, write_jsonl
+from curation.token_ids import RowIds
 from harness.adapter import find_adapters
 from harness.axolotl_config import read_recipe
 from harness.card import get_card
 from harness.checkpoint import RESUME_FILES, Checkpoint, inspect_all, seal
 from harness.clock import uptime
-from harness.dataset import TokenisedRow, read_dataset_rows
+from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
 from harness.ledger import Ledger
@@ -52,16 +53,16 @@ def validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows(validation: Path) -> list[TokenisedRow]:
+def rows(validation: Path) -> list[RowIds]:
     return read_dataset_rows(validation, DEMO_BASE)
 
 
-def make_job(adapters: Path, folder: Path, rows: list[TokenisedRow]) -> PickJob:
+def make_job(adapters: Path, folder: Path, rows: list[RowIds]) -> PickJob:
     good, rejected = find_adapters(adapters)
     return PickJob(folder=folder, checkpoints=good, rejected=rejected, base=DEMO_BASE, precision=None, rows=rows)
 
 
-def test_all_the_time_measures_all_rows_and_says_why(adapters: Path, tmp_path: Path, rows: list[TokenisedRow]) -> None:
+def test_all_the_time_measures_all_rows_and_says_why(adapters: Path, tmp_path: Path, rows: list[RowIds]) -> None:
     picked = timed_pick(make_job(adapters, tmp_path, rows))
     assert picked.checkpoint == BEST
     losses = AdapterLosses(DEMO_BASE, precision=None, rows=rows)
@@ -79,7 +80,7 @@ def test_all_the_time_measures_all_rows_and_says_why(adapters: Path, tmp_path: P
 
 
 def test_time_that_is_too_short_is_an_error_that_says_how_much(
-    adapters: Path, tmp_path: Path, rows: list[TokenisedRow]
+    adapters: Path, tmp_path: Path, rows: list[RowIds]
 ) -> None:
     job = replace(make_job(adapters, tmp_path, rows), until=uptime())
     with pytest.raises(BudgetError, match=r"Give more with --time"):
@@ -88,7 +89,7 @@ def test_time_that_is_too_short_is_an_error_that_says_how_much(
 
 
 def test_an_adapter_that_cannot_be_read_or_gives_no_number_is_rejected(
-    adapters: Path, tmp_path: Path, rows: list[TokenisedRow]
+    adapters: Path, tmp_path: Path, rows: list[RowIds]
 ) -> None:
     theirs = Path(shutil.copytree(adapters, tmp_path / "theirs"))
     (theirs / BEST / "adapter_model.safetensors").write_bytes(b"torn")
@@ -100,7 +101,7 @@ def test_an_adapter_that_cannot_be_read_or_gives_no_number_is_rejected(
     assert {c.checkpoint for c in picked.candidates} == {"checkpoint-10", "checkpoint-20"}
 
 
-def test_nothing_that_can_be_picked_is_an_error(adapters: Path, tmp_path: Path, rows: list[TokenisedRow]) -> None:
+def test_nothing_that_can_be_picked_is_an_error(adapters: Path, tmp_path: Path, rows: list[RowIds]) -> None:
     theirs = Path(shutil.copytree(adapters, tmp_path / "theirs"))
     for path in theirs.iterdir():
         (path / "adapter_model.safetensors").write_bytes(b"torn")
@@ -119,7 +120,7 @@ def opposite(adapter: Path, out: Path) -> None:
 
 
 def test_an_average_is_picked_if_it_beats_the_best_and_only_then(
-    adapters: Path, tmp_path: Path, rows: list[TokenisedRow]
+    adapters: Path, tmp_path: Path, rows: list[RowIds]
 ) -> None:
     theirs = tmp_path / "theirs"
     shutil.copytree(adapters / "checkpoint-40", theirs / "checkpoint-40")
@@ -202,7 +203,7 @@ def test_a_used_up_budget_refuses_to_pick_unless_it_is_outside_of_it(run: Path) 
     assert len(inspect_all(run / "07_train" / "output")[0]) == 4
 
 
-def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows: list[TokenisedRow]) -> None:
+def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows: list[RowIds]) -> None:
     pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
     path = run / "ledger.jsonl"
     result = TrainResult(
@@ -222,7 +223,7 @@ def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows:
 
 
 def test_an_average_is_measured_although_all_losses_are_known(
-    adapters: Path, tmp_path: Path, rows: list[TokenisedRow]
+    adapters: Path, tmp_path: Path, rows: list[RowIds]
 ) -> None:
     """As after our own training."""
     losses = AdapterLosses(DEMO_BASE, precision=None, rows=rows)
@@ -255,9 +256,7 @@ def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, lef
     assert Ledger.of_run(path).is_closed
 
 
-def test_adapters_that_have_no_average_do_not_cost_the_pick(
-    adapters: Path, tmp_path: Path, rows: list[TokenisedRow]
-) -> None:
+def test_adapters_that_have_no_average_do_not_cost_the_pick(adapters: Path, tmp_path: Path, rows: list[RowIds]) -> None:
     theirs = tmp_path / "theirs"
     shutil.copytree(adapters / BEST, theirs / BEST)
     write_adapters(theirs, DEMO_BASE, {"checkpoint-50": 0.3}, rank=8)

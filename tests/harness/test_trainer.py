@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from curation.language_model import IGNORED_LABEL, LanguageModel
+from curation.language_model import LanguageModel
 from curation.libraries import disable_cpu_repack
+from curation.token_ids import IGNORED_LABEL
 from harness.checkpoint import ADAPTER_FILES, RESUME_FILES, SAVING, Checkpoint, inspect, inspect_all, save_sealed
 from harness.pack import PackPlan
 from harness.trainer import ExactTrainer, PlannedBatches, batch_digest, halved, micro_seed, num_real_tokens

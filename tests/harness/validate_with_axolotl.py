@@ -9,7 +9,7 @@ from axolotl.integrations.liger.args import LigerArgs
 from axolotl.utils.config import validate_config
 from axolotl.utils.dict import DictDefault
 from axolotl.utils.schemas.config import AxolotlInputConfig
-from axolotl.utils.schemas.datasets import SFTDataset, UserDefinedPrompterType
+from axolotl.utils.schemas.datasets import SFTDataset
 
 from harness.plugin_args import OnedayArgs
 
@@ -21,7 +21,6 @@ def unknown_keys(raw: dict) -> set[str]:
     unknown = set(raw) - known
     for dataset in [*raw["datasets"], *raw["test_datasets"]]:
         unknown |= set(dataset) - set(SFTDataset.model_fields)
-        unknown |= set(dataset["type"]) - set(UserDefinedPrompterType.model_fields)
     return unknown
 
 
