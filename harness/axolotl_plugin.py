@@ -16,8 +16,11 @@ from axolotl.core.trainers import AxolotlTrainer
 from axolotl.integrations.base import BasePlugin
 from transformers import TrainerCallback, set_seed
 
-from curation.libraries import disable_cpu_repack
+from curation.errors import OnedayError
+from curation.language_model import LanguageModel
+from curation.libraries import disable_cpu_repack, give_back
 from harness.budget_callback import BudgetCallback, PlannedLR
+from harness.checkpoint import checkpoint_folders
 from harness.kernels import kernel_paths
 from harness.neftune import PerSampleNoise
 from harness.pack import PackPlan, digest_of
@@ -102,8 +105,10 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
             self.events.emit("kernels", paths=_paths(trainer))
 
     def post_train_unload(self, cfg: Any) -> None:
-        """Gives the frozen objects back."""
+        """Gives the frozen objects back. A rehearsal then uses what it saved, as whoever serves it will."""
         gc.unfreeze()
+        if cfg.oneday_rehearsal:
+            self.events.emit("proof", failed=why_unusable(cfg))
 
 
 def cap_memory(card_gib: float | None) -> float | None:
@@ -116,6 +121,22 @@ def cap_memory(card_gib: float | None) -> float | None:
     cap = card_gib - CONTEXT_GIB
     torch.cuda.set_per_process_memory_fraction(cap / total)
     return round(cap, 2)
+
+
+def why_unusable(cfg: Any) -> str | None:
+    """Loads the newest checkpoint onto a fresh base and generates one token; why that failed, or None."""
+    checkpoint = checkpoint_folders(Path(cfg.output_dir))
+    if not checkpoint:
+        return "it saved no checkpoint"
+    give_back()
+    try:
+        model = LanguageModel.load(
+            Path(cfg.base_model), lora_adapter=checkpoint[-1], precision="4bit" if cfg.load_in_4bit else None
+        )
+        model.generate(["### Response:\n"], max_new_tokens=1)
+    except OnedayError as e:
+        return str(e)
+    return None
 
 
 def _packs(cfg: Any, trainer: Any) -> PackPlan:

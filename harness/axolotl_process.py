@@ -128,15 +128,17 @@ class EventReader:
                     yield orjson.loads(line)
 
 
-def follow(child: Child, reader: EventReader, *, until: float, poll_s: float = 0.1) -> Iterator[dict[str, Any]]:
-    """Events as they come; ends with `train_end`, with the child, or at `until` on the uptime clock.
+def follow(
+    child: Child, reader: EventReader, *, until: float, ends_with: str = "train_end", poll_s: float = 0.1
+) -> Iterator[dict[str, Any]]:
+    """Events as they come; ends with the event `ends_with`, with the child, or at `until` on the uptime clock.
 
     Yields an event `tick` now and then, so that the caller can look at its clock and its signals.
     """
     while uptime() < until:
         for event in reader.read():
             yield event
-            if event["event"] == "train_end":
+            if event["event"] == ends_with:
                 return
         if child.poll() is not None:
             yield from reader.read()

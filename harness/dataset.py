@@ -79,6 +79,22 @@ def load_tokenizer(base: Path) -> Any:
     return tokenizer
 
 
+def check_embeddings(base: Path, tokenizer: Any) -> None:
+    """Refuses a tokenizer with more tokens than the model has embeddings.
+
+    Axolotl would add rows to them without a word, and what it then saves does not load onto this base.
+
+    Raises:
+        DataError: it has.
+    """
+    num_embeddings = read_json(base / "config.json").get("vocab_size")
+    if isinstance(num_embeddings, int) and len(tokenizer) > num_embeddings:
+        raise DataError(
+            f"{base}: its tokenizer has {len(tokenizer):,} tokens, its model embeddings for {num_embeddings:,}. Resize "
+            "them first and train on that folder: model.resize_token_embeddings(len(tokenizer)), then save both."
+        )
+
+
 def read_mix(path: Path) -> list[tuple[str, str, str]]:
     """(id, prompt, answer) of every row of a mix file.
 

@@ -48,6 +48,7 @@ def drive(
     silence_s: Callable[[Seen], float],
     on_event: Callable[[dict[str, Any]], None],
     asked: Callable[[], bool] = lambda: False,
+    ends_with: str = "train_end",
 ) -> Ending:
     """From the child's start to its end, whatever it does.
 
@@ -56,13 +57,14 @@ def drive(
         silence_s: The longest time without an event, given what was seen so far.
         on_event: Called with every event, and with `tick` in between.
         asked: True once the child is to evaluate, save and end.
+        ends_with: The child's last event; after it nothing is waited for.
     """
     seen: dict[str, dict[str, Any]] = {}
     heard = uptime()
     how = Ended.DEADLINE
     told = False
     try:
-        for event in follow(child, reader, until=until):
+        for event in follow(child, reader, until=until, ends_with=ends_with):
             if event["event"] != "tick":
                 heard, seen[event["event"]] = uptime(), event
             elif uptime() - heard > silence_s(seen):
@@ -73,7 +75,7 @@ def drive(
                 told = True
                 ask_to_stop(child)
     finally:
-        exit_code = end(child, patience_s=min(LAST_WORDS_S, until - uptime()) if "train_end" in seen else 0)
+        exit_code = end(child, patience_s=min(LAST_WORDS_S, until - uptime()) if ends_with in seen else 0)
     if "train_end" in seen:
         how = Ended.BY_ITSELF
     elif how is Ended.DEADLINE and uptime() < until - 0.05:

@@ -3,9 +3,9 @@
     measured = rehearse(job)
     measured.minimum_s(keep=10)
 
-It trains two steps on the hardest batches of the run with the real recipe, then some as they come, evaluates the real
-validation file, saves and reads the checkpoint back. Its time is not charged and nothing of it is kept for the run but
-these figures.
+It evaluates the real validation file on the base alone, trains two steps on the hardest batches of the run with the
+real recipe, then some as they come, evaluates again, saves, reads the checkpoint back, loads it onto a fresh base and
+lets that generate a token. Its time is not charged and nothing of it is kept for the run but these figures.
 
 Where it sits: recipe + mix -> **rehearsal** -> run.
 """
@@ -26,8 +26,8 @@ from harness.budget import CLOSING_MARGIN, pretty
 from harness.card import Card
 from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
 from harness.clock import uptime
-from harness.dataset import check_window, chosen_rows, load_tokenizer, prepare_dataset
-from harness.drive import Ended, Seen, drive
+from harness.dataset import check_embeddings, check_window, chosen_rows, load_tokenizer, prepare_dataset
+from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.gpu import check_gpu, find_gpu
 from harness.job import TrainJob
@@ -151,12 +151,21 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
     child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0))
-    ending = drive(child, reader, until=settings.deadline, silence_s=lambda seen: LONGEST_S, on_event=on_event)
+    ending = drive(
+        child,
+        reader,
+        until=settings.deadline,
+        silence_s=lambda seen: LONGEST_S,
+        on_event=on_event,
+        ends_with="proof",
+    )
     if ending.how is not Ended.BY_ITSELF:
         error = failure(log, ending.exit_code, alive="registered" in ending.seen)
         raise MemoryFullError(_what_would_fit(job, error)) if "out of memory" in str(error).lower() else error
     base_loss = _base_loss(ending.seen, job.base)
     _check_isolation(ending.seen.get("isolation"), job.recipe)
+    _check_finite(ending.seen, job.recipe)
+    _check_proof(ending, log, job.base)
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
         raise TrainError(f"{log}: the rehearsal saved no checkpoint. See the log.")
@@ -262,6 +271,27 @@ def _base_loss(seen: Seen, base: Path) -> float | None:
     return loss
 
 
+def _check_finite(seen: Seen, recipe: AxolotlConfig) -> None:
+    """Refuses a recipe whose first steps already lead to a loss that is not finite."""
+    if "not_finite" in seen:
+        raise TrainError(
+            f"the loss was {seen['not_finite']['loss']} after {seen['not_finite']['step']} steps of the rehearsal. "
+            f"Lower learning_rate, which is {recipe.learning_rate:g}, or give it a longer warm-up."
+        )
+
+
+def _check_proof(ending: Ending, log: Path, base: Path) -> None:
+    """Refuses a run whose checkpoint could not be loaded onto the base, or made it generate nothing."""
+    if "proof" not in ending.seen and ending.exit_code != 0:
+        raise failure(log, ending.exit_code, alive=True)
+    why = ending.seen.get("proof", {}).get("failed")
+    if why:
+        raise TrainError(
+            f"{base}: what the rehearsal saved cannot be used on it ({str(why)[:300].rstrip('.')}). Nothing was "
+            "trained yet: mend the base or the recipe first."
+        )
+
+
 def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> None:
     """Refuses a recipe whose packed samples see each other."""
     if found and not found["moved"] <= MOST_MOVED * found["spread"]:
@@ -273,7 +303,9 @@ def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> Non
 
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
     """The job on a few of its rows, with the whole validation file; and the time that data took."""
-    load_tokenizer(job.base)  # the first one imports its library, which the run has done by then
+    check_embeddings(
+        job.base, load_tokenizer(job.base)
+    )  # the first one imports its library, which the run has done by then
     started = uptime()
     dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
     prepare_s = uptime() - started

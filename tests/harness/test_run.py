@@ -236,7 +236,7 @@ def _check_labels(job: TrainJob) -> None:
     theirs = {tuple(row["input_ids"]): tuple(row["labels"]) for row in load_from_disk(str(prepared.parent))}
     ours = {}
     for name in ("train", "validation"):
-        ours |= {r.input_ids: r.labels for r in read_dataset_rows(job.run / TRAIN / DATA / f"{name}.jsonl", job.base)}
+        ours |= {r.input_ids: r.labels for r in read_dataset_rows(job.run / TRAIN / DATA / f"{name}.parquet", job.base)}
     assert theirs
     assert all(ours[ids] == labels for ids, labels in theirs.items())
     assert all(labels[-1] == 2 for labels in theirs.values())
@@ -246,7 +246,7 @@ def _check_validation_loss(job: TrainJob, checkpoint: str, expected: float) -> N
     """The trainer's packed, token-weighted loss against one computed row by row outside of it."""
     from harness.dataset import read_dataset_rows
 
-    rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.jsonl", job.base)
+    rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.parquet", job.base)
     loss = AdapterLosses(job.base, precision="4bit", rows=rows).mean(job.run / TRAIN / OUTPUT / checkpoint)
     assert loss == pytest.approx(expected, abs=1e-3)
 
