@@ -29,6 +29,7 @@ def quieten() -> None:
     """Optional kernels that a build lacks are reported by these libraries, at import and later: nothing to act on."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; see harness/axolotl_process.py
     for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="Skipping publisher trust check")

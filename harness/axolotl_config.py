@@ -29,12 +29,16 @@ class AxolotlConfig(BaseModel):
     """Default base; `--base` names a local folder instead."""
     overrides_of_model_config: dict[str, Any] | None = None
 
-    load_in_4bit: bool = True
-    adapter: Literal["qlora", "lora"] = "qlora"
+    adapter: Literal["qlora", "lora"]
+    """Required: without it Axolotl trains all weights."""
+    load_in_4bit: bool
+    """True for qlora, false for lora; may be left out."""
     lora_r: int = Field(gt=0)
     lora_alpha: int = Field(gt=0)
     lora_dropout: float = Field(ge=0, lt=1)
-    lora_target_linear: bool = True
+    lora_target_linear: bool = False
+    lora_target_modules: list[str] | None = None
+    """Which linear layers get an adapter: all, by the first key, or those named by the second."""
     lora_qkv_kernel: bool | None = None
     lora_o_kernel: bool | None = None
     lora_mlp_kernel: bool | None = None
@@ -105,6 +109,27 @@ class AxolotlConfig(BaseModel):
         except TypeError as e:
             raise ValueError(f"no value that JSON can hold ({e})") from e
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_what_is_trained(cls, raw: Any) -> Any:
+        """`adapter`, the precision of the base that goes with it, and the layers are never guessed."""
+        if not isinstance(raw, dict):
+            return raw
+        adapter = raw.get("adapter")
+        if adapter is None:
+            raise ValueError("no adapter: Axolotl would train all weights. Write adapter: qlora, or lora")
+        if not raw.get("lora_target_linear") and not raw.get("lora_target_modules"):
+            raise ValueError("no layers for the adapter. Write lora_target_linear: true, or name lora_target_modules")
+        four_bit = raw.get("load_in_4bit", adapter == "qlora")
+        if isinstance(four_bit, bool) and four_bit != (adapter == "qlora"):
+            raise ValueError(f"adapter: {adapter} with load_in_4bit: {str(four_bit).lower()}. Only qlora loads 4 bits")
+        return {**raw, "load_in_4bit": four_bit}
+
+    @property
+    def adapted_layers(self) -> str:
+        """Which layers get an adapter, in words."""
+        return "all linear layers" if self.lora_target_linear else ", ".join(self.lora_target_modules or [])
 
     @model_validator(mode="after")
     def _saves_what_it_evaluates(self) -> "AxolotlConfig":
@@ -183,8 +208,9 @@ def read_recipe(path: Path) -> AxolotlConfig:
         return AxolotlConfig(**raw)
     except ValidationError as e:
         problem = e.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "recipe"
-        raise ConfigError(f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}. Mend the value.") from e
+        key = ".".join(map(str, problem["loc"]))
+        where = f"{path}: {key}" if key else str(path)
+        raise ConfigError(f"{where}: {problem['msg'].removeprefix('Value error, ')}. Mend the value.") from e
 
 
 def check_card(recipe: AxolotlConfig, card: Card) -> None:

@@ -50,7 +50,7 @@ Launcher = Callable[[Path, Path, Mapping[str, str]], Child]
 
 
 def axolotl_environment(card: Card, *, num_rows: int) -> dict[str, str]:
-    """Quiet, offline, and quick to start.
+    """Quiet, offline, quick to start, and fit for a machine that others use. How OpenMP works is the user's, if said.
 
     Telemetry is off: with it on and no network, Axolotl hung at exit in 4 of 4 runs (measured).
     """
@@ -63,9 +63,11 @@ def axolotl_environment(card: Card, *, num_rows: int) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     }
+    defaults = {"OMP_WAIT_POLICY": "passive"}  # a thread that waits by spinning made a step ten times slower (measured)
     if not card.is_gpu:
-        threads = str(os.cpu_count() or 1)
-        environment |= {"OMP_NUM_THREADS": threads, "AXOLOTL_DATASET_NUM_PROC": "0", "CUDA_VISIBLE_DEVICES": ""}
+        defaults["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
+        environment |= {"AXOLOTL_DATASET_NUM_PROC": "0", "CUDA_VISIBLE_DEVICES": ""}
+    environment |= {name: os.environ.get(name, value) for name, value in defaults.items()}
     if num_rows < SMALL_DATA_ROWS:
         environment["NUMBA_DISABLE_JIT"] = "1"
     return environment

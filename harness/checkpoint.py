@@ -117,11 +117,12 @@ def seal(directory: Path, *, step: int, validation_loss: float | None, job: str 
     return Checkpoint(path=directory, step=step, validation_loss=validation_loss)
 
 
-def inspect(directory: Path, *, job: str | None = None) -> Checkpoint | str:
+def inspect(directory: Path, *, job: str | None = None, hashes: bool = True) -> Checkpoint | str:
     """The checkpoint, or the reason why it cannot be used.
 
     Args:
         job: What the seal must name; None: any.
+        hashes: False: files are looked up and their sizes compared, which takes no time; they are not read.
     """
     if not (directory / SEAL).is_file():
         return "not sealed: the save was interrupted"
@@ -132,7 +133,7 @@ def inspect(directory: Path, *, job: str | None = None) -> Checkpoint | str:
         return "its seal is unreadable"
     if job is not None and raw.get("job") != job:
         return "another run wrote it"
-    damage = _damage(directory, files)
+    damage = _damage(directory, files, hashes=hashes)
     if damage:
         return damage
     if loss is not None and not math.isfinite(loss):
@@ -140,7 +141,7 @@ def inspect(directory: Path, *, job: str | None = None) -> Checkpoint | str:
     return Checkpoint(path=directory, step=step, validation_loss=loss)
 
 
-def _damage(directory: Path, files: dict[str, tuple[int, str]]) -> str:
+def _damage(directory: Path, files: dict[str, tuple[int, str]], *, hashes: bool) -> str:
     """What is wrong with the files; empty if they are as they were sealed."""
     for name in (*ADAPTER_FILES, *RESUME_FILES):
         if name not in files:
@@ -151,7 +152,7 @@ def _damage(directory: Path, files: dict[str, tuple[int, str]]) -> str:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes, sealed with {size}"
-        if file_sha256(path) != digest:
+        if hashes and file_sha256(path) != digest:
             return f"{name} was altered"
     return ""
 
@@ -167,28 +168,52 @@ def checkpoint_folders(output: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))
 
 
-def inspect_all(output: Path, *, job: str | None = None) -> tuple[list[Checkpoint], list[Dropped]]:
+def inspect_all(output: Path, *, job: str | None = None, hashes: bool = True) -> tuple[list[Checkpoint], list[Dropped]]:
     """Whole checkpoints by step, and the others with their reason. Nothing is moved."""
     good: list[Checkpoint] = []
     bad: list[Dropped] = []
     for folder in checkpoint_folders(output):
-        result = inspect(folder, job=job)
+        result = inspect(folder, job=job, hashes=hashes)
         if isinstance(result, Checkpoint):
             good.append(result)
         else:
-            bad.append(Dropped(unit="checkpoint", id=folder.name, reason="damaged", detail=result))
+            bad.append(damaged(folder, result))
     return good, bad
 
 
+def damaged(folder: Path, why: str) -> Dropped:
+    """A checkpoint that cannot be used."""
+    return Dropped(unit="checkpoint", id=folder.name, reason="damaged", detail=why)
+
+
+def newest_whole(output: Path, *, job: str | None = None) -> Checkpoint | None:
+    """The newest checkpoint that is whole. Older ones are not read: all of a run's would take minutes."""
+    found = (inspect(folder, job=job) for folder in reversed(checkpoint_folders(output)))
+    return next((result for result in found if isinstance(result, Checkpoint)), None)
+
+
 def set_aside(output: Path, *, job: str | None = None) -> list[Dropped]:
-    """Renames damaged checkpoints to `damaged-…`, so that no resume can take one."""
-    bad = inspect_all(output, job=job)[1]
+    """Renames damaged checkpoints to `damaged-…`, so that no resume can take one.
+
+    Every file is looked up; read are those of the newest checkpoints, down to the first that is whole.
+    """
+    bad = inspect_all(output, job=job, hashes=False)[1]
     for d in bad:
-        target = output / f"damaged-{d.id}"
-        if target.exists():
-            shutil.rmtree(target)
-        (output / d.id).rename(target)
+        _set_aside(output / d.id)
+    for folder in reversed(checkpoint_folders(output)):
+        result = inspect(folder, job=job)
+        if isinstance(result, Checkpoint):
+            break
+        bad.append(damaged(folder, result))
+        _set_aside(folder)
     return bad
+
+
+def _set_aside(folder: Path) -> None:
+    target = folder.with_name(f"damaged-{folder.name}")
+    if target.exists():
+        shutil.rmtree(target)
+    folder.rename(target)
 
 
 def rotate(output: Path, *, keep: int) -> list[Path]:

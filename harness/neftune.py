@@ -2,7 +2,7 @@
 
     noise = PerSampleNoise(alpha=5)
     model.get_input_embeddings().register_forward_hook(noise.hook)
-    noise.lengths = sample_lengths(position_ids)      # before each training forward
+    noise.lengths = lengths_in(inputs)      # before each training forward
 
 The paper (Jain et al. 2023) adds uniform noise of at most alpha / sqrt(L d), L being the sample's length. Upstream
 takes the row's length: with 300-token samples packed to 8,192 its noise is 5 times too weak. The winner's recipe has
@@ -11,6 +11,7 @@ that too, so `neftune_mode: birbal` leaves it to upstream.
 Where it sits: hung into the model by the plugin.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -30,6 +31,20 @@ class PerSampleNoise:
         bound = self.alpha / torch.sqrt(self.lengths * output.size(-1))
         noise = torch.empty_like(output).uniform_(-1, 1)
         return output + noise * bound.to(output.dtype).unsqueeze(-1)
+
+
+def lengths_in(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """The number of tokens in the sample of each token of a batch, (batch, tokens).
+
+    A packed row says where its samples begin by `position_ids`; a row that is one sample says by its `attention_mask`
+    where its padding begins.
+    """
+    positions = inputs.get("position_ids")
+    if positions is not None:
+        return sample_lengths(positions)
+    ids: torch.Tensor = inputs["input_ids"]
+    mask: torch.Tensor = inputs.get("attention_mask", torch.ones_like(ids))
+    return (mask != 0).sum(dim=-1, keepdim=True).float().expand_as(ids)
 
 
 def sample_lengths(position_ids: torch.Tensor) -> torch.Tensor:

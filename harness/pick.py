@@ -17,7 +17,7 @@ from typing import Any
 
 from curation.files import read_as, sync_directory, write_json, write_jsonl
 from curation.stage import Dropped
-from harness.checkpoint import ADAPTER_FILES, Checkpoint, inspect_all
+from harness.checkpoint import ADAPTER_FILES, Checkpoint, damaged, inspect, inspect_all
 from harness.errors import CheckpointError
 
 PICK = "08_pick"
@@ -86,24 +86,34 @@ def read_picked(run: Path) -> Picked:
     return read_as(Picked, run / PICK / PICKED, mend=f"`oneday pick {run}` writes it anew.")
 
 
-def pick(*, run: Path, output: Path, base: Path, four_bit: bool, base_loss: float | None = None) -> Picked:
-    """Chooses, copies the LoRA adapter into `08_pick` and writes `picked.json`. No loss is computed.
+def pick(
+    *, run: Path, output: Path, base: Path, four_bit: bool, base_loss: float | None = None, verify: bool = True
+) -> Picked:
+    """Chooses, puts the LoRA adapter into `08_pick` and writes `picked.json`. No loss is computed.
+
+    Only the files of the one that is picked are read, for its seal's hashes; if they are damaged, the next best one's.
 
     Args:
         output: The folder of `checkpoint-N`.
         base: The model the adapters belong to.
         base_loss: Its own validation loss, as the rehearsal measured it.
+        verify: False where no time is left: files are looked up and not read.
     Raises:
         CheckpointError: no whole checkpoint with a loss; the message has the first reason.
     """
-    good, rejected = inspect_all(output)
+    good, rejected = inspect_all(output, hashes=False)
     for checkpoint in [c for c in good if c.validation_loss is None]:
         why = "no validation loss: `oneday pick` computes it"
         rejected.append(Dropped(unit="checkpoint", id=checkpoint.path.name, reason="not_finite", detail=why))
-    candidates = known_candidates(good)
-    if not candidates:
+    while candidates := known_candidates(good):
+        best = candidates[0]
+        result = inspect(output / best.checkpoint, hashes=verify)
+        if isinstance(result, Checkpoint):
+            break
+        rejected.append(damaged(output / best.checkpoint, result))
+        good = [c for c in good if c.path.name != best.checkpoint]
+    else:
         raise no_candidate(output, rejected)
-    best = candidates[0]
     picked = Picked(
         checkpoint=best.checkpoint,
         step=best.step,
@@ -157,7 +167,9 @@ def no_candidate(output: Path, rejected: Sequence[Dropped], *, mend: str = TRAIN
 
 
 def publish(folder: Path, adapter: Path, picked: Picked) -> Picked:
-    """Copies the adapter beside the one that is there and switches over in one step, by writing `picked.json`.
+    """Puts the adapter beside the one that is there and switches over in one step, by writing `picked.json`.
+
+    Its weights are linked where the file system can: gigabytes are not copied at the end of a day.
 
     The link `adapter` follows. A kill at any moment leaves an adapter that is whole and a `picked.json` that names it.
     """
@@ -169,9 +181,7 @@ def publish(folder: Path, adapter: Path, picked: Picked) -> Picked:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     for file in ADAPTER_FILES:
-        shutil.copyfile(adapter / file, temporary / file)  # not the mode: safetensors writes for the owner alone
-        with (temporary / file).open("rb") as f:
-            os.fsync(f.fileno())
+        _link_or_copy(adapter / file, temporary / file)
     temporary.rename(folder / name)
     sync_directory(folder)
     picked = replace(picked, adapter=name)
@@ -182,6 +192,20 @@ def publish(folder: Path, adapter: Path, picked: Picked) -> Picked:
         if old.name != name:
             shutil.rmtree(old, ignore_errors=True)
     return picked
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Weights are linked: nobody edits them in place. What people edit, the configuration, is copied."""
+    if source.suffix == ".safetensors":
+        try:
+            source.chmod(0o644)  # safetensors writes for the owner alone
+            os.link(source, target)
+            return
+        except OSError:
+            pass  # another file system, or one without links
+    shutil.copyfile(source, target)
+    with target.open("rb") as f:
+        os.fsync(f.fileno())
 
 
 def _link(folder: Path, name: str) -> None:

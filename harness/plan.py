@@ -47,14 +47,14 @@ class Costs:
     """False: from a card's profile."""
 
     @classmethod
-    def of(cls, measured: Rehearsal, keep: int, average: int = 0) -> "Costs":
+    def of(cls, measured: Rehearsal, average: int = 0) -> "Costs":
         """As the rehearsal found them."""
         return cls(
             start_s=measured.load_s + 2 * measured.prepare_s,
             step_s=measured.typical_step_s,
             eval_s=measured.eval_s,
             save_s=measured.save_s,
-            pick_s=measured.pick_reserve_s(keep, average),
+            pick_s=measured.pick_reserve_s(average),
             measured=True,
         )
 

@@ -1,7 +1,7 @@
 """The rehearsal: what start-up, a step, an evaluation and a save cost here, measured before the clock starts.
 
     measured = rehearse(job)
-    measured.minimum_s(keep=10)
+    measured.minimum_s()
 
 It evaluates the real validation file on the base alone, trains two steps on the hardest batches of the run with the
 real recipe, then some as they come, evaluates again, saves, reads the checkpoint back, loads it onto a fresh base and
@@ -45,6 +45,9 @@ LONGEST_S = 3_600.0
 
 MOST_MOVED = 0.05
 """By how much of their deviation logits may move with what stands before their sample: the noise of half precision."""
+
+VERIFIED = 2
+"""Checkpoints whose hashes the pick has time for: the best one's and, if that is damaged, the next."""
 
 PICKER_SLOWER = 2.0
 """By how much a pass over the validation rows may take longer in the picker than in the trainer, which packs them."""
@@ -106,16 +109,16 @@ class Rehearsal:
             peak_memory_gib=None, wall_s=0.0,
         )  # fmt: skip
 
-    def pick_reserve_s(self, keep: int, average: int = 0) -> float:
+    def pick_reserve_s(self, average: int = 0) -> float:
         """Kept free for the picker; and, to try an average, for loading the model and measuring three adapters."""
         tries = CLOSING_MARGIN * (self.load_s + PICKER_SLOWER * 3 * self.eval_s) if average > 1 else 0.0
-        return 0.5 + CLOSING_MARGIN * self.verify_s * keep + tries
+        return 0.5 + CLOSING_MARGIN * self.verify_s * VERIFIED + tries
 
-    def minimum_s(self, keep: int, average: int = 0) -> float:
+    def minimum_s(self, average: int = 0) -> float:
         """The shortest budget that ends with a verified checkpoint: data, start, one step, evaluation, save, pick."""
         start = CLOSING_MARGIN * (self.load_s + 2 * self.prepare_s)
         closing = CLOSING_MARGIN * (self.eval_s + self.save_s)
-        picking = self.pick_reserve_s(keep, average)
+        picking = self.pick_reserve_s(average)
         return math.ceil(start + 2 * self.step_s + 2 * closing + picking + REAP_S)
 
     def describe(self) -> str:

@@ -127,7 +127,8 @@ def sentence(history: History) -> str:
     best = f" Best validation loss so far {history.best.loss:.4f} at step {history.best.step}." if history.best else ""
     if history.state is State.RUNNING:
         return f"Running: {history.phase}, {step}, {pretty(history.left_s)} of {budget} left.{best}"
-    return f"Stopped, {step}: {pretty(history.left_s)} of {budget} left, and the same command goes on.{best}"
+    goes_on = "the same command goes on" if history.left_s > 0 else "the same command publishes what stands"
+    return f"Stopped, {step}: {pretty(history.left_s)} of {budget} left, and {goes_on}.{best}"
 
 
 def _examples(path: Path) -> list[Example]:

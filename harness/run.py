@@ -17,7 +17,9 @@ from curation.stage import Dropped, Stage, Summary, locked
 from harness.axolotl_config import AxolotlConfig
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import licence_of
-from harness.budget import pretty
+from harness.budget import CLOSING_MARGIN, pretty
+from harness.checkpoint import checkpoint_folders
+from harness.clock import uptime
 from harness.day import LedgerReport
 from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.job import TrainJob
@@ -31,6 +33,9 @@ from harness.verdict import Verdict, faint_share
 
 TRAIN = "07_train"
 LEDGER = "ledger.jsonl"
+
+PUBLISH_S = 0.1
+"""To look files up, link one and write a few lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,7 @@ def train(
         Interrupted: SIGINT or SIGTERM; the state is saved.
         StageError: another command is at work on this run.
     """
-    minimum_s = measured.minimum_s(job.recipe.save_total_limit, job.average)
+    minimum_s = measured.minimum_s(job.average)
     if job.budget_s < minimum_s:
         raise BudgetError(
             f"--budget {pretty(job.budget_s)} is shorter than the measured minimum of {pretty(minimum_s)} "
@@ -96,6 +101,8 @@ def train(
         record(job.run, "train", described)
         name = _identity(stage)
         ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)
+        if checkpoint_folders(stage.path(OUTPUT)) and _is_late(ledger, measured):
+            ledger.stop()
         if measured.wall_s:
             ledger.note_not_charged("rehearsal", measured.wall_s)
         supervisor = Supervisor(
@@ -109,7 +116,7 @@ def train(
             name=name,
         )
         because = supervisor.supervise()
-        return _finish(job, stage, ledger, because, described, measured.base_loss)
+        return _finish(job, stage, ledger, because, described, measured)
 
 
 def _identity(stage: Stage) -> str:
@@ -120,22 +127,31 @@ def _identity(stage: Stage) -> str:
     return str(read_json(path, mend=f"Restore it, or remove {stage.directory} to begin anew."))
 
 
-def _finish(
-    job: TrainJob, stage: Stage, ledger: Ledger, because: str, described: dict[str, object], base_loss: float | None
-) -> TrainResult:
-    """Picks within the reserve, stops the clock, writes the summary."""
-    ledger.enter("pick")
+def _is_late(ledger: Ledger, measured: Rehearsal) -> bool:
+    """Whether there is no time left to read the best checkpoint's files."""
+    return ledger.left_s < PUBLISH_S + CLOSING_MARGIN * measured.verify_s
+
+
+def _pick(job: TrainJob, stage: Stage, ledger: Ledger, because: str, measured: Rehearsal) -> Picked:
+    """Publishes the best within the reserve, and ends the day.
+
+    A run that was killed in its last moments has no time left to read files: what stands is published as it is, which
+    takes a few milliseconds, and the day ends before it. No loss is computed here, for that could outlast the deadline:
+    `oneday pick` measures what was left unmeasured.
+    """
+    late = ledger.is_closed or _is_late(ledger, measured)
+    ledger.stop() if late else ledger.enter("pick")
+    began = uptime()
     try:
-        # No loss is computed here: that could outlast the deadline. `oneday pick` measures what was left unmeasured.
         picked = pick(
             run=job.run,
             output=stage.path(OUTPUT),
             base=job.base,
             four_bit=job.recipe.load_in_4bit,
-            base_loss=base_loss,
+            base_loss=measured.base_loss,
+            verify=not late,
         )
     except CheckpointError as e:
-        ledger.stop()
         if because == "not_finite":
             raise TrainError(
                 f"{stage.directory}: the loss was no finite number before a checkpoint was whole. Lower learning_rate, "
@@ -145,7 +161,18 @@ def _finish(
             f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was whole. Give more with --budget, "
             "and --redo."
         ) from e
-    ledger.stop()
+    finally:
+        ledger.stop()
+    if late:
+        ledger.note_not_charged("publish", uptime() - began)
+    return picked
+
+
+def _finish(
+    job: TrainJob, stage: Stage, ledger: Ledger, because: str, described: dict[str, object], measured: Rehearsal
+) -> TrainResult:
+    """Picks, then writes the summary."""
+    picked = _pick(job, stage, ledger, because, measured)
     steps, tokens_per_s = _speed(stage.directory)
     report = ledger.report()
     dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / "dropped.jsonl")]
@@ -160,7 +187,7 @@ def _finish(
         "tokens_per_s": tokens_per_s,
         "ledger": asdict(report),
         "num_ends_removed": dataset["num_ends_removed"],
-        "base_loss": base_loss,
+        "base_loss": measured.base_loss,
         "last_loss": _last_loss(stage.directory),
         "faint_share": _faint_share(stage.directory, job.recipe),
     }

@@ -23,7 +23,7 @@ from curation.errors import Interrupted
 from curation.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import LOCK_VARIABLE, EventReader, Launcher, axolotl_environment, failure
-from harness.checkpoint import SAVING, inspect_all, set_aside
+from harness.checkpoint import SAVING, newest_whole, set_aside
 from harness.dataset import Dataset, prepare_dataset, prepared_dataset
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import TrainError
@@ -92,6 +92,8 @@ class Supervisor:
 
     def _over(self, step: int) -> str:
         """Why there is nothing left to train, as for a run that was killed while it picked; empty if there is."""
+        if self.ledger.is_closed:
+            return "deadline"
         if step == 0:
             return ""
         if self.job.follow_plan and step >= read_segments(self.stage.path(SCHEDULE))[-1].horizon:
@@ -99,14 +101,14 @@ class Supervisor:
         packs = self.stage.path(PACKS)
         if packs.is_file() and step >= PackPlan.read(packs).num_steps(self.job.recipe.gradient_accumulation_steps):
             return "epochs"
-        shortest_s = self.measured.minimum_s(self.job.recipe.save_total_limit, self.job.average)
+        shortest_s = self.measured.minimum_s(self.job.average)
         too_late = self.ledger.left_s < shortest_s
         return "deadline" if too_late else ""
 
     @property
     def reserve_s(self) -> float:
         """Kept free for the picker."""
-        return self.measured.pick_reserve_s(self.job.recipe.save_total_limit, self.job.average)
+        return self.measured.pick_reserve_s(self.job.average)
 
     @property
     def log(self) -> Path:
@@ -166,12 +168,25 @@ class Supervisor:
             return
         self.ledger.enter("idle")
         error = failure(self.log, ending.exit_code, alive=alive)
-        raise TrainError(f"{error} {self.state().capitalize()}; the same command goes on from it.")
+        raise TrainError(f"{error} {self._outlook()}")
+
+    def _outlook(self) -> str:
+        """What can be done after the trainer failed."""
+        step = self.newest_step()
+        if self.ledger.left_s < self.measured.minimum_s(self.job.average):
+            if step == 0:
+                return (
+                    "Nothing is saved and too little of the budget is left to begin again: mend the cause, and --redo."
+                )
+            return f"Too little of the budget is left to go on: the same command publishes the best up to step {step}."
+        if step == 0:
+            return "Nothing is saved yet: mend the cause; then the same command begins in what is left of the budget."
+        return f"The checkpoint of step {step} is whole: mend the cause; then the same command goes on from it."
 
     def newest_step(self) -> int:
         """Of the whole checkpoints; 0 if there is none."""
-        good, _ = inspect_all(self.stage.path(OUTPUT), job=self.name)
-        return good[-1].step if good else 0
+        newest = newest_whole(self.stage.path(OUTPUT), job=self.name)
+        return newest.step if newest else 0
 
     def state(self) -> str:
         """What a resume finds."""
@@ -194,7 +209,7 @@ class Supervisor:
         output.mkdir(exist_ok=True)
         with self.stage.path(DAMAGED).open("ab") as f:
             f.writelines(orjson.dumps(d, option=orjson.OPT_APPEND_NEWLINE) for d in set_aside(output, job=self.name))
-        good, _ = inspect_all(output, job=self.name)
+        newest = newest_whole(output, job=self.name)
         for leftover in (output / SAVING, *output.glob("deleted-checkpoint-*")):
             shutil.rmtree(leftover, ignore_errors=True)
         return RunSettings(
@@ -215,7 +230,7 @@ class Supervisor:
             follow_plan=self.job.follow_plan is not None,
             eval_s=self.measured.eval_s,
             save_s=self.measured.save_s,
-            resume_from=good[-1].path if good else None,
+            resume_from=newest.path if newest else None,
             tracking=tracking_keys(self.job.trackers, run=self.job.run.resolve().name),
         )
 

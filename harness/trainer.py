@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler
 from curation.token_ids import IGNORED_LABEL
 from harness.budget_callback import BudgetCallback
 from harness.checkpoint import SAVING, save_sealed
-from harness.neftune import PerSampleNoise, sample_lengths
+from harness.neftune import PerSampleNoise, lengths_in
 from harness.pack import Bin, PackPlan, pack_in_order
 
 Base: Any = object  # Axolotl's trainer stands there when this is mixed in
@@ -87,8 +87,7 @@ class ExactTrainer(Base):  # type: ignore[misc]
         torch.manual_seed(micro_seed(self.args.seed, self._step, self._micro))
         self._micro += 1
         if self.noise is not None:
-            positions = inputs.get("position_ids")
-            self.noise.lengths = sample_lengths(positions if positions is not None else _positions(inputs))
+            self.noise.lengths = lengths_in(inputs)
         num_tokens = num_real_tokens(inputs, self.processing_class.pad_token_id)
         digest = batch_digest(inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -177,12 +176,6 @@ def num_real_tokens(inputs: Any, pad_token_id: int) -> int:
     """Tokens of a batch without its padding."""
     mask = inputs.get("attention_mask")
     return int((mask != 0).sum() if mask is not None else (inputs["input_ids"] != pad_token_id).sum())
-
-
-def _positions(inputs: Any) -> torch.Tensor:
-    """Of rows that are not packed."""
-    ids = inputs["input_ids"]
-    return torch.arange(ids.size(-1), device=ids.device).expand_as(ids)
 
 
 def halved(inputs: Any) -> list[dict[str, Any]]:

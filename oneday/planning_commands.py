@@ -93,7 +93,7 @@ def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
     stored, made_with = job.run / PLAN / REHEARSAL, job.run / PLAN / INPUTS
     mend = "`oneday rehearse --redo` measures anew."
     if stored.is_file() and made_with.is_file() and read_as(dict[str, Any], made_with, mend=mend) == job.inputs():
-        return Costs.of(read_as(Rehearsal, stored, mend=mend), job.recipe.save_total_limit, job.average)
+        return Costs.of(read_as(Rehearsal, stored, mend=mend), job.average)
     return Costs.estimated(job.card, job.recipe, validation_tokens=validation_tokens)
 
 

@@ -285,6 +285,11 @@ def _fitted_before(job: TrainJob) -> TrainJob | None:
     return job
 
 
+def _lora(recipe: AxolotlConfig) -> str:
+    numbers = f"r {recipe.lora_r}, alpha {recipe.lora_alpha}, dropout {recipe.lora_dropout}"
+    return f"{numbers}, {recipe.adapted_layers}"
+
+
 def _attention(recipe: AxolotlConfig, card: Card) -> str:
     asked, taken = recipe.attn_implementation, with_attention(recipe, card).attn_implementation
     missing = "" if has_flash_attn() else " (the flash-attn package is not installed here)"
@@ -304,7 +309,7 @@ def show_dry_run(request: TrainRequest, recipe: AxolotlConfig, budget_s: float, 
         ("mix", f"{request.mix}, {rows}" if request.mix else "not given: --mix runs/200k/05_mix"),
         ("run folder", str(run_folder(request.run, request.mix) if request.mix else request.run or "the mix's run")),
         ("budget", f"{pretty(budget_s)} from the start of training to the published pick"),
-        ("LoRA", f"r {recipe.lora_r}, alpha {recipe.lora_alpha}, dropout {recipe.lora_dropout}, all linear layers"),
+        ("LoRA", _lora(recipe)),
         ("batch", f"{rows_per_step} packed rows of {recipe.sequence_len} = {tokens:,} tokens a step"),
         ("optimizer", f"{recipe.optimizer}, weight decay {recipe.weight_decay}"),
         ("learning rate", f"{recipe.learning_rate:g}, {recipe.lr_scheduler}, warm-up {recipe.warmup_steps} steps"),

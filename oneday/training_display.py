@@ -81,8 +81,7 @@ def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None
     if measured.peak_memory_gib is not None:
         memory += f" of {job.card.memory_gib:g}"
     console.say(
-        f"measured: {measured.describe()}{memory}; the shortest budget is "
-        f"{pretty(measured.minimum_s(job.recipe.save_total_limit, job.average))}"
+        f"measured: {measured.describe()}{memory}; the shortest budget is {pretty(measured.minimum_s(job.average))}"
     )
     if measured.base_loss is not None:
         console.say(f"the base without an adapter: validation loss {measured.base_loss:.4f}")

@@ -1,7 +1,8 @@
 """One supervised run as a process of its own, so that it can be killed: python -m tests.harness.supervised '{json}'.
 
-Keys: mix, base, run, budget_s, real (the real Axolotl instead of the torch-free child), jump_s (the system clock moves
-by as much after a second), pick_s (the picker takes as long), silence_s (the watchdog's patience).
+Keys: mix, base, run, budget_s, real (what a rehearsal measured: the real Axolotl instead of the torch-free child),
+jump_s (the system clock moves by as much after a second), pick_s (the picker takes as long to read a checkpoint),
+silence_s (the watchdog's patience).
 """
 
 import json
@@ -13,27 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import harness.ledger
+import harness.pick
 import harness.run
 import harness.supervise
 from curation.errors import Interrupted
 from harness.axolotl_process import start_axolotl
 from harness.clock import Clock
+from harness.rehearse import Rehearsal
 from tests.harness.test_run import MEASURED, fake, make_job
 
 COSTS = replace(MEASURED, eval_s=0.3, save_s=0.3)
-REAL_COSTS = replace(MEASURED, load_s=12.0, step_s=0.7, eval_s=1.0, save_s=0.2)
 
 
 def main(given: dict[str, Any]) -> int:
     if given.get("silence_s"):
         harness.supervise.LEAST_SILENCE_S = given["silence_s"]
-    pick = harness.run.pick
+    inspect = harness.pick.inspect
 
-    def slow_pick(**arguments: Any) -> Any:
-        time.sleep(given.get("pick_s", 0.0))
-        return pick(**arguments)
+    def slow_inspect(directory: Path, *, hashes: bool = True) -> Any:
+        time.sleep(given.get("pick_s", 0.0) if hashes else 0.0)
+        return inspect(directory, hashes=hashes)
 
-    harness.run.pick = slow_pick
+    harness.pick.inspect = slow_inspect
     if given.get("jump_s"):
         _move_clock(given["jump_s"])
     run = Path(given["run"])
@@ -41,7 +43,7 @@ def main(given: dict[str, Any]) -> int:
     try:
         result = harness.run.train(
             replace(job, run=run),
-            REAL_COSTS if given.get("real") else COSTS,
+            Rehearsal(**given["real"]) if given.get("real") else replace(COSTS, verify_s=given.get("pick_s", 0.001)),
             launch=start_axolotl if given.get("real") else fake(),
         )
     except Interrupted:

@@ -161,3 +161,35 @@ def test_the_document_trains_on_our_own_token_ids(tmp_path: Path) -> None:
     assert "val_set_size" not in document
     assert document["plugins"] == ["harness.axolotl_plugin.OnedayPlugin"]
     assert document["lora_qkv_kernel"] is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adapter": None}, "no adapter: Axolotl would train all weights. Write adapter: qlora, or lora"),
+        ({"load_in_4bit": False}, "adapter: qlora with load_in_4bit: false"),
+        ({"adapter": "lora", "load_in_4bit": True}, "adapter: lora with load_in_4bit: true"),
+        ({"lora_target_linear": None}, "no layers for the adapter"),
+    ],
+)
+def test_what_is_trained_is_never_guessed(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    raw = yaml.safe_load((RECIPES[0].parent / "tiny_cpu.yml").read_text())
+    path = tmp_path / "recipe.yml"
+    path.write_text(yaml.safe_dump({k: v for k, v in (raw | changes).items() if v is not None}))
+    with pytest.raises(ConfigError) as e:
+        read_recipe(path)
+    assert message in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_lora_without_four_bits_and_named_layers_are_told_as_they_are(tmp_path: Path) -> None:
+    raw = yaml.safe_load((RECIPES[0].parent / "tiny_cpu.yml").read_text())
+    del raw["load_in_4bit"], raw["lora_target_linear"]
+    path = tmp_path / "recipe.yml"
+    path.write_text(yaml.safe_dump(raw | {"adapter": "lora", "lora_target_modules": ["q_proj", "v_proj"]}))
+    recipe = read_recipe(path)
+    assert not recipe.load_in_4bit
+    assert recipe.adapted_layers == "q_proj, v_proj"
+    assert axolotl_document(recipe, settings(tmp_path, tmp_path), get_card("cpu"))["lora_target_modules"] == [
+        "q_proj", "v_proj",
+    ]  # fmt: skip

@@ -135,13 +135,22 @@ def test_attention_that_leaks_is_refused(
     assert not (job.run / PLAN / "rehearsal.json").exists()
 
 
-def test_threads_are_fixed(tmp_path: Path) -> None:
+def test_threads_are_fixed_and_wait_without_spinning_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What makes two runs equal to the bit: the same number of threads."""
     from harness.axolotl_process import axolotl_environment
     from harness.card import get_card
 
-    assert axolotl_environment(get_card("cpu"), num_rows=1)["OMP_NUM_THREADS"] == str(os.cpu_count())
-    assert torch.get_num_threads() >= 1
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    environment = axolotl_environment(get_card("cpu"), num_rows=1)
+    assert environment["OMP_NUM_THREADS"] == str(os.cpu_count())
+    assert environment["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    environment = axolotl_environment(get_card("cpu"), num_rows=1)
+    assert (environment["OMP_NUM_THREADS"], environment["OMP_WAIT_POLICY"]) == ("1", "active")
 
 
 def test_another_architecture_trains(tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher) -> None:

@@ -21,7 +21,7 @@ SHORT = (
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_a_run_comes_through(name: str, tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path) -> None:
-    (fault,) = (f for f in faults(real=False) if f.name == name)
+    (fault,) = (f for f in faults() if f.name == name)
     outcome = inflict(fault, tmp_path, write_mix(), demo_base)
     assert outcome.problems == []
     assert outcome.resumes == (fault.when is not None)
@@ -29,9 +29,7 @@ def test_a_run_comes_through(name: str, tmp_path: Path, write_mix: Callable[...,
 
 def test_there_are_as_many_kill_points_as_were_promised() -> None:
     killed = [
-        f
-        for f in faults(real=False)
-        if f.name.split(" ")[0].rstrip(",") in ("prepare", "train", "evaluate", "save", "pick")
+        f for f in faults() if f.name.split(" ")[0].rstrip(",") in ("prepare", "train", "evaluate", "save", "pick")
     ]
     assert len(killed) == 25
-    assert sum(f.name.startswith("real Axolotl") for f in faults(real=True)) == 5
+    assert sum(f.name.startswith("real Axolotl") for f in faults(real={"load_s": 1.0})) == 5

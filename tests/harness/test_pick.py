@@ -9,8 +9,8 @@ from harness.pick import Picked, pick
 from tests.harness.test_checkpoint import save
 
 
-def choose(run: Path) -> Picked:
-    return pick(run=run, output=run / "output", base=Path("base"), four_bit=True)
+def choose(run: Path, *, verify: bool = True) -> Picked:
+    return pick(run=run, output=run / "output", base=Path("base"), four_bit=True, verify=verify)
 
 
 def test_the_lowest_validation_loss_wins_and_its_adapter_is_copied(tmp_path: Path) -> None:
@@ -50,6 +50,28 @@ def test_damaged_and_nan_checkpoints_are_rejected_with_a_reason(tmp_path: Path) 
     assert {r.id: r.reason for r in picked.rejected} == {"checkpoint-20": "damaged", "checkpoint-30": "damaged"}
     reasons = (tmp_path / "08_pick" / "dropped.jsonl").read_text()
     assert "adapter_model.safetensors has 1 bytes" in reasons
+
+
+def test_where_no_time_is_left_nothing_is_read_and_what_is_published_is_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import harness.checkpoint
+
+    save(tmp_path / "output", 10, 3.0)
+    best = save(tmp_path / "output", 20, 1.0) / "adapter_model.safetensors"
+    read: list[Path] = []
+    hashed = harness.checkpoint.file_sha256
+    monkeypatch.setattr(harness.checkpoint, "file_sha256", lambda path: (read.append(path), hashed(path))[1])
+    assert choose(tmp_path, verify=False).checkpoint == "checkpoint-20"
+    assert read == []
+    assert choose(tmp_path).checkpoint == "checkpoint-20"
+    assert {path.parent.name for path in read} == {"checkpoint-20"}
+    published = tmp_path / "08_pick" / "adapter" / best.name
+    assert published.stat().st_ino == best.stat().st_ino
+    best.write_bytes(bytes([best.read_bytes()[0] ^ 1]) + best.read_bytes()[1:])
+    picked = choose(tmp_path)
+    assert picked.checkpoint == "checkpoint-10"
+    assert [(r.id, r.detail) for r in picked.rejected] == [("checkpoint-20", f"{best.name} was altered")]
 
 
 def test_a_later_pick_replaces_the_earlier_one(tmp_path: Path) -> None:

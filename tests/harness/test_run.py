@@ -197,7 +197,7 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
     job = replace(job, recipe=job.recipe.model_copy(update={"num_epochs": 1000}))  # more than any machine gets through
     measured = rehearse(job, launch=axolotl)
     assert 0 < measured.mean_step_s <= measured.step_s
-    assert measured.minimum_s(6) < 30 < measured.minimum_s(6, average=3) + 30
+    assert measured.minimum_s() < 30 < measured.minimum_s(average=3) + 30
     assert measured.kernels is not None
     assert measured.kernels["4-bit"] == ["MatMul4Bit", "bitsandbytes::dequantize_4bit"]
     seen: list[dict[str, Any]] = []
@@ -302,3 +302,41 @@ def test_real_axolotl_evaluates_and_saves_on_sigterm(
     with pytest.raises(Interrupted, match=r"checkpoint of step (1[3-9]|2\d) is whole"):
         train(job, replace(MEASURED, load_s=3.0), launch=axolotl, on_event=stop_at_13)
     assert read_json(next((job.run / TRAIN / OUTPUT).glob("checkpoint-1[3-9]/SEAL.json")))["validation_loss"] > 0
+
+
+@pytest.mark.parametrize("left_s", [2.0, 0.6, 0.3, 0.05, 0.0])
+def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
+    job: TrainJob, monkeypatch: pytest.MonkeyPatch, left_s: float
+) -> None:
+    """Reading a checkpoint takes .4 s here. It was over by .41 s: the pick began anew with what was left."""
+    import harness.pick
+    from harness.ledger import Ledger
+    from harness.run import LEDGER
+
+    class Killed(BaseException):
+        """As `kill -9`: nothing is written any more."""
+
+    def killed(**arguments: Any) -> Any:
+        time.sleep(max(0.0, Ledger.of_run(job.run / LEDGER).left_s - left_s))
+        raise Killed
+
+    inspect = harness.pick.inspect
+
+    def slow(directory: Path, *, hashes: bool = True) -> Any:
+        time.sleep(0.4 if hashes else 0.0)
+        return inspect(directory, hashes=hashes)
+
+    measured = replace(MEASURED, verify_s=0.4)
+    job = replace(job, budget_s=6.0)
+    launch = fake(steps="1000", save="every:10")
+    with monkeypatch.context() as patched:
+        patched.setattr(harness.run, "pick", killed)
+        patched.setattr(Ledger, "stop", lambda ledger: None)
+        with pytest.raises(Killed):
+            train(job, measured, launch=launch)
+    monkeypatch.setattr(harness.pick, "inspect", slow)
+    result = train(job, measured, launch=fake(end="crash", save=""))  # is not started
+    assert result.because == "deadline"
+    assert result.ledger.overshoot_s == 0
+    assert (job.run / "08_pick" / "adapter" / "adapter_model.safetensors").is_file()
+    assert ("publish" in (result.ledger.not_charged or {})) == (left_s < 2)
