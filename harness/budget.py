@@ -27,7 +27,7 @@ def next_cost(costs: Sequence[float]) -> float:
     measurement knows nothing of its spread and gets the most, many alike get little.
 
     >>> next_cost([10.0]), round(next_cost([10.0, 10.1, 9.9, 10.0, 10.0, 10.1]), 2)
-    (12.5, 10.6)
+    (12.5, 10.61)
     """
     if not costs:
         return 0.0

@@ -18,6 +18,8 @@ from harness.axolotl_config import AxolotlConfig
 from harness.budget import CLOSING_MARGIN
 from harness.card import Card
 from harness.errors import ConfigError
+from harness.flops import estimated_tokens_per_s
+from harness.memory import MISTRAL_7B, ModelShape
 from harness.pack import PackPlan
 from harness.rehearse import REAP_S, Rehearsal
 
@@ -26,9 +28,6 @@ _OTHERS = (55e6 - 100_000 * 192) / sum(n for source, n in MIXES["200k"].items() 
 ESTIMATED_TOKENS = {source: 192.0 if source in NI_SOURCES.values() else _OTHERS for source in MIXES["200k"]}
 """Of a row, for a plan without a mix: NI rows of 80 tasks had 192 tokens by Mistral's tokenizer (measured); the others
 share what is left of the 200K mix's 55 million, which is known to a fifth."""
-
-PLAIN_SHARE = 0.76
-"""Of the speed with fused LoRA kernels that is left without them; an estimate too."""
 
 ESTIMATED_VALIDATION_ROWS = 2_000
 
@@ -59,15 +58,17 @@ class Costs:
         )
 
     @classmethod
-    def estimated(cls, card: Card, recipe: AxolotlConfig, *, validation_tokens: int) -> "Costs":
-        """From the card's profile alone.
+    def estimated(
+        cls, card: Card, recipe: AxolotlConfig, shape: ModelShape = MISTRAL_7B, *, validation_tokens: int
+    ) -> "Costs":
+        """From the card's profile alone, at the low end of what was published.
 
         Raises:
             ConfigError: the card has none.
         """
-        if not card.tokens_per_s:
+        speed = estimated_tokens_per_s(card, recipe, shape)
+        if speed is None:
             raise ConfigError(f"--card {card.name}: no speed is known for it. Rehearse first: oneday rehearse.")
-        speed = card.tokens_per_s * (PLAIN_SHARE if recipe.lora_qkv_kernel is False else 1.0)
         # an evaluation is a forward pass: of a step's four (forward, forward again, twice backward) one
         return cls(
             start_s=180.0,

@@ -29,6 +29,7 @@ from harness.clock import uptime
 from harness.dataset import check_embeddings, check_window, chosen_rows, load_tokenizer, prepare_dataset
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
+from harness.flops import estimated_tokens_per_s
 from harness.gpu import check_gpu, find_gpu
 from harness.job import TrainJob
 from harness.memory import ModelShape, smaller
@@ -103,7 +104,8 @@ class Rehearsal:
     def unmeasured(cls, recipe: AxolotlConfig, card: Card) -> "Rehearsal":
         """Guesses, for a run that is not rehearsed: the trainer learns what things cost as it goes."""
         tokens = recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
-        step_s = tokens / card.tokens_per_s if card.tokens_per_s else 1.0
+        speed = estimated_tokens_per_s(card, recipe)
+        step_s = tokens / speed if speed else 1.0
         return cls(
             prepare_s=5.0, load_s=180.0 if card.is_gpu else 20.0, step_s=step_s, eval_s=0.0, save_s=0.0, verify_s=0.0,
             peak_memory_gib=None, wall_s=0.0,

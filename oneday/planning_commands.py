@@ -81,8 +81,11 @@ def _plan_from_profile(request: TrainRequest, console: Console) -> None:
 
 def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: Card, console: Console) -> None:
     if card.is_gpu:
-        peak = peak_of(recipe, shape).gib
-        console.say(f"memory: {peak:.1f} GiB computed (to 1.5), {card.name} has {card.memory_gib:g}")
+        peak = peak_of(recipe, shape)
+        console.say(
+            f"memory: {peak.gib:.1f} GiB computed, {peak.most_gib:.1f} at the high end of what was published; "
+            f"{card.name} has {card.memory_gib:g}"
+        )
 
 
 def _job(request: TrainRequest) -> TrainJob:
@@ -94,7 +97,7 @@ def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
     mend = "`oneday rehearse --redo` measures anew."
     if stored.is_file() and made_with.is_file() and read_as(dict[str, Any], made_with, mend=mend) == job.inputs():
         return Costs.of(read_as(Rehearsal, stored, mend=mend), job.average)
-    return Costs.estimated(job.card, job.recipe, validation_tokens=validation_tokens)
+    return Costs.estimated(job.card, job.recipe, ModelShape.of(job.base), validation_tokens=validation_tokens)
 
 
 def mean_tokens(job: TrainJob) -> dict[str, float]:
@@ -119,7 +122,12 @@ def show_plan(
     """The day as a table."""
     ending = "the deadline ends" if plan.because == "deadline" else "the epochs end"
     rows = [
-        ("costs", "measured by the rehearsal" if plan.measured else f"ESTIMATED from the profile of {card.name}"),
+        (
+            "costs",
+            "measured by the rehearsal"
+            if plan.measured
+            else f"ESTIMATED for {card.name}, low end of what was published",
+        ),
         ("training tokens", f"{num_tokens:,} a pass, packed {efficiency:.1%} full"),
         (
             "steps",
