@@ -5,37 +5,42 @@ one that a real run uses; only the tasks and the base model are small. Nothing h
 """
 
 import json
+import math
 import random
 import urllib.request
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from curation.curate import curate
 from curation.demo_tasks import DEMO_TASKS, draw_pairs, positive_examples, write_corpus
-from curation.files import read_json, read_jsonl
+from curation.files import read_as, read_json, read_jsonl
 from curation.predictors.engine import Engine
 from curation.preset import CurationParameters
 from curation.prompt import training_prompt
 from curation.sample import SampleParameters
 from curation.select import Kind
-from curation.stages.context import SCORES, Curation
+from curation.stage import INPUTS, Stage
+from curation.stages.context import PREDICTIONS, SCORES, Curation
 from harness.axolotl_config import read_recipe
-from harness.budget import seconds
+from harness.budget import pretty, seconds
 from harness.card import get_card
 from harness.compare import OVERALL, SCORED, Comparison
 from harness.errors import TrainError
 from harness.job import TrainJob
 from harness.manifest import record
+from harness.rehearse import Rehearsal
+from harness.run import TRAIN
 from oneday.comparing_commands import compare_run
 from oneday.console import Console
 from oneday.curation_call import curation_call
 from oneday.curation_tables import show_curation
+from oneday.demo_time import LEAST_STEPS, MOST_S, USUAL_S, budget_for, questions_per_task, steps_within
 from oneday.held_out import SEED as SEED_OF_QUESTIONS
 from oneday.held_out import Question
 from oneday.local_server import local_server, post
 from oneday.reporting_commands import leave_report
-from oneday.training_commands import rehearse_and_train
+from oneday.training_commands import measure, train_measured
 from oneday.training_display import show_training
 
 DEMO_BASE = Path(__file__).parent / "demo_base"
@@ -45,41 +50,87 @@ SEED = 2023
 SCALE = 0.02
 """Of the 200K mix: 1,000 exact-match and 1,000 generation rows."""
 
-QUESTIONS_PER_TASK = 20
 MAX_NEW_TOKENS = 48
 
 
-def run_demo(run: Path, *, budget: str, retain: float, redo: bool, console: Console) -> None:
+def run_demo(run: Path, *, budget: str | None, retain: float, redo: bool, console: Console) -> None:
     """Runs what is not done yet and shows everything.
 
     Args:
+        budget: Of the training. None: as much as this machine needs, see oneday/demo_time.py.
         retain: Share of rows that the base already gets right. Trained on its errors alone, a model of 0.6 M
             parameters forgets what it could do: `oneday demo --retain 0 --run runs/forgets` shows it.
     """
-    budget_s = seconds(budget)
+    given_s = seconds(budget) if budget is not None else None
     curate_demo(run, retain=retain, redo=redo, console=console)
+    recipe = read_recipe(RECIPE)
     job = TrainJob(
         run=run,
         mix=run / "05_mix",
         base=DEMO_BASE,
-        recipe=read_recipe(RECIPE),
+        recipe=recipe,
         card=get_card("cpu"),
-        budget_s=budget_s,
+        budget_s=given_s or USUAL_S,
         redo=redo,
     )
-    result = rehearse_and_train(job, console)
+    job, measured = measure(job, console)
+    job = replace(job, budget_s=given_s or _budget_before(run, redo=redo) or budget_for(measured, recipe))
+    steps = steps_within(job.budget_s, measured, recipe)
+    if steps == 0 and given_s is None:
+        return _too_slow(run, measured, console)
+    console.say(f"training takes {pretty(job.budget_s)}, about {steps} steps; then base and tuned model are compared")
+    result = train_measured(job, measured, console)
     show_training(result, console)
     comparisons = compare_demo(run, redo=redo, console=console)
     replies = check_server(run, console)
     overall = {c.group: c for c in comparisons}[OVERALL]
     leave_report(run, console)
     console.say(f"run folder: {run}")
-    console.result({"run": str(run), "overall": asdict(overall), "endpoints": replies})
-    if overall.low <= 0 or overall.p >= 0.05:
-        raise TrainError(
-            f"tuned is no better than base: {overall.base:.3f} -> {overall.tuned:.3f}, p {overall.p:.2f}. "
-            "Give it more time (--budget 3m --redo), or retain more of what the base knows (--retain 0.25 --redo)."
+    better = overall.low > 0 and overall.p < 0.05
+    console.result(
+        {
+            "run": str(run), "overall": asdict(overall), "endpoints": replies, "steps": result.steps,
+            "better_than_base": better,
+        }
+    )  # fmt: skip
+    if not better:
+        _explain(result.steps, overall, measured, console)
+    return None
+
+
+def _budget_before(run: Path, *, redo: bool) -> float | None:
+    """Of a run that was begun here already: the same command goes on with it."""
+    stored = run / TRAIN / INPUTS
+    return float(read_as(dict[str, Any], stored)["budget_s"]) if stored.is_file() and not redo else None
+
+
+def _too_slow(run: Path, measured: Rehearsal, console: Console) -> None:
+    """Says which figures are missing on a machine on which nothing can be trained in time. That is no error."""
+    console.alarm(
+        f"no training: its shortest run takes {pretty(measured.minimum_s())} here, more than the {pretty(MOST_S)} that "
+        f"the demo allows itself ({measured.describe()}). Missing: validation losses, the comparison, the server. Try "
+        f"it on idle cores, or give it time: --budget {math.ceil(measured.minimum_s() / 60) + 5}m"
+    )
+    console.result({"run": str(run), "overall": None, "endpoints": {}, "steps": 0, "better_than_base": None})
+
+
+def _explain(steps: int, overall: Comparison, measured: Rehearsal, console: Console) -> None:
+    """Why tuned is not better: too few steps on this machine, which is no error, or the training itself.
+
+    Raises:
+        TrainError: there were steps enough.
+    """
+    figures = f"{overall.base:.3f} -> {overall.tuned:.3f}, p {overall.p:.2f}"
+    if steps < LEAST_STEPS:
+        console.alarm(
+            f"missing: a tuned model that is better than the base ({figures}). Only {steps} of at least {LEAST_STEPS} "
+            f"steps were made: one takes {measured.typical_step_s:.1f} s here. Use idle cores, or --budget 30m --redo."
         )
+        return
+    raise TrainError(
+        f"tuned is no better than base: {figures}. Give it more time (--budget 5m --redo), or retain more of what the "
+        "base knows (--retain 0.25 --redo)."
+    )
 
 
 def curate_demo(run: Path, *, retain: float, redo: bool, console: Console) -> None:
@@ -118,11 +169,22 @@ def band(bucket: dict[str, Any]) -> str:
 
 def compare_demo(run: Path, *, redo: bool, console: Console) -> list[Comparison]:
     """Base and tuned model on fresh instances."""
-    questions = fresh_questions(run)
+    questions = fresh_questions(run, per_task=_per_task(run, redo=redo))
     return compare_run(run, questions, base=None, max_new_tokens=MAX_NEW_TOKENS, redo=redo, console=console)
 
 
-def fresh_questions(run: Path) -> list[Question]:
+def _per_task(run: Path, *, redo: bool) -> int:
+    """Questions of each task, by the speed at which the base answered in curation; as before if they were asked."""
+    num_tasks = sum(not task.unwanted for task in DEMO_TASKS)
+    stored = run / SCORED / INPUTS
+    if stored.is_file() and not redo:
+        return int(read_as(dict[str, Any], stored)["questions"]) // num_tasks
+    asked = Stage(run / PREDICTIONS, inputs=read_json(run / PREDICTIONS / INPUTS))
+    num_prompts = sum(tally.read for tally in asked.summary().tallies.values())
+    return questions_per_task(num_tasks=num_tasks, seconds_per_prompt=asked.seconds() / max(1, num_prompts))
+
+
+def fresh_questions(run: Path, *, per_task: int) -> list[Question]:
     """New instances of every wanted task; no input of theirs stands in the mix or in the task's file."""
     known = {row["input"] for name in ("train", "validation") for row in read_jsonl(run / "05_mix" / f"{name}.jsonl")}
     buckets = {row["task"]: row for row in read_jsonl(run / SCORES / "buckets.jsonl")}
@@ -134,7 +196,7 @@ def fresh_questions(run: Path) -> list[Question]:
         seen = [i["input"] for i in corpus["Instances"]] + [i for i, _ in positive_examples(task)]
         rng = random.Random(f"{SEED_OF_QUESTIONS}-{task.name}")
         bucket = buckets[task.name]
-        for query, answer in draw_pairs(task, rng, QUESTIONS_PER_TASK, avoid=[*seen, *known]):
+        for query, answer in draw_pairs(task, rng, per_task, avoid=[*seen, *known]):
             questions.append(
                 Question(
                     group=f"{bucket['kind'].replace('_', ' ')}, {band(bucket)} by the base",

@@ -211,16 +211,29 @@ def rehearse_and_train(
     auto_fit: bool = False,
     rehearses: bool = True,
 ) -> TrainResult:
-    """The rehearsal, uncharged, then the run, then the try of an average if one is asked for."""
-    job, measured = _measured(job, console, launch, auto_fit=auto_fit, rehearses=rehearses)
+    """The rehearsal, uncharged, then the run."""
+    job, measured = measure(job, console, launch=launch, auto_fit=auto_fit, rehearses=rehearses)
+    return train_measured(job, measured, console, launch=launch)
+
+
+def train_measured(
+    job: TrainJob, measured: Rehearsal, console: Console, *, launch: Launcher = start_axolotl
+) -> TrainResult:
+    """The run, then the try of an average if one is asked for."""
     with live(console, job.run) as drawing:
         result = train(job, measured, launch=launch, on_event=TrainingDisplay(console, calm=drawing))
     return try_average(job, result, console) if job.average > 1 and not result.was_done else result
 
 
-def _measured(
-    job: TrainJob, console: Console, launch: Launcher, *, auto_fit: bool, rehearses: bool
+def measure(
+    job: TrainJob,
+    console: Console,
+    *,
+    launch: Launcher = start_axolotl,
+    auto_fit: bool = False,
+    rehearses: bool = True,
 ) -> tuple[TrainJob, Rehearsal]:
+    """The rehearsal, or guesses in its place; the job with the settings that fit."""
     if not rehearses:
         console.say("not rehearsed: whether the worst batch fits is not known; what things cost is learned on the way")
         return job, Rehearsal.unmeasured(job.recipe, job.card)

@@ -14,14 +14,16 @@ app.add_typer(curate_app, name="curate", short_help="Choose the data by what the
 @app.command(short_help="The main job on embedded defaults, offline, in four minutes.")
 def demo(
     run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
-    budget: Annotated[str, typer.Option(help="Training budget.")] = "2m30s",
+    budget: Annotated[
+        str | None, typer.Option(help="Training budget. Default: 2m30s, on a slow machine up to 15m.")
+    ] = None,
     retain: Annotated[float, typer.Option(help="Share of rows that the base already gets right; 0 forgets.")] = 0.25,
     redo: Redo = False,
     json: Json = False,
 ) -> None:
     """The main job on embedded defaults: offline, CPU, about five minutes. Run it again to resume or to look.
 
-    Example: oneday demo --run runs/demo --budget 2m30s
+    Example: oneday demo --run runs/demo
     """
     from oneday.console import Console
     from oneday.demo import run_demo
