@@ -94,7 +94,9 @@ def test_a_budget_below_the_measured_minimum_is_refused_with_the_minimum(job: Tr
 
 
 def test_a_crash_tells_the_reason_and_what_is_kept_and_the_next_run_resumes(job: TrainJob) -> None:
-    with pytest.raises(TrainError, match=r"CUDA out of memory.*Lower micro_batch_size.*step 2 is whole; the same"):
+    with pytest.raises(
+        TrainError, match=r"CUDA out of memory.*Lower micro_batch_size.*step 2 is whole: mend the cause; then the same"
+    ):
         train(job, MEASURED, launch=fake(end="crash", save="2"))
     result = train(job, MEASURED, launch=fake(save="3"))
     assert result.picked.checkpoint == "checkpoint-3"

@@ -15,7 +15,7 @@ from harness.axolotl_config import read_recipe
 from harness.card import get_card
 from harness.checkpoint import RESUME_FILES, Checkpoint, inspect_all, seal
 from harness.clock import uptime
-from harness.dataset import read_dataset_rows
+from harness.dataset import read_dataset_rows, write_part
 from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
 from harness.ledger import Ledger
@@ -66,7 +66,12 @@ def test_all_the_time_measures_all_rows_and_says_why(adapters: Path, tmp_path: P
     picked = timed_pick(make_job(adapters, tmp_path, rows))
     assert picked.checkpoint == BEST
     losses = AdapterLosses(DEMO_BASE, precision=None, rows=rows)
-    for candidate in picked.candidates:
+    base, *others = picked.candidates
+    assert (base.checkpoint, base.step, base.measured_by, base.num_rows) == ("base", 0, "picker", 96)
+    assert base.validation_loss == pytest.approx(losses.base_mean(range(96)), abs=1e-5)
+    assert picked.better_than_base == (picked.validation_loss < base.validation_loss)
+    assert len(others) == 4
+    for candidate in others:
         assert candidate.validation_loss == pytest.approx(losses.mean(adapters / candidate.checkpoint), abs=1e-5)
         assert (candidate.num_rows, candidate.standard_error, candidate.measured_by) == (96, 0.0, "picker")
     written = read_json(tmp_path / "08_pick" / "picked.json")
@@ -98,7 +103,7 @@ def test_an_adapter_that_cannot_be_read_or_gives_no_number_is_rejected(
     assert picked.checkpoint == "checkpoint-20"
     assert {r.id: r.reason for r in picked.rejected} == {BEST: "not_finite", "checkpoint-40": "not_finite"}
     assert "no adapter that fits" in {r.id: r.detail for r in picked.rejected}[BEST]
-    assert {c.checkpoint for c in picked.candidates} == {"checkpoint-10", "checkpoint-20"}
+    assert {c.checkpoint for c in picked.candidates} == {"base", "checkpoint-10", "checkpoint-20"}
 
 
 def test_nothing_that_can_be_picked_is_an_error(adapters: Path, tmp_path: Path, rows: list[RowIds]) -> None:
@@ -129,7 +134,9 @@ def test_an_average_is_picked_if_it_beats_the_best_and_only_then(
     assert picked.checkpoint == "average of checkpoint-40, checkpoint-50"
     assert picked.adapter == "adapter-average-50"
     losses = {c.checkpoint: c.validation_loss for c in picked.candidates}
+    base_loss = losses.pop("base")
     assert picked.validation_loss == losses.pop(picked.checkpoint) < min(losses.values())
+    assert base_loss == pytest.approx(picked.validation_loss, abs=1e-4)  # for that is what their mean comes to
     assert any(c.verdict.startswith("beats checkpoint-40 (-") for c in picked.candidates)
     assert not (tmp_path / "08_pick" / "average").exists()
 
@@ -163,7 +170,7 @@ def run(tmp_path: Path, adapters: Path, validation: Path) -> Path:
         step = int(name[11:])
         seal(folder, step=step, validation_loss=3.0 if step == 20 else None)
     (run / "07_train" / "data").mkdir()
-    shutil.copy(validation, run / "07_train" / "data" / "validation.jsonl")
+    write_part(run / "07_train" / "data" / "validation.parquet", read_dataset_rows(validation, DEMO_BASE))
     manifest = {"train": {"base_path": str(DEMO_BASE), "recipe": {"load_in_4bit": False}}}
     (run / "manifest.json").write_text(json.dumps(manifest))
     ledger = Ledger.start(run / "ledger.jsonl", budget_s=100)
@@ -207,7 +214,7 @@ def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows:
     pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
     path = run / "ledger.jsonl"
     result = TrainResult(
-        run=run, steps=40, because="deadline", tokens_per_s=1.0, ledger=Ledger.of_run(path).report(),
+        run=run, steps=40, because="deadline", tokens_per_s=1.0, last_loss=None, ledger=Ledger.of_run(path).report(),
         picked=Picked(**read_json(run / "08_pick" / "picked.json")),
     )  # fmt: skip
     assert result.picked.checkpoint == "checkpoint-20"
@@ -231,12 +238,12 @@ def test_an_average_is_measured_although_all_losses_are_known(
     known = [replace(c, validation_loss=losses.mean(c.path)) for c in job.checkpoints]
     picked = timed_pick(replace(job, checkpoints=known, average=2))
     found = {c.checkpoint: c for c in picked.candidates}
-    assert {c.measured_by for name, c in found.items() if "average" not in name} == {"trainer"}
+    assert {c.measured_by for name, c in found.items() if "average" not in name and name != "base"} == {"trainer"}
     average = found["average of checkpoint-30, checkpoint-40"]
     assert (average.num_rows, average.standard_error) == (96, 0.0)
     better = average.validation_loss < found[BEST].validation_loss
     assert picked.checkpoint == (average.checkpoint if better else BEST)
-    assert picked.validation_loss == min(c.validation_loss for c in found.values())
+    assert picked.validation_loss == min(c.validation_loss for name, c in found.items() if name != "base")
 
 
 @pytest.mark.parametrize("left_s", [0.05, 1.0])
@@ -249,7 +256,9 @@ def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, lef
         run=run, mix=run, base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"), budget_s=60, average=2
     )
     report = Ledger.of_run(path).report()
-    result = TrainResult(run=run, steps=40, because="deadline", tokens_per_s=1.0, ledger=report, picked=picked)
+    result = TrainResult(
+        run=run, steps=40, because="deadline", tokens_per_s=1.0, last_loss=None, ledger=report, picked=picked
+    )  # fmt: skip
     found = try_average(job, result, Console())
     assert found.picked.checkpoint == picked.checkpoint
     assert found.ledger.overshoot_s == 0
