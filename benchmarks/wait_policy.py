@@ -1,0 +1,95 @@
+"""How OpenMP's threads wait, on idle cores and beside busy processes: a training step and a generated token.
+
+    python benchmarks/wait_policy.py [--busy 0 2] [--rounds 3]
+
+A thread that has nothing to do may spin (`OMP_WAIT_POLICY=active`, what libgomp does when nothing is said, for a while)
+or sleep (`passive`, what oneday sets unless the user says otherwise). Each round starts a process per policy, in turn,
+with and without processes that keep the cores busy. Prints one JSON line: median seconds of a training step and of
+generating 16 tokens with the demo's base, and the ratios passive / unset.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+POLICIES = {"unset": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
+
+
+def measure() -> dict[str, float]:
+    """In the child: a QLoRA step of 2 x 512 tokens, and 16 greedy tokens for 8 prompts."""
+    sys.path.insert(0, str(ROOT))
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from curation.language_model import LanguageModel
+    from oneday.demo import DEMO_BASE
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    asked = LanguageModel.load(DEMO_BASE, precision="4bit")
+    prompts = [f"### Instruction:\nSay {n}.\n\n### Response:\n" for n in range(8)]
+    asked.generate(prompts, max_new_tokens=2)
+    began = time.perf_counter()
+    asked.generate(prompts, max_new_tokens=16)
+    generate_s = time.perf_counter() - began
+    model = get_peft_model(asked.model, LoraConfig(r=32, lora_alpha=64, target_modules="all-linear"))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    ids = torch.randint(10, 500, (2, 512), generator=torch.Generator().manual_seed(0))
+    steps = []
+    for _ in range(6):
+        began = time.perf_counter()
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+        optimizer.step()
+        optimizer.zero_grad()
+        steps.append(time.perf_counter() - began)
+    return {"step_s": statistics.median(steps[1:]), "generate_s": generate_s}
+
+
+def child(policy: str) -> dict[str, float]:
+    """One policy in a process of its own."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
+    # `measure` loads our modules, which set the policy unless something is said: GOMP's own default is to be measured.
+    said = POLICIES[policy] or {"OMP_WAIT_POLICY": ""}
+    command = [sys.executable, str(Path(__file__).resolve()), "--measure"]
+    done = subprocess.run(command, env={**clean, **said}, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Prints the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 2], help="busy processes beside it")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure()))
+        return
+    line: dict[str, object] = {"benchmark": "wait_policy", "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
+    for num in options.busy:
+        others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(num)]
+        try:
+            rounds = [{policy: child(policy) for policy in POLICIES} for _ in range(options.rounds)]
+        finally:
+            for other in others:
+                other.kill()
+                other.wait()
+        medians = {
+            policy: {name: round(statistics.median(r[policy][name] for r in rounds), 4) for name in rounds[0][policy]}
+            for policy in POLICIES
+        }
+        ratios = {name: round(medians["passive"][name] / medians["unset"][name], 3) for name in medians["unset"]}
+        line[f"busy_{num}"] = {**medians, "passive_over_unset": ratios}
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
