@@ -8,6 +8,7 @@ it ended. Nothing but the standard library is imported, so that nothing can keep
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -52,7 +53,7 @@ class Part:
 
 PARTS = (
     Part(name="base", module="base", least_s=20, most_s=75),
-    Part(name="rehearsal", module="rehearsal", least_s=40, most_s=130),
+    Part(name="rehearsal", module="rehearsal", least_s=40, most_s=150),
     Part(name="levers", module="levers", least_s=40, most_s=110, tiny=("--rounds", "2")),
     Part(name="training", module="training", least_s=140, most_s=180),
     Part(name="lora", module="lora", least_s=25, most_s=60),
@@ -72,6 +73,7 @@ def main() -> int:
     options = _arguments().parse_args()
     end = time.monotonic() + options.seconds - max(0.0, time.time() - (options.started or time.time()))
     _adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended first
     work = Path(tempfile.mkdtemp(prefix="oneday-gpu-", dir=options.scratch))
     out = options.out or (work if options.tiny else ROOT / "benchmarks" / "results" / "gpu")
     out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ def main() -> int:
             shutil.rmtree(bases, ignore_errors=True)
         if out.is_dir():
             lines.write(ended=ended, left_s=end - time.monotonic())
-    print(lines.path.read_text(encoding="utf-8") if options.tiny else lines.path)
+            print(shown(lines.path))
     return 0 if all(how in ("well", "left out") for how in ended) else 1
 
 
@@ -150,6 +152,16 @@ def run(part: Part, shared: Sequence[str], *, end: float, lines: Path, log: Path
         last_words=None if how == "well" else last_words(log, started_at), card_free=card_is_free(tiny=tiny),
     )  # fmt: skip
     return how
+
+
+def shown(path: Path) -> str:
+    """The figures alone, for whoever sees no more than what is printed."""
+    told = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            line = json.loads(text)
+            told.append(json.dumps({k: v for k, v in line.items() if k not in ("command", "versions", "date", "card")}))
+    return "\n".join(told)
 
 
 def last_words(log: Path, start: int) -> str:

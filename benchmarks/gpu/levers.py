@@ -39,7 +39,7 @@ ON_A_CPU = ("dense",)
 REFERENCE = Kernels(attention="dense")
 LORA_R = 128
 CAPS_GIB = {"a100-40gb": 39.0}
-GRID = ((2, 8_192, True), (4, 8_192, True), (3, 8_192, True), (6, 8_192, True), (1, 4_096, False), (1, 8_192, False))
+GRID = ((4, 8_192, True), (6, 8_192, True), (1, 4_096, False), (1, 8_192, False))
 """Rows, tokens of a row, checkpointing."""
 
 

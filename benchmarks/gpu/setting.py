@@ -5,6 +5,7 @@ for a CPU, on which the scripts are tested; its figures are no one's.
 """
 
 import argparse
+import functools
 import json
 import random
 import shutil
@@ -85,9 +86,15 @@ def speed_of(
 ) -> dict[str, float | None]:
     """Tokens/s, and the share of the peak that the card's data sheet names; None where it is not known."""
     per_token = flops_per_token(shape, r=r, checkpointing=checkpointing, context=context)
-    gpu = find_gpu()
-    used = hardware_utilisation(tokens_per_s, per_token, profile_of(gpu)) if gpu else None
+    profile = _profile()
+    used = hardware_utilisation(tokens_per_s, per_token, profile) if profile else None
     return {"tokens_per_s": tokens_per_s, "gflop_per_token": per_token / 1e9, "hardware_utilisation": used}
+
+
+@functools.cache
+def _profile() -> Card | None:
+    gpu = find_gpu()
+    return profile_of(gpu) if gpu else None
 
 
 def arguments(description: str | None, *, part: str, base: str = "mistral-7b") -> argparse.ArgumentParser:
