@@ -48,7 +48,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.lines = options, lines_of(options)
-        self.rows, self.sequence_len = (1, 128) if options.tiny else (2, 8_192)
+        self.rows, self.sequence_len = (1, 512) if options.tiny else (2, 8_192)
         self.rng = random.Random(0)
         names = ON_A_CPU if options.tiny else options.only or BY_DEFAULT
         self.kernels = {name: LEVERS[name] for name in names}
@@ -171,7 +171,7 @@ class Bench:
                 if self.left_s < 10:
                     self.lines.write(measured="grid", card_kept_to=card, stopped="no time left")
                     return
-                length = 128 if self.options.tiny else sequence_len
+                length = self.sequence_len if self.options.tiny else sequence_len
                 attention = "dense" if self.options.tiny else "varlen"
                 base = WINNER if self.options.tiny else OURS
                 kernels = base.but(checkpointing=checkpointing, attention=attention, packed_once=not self.options.tiny)

@@ -25,6 +25,9 @@ from transformers.masking_utils import AttentionMaskInterface
 from benchmarks.gpu.base import DEVIATION, SHAPES
 from harness.memory import ModelShape
 
+GAIN = DEVIATION * 4_096**0.5
+"""Deviation of a sum over any width: a narrow model with 0.02 has attention that tells nothing apart."""
+
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ATTENTION = "switched"
 """The name under which our attention is registered with transformers."""
@@ -264,12 +267,16 @@ def _draw(model: nn.Module, device: torch.device, *, four_bit: bool) -> None:
             setattr(model.get_submodule(parent), leaf, _quantised(module, device))
         else:
             weight = torch.empty(module.weight.shape, device=device, dtype=torch.bfloat16)
-            weight = weight.fill_(1.0) if "norm" in name else weight.normal_(std=DEVIATION)
+            weight = weight.fill_(1.0) if "norm" in name else weight.normal_(std=_deviation(module))
             module.weight = nn.Parameter(weight, requires_grad=False)
     inner: Any = model.model
     inner.rotary_emb = type(inner.rotary_emb)(model.config).to(device)
     if four_bit:
         model.is_loaded_in_4bit = True  # type: ignore[assignment]
+
+
+def _deviation(module: nn.Module) -> float:
+    return GAIN * int(module.in_features) ** -0.5 if isinstance(module, nn.Linear) else 1.0
 
 
 def _leaves(model: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -282,7 +289,7 @@ def _quantised(linear: nn.Linear, device: torch.device) -> nn.Module:
     """As Axolotl 0.19 loads: NF4 with double quantisation, in bf16 storage."""
     import bitsandbytes as bnb
 
-    weight = torch.empty(linear.weight.shape, device=device, dtype=torch.bfloat16).normal_(std=DEVIATION)
+    weight = torch.empty(linear.weight.shape, device=device, dtype=torch.bfloat16).normal_(std=_deviation(linear))
     found = bnb.nn.Linear4bit(
         linear.in_features, linear.out_features, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4",
         compress_statistics=True, quant_storage=torch.bfloat16, device="meta",
