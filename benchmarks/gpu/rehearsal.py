@@ -73,7 +73,7 @@ def measure(setting: Setting, name: str, times: int) -> bool:
     return True
 
 
-PHASES = {"train_begin": "train", "evaluate": "save"}
+PHASES = {"train_begin": "train", "evaluate": "save", "train_end": "proof"}
 """What comes after an event of the trainer."""
 
 
@@ -104,7 +104,7 @@ def main() -> int:
     parser.add_argument("--cards", nargs="+", choices=MICRO_BATCH_TIMES)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=["ours"])
     options = parser.parse_args()
-    cards = options.cards or (["rtx4090"] if options.settings == ["winner"] else list(MICRO_BATCH_TIMES))
+    cards = options.cards or list(MICRO_BATCH_TIMES)
     well = True
     for number, card in enumerate(cards[:1] if options.tiny else cards):
         options.card = card

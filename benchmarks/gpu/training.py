@@ -51,7 +51,7 @@ def changes(setting: Setting, optimizer: str | None) -> dict[str, Any]:
 
 def budget_of(setting: Setting, job: TrainJob) -> float:
     """Seconds: 90, or what this machine needs to start twice. A rehearsal says, which the run then finds done."""
-    least_s = rehearse(job).minimum_s(job.recipe.save_total_limit)
+    least_s = rehearse(job).minimum_s()
     setting.lines.write(measured="shortest budget", least_s=least_s)
     return max(0.0 if setting.tiny else BUDGET_S, 2 * least_s + SPARE_S)
 
