@@ -69,8 +69,8 @@ PARTS = (
         least_s=60, most_s=180, tiny=("--rounds", "1"),
     ),
 )  # fmt: skip
-"""The last three if time is left. The A100's recipe is the 4090's, so that it fits follows from the first rehearsal; how
-much more would fit, `levers` measures too."""
+"""The last three if time is left. That the A100's recipe fits follows from the first rehearsal, for it is the 4090's;
+how much more would fit, `levers` measures too."""
 
 
 def main() -> int:
