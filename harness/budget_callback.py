@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from harness.checkpoint import Saved
 from harness.clock import uptime
 from harness.pace import Pace
+from harness.peak_memory import PeakMemory
 from harness.schedule import Plan, Segment, learning_rate, write_segment
 from harness.trainer_log import BatchLog, Events
 
@@ -57,6 +58,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def __init__(self, cfg: Any, events: Events, plan: Plan | None) -> None:
         self.cfg, self.events, self.plan = cfg, events, plan
         self.log = BatchLog(Path(cfg.oneday_batches))
+        self.peaks = PeakMemory()
         self.pace = Pace(
             eval_steps=max(1, cfg.eval_steps),
             eval_costs=[cfg.oneday_eval_s] if cfg.oneday_eval_s else [],
@@ -79,6 +81,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Takes SIGTERM over: it means evaluate, save, end."""
         self.started = self.begun = uptime()
+        self.peaks.close("load")
         self.previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         self.events.emit("train_begin", step=state.global_step, max_steps=state.max_steps)
 
@@ -119,6 +122,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """Decides whether another step fits."""
         self.loss = self.log.write(state.global_step, self.rate)
         self.mark = uptime()
+        self.peaks.close("step")
         self.pace.time_step(self.mark - self.begun)  # fetching its batches and logging the step before included
         self.begun = self.mark
         if not math.isfinite(self.loss):
@@ -191,7 +195,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
                 grad_norm=_number(logs.get("grad_norm")),
                 tokens=self.num_tokens,
                 horizon=self.plan.horizon if self.plan else state.max_steps,
-                memory_gib=_peak_memory_gib(),
+                memory_gib=self.peaks.reserved_gib,
             )
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> Any:
@@ -199,6 +203,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.begun = uptime()
         seconds = self.begun - self.mark
         self.pace.time_evaluation(seconds)
+        self.peaks.close("evaluation")
         loss = float((metrics or {}).get("eval_validation_loss", math.nan))
         self.validation_loss = (state.global_step, loss)
         if state.global_step == 0:  # LoRA's second factor is zero before the first step: this is the base
@@ -220,6 +225,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.begun = uptime()
         seconds = self.begun - self.mark
         self.pace.time_save(seconds)
+        self.peaks.close("save")
         event = "save" if result.whole else "disk_full"
         self.events.emit(
             event,
@@ -238,7 +244,8 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             step=state.global_step,
             because=self.stopping or "epochs",
             **self._costs(),
-            peak_memory_gib=_peak_memory_gib(),
+            peak_memory_gib=self.peaks.reserved_gib,
+            peak_by_phase_gib=self.peaks.by_phase,
         )
 
     def _costs(self) -> dict[str, float]:
@@ -260,11 +267,6 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         step = state.global_step
         last = Segment(step=step, progress=self.plan.progress(step), horizon=step, reason=f"end: {self.stopping}")
         write_segment(Path(self.cfg.oneday_plan), last)
-
-
-def _peak_memory_gib() -> float | None:
-    """Reserved on the card at the worst moment; None on a CPU."""
-    return round(torch.cuda.max_memory_reserved() / 2**30, 3) if torch.cuda.is_available() else None
 
 
 def _number(value: Any) -> float | None:

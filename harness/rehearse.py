@@ -89,6 +89,8 @@ class Rehearsal:
     """Validation loss of the base without an adapter; None: not measured."""
     kernels: Mapping[str, Sequence[str]] | None = None
     """What ran in a step's forward pass. See harness/kernels.py."""
+    peak_by_phase_gib: Mapping[str, float] | None = None
+    """Allocated on the card at most, in `load`, `step`, `evaluation` and `save`."""
 
     @property
     def typical_step_s(self) -> float:
@@ -195,6 +197,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         usual_eval_s=measured.get("usual_eval_s", 0.0),
         base_loss=base_loss,
         kernels=ending.seen["kernels"]["paths"] if "kernels" in ending.seen else None,
+        peak_by_phase_gib=measured.get("peak_by_phase_gib"),
     )
     shutil.copy(log, stage.path("axolotl.log"))
     shutil.rmtree(work)

@@ -80,6 +80,8 @@ def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None
     memory = f", peak memory {measured.peak_memory_gib:.1f} GiB" if measured.peak_memory_gib is not None else ""
     if measured.peak_memory_gib is not None:
         memory += f" of {job.card.memory_gib:g}"
+    if measured.peak_by_phase_gib:
+        memory += f" ({', '.join(f'{phase} {gib:.1f}' for phase, gib in measured.peak_by_phase_gib.items())})"
     console.say(
         f"measured: {measured.describe()}{memory}; the shortest budget is {pretty(measured.minimum_s(job.average))}"
     )

@@ -1,82 +1,206 @@
-"""The winner's settings against ours, lever by lever: the same tokens, the same card, interleaved rounds.
+"""The winner's settings against ours, lever by lever: one model, one card, the same tokens, interleaved rounds.
 
-    python -m benchmarks.gpu.levers --card rtx4090 [--rounds 3] [--only winner ours] [--tiny]
+    python -m benchmarks.gpu.levers [--rounds 3] [--only winner ours] [--tiny]
 
-Every setting is a rehearsal of its own (typical steps, warmed up). `winner` is plain PEFT with attention that keeps
-packed samples apart without a dense mask, as flash-attn gave it; `dense` is what Axolotl falls back to without the
-package and with Mistral's sliding window. Prints one JSON line: medians of tokens/s, peaks, ratios to `winner`.
+Every lever alone is put on the winner's settings; `ours` is the recommended recipe. First each lever's loss and
+gradients are compared with plain code over a dense mask, then all are timed in turn, with gradients asserted to flow in
+every step. Last, micro-batches of `ours` under an A100's 39 GiB: which fit, and how fast they are. The model is
+built in this process without Axolotl's trainer: what the whole program reaches is measured by `rehearsal`.
 """
 
-import json
-import shutil
+import argparse
+import random
 from statistics import median
 from typing import Any
 
-from benchmarks.gpu.setting import Setting, arguments, prepare
-from harness.errors import HarnessError
-from harness.rehearse import rehearse
+import torch
 
-PLAIN = {"lora_qkv_kernel": False, "lora_o_kernel": False, "lora_mlp_kernel": False}
-NO_LIGER = {"liger_rope": None, "liger_rms_norm": None, "liger_fused_linear_cross_entropy": None}
-VARLEN = {"attn_implementation": "sdpa", "overrides_of_model_config": {"sliding_window": None}}
+from benchmarks.gpu.model import OURS, WINNER, Kernels, LoraModel
+from benchmarks.gpu.setting import arguments, left_s, lines_of, shape_of, speed_of
+from benchmarks.gpu.steps import GIB, Packed, Step, Stepper, agreement, outcome, packed
+from harness.memory import CONTEXT, peak_memory
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "dense": {**PLAIN, **NO_LIGER, "attn_implementation": "sdpa", "overrides_of_model_config": None},
-    "winner": {**PLAIN, **NO_LIGER, **VARLEN},
-    "fused_lora": {**NO_LIGER, **VARLEN},
-    "fused_lora_liger": {**VARLEN, "liger_fused_linear_cross_entropy": None},
-    "ours": {**VARLEN},
-    "ours_compiled": {**VARLEN, "torch_compile": True},
+LEVERS: dict[str, Kernels] = {
+    "winner": WINNER,
+    "ours": OURS,
+    "ours_packed_once": OURS.but(packed_once=True),
+    "fused_lora": WINNER.but(fused_lora=True),
+    "liger_norm": WINNER.but(liger_norm=True),
+    "liger_loss": WINNER.but(liger_loss=True),
+    "packed_once": WINNER.but(packed_once=True),
+    "dense": WINNER.but(attention="dense"),
+    "ours_compiled": OURS.but(packed_once=True, compiled=True),
 }
-ON_A_CPU = ("dense", "winner")
-"""Fused kernels and Liger need a GPU."""
+BY_DEFAULT = tuple(name for name, kernels in LEVERS.items() if not kernels.compiled)
+"""Compiling takes a minute or more."""
+ON_A_CPU = ("dense",)
+"""The other kernels need a GPU."""
+
+REFERENCE = Kernels(attention="dense")
+LORA_R = 128
+CAPS_GIB = {"a100-40gb": 39.0}
+GRID = ((4, 8_192, True), (6, 8_192, True), (1, 4_096, False), (1, 8_192, False))
+"""Rows, tokens of a row, checkpointing."""
 
 
-def measure(setting: Setting, name: str, number: int) -> dict[str, Any]:
-    """One rehearsal of one setting; its scratch is removed, 14 GB bases are shared."""
-    job = setting.job(f"{name}-{number}", **SETTINGS[name])
-    shutil.rmtree(job.run, ignore_errors=True)
-    try:
-        measured = rehearse(job)
-    except HarnessError as e:
-        return {"failed": str(e)[:300]}
-    finally:
-        shutil.rmtree(job.run / "06_plan" / "work", ignore_errors=True)
-    tokens = job.recipe.sequence_len * job.recipe.micro_batch_size * job.recipe.gradient_accumulation_steps
-    speed = tokens / measured.typical_step_s
-    return {"tokens_per_s": speed, "peak_gib": measured.peak_memory_gib, "kernels": measured.kernels, "job": job}
+class Bench:
+    """The model, and the levers that still work."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.lines = options, lines_of(options)
+        self.rows, self.sequence_len = (1, 512) if options.tiny else (2, 8_192)
+        self.rng = random.Random(0)
+        names = ON_A_CPU if options.tiny else options.only or BY_DEFAULT
+        self.kernels = {name: LEVERS[name] for name in names}
+        self.rounds: dict[str, list[Step]] = {name: [] for name in names}
+        self.model = LoraModel.build(shape_of(options), lora_r=LORA_R, four_bit=True)
+        self.step = Stepper(self.model)
+        self.tried: Packed | None = None
+        self.lines.write(measured="built", ready_s=options.seconds - self.left_s, levers=list(names))
+
+    @property
+    def left_s(self) -> float:
+        """Of this process's time."""
+        return left_s(self.options)
+
+    def make(self, rows: int, sequence_len: int) -> Packed:
+        """Another micro-batch."""
+        return packed(self.rng, rows=rows, sequence_len=sequence_len, vocab=self.model.base.config.vocab_size)
+
+    def try_lever(self, name: str, kernels: Kernels, made: Packed) -> Step | None:
+        """A step; one that fails takes its lever out of the rounds."""
+        try:
+            self.model.use(kernels)
+            return self.step(made)
+        except Exception as e:  # whatever a kernel does on a card it was never tried on
+            why = f"{type(e).__name__}: {e}"
+        self.step.clear()  # outside the handler: its traceback holds the step's tensors
+        self.kernels.pop(name, None)
+        self.lines.write(measured="lever", lever=name, failed=why[:500])
+        return None
+
+    def compare(self) -> None:
+        """Loss and gradients of each lever against plain code, dropout off."""
+        made = self.make(1, min(self.sequence_len, 2_048))
+        self.model.set_dropout(0.0)
+        reference = outcome(self.model, REFERENCE, made)
+        for name, kernels in list(self.kernels.items()):
+            try:
+                found = agreement(reference, outcome(self.model, kernels, made))
+            except Exception as e:
+                found, why = {}, f"{type(e).__name__}: {e}"
+            if found:
+                self.lines.write(measured="agreement", lever=name, **found)
+                continue
+            self.step.clear()
+            del self.kernels[name]
+            self.lines.write(measured="agreement", lever=name, failed=why[:500])
+        leak = agreement(reference, outcome(self.model, REFERENCE.but(attention="causal"), made))
+        self.lines.write(measured="agreement", control="samples see each other, which must not agree", **leak)
+        self.model.set_dropout(0.05)
+
+    def run_rounds(self, num_rounds: int) -> None:
+        """All levers once to warm up, then in turn."""
+        made = self.make(self.rows, self.sequence_len)
+        for name, kernels in list(self.kernels.items()):
+            self.try_lever(name, kernels, made)
+        round_s = 0.0
+        for number in range(num_rounds):
+            before_s = self.left_s
+            if before_s < 1.3 * round_s:
+                self.lines.write(measured="rounds", done=number, stopped=f"{before_s:.0f} s left")
+                break
+            made = self.make(self.rows, self.sequence_len)
+            for name, kernels in list(self.kernels.items()):
+                step = self.try_lever(name, kernels, made)
+                if step:
+                    self.rounds[name].append(step)
+                    figures = self._figures(kernels, made, [step])
+                    self.lines.write(measured="lever", lever=name, round=number, loss=step.loss, **figures)
+            round_s = before_s - self.left_s
+            self.tried = made
+
+    def _figures(self, kernels: Kernels, made: Packed, steps: list[Step]) -> dict[str, Any]:
+        speed = made.num_tokens / median(step.seconds for step in steps)
+        peaks = [step.peak_gib for step in steps if step.peak_gib is not None]
+        figures = speed_of(self.model.shape, speed, r=LORA_R, checkpointing=kernels.checkpointing, context=made.context)
+        computed = peak_memory(
+            self.model.shape, lora_r=LORA_R, tokens=made.num_tokens, fused=kernels.fused_lora, liger=kernels.liger_loss,
+            checkpointing=kernels.checkpointing,
+        )  # fmt: skip
+        return {
+            **figures,
+            "grad_norm": steps[-1].grad_norm,
+            "peak_gib": max(peaks) + CONTEXT / GIB if peaks else None,
+            "computed_peak_gib": computed.gib,
+        }
+
+    def summarise(self) -> None:
+        """Medians, and whether the goals are met."""
+        if self.tried is None:
+            return
+        found = {
+            name: self._figures(LEVERS[name], self.tried, steps) | {"rounds": len(steps)}
+            for name, steps in self.rounds.items()
+            if steps
+        }
+        winner = found.get("winner", {})
+        ratios = {
+            name: {
+                "speed": figures["tokens_per_s"] / winner["tokens_per_s"],
+                "memory": figures["peak_gib"] / winner["peak_gib"] if figures["peak_gib"] else None,
+            }
+            for name, figures in found.items()
+            if winner
+        }
+        self.lines.write(
+            measured="levers",
+            medians=found,
+            to_winner=ratios,
+            goals={"speed": 1.5, "memory": 0.7, "hardware_utilisation": 0.45},
+        )
+
+    def grid(self) -> None:
+        """Micro-batches of ours under a smaller card's memory."""
+        for card, cap_gib in CAPS_GIB.items():
+            if torch.cuda.is_available():
+                self.step.clear()
+                total = torch.cuda.get_device_properties(0).total_memory / GIB
+                torch.cuda.set_per_process_memory_fraction(min(1.0, (cap_gib - CONTEXT / GIB) / total))
+            for rows, sequence_len, checkpointing in GRID[:1] if self.options.tiny else GRID:
+                if self.left_s < 10:
+                    self.lines.write(measured="grid", card_kept_to=card, stopped="no time left")
+                    return
+                length = self.sequence_len if self.options.tiny else sequence_len
+                attention = "dense" if self.options.tiny else "varlen"
+                base = WINNER if self.options.tiny else OURS
+                kernels = base.but(checkpointing=checkpointing, attention=attention, packed_once=not self.options.tiny)
+                made = self.make(rows, length)
+                warm = self.try_lever("grid", kernels, made)
+                step = self.try_lever("grid", kernels, made) if warm else None
+                done = [step] if step else []
+                figures = self._figures(kernels, made, done) if done else {}
+                self.lines.write(
+                    measured="grid", card_kept_to=card, cap_gib=cap_gib, rows=rows, sequence_len=length,
+                    checkpointing=checkpointing, fits=bool(done), **figures,
+                )  # fmt: skip
 
 
 def main() -> None:
-    """Prints the JSON line."""
-    parser = arguments(__doc__)
+    """Compare, time, summarise, fit."""
+    parser = arguments(__doc__, part="levers")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=SETTINGS, help="default: all that this machine can run")
+    parser.add_argument(
+        "--only", nargs="+", choices=LEVERS, help="default: all but compiled; on a CPU, what it can run"
+    )
+    parser.add_argument("--no-grid", action="store_true", help="leave out what fits an A100")
     options = parser.parse_args()
-    setting = prepare(options)
-    names = options.only or (ON_A_CPU if options.tiny else tuple(SETTINGS))
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for number in range(options.rounds):
-        for name in names:
-            rounds[name].append(measure(setting, name, number))
-            setting.note({"lever": name, "round": number} | {k: v for k, v in rounds[name][-1].items() if k != "job"})
-    lines: dict[str, Any] = {}
-    for name, found in rounds.items():
-        good = [result for result in found if "failed" not in result]
-        if not good:
-            lines[name] = {"failed": found[0]["failed"]}
-            continue
-        speed = median(result["tokens_per_s"] for result in good)
-        lines[name] = {
-            "tokens_per_s": round(speed, 1),
-            "rounds": [round(result["tokens_per_s"], 1) for result in good],
-            "peak_gib": max((r["peak_gib"] for r in good if r["peak_gib"] is not None), default=None),
-            "kernels": good[0]["kernels"],
-            **setting.facts(good[0]["job"].recipe, speed),
-        }
-    winner = lines.get("winner", {}).get("tokens_per_s")
-    ratios = {n: round(v["tokens_per_s"] / winner, 3) for n, v in lines.items() if winner and "tokens_per_s" in v}
-    print(json.dumps({"benchmark": "gpu_levers", "ratio_to_winner": ratios, "settings": lines}))
+    bench = Bench(options)
+    bench.compare()
+    bench.run_rounds(options.rounds)
+    bench.summarise()
+    if not options.no_grid:
+        bench.grid()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""A real budgeted run, then the same run killed with `kill -9` half-way and resumed, then the result served.
+"""A real budgeted run, killed with `kill -9` half-way and resumed by the same command, then its result served.
 
-    python -m benchmarks.gpu.training --card rtx4090 --budget 4m [--optimizer paged_adamw_32bit] [--tiny]
+    python -m benchmarks.gpu.training --budget 90s [--optimizer paged_adamw_32bit] [--tiny]
 
-Prints one JSON line: the deadline, tokens/s, utilisation, the ledger; figure by figure whether the killed and resumed
-run is the first one (batch hashes equal, losses within rounding); requests/s of the picked checkpoint at 1, 4, 16.
+The steps between the last checkpoint and the kill are trained twice: their batches must be equal, their losses within
+bf16's noise. The learning rate is high and the warm-up short, so that an optimizer whose state was lost would show. The
+base is small: what is asked here does not depend on its size. Lines: ledger, resume, requests/s of the pick.
 """
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,95 +16,184 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.setting import Setting, arguments, oneday, prepare
+from benchmarks.gpu.processes import descendants
+from benchmarks.gpu.setting import Setting, arguments, oneday, prepare, remove
 from curation.files import read_json, read_jsonl
-from harness.reproduce import compare_runs
+from harness.budget import seconds
+from harness.job import TrainJob
+from harness.rehearse import rehearse
 from harness.run import TRAIN
-from harness.supervise import BATCHES
+from harness.supervise import BATCHES, OUTPUT
 from oneday.local_server import ask, local_server
 
-CLIENTS = (1, 4, 16)
-REQUESTS, NEW_TOKENS = 32, 48
+REPEATED = 4
+"""At least so many steps are trained twice."""
+
+NOISE = 0.02
+"""Of a loss: what kernels that add in another order may change within some steps of bf16."""
+
+REQUESTS, NEW_TOKENS, CLIENTS = 32, 48, 16
+BUDGET_S, SPARE_S = 90.0, 25.0
+"""The usual one; and for steps, over twice the shortest: a trainer that has not that much left is not started again."""
+
+SERVING_S = 25.0
+"""For the server to start and answer; without so much time it is left out."""
 
 
-def train(setting: Setting, recipe: Path, run: Path, budget: str) -> dict[str, Any]:
-    """The whole command, as a user gives it."""
-    return oneday(
+def changes(setting: Setting, optimizer: str | None) -> dict[str, Any]:
+    """To the recommended recipe."""
+    every = 4 if setting.tiny else 8
+    return {
+        "learning_rate": 3e-4, "warmup_steps": 2, "num_epochs": 100, "eval_steps": every, "save_steps": every,
+        "save_total_limit": 3, **({"optimizer": optimizer} if optimizer else {}),
+    }  # fmt: skip
+
+
+def budget_of(setting: Setting, job: TrainJob) -> float:
+    """Seconds: 90, or what this machine needs to start twice. A rehearsal says, which the run then finds done."""
+    least_s = rehearse(job).minimum_s()
+    setting.lines.write(measured="shortest budget", least_s=least_s)
+    return max(0.0 if setting.tiny else BUDGET_S, 2 * least_s + SPARE_S)
+
+
+def train_command(setting: Setting, run: Path, budget: str, optimizer: str | None) -> list[str]:
+    """As a user gives it."""
+    recipe = setting.work / "training.yml"
+    changed = setting.recipe.model_dump(exclude_none=True) | changes(setting, optimizer)
+    if setting.recipe.overrides_of_model_config is not None:
+        changed["overrides_of_model_config"] = setting.recipe.overrides_of_model_config  # a null in it means something
+    recipe.write_text(json.dumps(changed))  # JSON is YAML
+    return [
         "train", "--mix", str(setting.mix), "--base", str(setting.base), "--config", str(recipe),
-        "--card", setting.card.name, "--budget", budget, "--run", str(run), log=setting.work / "training.log",
-    )  # fmt: skip
-
-
-def killed_and_resumed(setting: Setting, run: Path, again: Path) -> list[dict[str, str]]:
-    """Follows the plan of the first run; is killed half-way; the same command goes on."""
-    command = [
-        "reproduce", str(run / "manifest.json"), "--run", str(again), "--mix", str(setting.mix), "--base",
-        str(setting.base), "--questions", "0", "--budget", "30m",
+        "--card", setting.card.name, "--budget", budget, "--run", str(run),
+        *(["--shared-card"] if setting.card.is_gpu else []),
     ]  # fmt: skip
-    half = max(record["step"] for record in read_jsonl(run / TRAIN / BATCHES)) // 2
-    log = (setting.work / "killed.log").open("w")
-    started = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-m", "oneday.cli", *command], stdout=log, stderr=log, start_new_session=True
-    ) as first:
-        batches = again / TRAIN / BATCHES
-        while first.poll() is None and (not batches.is_file() or len(batches.read_text().splitlines()) < half):
-            assert time.monotonic() - started < 1200, "it never got half-way"
-            time.sleep(0.1)
-        for child in _children(first.pid):
-            os.kill(child, signal.SIGKILL)
-        os.killpg(first.pid, signal.SIGKILL)
-    done = subprocess.run([sys.executable, "-m", "oneday.cli", *command], stdout=log, stderr=log, check=False)
-    assert done.returncode in (0, 2), (setting.work / "killed.log").read_text()[-2000:]
-    figures = [f for f in compare_runs(run, again) if not f.name.startswith("version of ")]
-    return [{"figure": f.name, "before": f.before, "now": f.now, "verdict": str(f.verdict)} for f in figures]
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def run_until_killed(setting: Setting, command: list[str], run: Path) -> dict[str, Any]:
+    """Starts it, and kills it and its trainer once enough steps follow a checkpoint."""
+    log = setting.work / "training.log"
+    begun = time.monotonic()
+    with log.open("a") as words:
+        first = subprocess.Popen(
+            [sys.executable, "-m", "oneday.cli", *command], stdout=words, stderr=words, start_new_session=True
+        )
+    while not _may_be_killed(run):
+        if first.poll() is not None:
+            raise SystemExit(f"it ended with {first.returncode} before it was killed: {log.read_text()[-1500:]}")
+        time.sleep(0.05)
+    for pid in (first.pid, *descendants(first.pid)):
+        os.kill(pid, signal.SIGKILL)
+    first.wait()
+    _wait_until_gone(run)
+    steps = _steps(run)
+    return {"killed_at_step": max(steps), "killed_after_s": time.monotonic() - begun}
 
 
-def served(setting: Setting, run: Path) -> dict[str, float]:
-    """Requests/s at 1, 4 and 16 clients, answers of up to 48 tokens."""
+def _may_be_killed(run: Path) -> bool:
+    steps, checkpoints = _steps(run), _checkpoints(run)
+    return len(checkpoints) >= 2 and bool(steps) and max(steps) >= max(checkpoints) + REPEATED
+
+
+def _wait_until_gone(run: Path) -> None:
+    """Killed processes give the card and the run's lock back a moment later."""
+    before = -1
+    while before != (before := sum(path.stat().st_size for path in run.rglob("*.jsonl"))):
+        time.sleep(0.5)
+
+
+def _checkpoints(run: Path) -> list[int]:
+    names = (path.name for path in (run / TRAIN / OUTPUT).glob("checkpoint-*"))
+    return [int(name.removeprefix("checkpoint-")) for name in names if name.removeprefix("checkpoint-").isdigit()]
+
+
+def _lines(run: Path) -> list[dict[str, Any]]:
+    """What each step trained on; a line that a kill tore is left out."""
+    path = run / TRAIN / BATCHES
+    whole = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in whole if line.endswith("\n")]
+
+
+def _steps(run: Path) -> dict[int, dict[str, Any]]:
+    return {line["step"]: line for line in _lines(run)}
+
+
+def repeated_steps(lines: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Steps that were trained twice: before the kill and after the resume.
+
+    >>> repeated_steps([{"step": 1}, {"step": 2}, {"step": 3}, {"step": 2}, {"step": 3}, {"step": 4}])
+    [({'step': 2}, {'step': 2}), ({'step': 3}, {'step': 3})]
+    """
+    seen: dict[int, dict[str, Any]] = {}
+    pairs = []
+    for line in lines:
+        if line["step"] in seen:
+            pairs.append((seen[line["step"]], line))
+        seen[line["step"]] = line
+    return pairs
+
+
+def resumed(run: Path) -> dict[str, Any]:
+    """The steps that were trained twice, compared."""
+    pairs = repeated_steps(_lines(run))
+    apart = [abs(now["loss"] - before["loss"]) / max(abs(before["loss"]), 1e-6) for before, now in pairs]
+    return {
+        "steps_trained_twice": [before["step"] for before, _ in pairs],
+        "batches_equal": bool(pairs) and all(before["batch"] == now["batch"] for before, now in pairs),
+        "rates_equal": bool(pairs) and all(before["lr"] == now["lr"] for before, now in pairs),
+        "losses_before": [before["loss"] for before, _ in pairs],
+        "losses_now": [now["loss"] for _, now in pairs],
+        "losses_differ_by": max(apart, default=None),
+        "within_noise": bool(pairs) and max(apart) <= NOISE,
+    }
+
+
+def served(setting: Setting, run: Path) -> dict[str, Any]:
+    """The picked checkpoint behind our server."""
     prompts = [row["instruction"] + " " + row["input"][:400] for row in read_jsonl(setting.mix / "validation.jsonl")]
-    prompts = (prompts * REQUESTS)[:REQUESTS]
-    rates = {}
+    prompts = (prompts * REQUESTS)[: 4 if setting.tiny else REQUESTS]
+    begun = time.perf_counter()
     with local_server(run, log=setting.work / "server.log", base=setting.base) as url:
         ask(url, prompts[:2], max_new_tokens=8)
-        for clients in CLIENTS:
-            started = time.perf_counter()
-            ask(url, prompts, max_new_tokens=NEW_TOKENS, at_once=clients)
-            rates[str(clients)] = round(len(prompts) / (time.perf_counter() - started), 3)
-    return rates
+        ready = time.perf_counter()
+        answers = ask(url, prompts, max_new_tokens=8 if setting.tiny else NEW_TOKENS, at_once=CLIENTS)
+        done = time.perf_counter()
+    return {"start_s": ready - begun, "clients": CLIENTS, "requests_per_s": len(answers) / (done - ready)}
 
 
 def main() -> None:
-    """Prints the JSON line."""
-    parser = arguments(__doc__)
-    parser.add_argument("--budget", default="4m")
+    """Train, kill, resume, serve."""
+    parser = arguments(__doc__, part="training", base="small-1b")
+    parser.add_argument("--budget", help="default: 90s, or more on a machine that is slow to start")
     parser.add_argument("--optimizer", help="default: the recipe's")
     options = parser.parse_args()
     setting = prepare(options)
-    recipe = setting.work / "recipe.yml"
-    changes = {"optimizer": options.optimizer} if options.optimizer else {}
-    recipe.write_text(json.dumps(setting.recipe.model_dump(exclude_none=True) | changes))  # JSON is YAML
-    run, again = setting.work / "run", setting.work / "again"
-    for folder in (run, again):
-        shutil.rmtree(folder, ignore_errors=True)
-    result = train(setting, recipe, run, options.budget)
-    manifest = read_json(run / "manifest.json")["train"]
-    setting.note({"training": result, "ledger": manifest["ledger"]})
-    line = {
-        "benchmark": "gpu_training",
-        "optimizer": manifest["recipe"]["optimizer"],
-        "steps": result["steps"],
-        "tokens_per_s": result["tokens_per_s"],
-        "ledger": manifest["ledger"],
-        "resumed": killed_and_resumed(setting, run, again),
-        "served_requests_per_s": served(setting, run),
-        **setting.facts(setting.recipe, result["tokens_per_s"]),
-    }
-    print(json.dumps(line))
+    run = setting.work / "training"
+    remove(run)
+    job = setting.job(run.name, **changes(setting, options.optimizer))
+    budget = options.budget or f"{budget_of(setting, job):.0f}s"
+    if setting.left_s < seconds(budget):
+        raise SystemExit(f"{setting.left_s:.0f} s are left: too few for a budget of {budget}")
+    command = train_command(setting, run, budget, options.optimizer)
+    killed = run_until_killed(setting, command, run)
+    setting.lines.write(measured="killed", **killed)
+    result = oneday(*command, log=setting.work / "training.log")
+    manifest = read_json(run / "manifest.json")
+    ledger = manifest["train"]["ledger"]
+    setting.lines.write(
+        measured="training", base=setting.base.name, optimizer=manifest["train"]["recipe"]["optimizer"],
+        because=result["because"], steps=result["steps"], picked=manifest["pick"]["checkpoint"], ledger=ledger,
+        budget_s=seconds(budget), **setting.speed(setting.recipe, result["tokens_per_s"]),
+    )  # fmt: skip
+    compared = resumed(run)
+    setting.lines.write(measured="resume", optimizer=manifest["train"]["recipe"]["optimizer"], **compared)
+    well = compared["batches_equal"] and compared["within_noise"]
+    if setting.left_s < SERVING_S and not setting.tiny:
+        setting.lines.write(measured="served", left_out=f"{setting.left_s:.0f} s are left")
+    else:
+        setting.lines.write(measured="served", **served(setting, run))
+    if not well:
+        raise SystemExit("the resumed run is another one, or there was no time left to resume: see the line `resume`")
 
 
 if __name__ == "__main__":
