@@ -18,19 +18,18 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from curation.errors import PredictionError
 from curation.libraries import disable_cpu_repack, quieten
 from curation.model_folder import check_model_folder
 from curation.prompt import cut_at_stop
+from curation.quantisation import Precision, Quantisation
 from curation.token_ids import encode
 
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["fp32", "bf16", "4bit"]
-"""`4bit` keeps matrices in NF4 and computes in bf16 on a GPU, fp32 on a CPU."""
 
 _REPLACEMENT, _LONGEST_CHARACTER = "\ufffd", 8
 """What an unfinished character decodes to, and a bound on the tokens that one takes."""
@@ -51,18 +50,20 @@ class LanguageModel:
 
     path: Path
     lora_adapter: Path | None
-    precision: Precision
+    quantisation: Quantisation
     model: Any
     tokenizer: Any
 
     @classmethod
-    def load(cls, path: Path, *, lora_adapter: Path | None = None, precision: Precision | None = None) -> LanguageModel:
+    def load(
+        cls, path: Path, *, lora_adapter: Path | None = None, precision: Precision | Quantisation | None = None
+    ) -> LanguageModel:
         """Loads a model folder.
 
         Args:
             path: A local transformers folder with a tokenizer.
             lora_adapter: A PEFT folder to put on top.
-            precision: Default: bf16 on a GPU, fp32 on a CPU.
+            precision: Default: bf16 on a GPU, fp32 on a CPU. For an adapter: as it was trained.
         Raises:
             PredictionError: a folder lacks what it needs, or the libraries are not installed.
         """
@@ -70,21 +71,12 @@ class LanguageModel:
         quieten()
         try:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+            from transformers import AutoModelForCausalLM, AutoTokenizer
         except ImportError as e:
             raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
         on_gpu = torch.cuda.is_available()
-        precision = precision or ("bf16" if on_gpu else "fp32")
-        compute = torch.bfloat16 if precision == "bf16" or (precision == "4bit" and on_gpu) else torch.float32
-        options: dict[str, Any] = {"dtype": compute, "attn_implementation": "sdpa", "local_files_only": True}
-        if precision == "4bit":  # Axolotl 0.19's QLoRA settings: double quantisation, bf16 storage
-            options["quantization_config"] = BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=compute,
-                bnb_4bit_quant_storage=torch.bfloat16,
-            )
+        kept = precision if isinstance(precision, Quantisation) else Quantisation.of(precision, on_gpu=on_gpu)
+        options = {"attn_implementation": "sdpa", "local_files_only": True, **kept.load_options()}
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(path, **options)
@@ -99,14 +91,19 @@ class LanguageModel:
                 raise
             except Exception as e:  # so can an adapter's
                 raise _misfit(lora_adapter, path, e) from e
-        if on_gpu and precision != "4bit":
+        if on_gpu and not kept.load_in_4bit:
             model = model.to("cuda")
         disable_cpu_repack(model)
         model.eval()
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return cls(path=path, lora_adapter=lora_adapter, precision=precision, model=model, tokenizer=tokenizer)
+        return cls(path=path, lora_adapter=lora_adapter, quantisation=kept, model=model, tokenizer=tokenizer)
+
+    @property
+    def precision(self) -> str:
+        """In one word: fp32, bf16, fp16 or 4bit."""
+        return self.quantisation.precision
 
     @property
     def device(self) -> torch.device:
@@ -267,7 +264,7 @@ class LanguageModel:
         self.model = None  # two 7B models at once are more than a card holds
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.model, self.lora_adapter = LanguageModel.load(self.path, precision=self.precision).model, None
+        self.model, self.lora_adapter = LanguageModel.load(self.path, precision=self.quantisation).model, None
 
 
 _CHANGES_THE_BASE = ("modules_to_save", "trainable_token_indices", "bias", "layer_replication")

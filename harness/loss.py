@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from curation.language_model import LanguageModel, Precision
+from curation.language_model import LanguageModel
+from curation.quantisation import Precision, Quantisation
 from curation.token_ids import IGNORED_LABEL, RowIds
 from harness.errors import MemoryFullError
 
@@ -32,7 +33,7 @@ class AdapterLosses:
         self,
         base: Path,
         *,
-        precision: Precision | None,
+        precision: Precision | Quantisation | None,
         rows: Sequence[RowIds],
         before_batch: Callable[[], None] = lambda: None,
     ) -> None:
@@ -40,6 +41,11 @@ class AdapterLosses:
         self.weights = [sum(label != IGNORED_LABEL for label in row.labels[1:]) for row in rows]
         self._before_batch = before_batch
         self._model = LanguageModel.load(base, precision=precision)
+
+    @property
+    def quantisation(self) -> Quantisation:
+        """How the base is kept."""
+        return self._model.quantisation
 
     def sums(self, lora_adapter: Path, rows: Sequence[int]) -> list[float]:
         """Summed negative log-likelihood (nats) of these rows' answers.

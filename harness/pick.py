@@ -19,6 +19,7 @@ from curation.files import read_as, sync_directory, write_json, write_jsonl
 from curation.stage import Dropped
 from harness.checkpoint import ADAPTER_FILES, Checkpoint, damaged, inspect, inspect_all
 from harness.errors import CheckpointError
+from harness.trained_base import TrainedBase, find_trained_base, write_trained_base
 
 PICK = "08_pick"
 ADAPTER = "adapter"
@@ -166,12 +167,15 @@ def no_candidate(output: Path, rejected: Sequence[Dropped], *, mend: str = TRAIN
     return CheckpointError(f"{output}: no whole checkpoint ({why}). {mend}")
 
 
-def publish(folder: Path, adapter: Path, picked: Picked) -> Picked:
+def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase | None = None) -> Picked:
     """Puts the adapter beside the one that is there and switches over in one step, by writing `picked.json`.
 
     Its weights are linked where the file system can: gigabytes are not copied at the end of a day.
 
     The link `adapter` follows. A kill at any moment leaves an adapter that is whole and a `picked.json` that names it.
+
+    Args:
+        trained: The base that it was trained on; None: as a file beside it or the run's manifest says, if they do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = "average-" * (not picked.checkpoint.endswith(adapter.name))
@@ -182,6 +186,8 @@ def publish(folder: Path, adapter: Path, picked: Picked) -> Picked:
     temporary.mkdir()
     for file in ADAPTER_FILES:
         _link_or_copy(adapter / file, temporary / file)
+    if trained := trained or find_trained_base(adapter):
+        write_trained_base(temporary, trained)
     temporary.rename(folder / name)
     sync_directory(folder)
     picked = replace(picked, adapter=name)

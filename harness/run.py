@@ -29,6 +29,7 @@ from harness.pick import Picked, pick, read_picked
 from harness.rehearse import Rehearsal
 from harness.schedule import check_plan
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
+from harness.trained_base import quantisation_in_training
 from harness.verdict import Verdict, faint_share
 
 TRAIN = "07_train"
@@ -97,7 +98,8 @@ def train(
         if stage.is_done:
             return _stored_result(job.run)
         places = {"mix_path": str(job.mix.resolve()), "base_path": str(job.base)}
-        described = {**inputs, **places, "base_licence": licence_of(job.base)}
+        kept = asdict(quantisation_in_training(job.recipe, job.card))
+        described = {**inputs, **places, "base_licence": licence_of(job.base), "quantisation": kept}
         record(job.run, "train", described)
         name = _identity(stage)
         ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.errors import PredictionError
-from curation.language_model import Precision
+from curation.model_folder import model_fingerprint
+from curation.quantisation import Precision, Quantisation
 from curation.stage import Dropped
 from curation.token_ids import RowIds
 from harness.adapter import average_adapters
@@ -26,6 +27,7 @@ from harness.clock import uptime
 from harness.errors import BudgetError, CheckpointError
 from harness.pick import BASE, PICK, RULE, Candidate, Picked, known_candidates, no_candidate, publish, with_base
 from harness.race import DOUBT, Race, Standing, TimeUp
+from harness.trained_base import TrainedBase, find_trained_base
 
 COPY_BYTES_PER_S = 100e6
 """A slow disk: the time to publish an adapter is kept free by it."""
@@ -44,7 +46,7 @@ class PickJob:
     checkpoints: Sequence[Checkpoint]
     rejected: Sequence[Dropped]
     base: Path
-    precision: Precision | None
+    precision: Precision | Quantisation | None
     rows: Sequence[RowIds]
     """Of the validation set."""
     seed: int = 2023
@@ -54,6 +56,12 @@ class PickJob:
     """Of the base over all rows, if it was measured before."""
     until: float = math.inf
     """On the uptime clock: when the pick must be published."""
+
+    @property
+    def four_bit(self) -> bool:
+        """The base is kept in 4 bits."""
+        kept = self.precision
+        return kept.load_in_4bit if isinstance(kept, Quantisation) else kept == "4bit"
 
     @property
     def measure_until(self) -> float:
@@ -96,7 +104,9 @@ def timed_pick(
     if not candidates:
         raise no_candidate(job.folder, rejected, mend="Save it again, or give --base of the model that it fits.")
     picked = _picked(job, candidates, rejected, rule, uptime() - began, shown)
-    picked = publish(job.folder / PICK, paths[picked.checkpoint], picked)
+    path = paths[picked.checkpoint]
+    trained = find_trained_base(path) or measuring.base
+    picked = publish(job.folder / PICK, path, picked, trained=trained)
     shutil.rmtree(measuring.average_folder, ignore_errors=True)
     return picked
 
@@ -122,6 +132,11 @@ class _Measuring:
         self._losses = AdapterLosses(job.base, precision=job.precision, rows=job.rows, before_batch=before_batch)
         self._rows: Sequence[int] = ()
         self.average_folder = job.folder / PICK / "average"
+
+    @property
+    def base(self) -> TrainedBase:
+        """The base as it was measured on: for adapters of a trainer that does not tell."""
+        return TrainedBase(quantisation=self._losses.quantisation, fingerprint=model_fingerprint(self._job.base))
 
     def run(self) -> tuple[list[Candidate], dict[str, Path], str]:
         """Candidates, best first, the folder of each, and the rule by which they are ordered."""
@@ -231,7 +246,7 @@ def _picked(
         validation_loss=best.validation_loss,
         rule=rule,
         base_model=str(job.base),
-        precision="4bit" if job.precision == "4bit" else "16bit",
+        precision="4bit" if job.four_bit else "16bit",
         candidates=shown,
         rejected=tuple(rejected),
         seconds=round(seconds, 3),

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from curation.files import read_as, sha256, write_json
-from curation.language_model import LanguageModel, Precision
+from curation.language_model import LanguageModel
 from curation.model_folder import model_fingerprint
 from curation.prompt import STOP
+from curation.quantisation import Precision, Quantisation
 from curation.stage import Stage, Summary, Tally
 from curation.stages.context import MIX
 from harness.compare import ANSWERS, COMPARISON, SCORED, Comparison, Pair, compare
@@ -29,6 +30,8 @@ class CompareRequest:
     run: Path
     num: int = 200
     base: Path | None = None
+    base_changed: bool = False
+    """The base may be another one than in training."""
     mix: Path | None = None
     max_new_tokens: int = 128
     redo: bool = False
@@ -45,6 +48,7 @@ def run_compare(request: CompareRequest, console: Console) -> None:
         request.run,
         held_out_questions(mix, request.num),
         base=request.base,
+        base_changed=request.base_changed,
         max_new_tokens=request.max_new_tokens,
         redo=request.redo,
         console=console,
@@ -59,10 +63,17 @@ def mix_of(run: Path) -> Path:
 
 
 def compare_run(
-    run: Path, questions: Sequence[Question], *, base: Path | None, max_new_tokens: int, redo: bool, console: Console
+    run: Path,
+    questions: Sequence[Question],
+    *,
+    base: Path | None,
+    base_changed: bool = False,
+    max_new_tokens: int,
+    redo: bool,
+    console: Console,
 ) -> list[Comparison]:
     """Base and picked model on the same questions, both in the precision of training, greedy, without shots."""
-    served = find_served(run, base=base)
+    served = find_served(run, base=base, base_changed=base_changed)
     picked = read_picked(run)
     inputs = {
         "picked": picked.checkpoint, "loss": picked.validation_loss, "seed": SEED,
@@ -99,7 +110,7 @@ def _progress(console: Console, who: str) -> Callable[[int, int], None]:
 def _answers(
     base: Path,
     adapter: Path | None,
-    precision: Precision | None,
+    precision: Precision | Quantisation | None,
     questions: Sequence[Question],
     max_new_tokens: int,
     on_progress: Callable[[int, int], None],

@@ -13,12 +13,12 @@ from curation.curate import curate
 from curation.errors import MixError, OnedayError, PredictionError, SourceError, TaskError
 from curation.files import read_as, read_json
 from curation.fit import USUAL_SHARE, FitParameters
-from curation.language_model import Precision
 from curation.licence import LicencePolicy
 from curation.model_folder import check_model_folder
 from curation.own_data import OWN_TASKS, SUFFIXES, own_stage
 from curation.predictors.engine import Engine, close
 from curation.preset import CurationParameters, preset, reseeded, with_settings
+from curation.quantisation import Precision
 from curation.record import resolve_on_hub
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText
 from curation.select import read_kind_overrides, read_task_list

@@ -15,10 +15,16 @@ from submission.merge import Dtype
 
 
 def run_export(
-    run: Path, *, merge: str | None, base: Path | None, check: bool, push: str | None, console: Console
+    run: Path,
+    *,
+    merge: str | None,
+    base: Path | None,
+    base_changed: bool = False,
+    check: bool,
+    push: str | None,
+    console: Console,
 ) -> None:
     """Exports, says how well merged weights agree, uploads if asked to."""
-
     if merge is not None and merge not in get_args(Dtype):
         raise ExportError(f"--merge {merge[:40]}: unknown. Use {' or '.join(get_args(Dtype))}.")
     if not run.is_dir():
@@ -27,7 +33,7 @@ def run_export(
     began = time.monotonic()
     with locked(run):
         exported = export(
-            Export(run=run, merge=cast("Dtype | None", merge), base=base, check=check),
+            Export(run=run, merge=cast("Dtype | None", merge), base=base, base_changed=base_changed, check=check),
             command=command,
             on_progress=lambda done, total: console.progress("weights merged", done, total),
         )
@@ -39,6 +45,8 @@ def run_export(
             f"against base and adapter, {found.num_positions:,} positions: largest difference of a logit "
             f"{found.largest_difference:.2g}, same most likely token at {found.top_1:.2%}"
         )
+    for note in exported.notes:
+        console.say(f"warning: {note}")
     console.say(f"exported: {exported.folder} (README.md is its model card)")
     if push:
         push_to_hub(exported.folder, push)

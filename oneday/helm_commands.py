@@ -39,6 +39,7 @@ class HelmRequest:
     checkpoint: Path | None = None
     base: Path | None = None
     precision: str | None = None
+    base_changed: bool = False
     url: str | None = None
     num_instances: int | None = None
     num_threads: int = 4
@@ -58,10 +59,10 @@ class HelmRequest:
 def run_helm_command(request: HelmRequest, console: Console) -> None:
     """Checks, installs, serves, runs, shows; ends in an error if a run of HELM's failed."""
     suite = _suite(request)
-    served_precision(request.precision)
+    precision = served_precision(request.precision)
     check_data(request.gsm8k, request.scenarios)
     if request.url is None:
-        find_served(request.served(), base=request.base)
+        find_served(request.served(), base=request.base, precision=precision, base_changed=request.base_changed)
     elif request.checkpoint is not None:
         raise HelmError("--checkpoint and --url: which one? --url asks a server that runs, --checkpoint starts one.")
     if request.out.exists() and not request.out.is_dir():
@@ -146,7 +147,9 @@ def _server(request: HelmRequest, console: Console) -> Iterator[tuple[str, str]]
     else:
         console.say(f"serving {checkpoint}")
     log = request.out / "server.log"
-    with local_server(checkpoint, log=log, base=request.base, precision=request.precision) as url:
+    with local_server(
+        checkpoint, log=log, base=request.base, precision=request.precision, base_changed=request.base_changed
+    ) as url:
         wait_for(url, patience_s=5.0)
         yield url, str(checkpoint.absolute())
 

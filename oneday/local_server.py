@@ -27,7 +27,12 @@ AT_ONCE = 16
 
 @contextlib.contextmanager
 def local_server(
-    checkpoint: Path, *, log: Path, base: Path | None = None, precision: str | None = None
+    checkpoint: Path,
+    *,
+    log: Path,
+    base: Path | None = None,
+    precision: str | None = None,
+    base_changed: bool = False,
 ) -> Iterator[str]:
     """The address of a server that is ready, on a free port; it ends with the block.
 
@@ -40,6 +45,7 @@ def local_server(
     options = ["--checkpoint", str(checkpoint), "--port", "0"]
     options += ["--base", str(base)] if base else []
     options += ["--precision", precision] if precision else []
+    options += ["--base-changed-on-purpose"] if base_changed else []
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("w", encoding="utf-8") as words,

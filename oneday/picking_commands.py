@@ -14,8 +14,8 @@ import click
 
 from curation.errors import StageError
 from curation.files import read_as
-from curation.language_model import Precision
 from curation.model_folder import check_model_folder
+from curation.quantisation import Precision, Quantisation
 from curation.stage import Dropped, locked
 from harness.adapter import find_adapters
 from harness.budget import pretty, seconds
@@ -31,6 +31,7 @@ from harness.rehearse import rehearsed_base_loss
 from harness.run import LEDGER, TRAIN
 from harness.supervise import DATA, OUTPUT
 from harness.timed_pick import PickJob, timed_pick
+from harness.trained_base import UNTOLD, check_same_base, find_trained_base
 from oneday import child
 from oneday.console import Console
 
@@ -47,6 +48,8 @@ class PickRequest:
     base: Path | None = None
     validation: Path | None = None
     precision: str | None = None
+    base_changed: bool = False
+    """The base may be another one than in training."""
     uncharged: bool = False
     dry_run: bool = False
     seed: int = 2023
@@ -63,7 +66,7 @@ def run_pick(request: PickRequest, console: Console) -> None:
         return
     trained = (request.folder / TRAIN).is_dir()
     checkpoints, rejected = _checkpoints(request.folder, trained=trained)
-    base, precision = _model(request, checkpoints, trained=trained)
+    base, precision = _model(request, checkpoints, console, trained=trained)
     measures = request.average > 1 or any(c.validation_loss is None for c in checkpoints)
     if measures:
         _check_validation(request, trained=trained)
@@ -188,18 +191,37 @@ def _checkpoints(folder: Path, *, trained: bool) -> tuple[list[Checkpoint], list
     return good, rejected
 
 
-def _model(request: PickRequest, checkpoints: list[Checkpoint], *, trained: bool) -> tuple[Path, Precision | None]:
-    """Base and precision: as asked, as the run recorded, as the adapter names."""
+def _model(
+    request: PickRequest, checkpoints: list[Checkpoint], console: Console, *, trained: bool
+) -> tuple[Path, Precision | Quantisation | None]:
+    """Base and precision: as asked, as the run or the adapter recorded, as the adapter names.
+
+    Raises:
+        ConfigError: no base, or another one than in training.
+    """
+    adapter = checkpoints[0].path
     manifest = read_manifest(request.folder) if trained else {}
-    run, adapter = manifest.get("train", {}), checkpoints[0].path / "adapter_config.json"
+    run = manifest.get("train", {})
     named = run.get("base_path") or manifest.get("curate", {}).get("base_path")
-    named = named or read_as(dict[str, Any], adapter).get("base_model_name_or_path") or "not named"
-    if request.base is None and not Path(str(named)).is_dir():
-        raise ConfigError(f"{request.folder}: its base model, {named}, is no local folder. Pass --base FOLDER.")
+    named = named or read_as(dict[str, Any], adapter / "adapter_config.json").get("base_model_name_or_path")
+    if request.base is None and not Path(str(named or "not named")).is_dir():
+        raise ConfigError(
+            f"{request.folder}: its base model, {named or 'not named'}, is no local folder. Pass --base FOLDER."
+        )
+    base = check_model_folder(request.base or Path(str(named)))
+    recorded = find_trained_base(adapter)
+    check_same_base(recorded, base, request.folder, on_purpose=request.base_changed)
+    if request.precision is not None:
+        return base, cast("Precision", request.precision)
+    if recorded is not None:
+        return base, recorded.quantisation
+    if not trained:
+        console.say(
+            f"warning: {UNTOLD.format(folder=request.folder)} --precision 4bit measures and publishes them in NF4."
+        )
     recipe = run.get("recipe")
     four_bit = trained and (not isinstance(recipe, dict) or recipe.get("load_in_4bit", True))
-    precision = request.precision or ("4bit" if four_bit else None)
-    return check_model_folder(request.base or Path(str(named))), cast("Precision | None", precision)
+    return base, "4bit" if four_bit else None
 
 
 def _check_validation(request: PickRequest, *, trained: bool) -> None:

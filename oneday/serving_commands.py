@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import cast, get_args
 
 from curation.errors import OnedayError
-from curation.language_model import LanguageModel, Precision
+from curation.language_model import LanguageModel
 from curation.prompt import training_prompt
+from curation.quantisation import Precision, Quantisation
 from curation.task import encodable
 from harness.budget import seconds
 from oneday.console import Console
@@ -24,6 +25,8 @@ class ServeRequest:
     host: str
     port: int
     precision: str | None
+    base_changed: bool = False
+    """The base may be another one than in training."""
     overlong: str = "left-truncate"
     compat: str | None = None
     max_batch: int = 16
@@ -33,8 +36,8 @@ class ServeRequest:
 
 def run_serve(request: ServeRequest, console: Console) -> None:
     """Checks, listens, so that a port in use is told before the model is loaded; then loads while it listens."""
-    served = find_served(request.checkpoint, base=request.base)
-    precision = served_precision(request.precision) or served.precision
+    asked = served_precision(request.precision)
+    served = find_served(request.checkpoint, base=request.base, precision=asked, base_changed=request.base_changed)
     if request.compat not in (None, "birbal"):
         raise OnedayError(f"--compat {request.compat}: unknown. Use birbal, or leave it out.")
     from submission.batcher import Limits
@@ -51,10 +54,12 @@ def run_serve(request: ServeRequest, console: Console) -> None:
     with bind(request.host, request.port) as listener:
         url = f"http://{request.host}:{listener.getsockname()[1]}"
         console.out.print(f"serving on {url} (Ctrl-C stops)", markup=False)
+        for warning in served.warnings:
+            console.say(f"warning: {warning}")
         console.say(f"loading {request.checkpoint}")
 
         def load_engine() -> Engine:
-            model = LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=precision)
+            model = LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=served.precision)
             engine = Engine(model, overlong=Overlong(request.overlong), birbal=request.compat == "birbal")
             for warning in engine.check_itself():
                 console.say(f"warning: {warning}")
@@ -64,10 +69,14 @@ def run_serve(request: ServeRequest, console: Console) -> None:
             status="ok",
             model=str(served.base),
             lora_adapter=str(served.lora_adapter) if served.lora_adapter else None,
-            precision=precision or "16bit or fp32",
+            precision=_described(served.precision),
         )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained by then: the usual end
             serve(load_engine, health, limits, listener, on_ready=lambda: console.say("ready"))
+
+
+def _described(precision: Precision | Quantisation | None) -> str:
+    return precision.describe() if isinstance(precision, Quantisation) else precision or "16bit or fp32"
 
 
 def served_precision(given: str | None) -> Precision | None:
@@ -84,15 +93,32 @@ def served_precision(given: str | None) -> Precision | None:
     return cast("Precision", found)
 
 
-def run_try(prompt: str, text: str, *, checkpoint: Path, base: Path | None, max_new_tokens: int, raw: bool) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryRequest:
+    """The options of `oneday try`, as given."""
+
+    prompt: str
+    text: str = ""
+    checkpoint: Path
+    base: Path | None = None
+    precision: str | None = None
+    base_changed: bool = False
+    max_new_tokens: int = 128
+    raw: bool = False
+
+
+def run_try(request: TryRequest, console: Console) -> str:
     """One greedy answer."""
     from submission.engine import Engine
 
-    rendered = prompt if raw else training_prompt(prompt, text)
+    rendered = request.prompt if request.raw else training_prompt(request.prompt, request.text)
     if not encodable(rendered):
         raise OnedayError("the prompt is not valid Unicode. Pass UTF-8 text.")
     if len(rendered) > MAX_PROMPT_CHARACTERS:
         raise OnedayError(f"the prompt: {len(rendered):,} characters, at most {MAX_PROMPT_CHARACTERS:,}. Shorten it.")
-    served = find_served(checkpoint, base=base)
+    asked = served_precision(request.precision)
+    served = find_served(request.checkpoint, base=request.base, precision=asked, base_changed=request.base_changed)
+    for warning in served.warnings:
+        console.say(f"warning: {warning}")
     engine = Engine(LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=served.precision))
-    return engine.process(ProcessRequest(prompt=rendered, max_new_tokens=max_new_tokens)).text.strip()
+    return engine.process(ProcessRequest(prompt=rendered, max_new_tokens=request.max_new_tokens)).text.strip()

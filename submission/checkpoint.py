@@ -6,9 +6,12 @@ served = find_served(Path("runs/demo"), base=None)
 from dataclasses import dataclass
 from pathlib import Path
 
+from curation.errors import OnedayError
 from curation.files import read_as
-from curation.language_model import Precision
+from curation.quantisation import Precision, Quantisation
+from harness.base_model import find_model
 from harness.pick import ADAPTER, PICK, PICKED
+from harness.trained_base import UNTOLD, check_same_base, find_trained_base
 from submission.errors import ServeError
 
 
@@ -18,7 +21,10 @@ class Served:
 
     base: Path
     lora_adapter: Path | None
-    precision: Precision | None
+    precision: Precision | Quantisation | None
+    """As asked, else as the adapter was trained; None: as the device has it."""
+    warnings: tuple[str, ...] = ()
+    """What had to be assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,40 +43,59 @@ class _Adapter:
     base_model_name_or_path: str | None = None
 
 
-def find_served(checkpoint: Path, *, base: Path | None) -> Served:
+def find_served(
+    checkpoint: Path, *, base: Path | None, precision: Precision | None = None, base_changed: bool = False
+) -> Served:
     """Reads what a folder is.
 
     Args:
         checkpoint: A run folder or its `08_pick`; a PEFT adapter folder; or a model folder.
         base: Overrides the base model that the folder names.
+        precision: Overrides how the base was kept in training.
+        base_changed: The base may be another one than in training.
     Raises:
         ServeError: it is none of these, or its base model is not there.
+        ConfigError: its base is another one than in training.
         StageError: the file that says what it is, is damaged.
     """
     for folder in (checkpoint / PICK, checkpoint):
         if (folder / PICKED).is_file():
             picked = read_as(_Choice, folder / PICKED, mend=f"`oneday pick {folder.parent}` writes it anew.")
-            four_bit = picked.precision == "4bit"
-            return Served(
-                base=_existing(base, picked.base_model, folder),
-                lora_adapter=folder / picked.adapter,
-                precision="4bit" if four_bit else None,
-            )
+            found = _existing(base, picked.base_model, folder)
+            # of a pick that is older than the record of the base
+            kept: Precision | None = "4bit" if picked.precision == "4bit" else None
+            return _on_its_base(folder / picked.adapter, found, precision, base_changed, assumed=kept, is_told=True)
     if (checkpoint / "adapter_config.json").is_file():
         named = read_as(_Adapter, checkpoint / "adapter_config.json", mend="Save the adapter again.")
         found = _existing(base, named.base_model_name_or_path, checkpoint)
-        return Served(base=found, lora_adapter=checkpoint, precision=None)
+        return _on_its_base(checkpoint, found, precision, base_changed, assumed=None, is_told=False)
     if (checkpoint / "config.json").is_file():
-        return Served(base=checkpoint, lora_adapter=None, precision=None)
+        return Served(base=checkpoint, lora_adapter=None, precision=precision)
     if checkpoint.is_dir():
         raise ServeError(f"{checkpoint}: no picked checkpoint, no adapter and no model in it. Run `oneday pick` first.")
     raise ServeError(f"{checkpoint}: no such folder. --checkpoint takes a run, an adapter or a model folder.")
 
 
+def _on_its_base(
+    adapter: Path, base: Path, asked: Precision | None, base_changed: bool, *, assumed: Precision | None, is_told: bool
+) -> Served:
+    """An adapter as it was trained, unless something else is asked for."""
+    trained = find_trained_base(adapter)
+    check_same_base(trained, base, adapter, on_purpose=base_changed)
+    precision = asked or (trained.quantisation if trained else assumed)
+    untold = trained is None and not is_told and asked is None
+    warning = f"{UNTOLD.format(folder=adapter)} --precision 4bit serves it on a base in NF4, as QLoRA trains."
+    return Served(base=base, lora_adapter=adapter, precision=precision, warnings=(warning,) if untold else ())
+
+
 def _existing(given: Path | None, named: str | None, folder: Path) -> Path:
+    """A folder, or what the hub's cache on this machine has under the name."""
     if given is None and not named:
         raise ServeError(f"{folder}: it does not say which base model it belongs to. Pass --base FOLDER.")
     base = given or Path(str(named))
-    if not base.is_dir():
-        raise ServeError(f"{folder}: its base model {base} is not a local folder. Pass --base FOLDER.")
-    return base
+    if base.is_dir():
+        return base
+    try:
+        return find_model(str(base))
+    except OnedayError as e:
+        raise ServeError(f"{folder}: its base model {base} is not a local folder. Pass --base FOLDER.") from e

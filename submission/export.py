@@ -7,26 +7,29 @@ Where it sits: picked checkpoint -> **09_export**.
 """
 
 import itertools
+import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from curation.errors import StageError
-from curation.files import read_as, read_jsonl, sync_directory, write_json
-from curation.language_model import LanguageModel, Precision
+from curation.files import read_as, read_json, read_jsonl, sync_directory, write_json
+from curation.language_model import LanguageModel
 from curation.libraries import quieten
-from curation.model_folder import check_model_folder
+from curation.model_folder import check_model_folder, model_fingerprint
+from curation.quantisation import Precision, Quantisation
 from harness.base_model import licence_of
 from harness.compare import Comparison
 from harness.manifest import MANIFEST, read_manifest
 from harness.pick import PICK, PICKED, Picked, read_picked
+from harness.trained_base import TrainedBase, check_same_base, find_trained_base, hub_name, write_trained_base
 from submission.errors import ExportError
-from submission.merge import Dtype, merge, opened
+from submission.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
 from submission.model_card import Told, model_card
 
 EXPORT = "09_export"
@@ -44,6 +47,8 @@ class Export:
     """None: the adapter."""
     base: Path | None = None
     """Overrides the base model that the pick names."""
+    base_changed: bool = False
+    """The base may be another one than in training."""
     check: bool = True
 
 
@@ -64,6 +69,30 @@ class Exported:
 
     folder: Path
     agreement: Agreement | None
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is exported, and what it stands on."""
+
+    picked: Picked
+    adapter: Path
+    base: Path
+    trained: TrainedBase
+    reference: Path | None
+    """The base in training, to compare with; None: not at hand."""
+
+    @property
+    def own(self) -> Path:
+        """The adapter's base: the one in training, if it is at hand."""
+        return self.reference or self.base
+
+    @property
+    def is_changed(self) -> bool:
+        """The base is another one than in training."""
+        return self.reference != self.base
 
 
 def export(
@@ -75,34 +104,31 @@ def export(
         command: Stands in the model card.
     Raises:
         ExportError: nothing picked, or it cannot be merged.
+        ConfigError: the base is another one than in training.
     """
-    picked, adapter, base = _found(wanted)
+    found = _found(wanted)
     manifest = _manifest(wanted.run)
     scores = _scores(wanted.run)
-    rows = _validation(wanted.run) if wanted.merge and wanted.check else []
-    four_bit = picked.precision == "4bit"
     name = MERGED_FOLDER if wanted.merge else ADAPTER_FOLDER
     folder = wanted.run / EXPORT / name
     temporary = folder.with_name(f"{name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    agreement = None
+    agreement: Agreement | None = None
+    notes: tuple[str, ...] = ()
     if wanted.merge:
-        quieten()
-        merge(base, adapter, temporary, four_bit=four_bit, dtype=wanted.merge, on_progress=on_progress)
-        if rows:
-            before = _logits(base, adapter, "4bit" if four_bit else None, rows)
-            agreement = compare(before, _logits(temporary, None, "bf16" if wanted.merge == "bf16" else "fp32", rows))
+        agreement, notes = _merge(wanted, wanted.merge, found, temporary, on_progress)
     else:
-        for path in filter(Path.is_file, adapter.iterdir()):
-            shutil.copyfile(path, temporary / path.name)
+        _copy_adapter(found, temporary)
     card = model_card(
         manifest,
-        asdict(picked),
+        asdict(found.picked),
         name=wanted.run.resolve().name,
-        base_name=_base_name(manifest, base),
-        base_licence=licence_of(base),
+        base_name=_base_name(found, merged=bool(wanted.merge)),
+        base_licence=licence_of(found.base if wanted.merge else found.own),
+        quantisation=found.trained.quantisation,
         merged=wanted.merge,
+        is_changed=found.is_changed,
         agreement=asdict(agreement) if agreement else None,
         scores=scores,
         command=command,
@@ -110,20 +136,47 @@ def export(
     (temporary / "README.md").write_text(card, encoding="utf-8")
     write_json(temporary / "manifest.json", _without_paths(manifest))
     _publish(temporary, folder)
-    return Exported(folder=folder, agreement=agreement)
+    return Exported(folder=folder, agreement=agreement, notes=notes)
 
 
-def _found(wanted: Export) -> tuple[Picked, Path, Path]:
+def _merge(
+    wanted: Export, dtype: Dtype, found: _Found, out: Path, on_progress: Callable[[int, int], None]
+) -> tuple[Agreement | None, tuple[str, ...]]:
+    """Merged weights, and how well they agree with the base in training and its adapter."""
+    rows = _validation(wanted.run) if wanted.check else []
+    quieten()
+    kept = found.trained.quantisation
+    merge(found.base, found.adapter, out, quantisation=kept, dtype=dtype, on_progress=on_progress)
+    if not rows:
+        return None, ()
+    if found.reference is None:
+        return None, ("not compared with base and adapter: the base in training is not at hand",)
+    before = _logits(found.reference, found.adapter, kept, rows)
+    return compare(before, _logits(out, None, dtype, rows)), ()
+
+
+def _copy_adapter(found: _Found, out: Path) -> None:
+    """The adapter with the base's tokenizer; what names the base names it on the hub, or not at all."""
+    for path in filter(Path.is_file, found.adapter.iterdir()):
+        shutil.copyfile(path, out / path.name)
+    copy_those_there(TOKENIZER_FILES, found.own, out)
+    trained = found.trained
+    config = read_json(out / "adapter_config.json")
+    config |= {"base_model_name_or_path": trained.name, "revision": trained.revision}
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_trained_base(out, trained)
+
+
+def _found(wanted: Export) -> _Found:
     """The pick, its adapter and the base."""
     folder = wanted.run / PICK
     if not (folder / PICKED).is_file() or not (wanted.run / MANIFEST).is_file():
         raise ExportError(f"{wanted.run}: nothing picked in it. Run `oneday train`, or `oneday pick {wanted.run}`.")
     picked = read_picked(wanted.run)
     base = wanted.base or Path(picked.base_model)
-    if wanted.merge and not base.is_dir():
+    if not base.is_dir():
         raise ExportError(f"{wanted.run}: its base model {base} is not here. Pass --base FOLDER.")
-    if wanted.merge:
-        check_model_folder(base)
+    check_model_folder(base)
     adapter = folder / picked.adapter
     try:
         read_as(dict[str, Any], adapter / "adapter_config.json", mend="")
@@ -131,7 +184,21 @@ def _found(wanted: Export) -> tuple[Picked, Path, Path]:
             pass
     except (StageError, ExportError) as e:
         raise ExportError(f"{adapter}: not whole ({e}) `oneday pick {wanted.run}` writes it anew.") from e
-    return picked, adapter, base
+    trained = find_trained_base(adapter) or _as_picked(picked, base)
+    check_same_base(trained, base, wanted.run, on_purpose=wanted.base_changed)
+    places = [base, Path(picked.base_model)]
+    reference = next((p for p in places if p.is_dir() and model_fingerprint(p) == trained.fingerprint), None)
+    if trained.name is None and reference is not None:
+        name, revision = hub_name(reference, _recipe_base(wanted.run))
+        trained = replace(trained, name=name, revision=revision)
+    return _Found(picked=picked, adapter=adapter, base=base, trained=trained, reference=reference)
+
+
+def _as_picked(picked: Picked, base: Path) -> TrainedBase:
+    """Of a pick that does not say what its adapter was trained on: what the picker measured it on."""
+    precision: Precision | None = "4bit" if picked.precision == "4bit" else None
+    kept = Quantisation.of(precision, on_gpu=torch.cuda.is_available())
+    return TrainedBase(quantisation=kept, fingerprint=model_fingerprint(base))
 
 
 def _manifest(run: Path) -> dict[str, dict[str, Any]]:
@@ -141,14 +208,16 @@ def _manifest(run: Path) -> dict[str, dict[str, Any]]:
     return manifest
 
 
-def _base_name(manifest: Mapping[str, Mapping[str, Any]], base: Path) -> str:
-    """As the hub's cache or, if it is called like its folder, the recipe names it; else the folder's name alone."""
-    folder = base.resolve()
-    cached = next((p.name for p in (folder, *folder.parents) if p.name.startswith("models--")), None)
-    if cached:
-        return cached.removeprefix("models--").replace("--", "/", 1)
-    named = str(manifest.get("train", {}).get("recipe", {}).get("base_model"))
-    return named if named.rpartition("/")[2] == folder.name else folder.name
+def _recipe_base(run: Path) -> object:
+    recipe = read_manifest(run).get("train", {}).get("recipe")
+    return recipe.get("base_model") if isinstance(recipe, dict) else None
+
+
+def _base_name(found: _Found, *, merged: bool) -> str:
+    """As the hub knows it; else its folder's name alone."""
+    if found.is_changed and merged:
+        return hub_name(found.base, None)[0] or found.base.resolve().name
+    return found.trained.name or found.own.resolve().name
 
 
 def _without_paths(value: Any) -> Any:
@@ -189,7 +258,9 @@ def _scores(run: Path) -> list[dict[str, Any]]:
     return [asdict(c) for c in read_as(list[Comparison], path, mend=mend)] if path.is_file() else []
 
 
-def _logits(base: Path, adapter: Path | None, precision: Precision | None, texts: Sequence[str]) -> list[torch.Tensor]:
+def _logits(
+    base: Path, adapter: Path | None, precision: Precision | Quantisation, texts: Sequence[str]
+) -> list[torch.Tensor]:
     """Of each text, shape [positions, vocabulary]."""
     model = LanguageModel.load(base, lora_adapter=adapter, precision=precision)
     found = []

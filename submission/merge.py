@@ -1,9 +1,9 @@
 """Merged weights: base and LoRA adapter in one model, tensor by tensor, shard by shard.
 
-    merge(base, lora_adapter, out, four_bit=True, dtype="fp32")
+    merge(base, lora_adapter, out, quantisation=trained.quantisation, dtype="fp32")
 
 An adapter that was trained on a 4-bit base corrects that base's rounding too, so it is merged onto weights that went
-through the same NF4 round trip: all linears but the output layer. Axolotl's default merge rounds that one and the
+through the same round trip: all linears but the output layer. Axolotl's default merge rounds that one and the
 embeddings as well, and moves logits by up to 0.77 (measured); onto the unrounded base it is 0.21, this way 2e-6.
 A shard is in memory at a time, so a 7B model needs no 28 GB.
 
@@ -14,7 +14,7 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from curation.files import read_as, read_json, write_json
+from curation.quantisation import Quantisation
 from submission.errors import ExportError
 
 Dtype = Literal["fp32", "bf16"]
@@ -35,8 +36,14 @@ READABLE = 0o644
 _PREFIX = "base_model.model."
 """PEFT's, before the base's own names."""
 
-_CARRIED = ("generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-            "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "LICENSE")  # fmt: skip
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+                   "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+                   "chat_template.json")  # fmt: skip
+"""Whatever of these a base has is its tokenizer."""
+
+_CARRIED = (*TOKENIZER_FILES, "generation_config.json", "LICENSE")
+_OF_THE_MACHINE = ("_name_or_path", "quantization_config", "torch_dtype", "dtype")
+"""Of a base's `config.json`: where its maker had it, and what merging changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +66,20 @@ def merge(
     lora_adapter: Path,
     out: Path,
     *,
-    four_bit: bool,
+    quantisation: Quantisation,
     dtype: Dtype,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Writes a model folder that transformers loads without PEFT.
 
     Args:
-        four_bit: The adapter was trained on the base in NF4.
+        quantisation: How the base was kept when the adapter was trained.
         on_progress: (weights done, weights in all).
     Raises:
         ExportError: the adapter is no plain LoRA, or names weights that the base does not have.
     """
     deltas = read_deltas(lora_adapter)
-    rounded = linear_names(base) if four_bit else frozenset()
+    rounded = linear_names(base) if quantisation.load_in_4bit else frozenset()
     shards = _shards(base)
     total = sum(len(_names(shard)) for shard in shards)
     out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +88,7 @@ def merge(
         merged: dict[str, torch.Tensor] = {}
         for name, tensor in _tensors(shard):
             module = name.removesuffix(".weight")
-            weight = nf4_round_trip(tensor) if module in rounded else tensor
+            weight = as_trained(tensor, quantisation, is_rounded=module in rounded)
             if module in deltas:
                 delta = deltas[module].weight()
                 if delta.shape != weight.shape:
@@ -144,11 +151,18 @@ def linear_names(base: Path) -> frozenset[str]:
     )
 
 
-def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
-    """Quantised and back, as training saw it: NF4, blocks of 64, double quantisation."""
+def as_trained(weight: torch.Tensor, quantisation: Quantisation, *, is_rounded: bool) -> torch.Tensor:
+    """A weight as training saw it: in the type it computed in and, if quantised there, through 4 bits and back."""
+    if not weight.is_floating_point():
+        return weight
+    weight = weight.to(getattr(torch, quantisation.compute_dtype))
+    if not is_rounded:
+        return weight
     from bitsandbytes import functional
 
-    quantised, state = functional.quantize_4bit(weight.float(), quant_type="nf4", compress_statistics=True)
+    quantised, state = functional.quantize_4bit(
+        weight, quant_type=quantisation.quant_type, compress_statistics=quantisation.double_quant
+    )
     back: torch.Tensor = functional.dequantize_4bit(quantised, state)
     return back
 
@@ -196,14 +210,19 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def _describe(base: Path, out: Path, dtype: Dtype) -> None:
     """Everything beside the weights."""
     config: Mapping[str, Any] = read_json(base / "config.json")
-    kept = {k: v for k, v in config.items() if k not in ("quantization_config", "torch_dtype", "dtype")}
+    kept = {k: v for k, v in config.items() if k not in _OF_THE_MACHINE}
     named = {"fp32": "float32", "bf16": "bfloat16"}[dtype]
     write_json(out / "config.json", {**kept, "torch_dtype": named})
-    for name in _CARRIED:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, out / name)
+    copy_those_there(_CARRIED, base, out)
     index = base / "model.safetensors.index.json"
     if index.is_file():
         raw = json.loads(index.read_text(encoding="utf-8"))
         total = sum(path.stat().st_size for path in out.glob("*.safetensors"))
         write_json(out / index.name, {**raw, "metadata": {"total_size": total}})
+
+
+def copy_those_there(names: Iterable[str], source: Path, target: Path) -> None:
+    """Copies files that a folder may or may not have."""
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)

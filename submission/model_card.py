@@ -4,11 +4,12 @@ Where it sits: manifest + pick -> **README.md** of an export.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import yaml
 
+from curation.quantisation import Quantisation
 from harness.budget import pretty
 
 
@@ -52,7 +53,9 @@ def model_card(
     name: str,
     base_name: str,
     base_licence: str | None,
+    quantisation: Quantisation,
     merged: str | None,
+    is_changed: bool = False,
     agreement: Mapping[str, Any] | None,
     scores: Sequence[Mapping[str, Any]],
     command: str,
@@ -64,7 +67,9 @@ def model_card(
         picked: `picked.json` of the run.
         base_name: As the hub knows it.
         base_licence: As the base's own card has it; it binds what was made from it.
+        quantisation: How the base was kept in training.
         merged: The type of merged weights; None: an adapter.
+        is_changed: The weights are merged into another base than the one in training.
         agreement: Merged weights against base and adapter.
         scores: Base against tuned, by group.
         command: That made the export.
@@ -73,6 +78,8 @@ def model_card(
     sections = [
         f"# {name}",
         _what(picked, train, base_name, merged, agreement),
+        _changed(merged, is_changed),
+        _load(base_name, quantisation, merged),
         _data(manifest.get("curate", {})),
         _training(train, picked),
         _scores(scores),
@@ -113,6 +120,54 @@ def _what(
             f"{agreement['top_1']:.2%}."
         )
     return text
+
+
+def _changed(merged: str | None, is_changed: bool) -> str:
+    if not (merged and is_changed):
+        return ""
+    return "**The base is another one than in training**: these weights are not the model that the run picked."
+
+
+_MERGED = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(".", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```"""
+
+_ADAPTER = """\
+```python
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer{imported}
+
+base = AutoModelForCausalLM.from_pretrained("{base}", dtype=torch.{dtype}{option})
+model = PeftModel.from_pretrained(base, ".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```"""
+
+_FOUR_BIT = """, quantization_config=BitsAndBytesConfig(
+    load_in_4bit=True, bnb_4bit_quant_type="{quant_type}", bnb_4bit_use_double_quant={double_quant},
+    bnb_4bit_compute_dtype=torch.{compute_dtype},
+)"""
+
+
+def _load(base_name: str, kept: Quantisation, merged: str | None) -> str:
+    """Code that loads it as it was trained."""
+    if merged:
+        return f"## Load it\n\nIn this folder:\n\n{_MERGED}"
+    four_bit = kept.load_in_4bit
+    code = _ADAPTER.format(
+        imported=", BitsAndBytesConfig" if four_bit else "",
+        base=base_name if "/" in base_name else f"PATH/TO/{base_name}",
+        dtype=kept.compute_dtype,
+        option=_FOUR_BIT.format(**asdict(kept)) if four_bit else "",
+    )
+    return (
+        f"## Load it\n\nIn training the base was kept so: {kept.describe()}. Kept in another way, base and adapter are "
+        f"another model. `trained_base.json` says the same to programs. In this folder:\n\n{code}"
+    )
 
 
 def _data(curate: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.errors import PredictionError
-from curation.language_model import Precision
 from curation.predict import Predictor
+from curation.quantisation import Precision
 
 NAMES = ("transformers", "openai", "replay")
 RAY = "ray:"

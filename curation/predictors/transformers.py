@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import PredictionError
-from curation.language_model import LanguageModel, Precision, Prefix
+from curation.language_model import LanguageModel, Prefix
 from curation.libraries import give_back
 from curation.model_folder import model_fingerprint
 from curation.predict import Request
+from curation.quantisation import Precision
 from curation.token_ids import encode
 
 MOST_BATCH_TOKENS = 32_768

@@ -59,6 +59,9 @@ CardName = Annotated[
     str, typer.Option(help="cpu, rtx4090, a100-40gb, h100-80gb or h200.", autocompletion=lambda: list(_cards()))
 ]
 RunFolder = Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")]
+BaseChanged = Annotated[
+    bool, typer.Option("--base-changed-on-purpose", help="Take another base than the one in training.")
+]
 BaseFolder = Annotated[Path | None, typer.Option(help="Base model folder. Default: the mix's, or the recipe's.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from oneday.cli.app import Json, Redo, app
+from oneday.cli.app import BaseChanged, Json, Redo, app
 
 
 @app.command(short_help="One calm screen of a run that another process trains.")
@@ -64,6 +64,7 @@ def compare(
     run: Annotated[Path, typer.Argument(help="Run folder with a picked checkpoint.")],
     questions: Annotated[int, typer.Option(min=1, help="How many validation rows are asked.")] = 200,
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the run's.")] = None,
+    base_changed: BaseChanged = False,
     mix: Annotated[Path | None, typer.Option(help="Its mix. Default: the one it was trained on.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Longest answer.")] = 128,
     redo: Redo = False,
@@ -79,6 +80,6 @@ def compare(
     from oneday.console import Console
 
     request = CompareRequest(
-        run=run, num=questions, base=base, mix=mix, max_new_tokens=max_new_tokens, redo=redo
+        run=run, num=questions, base=base, base_changed=base_changed, mix=mix, max_new_tokens=max_new_tokens, redo=redo
     )  # fmt: skip
     run_compare(request, Console(json_line=json))

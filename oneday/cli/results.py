@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from oneday.cli.app import Json, Redo, app
+from oneday.cli.app import BaseChanged, Json, Redo, app
 
 
 @app.command(short_help="A run again from its manifest, figure by figure.")
@@ -44,6 +44,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     merge: Annotated[str | None, typer.Option(help="fp32 or bf16: merged weights instead of the adapter.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the run's.")] = None,
+    base_changed: BaseChanged = False,
     check: Annotated[bool, typer.Option(help="Compare merged weights with base and adapter.")] = True,
     push: Annotated[str | None, typer.Option(help="Upload to this repository of the hub: owner/name.")] = None,
     json: Json = False,
@@ -55,4 +56,7 @@ def export(
     from oneday.console import Console
     from oneday.export_commands import run_export
 
-    run_export(run, merge=merge, base=base, check=check, push=push, console=Console(json_line=json))
+    run_export(
+        run, merge=merge, base=base, base_changed=base_changed, check=check, push=push,
+        console=Console(json_line=json),
+    )  # fmt: skip

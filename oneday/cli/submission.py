@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from oneday.cli.app import Json, app
+from oneday.cli.app import BaseChanged, Json, app
+
+Precision = Annotated[str | None, typer.Option(help="fp32, bf16 or 4bit. Default: as trained.")]
 
 
 @app.command(short_help="Serve a checkpoint over HTTP for HELM.")
@@ -14,7 +16,8 @@ def serve(
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the checkpoint's.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or 4bit. Default: as trained.")] = None,
+    precision: Precision = None,
+    base_changed: BaseChanged = False,
     overlong: Annotated[
         str, typer.Option(help="Prompts beyond the window: left-truncate or refuse.")
     ] = "left-truncate",
@@ -31,8 +34,8 @@ def serve(
     from oneday.serving_commands import ServeRequest, run_serve
 
     request = ServeRequest(
-        checkpoint=checkpoint, base=base, host=host, port=port, precision=precision, overlong=overlong, compat=compat,
-        max_batch=max_batch, max_waiting=max_waiting, deadline=deadline,
+        checkpoint=checkpoint, base=base, host=host, port=port, precision=precision, base_changed=base_changed,
+        overlong=overlong, compat=compat, max_batch=max_batch, max_waiting=max_waiting, deadline=deadline,
     )  # fmt: skip
     run_serve(request, Console())
 
@@ -43,6 +46,8 @@ def try_(
     text: Annotated[str, typer.Option("--input", help="The input that goes with it.")] = "",
     checkpoint: Annotated[Path, typer.Option(help="Run, adapter or model folder.")] = Path("runs/demo"),
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the checkpoint's.")] = None,
+    precision: Precision = None,
+    base_changed: BaseChanged = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Length of the answer.")] = 128,
     raw: Annotated[bool, typer.Option("--raw", help="Pass the prompt verbatim, without the template.")] = False,
 ) -> None:
@@ -50,9 +55,14 @@ def try_(
 
     Example: oneday try "Write the opposite of the last word, as one word." --input "The plate of Fay is hot."
     """
-    from oneday.serving_commands import run_try
+    from oneday.console import Console
+    from oneday.serving_commands import TryRequest, run_try
 
-    typer.echo(run_try(prompt, text, checkpoint=checkpoint, base=base, max_new_tokens=max_new_tokens, raw=raw))
+    request = TryRequest(
+        prompt=prompt, text=text, checkpoint=checkpoint, base=base, precision=precision, base_changed=base_changed,
+        max_new_tokens=max_new_tokens, raw=raw,
+    )  # fmt: skip
+    typer.echo(run_try(request, Console()))
 
 
 @app.command(short_help="The challenge's score from HELM results.")
@@ -84,7 +94,8 @@ def helm(
         Path | None, typer.Option(help="Run, adapter or model folder to serve. Default: runs/demo, else the demo base.")
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the checkpoint's.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or 4bit. Default: as trained.")] = None,
+    precision: Precision = None,
+    base_changed: BaseChanged = False,
     url: Annotated[str | None, typer.Option(help="Ask a server that runs already instead.")] = None,
     instances: Annotated[
         int | None, typer.Option(min=1, help="At most so many of each entry. Default: its own; 10 for simple.")
@@ -111,7 +122,8 @@ def helm(
     from oneday.helm_commands import HelmRequest, run_helm_command
 
     request = HelmRequest(
-        suite=suite, checkpoint=checkpoint, base=base, precision=precision, url=url, num_instances=instances,
-        num_threads=threads, gsm8k=gsm8k, scenarios=scenarios, out=out, environment=environment, dry_run=dry_run,
+        suite=suite, checkpoint=checkpoint, base=base, precision=precision, base_changed=base_changed, url=url,
+        num_instances=instances, num_threads=threads, gsm8k=gsm8k, scenarios=scenarios, out=out,
+        environment=environment, dry_run=dry_run,
     )  # fmt: skip
     run_helm_command(request, Console(json_line=json))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from oneday.cli.app import BaseFolder, CardName, Config, Json, Mix, Redo, RunFolder, app
+from oneday.cli.app import BaseChanged, BaseFolder, CardName, Config, Json, Mix, Redo, RunFolder, app
 
 
 @app.command(short_help="Train inside the budget; the same command resumes.")
@@ -114,6 +114,7 @@ def pick(
     base: Annotated[Path | None, typer.Option(help="Base model folder. Default: the run's, the adapter's.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Rows to measure on. Default: the run's.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or 4bit. Default: as trained.")] = None,
+    base_changed: BaseChanged = False,
     uncharged: Annotated[bool, typer.Option("--uncharged", help="Outside of the run's budget; noted there.")] = False,
     seed: Annotated[int, typer.Option(help="Of the order of rows.")] = 2023,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
@@ -132,6 +133,6 @@ def pick(
 
     request = PickRequest(
         folder=folder, time=time, average=average, base=base, validation=validation, precision=precision,
-        uncharged=uncharged, seed=seed, dry_run=dry_run,
+        base_changed=base_changed, uncharged=uncharged, seed=seed, dry_run=dry_run,
     )  # fmt: skip
     run_pick_within_its_time(request, sys.argv[1:], Console(json_line=json))

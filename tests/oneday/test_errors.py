@@ -37,6 +37,7 @@ CHECKPOINTS, OTHER = "07_train/output/checkpoint", "others/checkpoint-1"
 PLAN = '{"step": 0, "progress": 0.0, "horizon": 20, "reason": "rehearsal"}\n'
 PICKED, WEIGHTS = "08_pick/picked.json", "08_pick/adapter-20/adapter_model.safetensors"
 LORA = "08_pick/adapter-20/adapter_config.json"
+OTHER_CONFIG = (DEMO_BASE / "config.json").read_text() + " "
 GOOD = '{"instruction": "a", "input": "", "output": "b"}\n'
 
 TOO_SHORT = r"shorter than the measured minimum of \d+"
@@ -1023,11 +1024,17 @@ GIVE = [
     ),
     Case(
         "export: a base whose shards are not there",
-        lambda p: ["export", p.run(), "--merge", "fp32", "--base",
+        lambda p: ["export", p.run(), "--merge", "fp32", "--base-changed-on-purpose", "--base",
                    p.base(**{"model.safetensors.index_json": '{"weight_map": {"a": "../../gone.safetensors"}}'})],
         r"gone\.safetensors: cannot be read .*Fetch or save it again",
         lambda p: ["export", p.run(), "--merge", "fp32", "--no-check", "--base",
                    p.base(**{"model.safetensors.index_json": None})],
+    ),
+    Case(
+        "export: another base than in training",
+        lambda p: ["export", p.run(), "--base", p.base(config_json=OTHER_CONFIG)],
+        r"base: not the base that .*run was trained on \(hash .*--base-changed-on-purpose",
+        lambda p: ["export", p.run(), "--base", p.base(config_json=(DEMO_BASE / "config.json").read_text())],
     ),
     Case(
         "export: the adapter is gone",
@@ -1105,6 +1112,14 @@ GIVE = [
         lambda p: ["serve", "--port", "0", "--checkpoint", p.file("a/adapter_config.json", "{}").parent],
         r"/a: it does not say which base model it belongs to\. Pass --base FOLDER",
         lambda p: served(p, "--checkpoint", p.path / "a", "--base", p.base()),
+        NOT_SERVED,
+    ),
+    Case(
+        "serve: what says how the base was kept is damaged",
+        lambda p: ["serve", "--port", "0", "--checkpoint", p.damaged("08_pick/adapter-20/trained_base.json", "{}")],
+        r"trained_base\.json: damaged: quantisation: .*Restore it, or publish the adapter anew",
+        lambda p: served(p, "--base", p.base(), "--checkpoint", p.restored("08_pick/adapter-20/trained_base.json"),
+                         "--base-changed-on-purpose"),
         NOT_SERVED,
     ),
     Case(

@@ -1,24 +1,39 @@
 import json
+import random
+import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
+from curation.demo_tasks import DEMO_TASKS, draw_pairs
 from curation.files import read_json, write_json, write_jsonl
 from curation.language_model import LanguageModel
+from curation.model_folder import model_fingerprint
+from curation.prompt import training_prompt
+from curation.quantisation import Quantisation
+from curation.token_ids import encode
 from harness.checkpoint import RESUME_FILES, seal
 from harness.ledger import Ledger
 from harness.pick import pick
 from oneday.cli import main
+from oneday.local_server import ask, local_server
 from submission.errors import ExportError
-from submission.export import Export, _base_name, compare, export
-from submission.merge import linear_names, merge, nf4_round_trip, read_deltas
+from submission.export import Export, compare, export
+from submission.merge import as_trained, linear_names, merge, read_deltas
 from tests.conftest import DEMO_BASE
 from tests.harness.adapters import write_adapters
+from tests.harness.test_trained_base import other_weights
 
+NF4 = Quantisation.of("4bit", on_gpu=False)
+PLAIN = Quantisation.of("fp32", on_gpu=False)
 TEXTS = ["### Response:\nThe plate of Fay is hot.", "Anna gave the lamp to Ben.", "red, blue, green"]
 
 
@@ -46,14 +61,17 @@ def run(tmp_path: Path, lora_adapter: Path) -> Path:
         {
             "versions": {"oneday": "0.1.0", "torch": "2.13.0"},
             "curate": {"base_path": str(DEMO_BASE), "counts": counts},
-            "train": {"card": "cpu", "steps": 10, "because": "deadline", "recipe": recipe, "ledger": report},
+            "train": {
+                "card": "cpu", "steps": 10, "because": "deadline", "recipe": recipe, "ledger": report,
+                "base": model_fingerprint(DEMO_BASE), "base_path": str(DEMO_BASE), "quantisation": asdict(NF4),
+            },
         },
-    )
+    )  # fmt: skip
     pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=True)
     return run
 
 
-def logits(base: Path, adapter: Path | None, precision: str | None) -> list[torch.Tensor]:
+def logits(base: Path, adapter: Path | None, precision: str | Quantisation | None) -> list[torch.Tensor]:
     model = LanguageModel.load(base, lora_adapter=adapter, precision=precision)  # type: ignore[arg-type]
     with torch.inference_mode():
         return [model.model(input_ids=torch.tensor([model.encode(text)])).logits[0].float() for text in TEXTS]
@@ -62,14 +80,14 @@ def logits(base: Path, adapter: Path | None, precision: str | None) -> list[torc
 def test_merged_onto_the_same_rounded_base_the_logits_are_those_of_base_and_adapter(
     tmp_path: Path, lora_adapter: Path
 ) -> None:
-    merge(DEMO_BASE, lora_adapter, tmp_path, four_bit=True, dtype="fp32")
+    merge(DEMO_BASE, lora_adapter, tmp_path, quantisation=NF4, dtype="fp32")
     found = compare(logits(DEMO_BASE, lora_adapter, "4bit"), logits(tmp_path, None, "fp32"))
     assert found.largest_difference <= 1e-3
     assert found.top_1 == 1.0
 
 
 def test_without_the_round_trip_they_are_not(tmp_path: Path, lora_adapter: Path) -> None:
-    merge(DEMO_BASE, lora_adapter, tmp_path, four_bit=False, dtype="fp32")
+    merge(DEMO_BASE, lora_adapter, tmp_path, quantisation=PLAIN, dtype="fp32")
     assert compare(logits(DEMO_BASE, lora_adapter, "4bit"), logits(tmp_path, None, "fp32")).largest_difference > 1e-2
     exact = compare(logits(DEMO_BASE, lora_adapter, "fp32"), logits(tmp_path, None, "fp32"))
     assert exact.largest_difference <= 1e-4
@@ -77,7 +95,7 @@ def test_without_the_round_trip_they_are_not(tmp_path: Path, lora_adapter: Path)
 
 def test_the_output_layer_and_the_embeddings_are_not_rounded(tmp_path: Path, lora_adapter: Path) -> None:
     assert not any("lm_head" in name or "embed" in name for name in linear_names(DEMO_BASE))
-    merge(DEMO_BASE, lora_adapter, tmp_path, four_bit=True, dtype="fp32")
+    merge(DEMO_BASE, lora_adapter, tmp_path, quantisation=NF4, dtype="fp32")
     before = load_file(next(DEMO_BASE.glob("*.safetensors")))
     after = load_file(next(tmp_path.glob("*.safetensors")))
     assert set(before) == set(after)
@@ -85,11 +103,11 @@ def test_the_output_layer_and_the_embeddings_are_not_rounded(tmp_path: Path, lor
         untouched = "embed" in name or "lm_head" in name or "norm" in name
         assert torch.equal(before[name].float(), after[name].float()) is untouched, name
         if "o_proj" in name:  # no adapter on it: rounded alone
-            assert torch.equal(nf4_round_trip(before[name]), after[name])
+            assert torch.equal(as_trained(before[name], NF4, is_rounded=True), after[name])
 
 
 def test_bf16_halves_the_weights_and_says_so(tmp_path: Path, lora_adapter: Path) -> None:
-    merge(DEMO_BASE, lora_adapter, tmp_path, four_bit=True, dtype="bf16")
+    merge(DEMO_BASE, lora_adapter, tmp_path, quantisation=NF4, dtype="bf16")
     assert {t.dtype for t in load_file(next(tmp_path.glob("*.safetensors"))).values()} == {torch.bfloat16}
     assert read_json(tmp_path / "config.json")["torch_dtype"] == "bfloat16"
     found = compare(logits(DEMO_BASE, lora_adapter, "4bit"), logits(tmp_path, None, "bf16"))
@@ -120,7 +138,7 @@ def test_rank_stabilised_lora_has_its_own_scale(tmp_path: Path, lora_adapter: Pa
     (other / "adapter_config.json").write_text(json.dumps({**config, "use_rslora": True}))
     assert {d.scale for d in read_deltas(lora_adapter).values()} == {2.0}
     assert {d.scale for d in read_deltas(other).values()} == {4.0}
-    merge(DEMO_BASE, other, tmp_path / "merged", four_bit=False, dtype="fp32")
+    merge(DEMO_BASE, other, tmp_path / "merged", quantisation=PLAIN, dtype="fp32")
     found = compare(logits(DEMO_BASE, other, "fp32"), logits(tmp_path / "merged", None, "fp32"))
     assert found.largest_difference <= 1e-4
 
@@ -130,7 +148,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, lora_adapter: Pat
     weights = load_file(other / "adapter_model.safetensors")
     save_file({k.replace("layers.0.", "layers.9."): v for k, v in weights.items()}, other / "adapter_model.safetensors")
     with pytest.raises(ExportError, match="is no weight of the base"):
-        merge(DEMO_BASE, other, tmp_path / "merged", four_bit=False, dtype="fp32")
+        merge(DEMO_BASE, other, tmp_path / "merged", quantisation=PLAIN, dtype="fp32")
 
 
 def test_the_adapter_goes_out_with_a_card_that_hubs_read(run: Path) -> None:
@@ -205,19 +223,157 @@ def test_a_push_without_a_network_says_so(run: Path, monkeypatch: pytest.MonkeyP
 def test_another_layout_of_the_weights_beside_them_is_left_alone(tmp_path: Path, lora_adapter: Path) -> None:
     base = Path(shutil.copytree(DEMO_BASE, tmp_path / "base"))
     shutil.copy(base / "model.safetensors", base / "consolidated.safetensors")
-    merge(base, lora_adapter, tmp_path / "merged", four_bit=False, dtype="fp32")
+    merge(base, lora_adapter, tmp_path / "merged", quantisation=PLAIN, dtype="fp32")
     assert [p.name for p in (tmp_path / "merged").glob("*.safetensors")] == ["model.safetensors"]
 
 
+# --- what goes out is the model that was picked
+
+
+def exported_adapter(run: Path) -> Path:
+    return export(Export(run=run), command="oneday export run").folder
+
+
+def test_nothing_that_goes_out_names_a_folder_of_this_machine(run: Path) -> None:
+    write_json(run / "07_train" / "data" / "dataset.json", {})
+    folder = exported_adapter(run)
+    config = read_json(folder / "adapter_config.json")
+    assert config["base_model_name_or_path"] is None
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".md", ".jinja"):
+            assert not re.search(r'"/|`/|\(/| /(work|home|root|tmp)/', path.read_text()), path.name
+    assert read_json(run / "08_pick" / "adapter" / "adapter_config.json")["base_model_name_or_path"] == str(DEMO_BASE)
+
+
+def test_the_tokenizer_goes_out_with_the_adapter(run: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(exported_adapter(run))
+    assert tokenizer.get_vocab() == LanguageModel.load(DEMO_BASE).tokenizer.get_vocab()
+
+
+def test_card_and_manifest_say_how_the_base_was_kept(run: Path) -> None:
+    folder = exported_adapter(run)
+    assert read_json(folder / "trained_base.json") == {
+        "quantisation": {"load_in_4bit": True, "compute_dtype": "float32", "quant_type": "nf4", "double_quant": True},
+        "fingerprint": model_fingerprint(DEMO_BASE), "name": None, "revision": None,
+    }  # fmt: skip
+    assert "4 bits (NF4 with double quantisation), computed in float32" in (folder / "README.md").read_text()
+
+
+@pytest.fixture
+def on_the_hub(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run's base, called as on the hub; that name is a folder here, which transformers takes without a network."""
+    shutil.copytree(DEMO_BASE, tmp_path / "org" / "small")
+    manifest = read_json(run / "manifest.json")
+    manifest["train"]["recipe"]["base_model"] = "org/small"
+    manifest["train"]["base_path"] = str(tmp_path / "org" / "small")
+    write_json(run / "manifest.json", manifest)
+    pick(run=run, output=run / "07_train" / "output", base=tmp_path / "org" / "small", four_bit=True)
+    monkeypatch.chdir(tmp_path)
+    return exported_adapter(run)
+
+
+def greedy(model: Any, text: str) -> list[int]:
+    tokenizer = LanguageModel.load(DEMO_BASE).tokenizer
+    ids = torch.tensor([[tokenizer.bos_token_id, *encode(tokenizer, text, bos=False)]])
+    found: list[int] = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
+    )[0].tolist()
+    return found
+
+
+def test_peft_alone_loads_it_by_the_hubs_name(on_the_hub: Path) -> None:
+    assert read_json(on_the_hub / "adapter_config.json")["base_model_name_or_path"] == "org/small"
+    options = {"dtype": torch.float32, **NF4.load_options()}
+    loaded = AutoPeftModelForCausalLM.from_pretrained(on_the_hub, **options).eval()
+    ours = LanguageModel.load(DEMO_BASE, lora_adapter=on_the_hub, precision=NF4).model
+    assert [greedy(loaded, text) for text in TEXTS] == [greedy(ours, text) for text in TEXTS]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_code_in_the_card_loads_what_was_trained(
+    run: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    folder = request.getfixturevalue("on_the_hub") if named else exported_adapter(run)
+    (code,) = re.findall(r"```python\n([\s\S]*?)```", (folder / "README.md").read_text())
+    assert ('from_pretrained("org/small"' in code) is named
+    code = code.replace('"org/small"', repr(str(DEMO_BASE))).replace(
+        f'"PATH/TO/{DEMO_BASE.name}"', repr(str(DEMO_BASE))
+    )
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    ours = LanguageModel.load(DEMO_BASE, lora_adapter=run / "08_pick" / "adapter", precision=NF4).model
+    assert [greedy(names["model"].eval(), text) for text in TEXTS] == [greedy(ours, text) for text in TEXTS]
+    assert len(names["tokenizer"]) == 768
+
+
+def forty_prompts() -> list[str]:
+    rng = random.Random(7)
+    pairs = [(task, query) for task in DEMO_TASKS for query, _ in draw_pairs(task, rng, 3)]
+    return [training_prompt(task.definition, query) for task, query in rng.sample(pairs, 40)]
+
+
+@pytest.mark.slow
+def test_the_exported_adapter_is_served_as_the_run_is(run: Path, tmp_path: Path) -> None:
+    prompts, folder = forty_prompts(), exported_adapter(run)
+    answers = []
+    for checkpoint, options in (
+        (run, {}), (folder, {"base": DEMO_BASE}), (folder, {"base": DEMO_BASE, "precision": "fp32"}),
+    ):  # fmt: skip
+        with local_server(checkpoint, log=tmp_path / "server.log", **options) as url:
+            answers.append(ask(url, prompts, max_new_tokens=24))
+        assert "warning" not in (tmp_path / "server.log").read_text()
+    assert sum(a == b for a, b in zip(answers[0], answers[1], strict=True)) == 40
+    assert sum(a == b for a, b in zip(answers[0], answers[2], strict=True)) < 40  # or this would show nothing
+
+
+# --- onto which base
+
+
+def agreement_of(capsys: pytest.CaptureFixture[str], *options: object) -> tuple[Any, str]:
+    with pytest.raises(SystemExit) as e:
+        main(["export", *map(str, options), "--merge", "fp32", "--json"])
+    seen = capsys.readouterr()
+    assert e.value.code == 0, seen.err
+    return json.loads(seen.out.splitlines()[-1])["agreement"], seen.err
+
+
+def test_merged_onto_another_base_on_purpose_the_check_is_against_the_one_in_training(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = other_weights(tmp_path)
+    found, _ = agreement_of(capsys, run, "--base", other, "--base-changed-on-purpose")
+    assert found["largest_difference"] > 0.5
+    card = (run / "09_export" / "merged" / "README.md").read_text()
+    assert "another one than in training" in card
+    assert "base_model: other" in card
+
+
+def test_without_the_base_in_training_nothing_is_said_to_agree(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = other_weights(tmp_path)
+    picked = read_json(run / "08_pick" / "picked.json")
+    write_json(run / "08_pick" / "picked.json", picked | {"base_model": str(tmp_path / "gone")})
+    found, said = agreement_of(capsys, run, "--base", other, "--base-changed-on-purpose")
+    assert found is None
+    assert "not compared with base and adapter: the base in training is not at hand" in said
+
+
 @pytest.mark.parametrize(
-    ("folder", "recipe", "name"),
+    "kept",
     [
-        ("models/Llama-3-8B", "mistralai/Mistral-7B-v0.1", "Llama-3-8B"),
-        ("models/Mistral-7B-v0.1", "mistralai/Mistral-7B-v0.1", "mistralai/Mistral-7B-v0.1"),
-        ("hub/models--org--na--me/snapshots/0123abcd", None, "org/na--me"),
-        ("models/own", None, "own"),
+        NF4,
+        Quantisation.of("4bit", on_gpu=True),
+        Quantisation(load_in_4bit=True, compute_dtype="bfloat16", quant_type="fp4", double_quant=False),
     ],
 )
-def test_the_card_names_the_base_that_was_used(tmp_path: Path, folder: str, recipe: str | None, name: str) -> None:
-    write_json(tmp_path / "manifest.json", {"train": {"recipe": {"base_model": recipe}}})
-    assert _base_name(read_json(tmp_path / "manifest.json"), tmp_path / folder) == name
+def test_a_weight_is_merged_as_the_loaded_model_has_it(kept: Quantisation) -> None:
+    from bitsandbytes import functional
+
+    files = load_file(DEMO_BASE / "model.safetensors")
+    model = LanguageModel.load(DEMO_BASE, precision=kept).model
+    for name in linear_names(DEMO_BASE):
+        weight = model.get_submodule(name).weight
+        held = functional.dequantize_4bit(weight.data, weight.quant_state)
+        assert torch.equal(as_trained(files[f"{name}.weight"], kept, is_rounded=True), held), name
