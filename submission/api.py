@@ -7,10 +7,18 @@ Where it sits: between HTTP (server.py) and the engine.
 
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 MAX_PROMPT_CHARACTERS = 1_000_000
-MAX_NEW_TOKENS = 4_096
 
 
 class _Request(BaseModel):
@@ -18,10 +26,32 @@ class _Request(BaseModel):
     # Strict: `false` is no number, as the OpenAPI says.
     model_config = ConfigDict(extra="ignore", populate_by_name=True, strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, data: Any) -> Any:
+        """Clients write `null` for what they do not set; a field that is required is missing then."""
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Says so in the OpenAPI."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for name, field in schema["properties"].items():
+            if name not in schema.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
+                about = {key: field.pop(key) for key in ("title", "description", "default") if key in field}
+                schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
+        return schema
+
 
 def _whole(value: Any) -> Any:
     """JSON knows no difference between 1.0 and 1."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _all_whole(values: Any) -> Any:
+    """`_whole` of each; a list of integers, which may be a million long, is passed on as it is."""
+    is_odd = isinstance(values, list) and not all(type(value) is int for value in values)
+    return [_whole(value) for value in values] if is_odd else values
 
 
 WHOLE = BeforeValidator(_whole)
@@ -40,7 +70,8 @@ class ProcessRequest(_Request):
         default=1, validation_alias=AliasChoices("num_return_sequences", "num_samples")
     )
     """Only 1 is served."""
-    max_new_tokens: Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS), WHOLE] = 50
+    max_new_tokens: Annotated[int, Field(ge=0), WHOLE] = 50
+    """More than the window holds is cut to what it holds, and the answer says so."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: Annotated[int, Field(ge=1), WHOLE] | None = None
     """The challenge's sampling parameter."""
@@ -68,6 +99,8 @@ class ProcessResponse(BaseModel):
     tokens: list[Token]
     logprob: float
     request_time: float
+    max_new_tokens: int | None = None
+    """Only where fewer new tokens were allowed than asked for: so many, for the window holds no more."""
 
 
 class TokenizeRequest(_Request):
@@ -88,7 +121,9 @@ class TokenizeResponse(BaseModel):
 class DecodeRequest(_Request):
     """Token ids to turn back into text."""
 
-    tokens: list[Annotated[int, Field(ge=0), WHOLE]] = Field(max_length=MAX_PROMPT_CHARACTERS)
+    tokens: Annotated[
+        list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(_all_whole)
+    ]
 
 
 class DecodeResponse(BaseModel):

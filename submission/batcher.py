@@ -30,6 +30,9 @@ T = TypeVar("T")
 LOOK_S = 0.1
 """Between two looks whether the client is still there."""
 
+LONG_TEXT = 32_768
+"""Characters or ids; what is longer is worked on by a thread of its own, so that the others need not wait for it."""
+
 LAST_TOKEN_S = 10.0
 """At the end, for rows that were given up to notice it at their next token."""
 
@@ -49,6 +52,8 @@ class Limits:
     drain_s: float = 30.0
     """At the end, for what is being answered."""
     body_bytes: int = 4 << 20
+    receive_s: float = 30.0
+    """From the first byte of a request's head, or of its body, to the last."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -59,7 +64,7 @@ class _Waiting:
 
 
 class Batcher:
-    """Lives in one event loop; the model has a thread of its own, and so has the tokenizer.
+    """Lives in one event loop; the model has a thread of its own, and so have short texts and long ones.
 
     The model is loaded on its thread too: OpenMP gives each thread that computes a pool of its own, and on a CPU two
     pools made every token take 6.0 instead of 2.5 ms (measured).
@@ -73,7 +78,8 @@ class Batcher:
 
     def __init__(self, load: Callable[[], Engine], limits: Limits) -> None:
         self._load, self._limits = load, limits
-        self._text_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
+        self._short_texts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
+        self._long_texts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-text")
         self._model_thread = threading.Thread(target=self._serve, name="model", daemon=True)
         self._news = threading.Condition()
         self._waiting: list[_Waiting] = []
@@ -97,16 +103,24 @@ class Batcher:
             self._closed = True
             self._news.notify()
         await asyncio.to_thread(self._model_thread.join, LAST_TOKEN_S)
-        self._text_thread.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._short_texts, self._long_texts):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def num_waiting(self) -> int:
         """Requests that the model has not begun with, and texts."""
         return self._in_house - len(self._answers) + self._texts
 
-    async def text(self, work: Callable[[Engine], T]) -> T:
+    @property
+    def num_answering(self) -> int:
+        """Requests that the model is at work on."""
+        return len(self._answers)
+
+    async def text(self, work: Callable[[Engine], T], *, length: int = 0) -> T:
         """Runs work on the tokenizer, beside the model.
 
+        Args:
+            length: Of the text or of the ids.
         Raises:
             QueueFullError: too many wait already.
             DeadlineError: it took too long.
@@ -114,16 +128,15 @@ class Batcher:
         self._refuse_beyond()
         self._texts += 1
         try:
-            return await self._on_text_thread(work)
+            return await self._on_text_thread(work, length)
         finally:
             self._texts -= 1
 
-    async def _on_text_thread(self, work: Callable[[Engine], T]) -> T:
+    async def _on_text_thread(self, work: Callable[[Engine], T], length: int) -> T:
         loop = asyncio.get_running_loop()
+        threads = self._long_texts if length > LONG_TEXT else self._short_texts
         try:
-            return await asyncio.wait_for(
-                loop.run_in_executor(self._text_thread, work, self._engine), self._limits.deadline_s
-            )
+            return await asyncio.wait_for(loop.run_in_executor(threads, work, self._engine), self._limits.deadline_s)
         except TimeoutError as e:
             raise DeadlineError(f"not answered within {self._limits.deadline_s:g} s") from e
 
@@ -151,7 +164,9 @@ class Batcher:
         self._in_house += 1
         self._usual = max(self._in_house, 0.9 * self._usual)
         try:
-            job = await self._on_text_thread(lambda engine: engine.prepare(request, is_given_up=given_up.is_set))
+            job = await self._on_text_thread(
+                lambda engine: engine.prepare(request, is_given_up=given_up.is_set), len(request.prompt)
+            )
             waiting = _Waiting(job=job, arrived=arrived, answer=self._loop.create_future())
             with self._news:
                 self._waiting.append(waiting)

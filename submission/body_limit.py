@@ -1,26 +1,33 @@
-"""A cap on request bodies, counted on the bytes that come in: a header may be missing or lie.
+"""A cap on request bodies, counted on the bytes that come in, for a header may be missing or lie; and their deadline.
 
-    app.add_middleware(BodyLimit, max_bytes=4 << 20)
+    app.add_middleware(BodyLimit, max_bytes=4 << 20, receive_s=30.0)
 
 Where it sits: before the application sees a request.
 """
+
+import asyncio
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """Reads a body up to the cap and hands it on whole; more is answered with 413 and read no further."""
+    """Reads a body up to the cap and hands it on whole; more is answered with 413, one that does not end with 408."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, *, max_bytes: int, receive_s: float) -> None:
+        self._app, self._max_bytes, self._receive_s = app, max_bytes, receive_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await self._read(receive)
+        try:
+            body = await asyncio.wait_for(self._read(receive), self._receive_s)
+        except TimeoutError:
+            problem = {"detail": f"the body did not come to its end within {self._receive_s:g} s"}
+            await JSONResponse(problem, status_code=408, headers={"Connection": "close"})(scope, receive, send)
+            return
         if body is None:
             problem = {"detail": f"the body is larger than {self._max_bytes} bytes"}
             await JSONResponse(problem, status_code=413, headers={"Connection": "close"})(scope, receive, send)

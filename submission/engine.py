@@ -10,8 +10,10 @@ Where it sits: api -> **engine** -> batcher -> server.
 """
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Any
 
 import torch
 
@@ -22,6 +24,7 @@ from submission.detokenize import token_texts
 from submission.errors import OverlongError
 from submission.generate import Row, finite, sampler
 from submission.job import Completion, Job, Load, OnDone, Take
+from submission.long_text import first_ids, last_ids
 from submission.work import Work
 
 GREEDY_BELOW = 1e-5
@@ -49,7 +52,7 @@ class Overlong(StrEnum):
 
 
 class Engine:
-    """Two threads may use it: one for text (`tokenize`, `decode`, `prepare`), one for the model (`run`, `process`).
+    """One thread may use the model (`run`, `process`); any may work on text (`tokenize`, `decode`, `prepare`).
 
     Args:
         overlong: Policy for prompts that are too long.
@@ -61,15 +64,26 @@ class Engine:
         self, model: LanguageModel, *, overlong: Overlong = Overlong.LEFT_TRUNCATE, birbal: bool = False
     ) -> None:
         self.model, self._overlong, self._birbal = model, overlong, birbal
-        self._tokenizer = copy.deepcopy(model.tokenizer)  # a Rust tokenizer is not to be borrowed by two threads
+        self._pristine, self._copying = copy.deepcopy(model.tokenizer), threading.Lock()
+        self._of_thread = threading.local()
         self._pieces: dict[int, str] = {}
 
     # --- text
 
+    @property
+    def _tokenizer(self) -> Any:
+        """This thread's own: a Rust tokenizer is not to be borrowed by two."""
+        if not hasattr(self._of_thread, "tokenizer"):
+            with self._copying:
+                self._of_thread.tokenizer = copy.deepcopy(self._pristine)
+        return self._of_thread.tokenizer
+
     def tokenize(self, text: str, *, truncation: bool, max_length: int) -> list[int]:
         """Ids without BOS, so that a count of them is the text's own length."""
-        ids = encode(self._tokenizer, text, bos=False)
-        return ids[:max_length] if truncation else ids
+        tokenizer = self._tokenizer
+        if not truncation:
+            return encode(tokenizer, text, bos=False)
+        return first_ids(lambda part: encode(tokenizer, part, bos=False), text, max_length)[:max_length]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; what `tokenize` gave comes back as it was.
@@ -92,13 +106,16 @@ class Engine:
         if self._birbal:
             prompt = wrap_as_birbal(prompt)
             stop = (*stop, BLANK_LINE)
-        ids = encode(self._tokenizer, prompt)
+        tokenizer = self._tokenizer
+        # of what the window cannot hold nothing is read: 4 MB of text took 17 s, and everybody waited
+        ids = last_ids(lambda part: encode(tokenizer, part), prompt, self.model.context_length)
         if not ids:  # without a BOS token an empty prompt has none at all: one to begin with, and none to echo
-            ids, request = [self._tokenizer.eos_token_id], request.model_copy(update={"echo_prompt": False})
+            ids, request = [tokenizer.eos_token_id], request.model_copy(update={"echo_prompt": False})
         fitted, max_new_tokens = self._fitted(ids, request.max_new_tokens)
         if len(fitted) < len(ids) and self._overlong is Overlong.REFUSE:
             raise OverlongError(
-                f"the prompt has {len(ids)} tokens; with {max_new_tokens} new ones at most {len(fitted)} fit the window"
+                f"the prompt has {len(ids)} tokens or more; with {max_new_tokens} new ones at most {len(fitted)} fit "
+                "the window"
             )
         return Job(
             request=request,
@@ -198,7 +215,11 @@ class Engine:
         if job.request.echo_prompt:
             tokens = [*self._echo(job.prompt_ids), *tokens]
         return Completion(
-            text="".join(t.text for t in tokens), tokens=tuple(tokens), logprob=sum(t.logprob for t in tokens)
+            text="".join(t.text for t in tokens),
+            tokens=tuple(tokens),
+            logprob=sum(t.logprob for t in tokens),
+            num_prompt_tokens=len(job.prompt_ids),
+            clamped_to=job.max_new_tokens if job.max_new_tokens < job.request.max_new_tokens else None,
         )
 
     def _echo(self, prompt_ids: Sequence[int]) -> list[Token]:

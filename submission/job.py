@@ -4,7 +4,7 @@ Where it sits: api -> **job** -> engine, batcher.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from submission.api import ProcessRequest, Token
 
@@ -16,6 +16,9 @@ class Completion:
     text: str
     tokens: tuple[Token, ...]
     logprob: float
+    num_prompt_tokens: int = field(default=0, compare=False)
+    clamped_to: int | None = None
+    """New tokens that the window left room for, where more were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,11 +18,12 @@ from curation.language_model import LanguageModel
 from curation.prompt import training_prompt
 from oneday.demo import DEMO_BASE, ask_all
 from oneday.local_server import wait_ready
-from submission.api import Health
+from submission.api import Health, ProcessRequest
+from submission.app import build_app
 from submission.batcher import Limits
 from submission.engine import Engine
 from submission.errors import ServeError
-from submission.server import bind, build_app
+from submission.server import bind
 
 HELM = {
     "prompt": training_prompt("Write the first word of the list.", "apple, lamp, saw"),
@@ -98,7 +99,6 @@ def test_health_names_the_model(client: TestClient) -> None:
         ("/process", {}),
         ("/process", {"prompt": 3}),
         ("/process", {"prompt": "x", "max_new_tokens": -1}),
-        ("/process", {"prompt": "x", "max_new_tokens": 10**9}),
         ("/process", {"prompt": "x", "num_return_sequences": 2}),
         ("/process", {"prompt": "x", "temperature": -1}),
         ("/process", {"prompt": "x", "top_p": 0}),
@@ -121,6 +121,60 @@ def test_a_bad_request_is_422_and_says_why(client: TestClient, path: str, body: 
 def test_broken_bodies_are_422(client: TestClient, content: bytes) -> None:
     reply = client.post("/process", content=content, headers={"Content-Type": "application/json"})
     assert reply.status_code == 422
+
+
+OPTIONAL = {
+    "/process": [name for name in ProcessRequest.model_fields if name != "prompt"] + ["num_samples"],
+    "/tokenize": ["truncation", "max_length"],
+}
+
+
+@pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in OPTIONAL.items() for name in names])
+def test_null_for_an_optional_field_is_its_default(client: TestClient, path: str, name: str) -> None:
+    body = {"prompt": HELM["prompt"], "text": "Anna"}
+    answers = [client.post(path, json=body | more) for more in ({}, {name: None})]
+    assert [a.status_code for a in answers] == [200, 200]
+    first, second = ({k: v for k, v in a.json().items() if k != "request_time"} for a in answers)
+    assert first == second
+
+
+@pytest.mark.parametrize(("path", "body"), [("/process", {"prompt": None}), ("/decode", {"tokens": None})])
+def test_null_for_a_required_field_is_422(client: TestClient, path: str, body: dict[str, Any]) -> None:
+    assert client.post(path, json=body).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("asked", "reported"), [(8, None), (2_000, None), (4_096, 2_016), (10**9, 2_016), (1e6, 2_016)]
+)
+def test_more_new_tokens_than_the_window_holds_are_cut_and_reported(
+    client: TestClient, asked: float, reported: int | None
+) -> None:
+    prompt = str(HELM["prompt"])
+    room = 2_048 - len(client.post("/tokenize", json={"text": prompt}).json()["tokens"]) - 1
+    assert room == 2_016
+    answer = client.post("/process", json={"prompt": prompt, "max_new_tokens": asked}).json()
+    assert answer["text"] == "apple"
+    assert answer.get("max_new_tokens") == reported
+
+
+def test_metrics_count_what_was_answered(engine: Engine) -> None:
+    with serving(engine) as client:
+        num_tokens = sum(len(client.post("/process", json=HELM).json()["tokens"]) for _ in range(2))
+        client.post("/process", json={"prompt": 3})
+        client.get("/no/such/page")
+        reply = client.get("/metrics")
+    assert reply.headers["Content-Type"].startswith("text/plain")
+    found = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in reply.text.splitlines() if line[0] != "#"
+    }
+    assert found['oneday_requests_total{path="/process",status="200"}'] == 2
+    assert found['oneday_requests_total{path="/process",status="422"}'] == 1
+    assert found['oneday_requests_total{path="other",status="404"}'] == 1
+    assert found['oneday_request_seconds_count{path="/process"}'] == 3
+    assert found["oneday_prompt_tokens_total"] == 2 * 32
+    assert found["oneday_answer_tokens_total"] == num_tokens > 0
+    assert (found["oneday_ready"], found["oneday_waiting"], found["oneday_answering"]) == (1, 0, 0)
+    assert found["process_resident_memory_bytes"] > 0
 
 
 def test_a_port_in_use_is_a_user_error() -> None:
