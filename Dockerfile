@@ -2,13 +2,17 @@
 #
 #   docker build --target train -t oneday-train .
 #   docker build --target serve -t oneday-serve .
-#   docker run --rm --gpus all --user $(id -u) -v $PWD:/data oneday-train reproduce runs/200k/manifest.json \
-#       --run runs/again --base models/Mistral-7B-v0.1
-#   docker run --rm --gpus all -p 8080:8080 -v $PWD/runs/200k:/checkpoint:ro -v $PWD/models/base:/base:ro oneday-serve
+#   docker run --rm --init --stop-timeout 300 --gpus all --user $(id -u) -v $PWD:/data oneday-train \
+#       reproduce runs/200k/manifest.json --run runs/again --base models/Mistral-7B-v0.1
+#   docker run --rm --init --stop-timeout 40 --gpus all -p 8080:8080 -v $PWD/runs/200k:/checkpoint:ro \
+#       -v $PWD/models/Mistral-7B-v0.1:/base:ro oneday-serve
 #
-# torch's wheel brings its own CUDA libraries. For a CPU any image with Python 3.11 or 3.12 from apt will do as
-# BASE_IMAGE; `make image-test` builds on plain Debian. Weights and data are mounted, never part of a layer.
-ARG BASE_IMAGE=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
+# Options behind the image's name are added to what it starts with: `oneday-serve --max-batch 8` still serves /checkpoint
+# on /base. --stop-timeout is longer than a SIGTERM may take: 30 s of answers here, an evaluation and a save there.
+#
+# torch's wheels bring CUDA, cuDNN and Triton's ptxas; the driver comes from the host. So the base is plain Debian, and
+# any other with Python 3.11 or 3.12 from apt will do as BASE_IMAGE. Weights and data are mounted, never part of a layer.
+ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS common
 ENV DEBIAN_FRONTEND=noninteractive \
@@ -25,9 +29,9 @@ RUN apt-get update \
 # so that `--user $(id -u)`, whose files then are yours, can write its caches as well
  && chmod 1777 /home/oneday
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt ./
 
-# The stack first: a change of our code does not install it again.
+# The stack first, from these two files alone: a change of our code or of a page does not install it again.
 FROM common AS train
 # Triton compiles its launchers when they are first needed.
 RUN apt-get update \
@@ -37,7 +41,8 @@ RUN python3 -c "import tomllib as t; p = t.load(open('pyproject.toml', 'rb'))['p
 print(*p['dependencies'], *x['train'], *x['serve'], *x['eval'], sep='\n')" > requirements.txt \
  && pip install -c constraints.txt torch==2.13.0 && pip install -c constraints.txt -r requirements.txt
 COPY . .
-RUN pip install --no-deps . && mkdir -p /data && chown oneday /data
+# The README is no part of the image, but of the package's description.
+RUN touch README.md && pip install --no-deps . && mkdir -p /data && chown oneday /data
 WORKDIR /data
 USER oneday
 ENTRYPOINT ["oneday"]
@@ -48,11 +53,11 @@ RUN python3 -c "import tomllib as t; p = t.load(open('pyproject.toml', 'rb'))['p
 print(*p['dependencies'], *p['optional-dependencies']['serve'], sep='\n')" > requirements.txt \
  && pip install -c constraints.txt torch==2.13.0 && pip install -c constraints.txt -r requirements.txt
 COPY . .
-RUN pip install --no-deps .
+RUN touch README.md && pip install --no-deps .
 WORKDIR /home/oneday
 USER oneday
 EXPOSE 8080
-HEALTHCHECK --interval=30s --timeout=5s --start-period=600s \
-  CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/ready', timeout=4)"]
-ENTRYPOINT ["oneday", "serve", "--host", "0.0.0.0", "--port", "8080"]
-CMD ["--checkpoint", "/checkpoint", "--base", "/base"]
+# It finds the port in the server's own options.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=600s CMD ["python3", "-m", "submission.health_check"]
+# Of an option that is given twice the last counts: what stands behind the image's name goes before these.
+ENTRYPOINT ["oneday", "serve", "--host", "0.0.0.0", "--port", "8080", "--checkpoint", "/checkpoint", "--base", "/base"]

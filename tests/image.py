@@ -147,19 +147,20 @@ def container_of(image: str) -> Iterator[str]:
 
 
 def check_serve(checkpoint: Path) -> dict[str, Any]:
-    """/process of the image gives what /process of this machine gives; its health check agrees; it stops when told."""
+    """/process of the image gives what /process of this machine gives; its health check agrees; it stops when told.
+
+    With another port alone: checkpoint and base stay the image's own, and the health check finds the port.
+    """
     config = json.loads(sh("buildah", "inspect", "--type", "image", "localhost/oneday-serve"))["Docker"]["config"]
     assert config["Healthcheck"]["Test"][0] == "CMD"
-    demo_base = "/venv/lib/python3.11/site-packages/oneday/demo_base"
     port = free_port()
+    mounts = {checkpoint: "/checkpoint", ROOT / "oneday" / "demo_base": "/base"}
+    volumes = [word for host, inside in mounts.items() for word in ("--volume", f"{host.resolve()}:{inside}:ro")]
     with container_of("localhost/oneday-serve") as container:
-        options = ["--checkpoint", "/checkpoint", "--base", demo_base, "--port", str(port)]
-        mount = ["--volume", f"{checkpoint.resolve()}:/checkpoint:ro"]
-        command = ["buildah", "run", *mount, container, "--", *config["Entrypoint"], *options]
+        command = ["buildah", "run", *volumes, container, "--", *config["Entrypoint"], "--port", str(port)]
         with served(command, port) as url:
             inside = ask(url)
-            health = [part.replace("8080", str(port)) for part in config["Healthcheck"]["Test"][1:]]
-            sh("buildah", "run", container, "--", *health)
+            sh("buildah", "run", container, "--", *config["Healthcheck"]["Test"][1:])
     command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(checkpoint), "--port", str(port)]
     with served(command, port) as url:
         outside = ask(url)
