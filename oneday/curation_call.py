@@ -8,9 +8,10 @@ The manifest has the parameters and every stage's hashes anyway; this adds where
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -42,14 +43,65 @@ def curation_call(curation: Curation, engine: Engine) -> dict[str, Any]:
         "sources": {name: asdict(located) for name, located in curation.sources.items()},
         "suites": {name: place(path) for name, path in curation.suites.items()},
         "tokenizer": MISTRAL_7B if shipped else place(curation.tokenizer) if curation.tokenizer else None,
-        "engine": asdict(engine),
+        "engine": {**asdict(replace(engine, url=_without_secrets(engine.url))), **_NOT_RECORDED},
     }
     as_json: dict[str, Any] = json.loads(json.dumps(call, default=lambda path: str(path.resolve())))
     return as_json
 
 
+_NOT_RECORDED = {"sends_key": False}
+"""Who repeats a run decides himself where a key goes."""
+
+
+def _without_secrets(url: str | None) -> str | None:
+    """An address without user, password and query: a manifest is handed on."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where to ask, as given on this command line; None: where the manifest says, without a key."""
+
+    url: str | None = None
+    ray_address: str | None = None
+
+
+def recorded_engine(recorded: Path, section: Mapping[str, Any], servers: Servers) -> Engine:
+    """How the base was asked, and where it will be asked.
+
+    A manifest may be somebody else's. The server that it names is asked, but gets no key; a Ray cluster that it names
+    would run code here and there, and is not joined.
+
+    Raises:
+        MixError: the manifest does not say how the curation was called.
+    """
+    if "call" not in section:
+        raise MixError(f"{recorded}: its manifest does not say how to curate. Leave --curate out.")
+    try:
+        engine = TypeAdapter(Engine).validate_python(section["call"]["engine"])
+    except (ValidationError, KeyError, TypeError, AttributeError) as e:
+        raise _damaged(recorded, e) from e
+    return replace(
+        engine, url=servers.url or engine.url, sends_key=servers.url is not None, ray_address=servers.ray_address
+    )
+
+
+def _damaged(recorded: Path, e: Exception) -> MixError:
+    return MixError(f"{recorded}: its manifest's section curate is damaged ({type(e).__name__}). Leave --curate out.")
+
+
 def curation_again(
-    recorded: Path, section: Mapping[str, Any], *, run: Path, tasks: tuple[Path, ...], base: Path, redo: bool
+    recorded: Path,
+    section: Mapping[str, Any],
+    *,
+    run: Path,
+    tasks: tuple[Path, ...],
+    base: Path,
+    redo: bool,
+    servers: Servers | None = None,
 ) -> Curation:
     """The same curation for another run folder, its predictor built last.
 
@@ -58,12 +110,12 @@ def curation_again(
         section: `curate` of that manifest.
         tasks: Where the task files are now; none: where they were.
         base: Where the base model is now.
+        servers: Where to ask.
 
     Raises:
         OnedayError: the manifest does not say how the curation was called, or something is no longer there.
     """
-    if "call" not in section:
-        raise MixError(f"{recorded}: its manifest does not say how to curate. Leave --curate out.")
+    engine = recorded_engine(recorded, section, servers or Servers())
     call = section["call"]
     folders = {RUN: str(recorded), BASE: str(base)}
 
@@ -77,16 +129,13 @@ def curation_again(
     try:
         parameters = TypeAdapter(CurationParameters).validate_python(section["parameters"])
         sources = TypeAdapter(dict[str, Located]).validate_python(call["sources"])
-        engine = TypeAdapter(Engine).validate_python(call["engine"])
         places = tasks or tuple(found(place) for place in call["tasks"])
         suites = {name: found(place) for name, place in call["suites"].items()}
         tokenizer = call["tokenizer"]
         if tokenizer is not None:
             tokenizer = TokenCounter.mistral_7b().path if tokenizer == MISTRAL_7B else found(tokenizer)
     except (ValidationError, KeyError, TypeError, AttributeError) as e:
-        raise MixError(
-            f"{recorded}: its manifest's section curate is damaged ({type(e).__name__}). Leave --curate out."
-        ) from e
+        raise _damaged(recorded, e) from e
     for path in [*engine.predictions, *(path for located in sources.values() for path in located.paths)]:
         found(str(path))
     task_paths(places)

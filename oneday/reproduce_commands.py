@@ -35,7 +35,7 @@ from harness.reproduce import (
 )
 from oneday.comparing_commands import mix_of
 from oneday.console import Console
-from oneday.curation_call import curation_again
+from oneday.curation_call import Servers, curation_again, recorded_engine
 from oneday.demo import DEMO_BASE
 from oneday.held_out import Question, held_out_questions, score_answer
 from oneday.local_server import ask, local_server
@@ -58,6 +58,9 @@ class ReproduceRequest:
     budget: str | None = None
     curate: bool = False
     tasks: tuple[Path, ...] = ()
+    url: str | None = None
+    """Where the base is asked, with `curate`; only a URL that is given here gets a key."""
+    ray_address: str | None = None
     num_questions: int = 32
     """Asked of both served checkpoints; 0: neither is served."""
     redo: bool = False
@@ -103,7 +106,13 @@ def _end(
 def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Console) -> list[Figure]:
     """The same questions to the base model, scored and drawn anew."""
     section = read_manifest(recorded.run).get("curate", {})
-    curation = curation_again(recorded.run, section, run=request.run, tasks=request.tasks, base=base, redo=request.redo)
+    servers = Servers(url=request.url, ray_address=request.ray_address)
+    engine = recorded_engine(recorded.run, section, servers)
+    if engine.url is not None and not engine.sends_key:
+        console.say(f"the base is asked at {engine.url}, which the manifest names, without a key; --url sends one")
+    curation = curation_again(
+        recorded.run, section, run=request.run, tasks=request.tasks, base=base, redo=request.redo, servers=servers
+    )
     console.say(f"curating again: {len(curation.files)} task files")
     try:
         mix = curate(replace(curation, workers=default_workers(), on_progress=console.progress))

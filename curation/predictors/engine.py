@@ -5,6 +5,7 @@
 Where it sits: the command line writes it; each predictor's library is imported only when it is built.
 """
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from curation.predict import Predictor
 from curation.quantisation import Precision
 
 NAMES = ("transformers", "openai", "replay")
+KEY = "OPENAI_API_KEY"
+"""The variable with the key of a server."""
+
 RAY = "ray:"
 """Before a name: that predictor on every worker of a Ray cluster."""
 
@@ -28,6 +32,9 @@ class Engine:
     batch_size: int = 32
     precision: Precision | None = None
     url: str | None = None
+    sends_key: bool = False
+    """Whether the server at `url` gets the key of this environment: only if the user named it on this command line.
+    A manifest, which may be somebody else's, never decides it."""
     model: str | None = None
     """The name under which a server knows the base model; None: the only one it serves."""
     concurrency: int = 64
@@ -57,7 +64,8 @@ class Engine:
             from curation.predictors.openai import OpenAIPredictor
 
             assert self.url is not None
-            return OpenAIPredictor(self.url, model=self.model, base=self.base, concurrency=self.concurrency)
+            key = os.environ.get(KEY) if self.sends_key else None
+            return OpenAIPredictor(self.url, model=self.model, base=self.base, concurrency=self.concurrency, key=key)
         from curation.predictors.transformers import TransformersPredictor
 
         assert self.base is not None

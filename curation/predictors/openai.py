@@ -8,7 +8,6 @@ growing pause. A server with a prefix cache reads a task's shots once: its quest
 """
 
 import asyncio
-import os
 import random
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -50,10 +49,11 @@ class OpenAIPredictor:
         base: The model's folder, if it is at hand: its hash then names the weights, and its tokenizer tells whether a
             prompt fits. Without it the server's name for the model stands for the weights.
         concurrency: Most requests in flight.
+        key: Sent to the server with each request; None: no key. A redirect to another server does not get it.
         retries: How often one question is asked again.
         first_pause_s: Before the first of these; each further pause is twice as long.
     Raises:
-        PredictionError: no such server, or it serves no such model. The key is read from OPENAI_API_KEY.
+        PredictionError: no such server, or it serves no such model.
     """
 
     keeps_answers = True
@@ -65,10 +65,12 @@ class OpenAIPredictor:
         model: str | None = None,
         base: Path | None = None,
         concurrency: int = 64,
+        key: str | None = None,
         retries: int = 8,
         first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:
         self._url = url.rstrip("/")
+        self._key = None if "@" in url else key  # http://USER:PASSWORD@HOST/v1 opens the server by itself
         self._concurrency, self._retries, self._first_pause_s = concurrency, retries, first_pause_s
         self.in_flight = concurrency // SHARD_SIZE + 2  # the next shards fill the gaps at the end of one
         self._tokens = TokenCounter.load(base) if base else None
@@ -126,11 +128,10 @@ class OpenAIPredictor:
 
     async def _served(self, model: str | None) -> tuple[str, int | None]:
         """The model's name and, where the server tells it, its context length."""
-        key = os.environ.get("OPENAI_API_KEY")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._concurrency),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
         )
         self._gate = asyncio.Semaphore(self._concurrency)
         listed = await self._patiently(lambda: self._get("/models"), retries=min(2, self._retries))
@@ -207,9 +208,9 @@ class OpenAIPredictor:
         if reply.status in REFUSED:
             return Refused(reason=REFUSED_BY_SERVER, detail=(await reply.text(errors="replace"))[:200])
         if reply.status != 200:
-            raise PredictionError(
-                f"{self._url}{path}: HTTP {reply.status}. Check --url (it ends in /v1), --model and OPENAI_API_KEY."
-            )
+            key = "" if self._key else ", without a key, which goes only to a --url of this command line"
+            mend = "Check --url (it ends in /v1), --model and OPENAI_API_KEY."
+            raise PredictionError(f"{self._url}{path}: HTTP {reply.status}{key}. {mend}")
         try:
             return await reply.json(content_type=None)
         except ValueError as e:

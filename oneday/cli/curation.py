@@ -136,6 +136,7 @@ def curate(
             batch_size=batch_size,
             precision=commands.precision_of(precision),
             url=url,
+            sends_key=url is not None,
             model=model,
             concurrency=concurrency,
             ray_address=ray_address,

@@ -18,6 +18,13 @@ def reproduce(
     budget: Annotated[str | None, typer.Option(help="Default: a tenth more than it had.")] = None,
     curate: Annotated[bool, typer.Option("--curate", help="Curate anew, instead of taking the mix by hash.")] = False,
     tasks: Annotated[list[Path] | None, typer.Option(help="With --curate: where the task files are now.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="With --curate: where the base is asked now. Only a URL given here gets a key.")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="With --curate: auto, or HOST:PORT. Default: this machine, whatever is on record."),
+    ] = None,
     questions: Annotated[int, typer.Option(min=0, help="Held-out questions to both, served; 0: serve neither.")] = 32,
     redo: Redo = False,
     json: Json = False,
@@ -34,7 +41,7 @@ def reproduce(
 
     request = ReproduceRequest(
         manifest=manifest, run=run, mix=mix, base=base, card=card, budget=budget,
-        curate=curate, tasks=tuple(tasks or ()), num_questions=questions, redo=redo,
+        curate=curate, tasks=tuple(tasks or ()), url=url, ray_address=ray_address, num_questions=questions, redo=redo,
     )  # fmt: skip
     run_reproduce(request, Console(json_line=json))
 
