@@ -231,7 +231,7 @@ def _check_validation(request: PickRequest, *, trained: bool) -> None:
 
 def _measures_its_own_rows(request: PickRequest, *, trained: bool) -> bool:
     """Whether losses are those of the run's own validation rows, on its own base."""
-    return trained and request.validation is None
+    return trained and request.validation is None and not request.base_changed
 
 
 def _validation(request: PickRequest) -> Path:

@@ -6,7 +6,6 @@
 Where it sits: picked checkpoint -> **09_export**.
 """
 
-import itertools
 import json
 import os
 import shutil
@@ -15,18 +14,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from curation.errors import StageError
-from curation.files import read_as, read_json, read_jsonl, sync_directory, write_json
+from curation.files import read_as, read_json, sync_directory, write_json
 from curation.language_model import LanguageModel
 from curation.libraries import quieten
 from curation.model_folder import check_model_folder, model_fingerprint
 from curation.quantisation import Precision, Quantisation
+from curation.token_ids import RowIds
 from harness.base_model import licence_of
 from harness.compare import Comparison
+from harness.dataset import read_part
 from harness.manifest import MANIFEST, read_manifest
 from harness.pick import PICK, PICKED, Picked, read_picked
+from harness.run import TRAIN
+from harness.supervise import DATA
 from harness.trained_base import TrainedBase, check_same_base, find_trained_base, hub_name, write_trained_base
 from submission.errors import ExportError
 from submission.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
@@ -242,13 +246,16 @@ def _publish(temporary: Path, folder: Path) -> None:
     sync_directory(folder.parent)
 
 
-def _validation(run: Path) -> list[str]:
-    path = run / "07_train" / "data" / "validation.jsonl"
-    rows = list(itertools.islice(read_jsonl(path), CHECKED_ROWS)) if path.is_file() else []
-    for number, row in enumerate(rows, start=1):
-        if not (isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str)):
-            raise ExportError(f"{path}: row {number} lacks prompt or answer as text. Mend the row, or pass --no-check.")
-    return [row["prompt"] + row["answer"] for row in rows]
+def _validation(run: Path) -> list[RowIds]:
+    """The rows that merged weights are compared on, in the ids of the training."""
+    path = run / TRAIN / DATA / "validation.parquet"
+    if not path.is_file():
+        raise ExportError(f"{path}: not there, so merged weights cannot be compared. Restore it, or pass --no-check.")
+    try:
+        return read_part(path)[:CHECKED_ROWS]
+    except (pa.ArrowException, OSError, KeyError) as e:
+        why = next(iter(str(e).splitlines()), "")
+        raise ExportError(f"{path}: cannot be read ({why}). Restore it, or pass --no-check.") from e
 
 
 def _scores(run: Path) -> list[dict[str, Any]]:
@@ -259,14 +266,14 @@ def _scores(run: Path) -> list[dict[str, Any]]:
 
 
 def _logits(
-    base: Path, adapter: Path | None, precision: Precision | Quantisation, texts: Sequence[str]
+    base: Path, adapter: Path | None, precision: Precision | Quantisation, rows: Sequence[RowIds]
 ) -> list[torch.Tensor]:
-    """Of each text, shape [positions, vocabulary]."""
+    """Of each row, shape [positions, vocabulary]."""
     model = LanguageModel.load(base, lora_adapter=adapter, precision=precision)
     found = []
     with torch.inference_mode():
-        for text in texts:
-            ids = torch.tensor([model.encode(text)], device=model.device)
+        for row in rows:
+            ids = torch.tensor([row.input_ids], device=model.device)
             found.append(model.model(input_ids=ids).logits[0].float().cpu())
     return found
 

@@ -1,6 +1,5 @@
 """A finished run as it lies on the disk, made without training: for tests of the commands that look at one."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from curation.stage import Stage, Summary, Tally
 from harness.axolotl_config import read_recipe
 from harness.checkpoint import RESUME_FILES, seal
 from harness.clock import Clock
+from harness.dataset import read_dataset_rows, write_part
 from harness.ledger import Ledger
 from harness.manifest import record
 from harness.pick import pick
@@ -62,8 +62,7 @@ def _write_training(run: Path, mix: Path) -> None:
         for name in RESUME_FILES:
             (folder / name).write_text("x")
         seal(folder, step=step, validation_loss=loss)
-    rows = [json.loads(line) for line in (mix / "validation.jsonl").read_text().splitlines()]
-    write_jsonl(stage.path("data") / "validation.jsonl", [{"prompt": r["input"], "answer": r["output"]} for r in rows])
+    write_part(stage.path("data") / "validation.parquet", read_dataset_rows(mix / "validation.jsonl", DEMO_BASE))
     up = [1_000.0]
     clock = Clock(up=lambda: up[0], wall=lambda: 50_000.0 + up[0], boot=lambda: "a boot")
     ledger = Ledger.start(run / "ledger.jsonl", budget_s=100, clock=clock)

@@ -1060,9 +1060,9 @@ GIVE = [
         lambda p: (main_ok(compared(p.run(), "--redo")), ["export", p.run()])[-1],
     ),
     Case(
-        "export: validation rows without a text",
-        lambda p: ["export", "--merge", "fp32", p.damaged("07_train/data/validation.jsonl", '{"prompt": "a"}\n')],
-        r"validation\.jsonl: row 1 lacks prompt or answer as text\. Mend the row, or pass --no-check",
+        "export: validation rows that cannot be read",
+        lambda p: ["export", "--merge", "fp32", p.damaged("07_train/data/validation.parquet", "PAR1")],
+        r"validation\.parquet: cannot be read .*Restore it, or pass --no-check",
         lambda p: ["export", "--merge", "fp32", "--no-check", p.run()],
     ),
     Case(

@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from curation.demo_tasks import DEMO_TASKS, draw_pairs
-from curation.files import read_json, write_json, write_jsonl
+from curation.files import read_json, write_json
 from curation.language_model import LanguageModel
 from curation.model_folder import model_fingerprint
 from curation.prompt import training_prompt
 from curation.quantisation import Quantisation
-from curation.token_ids import encode
+from curation.token_ids import encode, rows_ids
 from harness.checkpoint import RESUME_FILES, seal
+from harness.dataset import load_tokenizer, write_part
 from harness.ledger import Ledger
 from harness.pick import pick
 from oneday.cli import main
@@ -50,7 +51,8 @@ def run(tmp_path: Path, lora_adapter: Path) -> Path:
     for name in RESUME_FILES:
         (checkpoint / name).write_text("x")
     seal(checkpoint, step=10, validation_loss=1.25)
-    write_jsonl(run / "07_train" / "data" / "validation.jsonl", [{"prompt": t, "answer": " yes"} for t in TEXTS])
+    rows = rows_ids(load_tokenizer(DEMO_BASE), [(text, " yes") for text in TEXTS])
+    write_part(run / "07_train" / "data" / "validation.parquet", rows)
     ledger = Ledger.start(run / "ledger.jsonl", budget_s=100)
     ledger.stop()
     recipe = {"lora_r": 4, "lora_alpha": 8, "base_model": None, "optimizer": "adamw_torch", "learning_rate": 0.003}
