@@ -26,11 +26,11 @@ from rouge_score import rouge_scorer
 from curation.bucket import BucketParameters, bucket_tasks, generation_bucket
 from curation.candidate import Candidate, CandidateParameters, is_solved
 from curation.demo_tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
+from curation.kind import Kind
 from curation.predict import Prediction, read_predictions
 from curation.preset import preset
 from curation.sample import draw
 from curation.score import EmptyRule, Rouge, RougeText, Score, ScoreParameters, rouge_l_scorer, score
-from curation.select import Kind
 from curation.source import NI_GENERATION
 
 SEED = 2023
