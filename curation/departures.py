@@ -19,6 +19,7 @@ _BOTH = (
     "QuAC, CNN/DailyMail: the winner's rows were not published; wording and, for QuAC, one turn a dialogue are ours",
     "Open-Platypus: which parts count as written by a language model was not published; four are left out here",
     "MathInstruct: the three human-written parts of the script hold about 104,000 rows; the 700k mix asks for 200,000",
+    "empty answers: they are in the mix as in the winner's, but training leaves out an answer without a single token",
     "duplicates: texts that differ in Unicode normalisation alone are one text",
 )
 

@@ -62,6 +62,7 @@ class OpenBookQA(StrEnum):
     """Whose instruction stands above OpenBookQA's questions."""
 
     OWN = "own"
+    """This project's."""
     WINNER = "winner"
     """As published in the winner's `combine_datasets.py`."""
 
@@ -81,6 +82,7 @@ class RecordParameters:
     """How records become rows."""
 
     openbookqa: OpenBookQA = OpenBookQA.OWN
+    """Whose instruction stands above OpenBookQA's questions."""
 
     lower_case_math: float = 0.0
     """Share of MathInstruct questions that are lower-cased. Source: .3 in the winner's script."""

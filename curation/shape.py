@@ -33,6 +33,8 @@ class AnswerShape:
     format: bool
     name: bool
     """At most five words, all capitalised, initials or numbers, but for small ones between them: `Isle of Man`."""
+    look_up: bool
+    """At most three words, and the Definition asks for one certain thing."""
     in_input: bool
     """At most three words, and a part of the input."""
     asks_for: str
@@ -57,6 +59,7 @@ def shapes(task: Task) -> Iterator[AnswerShape]:
             option=place is not None and _is_option(*place),
             format=place is None and _is_formatted(text, answer, instance.input, definition, labels),
             name=0 < len(answer) <= NAME_WORDS and _is_name(text),
+            look_up=short and _asks_one_thing(instruction),
             in_input=short and place is not None,
             asks_for=asked_text(instruction),
         )
@@ -78,20 +81,16 @@ def _definition_words(definition: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 _IN_BRACKETS = regex.compile(r"\s* (?: \[.*\] | \(.*\) | \{.*\} ) \s*", regex.VERBOSE | regex.DOTALL)
-_PARTS = regex.compile(r"[\n\t\"“”]|(?<=\W)'|'(?=\W|$)|:\s")
 
 
 def _is_formatted(
     text: str, answer: Sequence[str], given: str, definition: frozenset[str], labels: frozenset[str]
 ) -> bool:
     bracketed = _IN_BRACKETS.fullmatch(text) is not None
-    if bracketed or not labels.isdisjoint(answer):
-        allowed = labels | definition if bracketed else labels
-        return bool(answer) and {word for word in answer if word not in allowed} <= set(words(given))
-    plain = folded(given)
-    if len(answer) < SHORT_WORDS or not all(word in plain for word in answer):
+    if not answer or (not bracketed and labels.isdisjoint(answer)):
         return False
-    return any(sorted(words(part)) == sorted(answer) for part in (given, *_PARTS.split(given)))
+    allowed = labels | definition if bracketed else labels
+    return {word for word in answer if word not in allowed} <= set(words(given))
 
 
 def _is_name(text: str) -> bool:
@@ -165,3 +164,16 @@ def asked_text(definition: str) -> str:
     """
     found = _ASKS_FOR.search(definition)
     return str(found[1]).lower() if found else ""
+
+
+_ONE_THING = regex.compile(
+    r"\b (?: (?: return|give|find|name|identify|provide|output|tell|determine|state|report|write|generate|guess ) \s+"
+    r"(?:only\s+)? (?:the|its|their) | answer \s+ (?:the|a|each|this) (?:\s+\w+)? \s+ question ) \b",
+    regex.VERBOSE | regex.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=64)
+def _asks_one_thing(definition: str) -> bool:
+    """`Return the currency`, and not `write a title`."""
+    return _ONE_THING.search(definition) is not None

@@ -67,6 +67,8 @@ class ReadingParameters:
     """What is taken from a task file."""
 
     equal_inputs: EqualInputs = EqualInputs.ACCEPT_ALL
+    """What is right where instances have the same input, NFC and NFD being one text, and different answers. The number
+    of such groups is reported either way."""
     empty_references: bool = False
     """Keep empty answers, as the winner did: a row may then teach to answer nothing. False: such an answer is left
     out, and an instance without another one is dropped as `empty_output`."""

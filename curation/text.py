@@ -27,7 +27,9 @@ _NUMBER = r"""
     (?: [./] \d+ )*                                      # 1.5, 3/4, 1.2.3, 3/4/2020
     (?: e [-+]? \d+ (?! [\p{L}\p{N}] ) )? %?
 """
-_TOKEN = regex.compile(rf"{_NUMBER} | {_CHARACTER} | {_LETTERS} | \p{{N}} | [\p{{Sm}}--[|~]]", regex.V1 | regex.VERBOSE)
+_TOKEN = regex.compile(
+    rf"{_NUMBER} | {_CHARACTER} | {_LETTERS} | \p{{N}} | [\p{{Sm}}--[|~=]]", regex.V1 | regex.VERBOSE
+)
 _WORD = regex.compile(rf"{_CHARACTER} | [[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+", regex.V1 | regex.VERBOSE)
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
@@ -50,14 +52,28 @@ def words(text: str) -> list[str]:
 
 
 def tokens(text: str) -> list[str]:
-    """Words, numbers and mathematical symbols without case.
+    """Words, numbers and mathematical symbols but `=`, without case.
 
     A number is one token with its sign, separators, fraction, exponent, currency and per cent sign.
     """
     return [str(token) for token in _TOKEN.findall(folded(text))]
 
 
-_PUNCTUATION = regex.compile(r"[\p{P}\p{Sc}\p{Sk}|~]+")
+_OTHER_THAN_WORDS = re.compile("[0-9+<>]")
+
+
+def is_plain(text: str) -> bool:
+    """Whether the tokens of a text are its words in a-z, as `rouge-score` finds them too."""
+    return text.isascii() and _OTHER_THAN_WORDS.search(text) is None
+
+
+def has_words(text: str) -> bool:
+    """Whether there is a letter or a digit in it."""
+    return _LETTER_OR_DIGIT.search(text) is not None
+
+
+_LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{N}]")
+_PUNCTUATION = regex.compile(r"[\p{P}\p{Sc}\p{Sk}|~=]+")
 _DIGIT = regex.compile(r"\p{N}")
 
 
@@ -92,6 +108,9 @@ _EXPONENT = regex.compile(r"(?<=\d)[eE](?=[-+]?\d)")
 _BEFORE, _AFTER = r"[\p{L}\p{M}\p{N})\]}]\s*", r"\s*[\p{L}\p{N}(\[{.\u221a]"
 _OPERATOR = regex.compile(rf"{_BEFORE}[=+*^<>\u00b7\u00d7\u00f7\u2260-\u2265]{{1,2}}\s*[-+\u2212]?{_AFTER}")
 _MINUS_OR_SLASH = regex.compile(rf"{_BEFORE}[-\u2212/]{_AFTER}|(?:^|[,;(\[{{]\s*)[-\u2212][\p{{L}}\p{{N}}(]")
+_RECORD = regex.compile(r"[\p{L}\p{M}]{2,}\s*=\s*[\p{L}\p{M}]{2,}")
+"""`town = Graz` tells a thing's property."""
+
 _NAME = regex.compile(r"\p{Lu}-\d+|[nN]/[aA]")
 """`F-16` is a name, not a difference."""
 
@@ -101,10 +120,12 @@ def is_formula(text: str) -> bool:
 
     Letters are variables where an operator joins them. Between words `-` and `/` are no operators (`e-mail`).
     """
+    if _SIDE_BY_SIDE.search(text) and _LONG_WORD.search(text):
+        return False
     bare = _EXPONENT.sub("", nfc(text).strip())
     if not _LETTER.search(bare):
         return _DIGIT.search(bare) is not None
-    if _SIDE_BY_SIDE.search(bare) or _NAME.fullmatch(bare):
+    if _SIDE_BY_SIDE.search(bare) or _NAME.fullmatch(bare) or _RECORD.search(bare):
         return False
     if _OPERATOR.search(bare):
         return True

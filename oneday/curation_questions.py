@@ -116,8 +116,9 @@ def run_diff(request: CurateRequest, other: str, console: Console) -> None:
             changes[change.what] = change
     _show_differences(found, changes, request.preset, other, console)
     for name in dict.fromkeys((request.preset, other)):
-        for departure in DEPARTURES[name]:
-            console.say(f"{name} departs from its source: {departure}")
+        if DEPARTURES[name]:
+            rows = [(what, text) for what, _, text in (departure.partition(": ") for departure in DEPARTURES[name])]
+            console.table(f"where {name} departs from its source", ("what", "how"), rows)
     if not is_finished:
         console.say(f"rows are told once {request.run} is finished with --preset {request.preset}")
     console.result(

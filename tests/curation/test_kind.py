@@ -80,10 +80,6 @@ CLOSED = {
             inputs=("bee is a kind of animal", "wheel is a part of car"),
         ),
     ),
-    "words in another order": (
-        Rule.FORMAT,
-        task("mat the on cat", "sea over bird", definition="Reverse.", inputs=("cat on the mat", "bird over sea")),
-    ),
     "records": (
         Rule.FORMAT,
         task(
@@ -96,6 +92,10 @@ CLOSED = {
     "looked up names": (
         Rule.NAME,
         task("Thai Baht", "Euro", "Isle of Man Pound", definition="You are given a country. Return its currency."),
+    ),
+    "look-ups in lower case": (
+        Rule.LOOK_UP,
+        task("Kenyan shilling", "South Korean won", "euro", definition="You need to return the currency of a country."),
     ),
     "labels in Chinese": (Rule.IN_DEFINITION, task("正面", "负面", definition="判断情感，回答正面或负面。")),
 }
@@ -164,9 +164,9 @@ def agreement(labelled: list[tuple[Task, Kind, bool]], *, sure: bool) -> tuple[i
 
 
 def test_kinds_agree_with_tasks_typed_by_hand(labelled: list[tuple[Task, Kind, bool]]) -> None:
-    """The goal is .97 of the sure ones; of the arguable ones many are look-ups in lower case."""
+    """The goal is .97 of the sure ones; the arguable ones are longer spans, lists in any order, look-ups with aliases."""
     assert agreement(labelled, sure=True) == (102, 102)
-    assert agreement(labelled, sure=False)[0] >= 27
+    assert agreement(labelled, sure=False)[0] >= 29
 
 
 def test_the_bounds_of_the_rules_are_not_fitted_to_those_tasks(

@@ -19,6 +19,7 @@ from curation.score import (
     RougePackageScorer,
     RougeText,
     ScoreParameters,
+    WordsAndNumbersScorer,
     exact_match,
     rouge_l_scorer,
     score,
@@ -131,6 +132,15 @@ def test_a_wrong_number_in_a_sentence_is_wrong_and_costs_one_word() -> None:
 def test_any_reference_may_be_the_right_one() -> None:
     assert right("-5", "minus five", "-5")
     assert WORDS_AND_NUMBERS("-5", ["minus five", "-5"]) == 1.0
+
+
+@given(st.text(alphabet=st.sampled_from("abcdehr sunning'.,-AB\n flies happily"), max_size=80), st.data())
+def test_the_short_way_of_plain_words_gives_the_same_score(text: str, data: st.DataObject) -> None:
+    other = data.draw(st.text(alphabet="abcdehr sunning'.,-AB\n flies happily", max_size=80))
+    short = WordsAndNumbersScorer()
+    long = WordsAndNumbersScorer()
+    long._plain = long._rouge_l
+    assert short(text, [other]) == long(text, [other])
 
 
 @given(st.text(alphabet=st.sampled_from("abcdehr sunning'.,-AB\n flies happily"), max_size=80), st.data())
