@@ -187,7 +187,7 @@ def read_task_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise SelectionError(
-            f"{path}: cannot be read ({e}). --task-list takes {', '.join(TASK_LISTS)}, or a text file, one name a line."
+            f"{path}: cannot be read ({e}). --task-list takes a text file, one name a line, or {', '.join(TASK_LISTS)}."
         ) from e
     names = [canonical_name(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not names:

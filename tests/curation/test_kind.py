@@ -164,7 +164,7 @@ def agreement(labelled: list[tuple[Task, Kind, bool]], *, sure: bool) -> tuple[i
 
 
 def test_kinds_agree_with_tasks_typed_by_hand(labelled: list[tuple[Task, Kind, bool]]) -> None:
-    """The goal is .97 of the sure ones; the arguable ones are longer spans, lists in any order, look-ups with aliases."""
+    """The goal is .97 of the sure ones; the arguable ones are longer spans, lists in any order, aliases."""
     assert agreement(labelled, sure=True) == (102, 102)
     assert agreement(labelled, sure=False)[0] >= 29
 
