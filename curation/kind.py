@@ -93,7 +93,7 @@ class KindEvidence:
         if self.rule is Rule.NONE:
             name = max(_SHARE_OF.values(), key=lambda share: float(getattr(self, share)))
             asked = f"asks for {self.asks_for}; " if self.asks_for else ""
-            return f"{asked}nearest: {name.replace('_', ' ')} {getattr(self, name):.0%}"
+            return f"{asked}at most {getattr(self, name):.0%} {name.replace('_', ' ')}"
         return f"{self.rule.value.replace('_', ' ')} {getattr(self, _SHARE_OF[self.rule]):.0%}"
 
 

@@ -134,7 +134,7 @@ def test_whether_short_spans_are_exact_match_is_a_parameter_that_the_evidence_na
     assert kind_of(spans).rule is Rule.SPAN
     assert kind_of(spans).reason == "span 100%"
     without = kind_of(spans, parameters=TypingParameters(short_spans=False))
-    assert (without.kind, without.reason) == (Kind.GENERATION, "nearest: in input 100%")
+    assert (without.kind, without.reason) == (Kind.GENERATION, "at most 100% in input")
 
 
 def test_rows_with_instructions_of_their_own_are_typed_by_those() -> None:
