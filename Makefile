@@ -72,7 +72,7 @@ need-flash-attn: $(READY)
 	  { echo "the winner's recipe needs the flash-attn package: $(BIN)/pip install flash-attn (CUDA), or ARGS=--dry-run"; exit 2; } ;; esac
 
 reproduce-birbal: need-inputs need-flash-attn $(READY) ## the winner's day: data by the paper, recipe, 24 h, pick; CARD=a100-40gb; ARGS=--dry-run
-	$(BIN)/oneday curate --preset birbal-paper --mix 200k --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/birbal $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
+	$(BIN)/oneday curate --preset birbal-paper --task-list birbal --mix 200k --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/birbal $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
 	$(BIN)/oneday train --mix runs/birbal/05_mix --base "$(BASE_MODEL)" --budget $(BUDGET) --card $(CARD) --config axolotl_configs/birbal_$(if $(filter a100-40gb,$(CARD)),a100_40gb,4090).yml $(ARGS)
 	$(BIN)/oneday pick runs/birbal $(ARGS)
 

@@ -27,11 +27,11 @@ from pathlib import Path
 from curation.adaptive import AdaptiveParameters, Progress, ask_adaptively, shuffled
 from curation.bucket import BucketParameters, task_bucket
 from curation.candidate import CandidateParameters, is_solved
+from curation.kind import Kind
 from curation.predict import Prediction, read_predictions
 from curation.preset import preset
 from curation.sample import SampleParameters
 from curation.score import rouge_l_scorer, score
-from curation.select import Kind
 from curation.source import MIXES, NI_EXACT_MATCH
 from curation.stages.context import PREDICTIONS
 from oneday.console import Console

@@ -3,12 +3,12 @@
     python benchmarks/curation_score.py [PREDICTIONS.jsonl] [--rounds 3] [--long 4000]
 
 Peer `winner` restates the 2023 winner's script for generation tasks, on the package `rouge` (only its ROUGE-L; the
-script computes no less). Peer `rouge_score` is that package with stemmer in a plain loop. Ours runs twice: with the
-ROUGE-L of `recommended`, whose scores must equal `rouge_score`'s, and through `rouge` with the winner's choices
-(`oneday_as_winner`), whose scores must equal `winner`'s; only an empty side scores 1.0 with us and 1 - 5e-9 with the
-package, so these are told apart. All four share out the winner's quotas. Texts: the given predictions (default:
-../shared/data/gpt3-predictions, if there; else short made ones), and long made ones of about 120 words. Prints one JSON
-line: medians of interleaved rounds, ratios, largest differences, rows drawn.
+script computes no less). Peer `rouge_score` is that package with stemmer in a plain loop. Ours runs three times: with
+`--rouge rouge-score` (`oneday`), whose scores must equal `rouge_score`'s; with the choices of `recommended`; and with
+the winner's choices through `rouge` (`oneday_as_winner`), whose scores must equal `winner`'s; only an empty side scores
+1.0 with us and 1 - 5e-9 with the package, so these are told apart. All share out the winner's quotas. Texts: the given
+predictions (default: ../shared/data/gpt3-predictions, if there; else short made ones), and long made ones of about 120
+words. Prints one JSON line: medians of interleaved rounds, ratios, largest differences, rows drawn.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rouge import Rouge as RougePackage
@@ -26,11 +27,11 @@ from rouge_score import rouge_scorer
 from curation.bucket import BucketParameters, bucket_tasks, generation_bucket
 from curation.candidate import Candidate, CandidateParameters, is_solved
 from curation.demo_tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
+from curation.kind import Kind
 from curation.predict import Prediction, read_predictions
 from curation.preset import preset
 from curation.sample import draw
 from curation.score import EmptyRule, Rouge, RougeText, Score, ScoreParameters, rouge_l_scorer, score
-from curation.select import Kind
 from curation.source import NI_GENERATION
 
 SEED = 2023
@@ -152,7 +153,8 @@ CONTENDERS: dict[str, Contender] = {
         ScoreParameters(rouge=Rouge.ROUGE, rouge_text=RougeText.CLEANED, empty=EmptyRule.REFERENCE)
     ),
     "rouge_score": rouge_score,
-    "oneday": oneday(preset("recommended").scores),
+    "oneday": oneday(replace(preset("recommended").scores, rouge=Rouge.ROUGE_SCORE)),
+    "oneday_recommended": oneday(preset("recommended").scores),
 }
 
 
@@ -160,11 +162,11 @@ def differences(predictions: Predictions, scores: dict[str, list[float]]) -> dic
     """Largest absolute ones."""
     rows = list(zip(predictions, *(scores[name] for name in CONTENDERS), strict=True))
     as_winner = {True: 0.0, False: 0.0}
-    for prediction, theirs, ours, _, _ in rows:
+    for prediction, theirs, ours, *_ in rows:
         empty = not cleaned(prediction.prediction.split("\n\n")[0])
         as_winner[empty] = max(as_winner[empty], abs(theirs - ours))
     return {
-        "oneday from rouge_score": max(abs(theirs - ours) for *_, theirs, ours in rows),
+        "oneday from rouge_score": max(abs(theirs - ours) for *_, theirs, ours, _ in rows),
         "oneday_as_winner from winner": as_winner[False],
         "the same, empty answers": as_winner[True],
     }
@@ -187,6 +189,7 @@ def measured(predictions: Predictions, rounds: int) -> dict[str, object]:
         "mean_words": round(statistics.mean(len(p.references[0].split()) for p in predictions), 1),
         "median_s": {name: round(value, 4) for name, value in medians.items()},
         "ratio_to_rouge_score": round(medians["rouge_score"] / medians["oneday"], 1),
+        "ratio_to_rouge_score_recommended": round(medians["rouge_score"] / medians["oneday_recommended"], 1),
         "ratio_to_winner": round(medians["winner"] / medians["oneday"], 1),
         "ratio_to_winner_same_rouge": round(medians["winner"] / medians["oneday_as_winner"], 2),
         "largest_difference": differences(predictions, scores),

@@ -25,10 +25,10 @@ import httpx
 from aiohttp import ClientSession, TCPConnector, web
 
 from curation.ask import ask
+from curation.kind import Kind
 from curation.predict import Request
 from curation.predictors.openai import OpenAIPredictor
 from curation.prompt import STOP
-from curation.select import Kind
 
 IN_FLIGHT, DELAY_S = 64, 0.05
 PROMPT = "Below is an instruction that describes a task. Answer in one word. " * 30

@@ -22,9 +22,9 @@ from pathlib import Path
 import torch
 
 from curation.demo_tasks import write_corpus
+from curation.kind import Kind, kind_of
 from curation.predict import PromptParameters, Request, build_requests
 from curation.predictors.transformers import TransformersPredictor
-from curation.select import Kind, kind_of
 from curation.task import Task, read_task, task_paths
 
 BASE = Path(__file__).parent.parent / "oneday/demo_base"

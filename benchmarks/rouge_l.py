@@ -1,65 +1,107 @@
-"""Our ROUGE-L against `rouge-score` with stemmer, on the same texts, in one run.
+"""ROUGE-L by `rouge-score-rs` against `rouge-score` with stemmer, on the same texts, in one run.
 
-    python benchmarks/rouge_l.py [PREDICTIONS.jsonl]
+    python benchmarks/rouge_l.py [PREDICTIONS.jsonl] [--before REVISION]
 
-Without a file the texts are random sentences of the demo's words. Prints one JSON line: medians of five interleaved
-rounds, their ratio, and the largest difference between the two scores.
+Also timed: the tokenizer of `recommended` and, with `--before`, the scorer of an earlier revision of this repository
+(before rouge-score-rs: RapidFuzz over stems). Texts: the given predictions (default: ../shared/data/gpt3-predictions,
+if there), the first 2,000; and 2,000 random sentences of the demo's words. Prints one JSON line: medians of five
+interleaved rounds, ratios, and the largest difference from `rouge-score`'s scores, which must be 0.
 """
 
+import argparse
 import json
 import random
 import statistics
-import sys
+import subprocess
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from rouge_score import rouge_scorer
 
 from curation.demo_tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
 from curation.predict import read_predictions
-from curation.score import RougeLScorer
+from curation.score import RougeLScorer, WordsAndNumbersScorer
 
 ROUNDS = 5
+NUM_PAIRS = 2_000
+REAL = Path(__file__).parent.parent / "../shared/data/gpt3-predictions/predictions.jsonl"
 Pairs = list[tuple[str, tuple[str, ...]]]
+Score = Callable[[str, tuple[str, ...]], float]
 
 
-def pairs(arguments: list[str]) -> Pairs:
-    if arguments:
-        return [(p.prediction, p.references) for p in read_predictions(Path(arguments[0]))]
+def made() -> Pairs:
     rng = random.Random(1)
     words = [*FRUITS, *PEOPLE, *PLACES, *THINGS, *TOWNS, *VERBS, *VERBS.values()]
 
     def text() -> str:
         return " ".join(rng.choices(words, k=rng.randint(5, 60)))
 
-    return [(text(), (text(),)) for _ in range(2_000)]
+    return [(text(), (text(),)) for _ in range(NUM_PAIRS)]
 
 
-def timed(score: Callable[[str, tuple[str, ...]], float], texts: Pairs) -> tuple[float, list[float]]:
+def rouge_score() -> Score:
+    peer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    return lambda prediction, references: max(peer.score(r, prediction)["rougeL"].fmeasure for r in references)
+
+
+def scorer_of(revision: str) -> Callable[[], Score]:
+    """`RougeLScorer` as it was."""
+    command = ["git", "show", f"{revision}:curation/score.py"]
+    source = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout
+    module = types.ModuleType("score_before")
+    exec(compile(source, "score_before", "exec"), module.__dict__)  # noqa: S102
+    scorer: Callable[[], Score] = module.RougeLScorer
+    return scorer
+
+
+def timed(score: Score, texts: Pairs) -> tuple[float, list[float]]:
     start = time.perf_counter()
     scores = [score(prediction, references) for prediction, references in texts]
     return time.perf_counter() - start, scores
 
 
-def main() -> None:
-    texts = pairs(sys.argv[1:])
-    peer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
-
-    def theirs(prediction: str, references: tuple[str, ...]) -> float:
-        return max(peer.score(reference, prediction)["rougeL"].fmeasure for reference in references)
-
-    seconds: dict[str, list[float]] = {"rouge_score": [], "oneday": []}
-    difference = 0.0
+def measured(texts: Pairs, contenders: dict[str, Callable[[], Score]]) -> dict[str, Any]:
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    scores: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        spent, expected = timed(theirs, texts)
-        seconds["rouge_score"].append(spent)
-        spent, found = timed(RougeLScorer(), texts)  # a fresh one: its caches are part of the cost
-        seconds["oneday"].append(spent)
-        difference = max(difference, *(abs(a - b) for a, b in zip(expected, found, strict=True)))
-    medians = {name: round(statistics.median(values), 4) for name, values in seconds.items()}
-    ratio = round(medians["rouge_score"] / medians["oneday"], 1)
-    print(json.dumps({"pairs": len(texts), "median_s": medians, "ratio": ratio, "largest_difference": difference}))
+        for name, build in contenders.items():  # a fresh one: its caches are part of the cost
+            spent, scores[name] = timed(build(), texts)
+            seconds[name].append(spent)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+
+    def apart(name: str) -> float:
+        return max(abs(a - b) for a, b in zip(scores["rouge_score"], scores[name], strict=True))
+
+    return {
+        "pairs": len(texts),
+        "median_s": {name: round(value, 4) for name, value in medians.items()},
+        "ratio_to_rouge_score_rs": {
+            name: round(value / medians["rouge_score_rs"], 2) for name, value in medians.items()
+        },
+        "largest_difference": {name: apart(name) for name in contenders if name not in ("rouge_score", "recommended")},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("predictions", type=Path, nargs="?", default=REAL if REAL.is_file() else None)
+    parser.add_argument("--before", help="revision whose scorer is timed too; needs what that revision needs")
+    arguments = parser.parse_args()
+    contenders: dict[str, Callable[[], Score]] = {
+        "rouge_score": rouge_score,
+        "rouge_score_rs": RougeLScorer,
+        "recommended": WordsAndNumbersScorer,
+    }
+    if arguments.before:
+        contenders[f"before_{arguments.before}"] = scorer_of(arguments.before)
+    sets = {"made": made()}
+    if arguments.predictions:
+        given: Iterable[Any] = read_predictions(arguments.predictions)
+        sets = {"given": [(p.prediction, p.references) for p in given][:NUM_PAIRS], **sets}
+    print(json.dumps({name: measured(texts, contenders) for name, texts in sets.items()}))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from curation.errors import MixError
 from curation.files import read_jsonl
+from curation.kind import Kind
 from curation.score import Score
-from curation.select import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 from curation.bucket import BucketParameters, TaskBucket, generation_bucket
 from curation.duplicate import NearDuplicates, exact_key, signature
 from curation.errors import MixError, TaskError
+from curation.kind import Kind
 from curation.licence import spdx_expression
 from curation.policy import Screen, Screened
-from curation.select import OWN_DATA, Kind, SelectedTask
+from curation.select import OWN_DATA, SelectedTask
 from curation.source import NI_SOURCES, MixRow
 from curation.stage import Dropped
 from curation.task import Instance, Task, read_task
@@ -41,10 +42,15 @@ class CandidateParameters:
     solved_rouge_l: float = 0.8
     """A generated answer from this ROUGE-L on counts as right. Source: the winner's script never samples them."""
     references: References = References.FIRST
+    min_accuracy: float = 0.0
+    """Exact-match tasks that the base answers less often right give no row at all. Source: the paper removes
+    low-accuracy tasks first, without a figure; the scripts give them the most rows."""
 
     def __post_init__(self) -> None:
         if not 0 < self.solved_rouge_l <= 1:
             raise MixError(f"candidates.solved_rouge_l: {self.solved_rouge_l} is not in (0, 1]. 0.8 is usual.")
+        if not 0 <= self.min_accuracy < 1:
+            raise MixError(f"candidates.min_accuracy: {self.min_accuracy} is not in [0, 1). 0.1 drops the worst tasks.")
 
 
 NI_ORIGIN = "allenai/natural-instructions"
@@ -115,6 +121,10 @@ def task_candidates(tools: CandidateTools, given: ScoredTask) -> Found:
     selected, task = given.selected, reopen(given.path, given.selected)
     instances = {i.id: i for i in task.instances}
     found = Found(source=NI_SOURCES[selected.kind], candidates=[], signatures=[], dropped=[])
+    accuracy = given.bucket.mean_score
+    if selected.kind is Kind.EXACT_MATCH and accuracy < tools.parameters.min_accuracy:
+        found.dropped.extend(_left(selected, i, "low_accuracy", f"accuracy {accuracy:.3f}") for i, _ in given.scores)
+        return found
     weak: list[tuple[Instance, int, bool]] = []
     for instance_id, value in given.scores:
         bucket = _bucket(given, value, tools)
@@ -218,7 +228,7 @@ def reopen(path: Path, selected: SelectedTask) -> Task:
     Raises:
         TaskError: it changed since it was selected.
     """
-    task = read_task(path).task
+    task = read_task(path, selected.reading).task
     if task.sha256 != selected.sha256:
         raise TaskError(f"{path}: changed since it was selected. Restore it, or pass --redo.")
     return task

@@ -10,7 +10,6 @@ words; what is shorter still cannot be told from chance and is counted.
 Where it sits: asked by the row policies; it sees texts only.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,11 @@ from typing import Any
 
 from curation.errors import SourceError
 from curation.files import read_jsonl
+from curation.text import words
 
 NGRAM = 13
 LEAST_WORDS = 10
 """A whole item of fewer words would match by chance."""
-
-_WORD = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +71,11 @@ class Suites:
         return suites
 
     def _add(self, suite: str, item: int, text: str) -> None:
-        words = _WORD.findall(text.lower())
-        if len(words) < min(LEAST_WORDS, self.ngram):
+        found = words(text)
+        if len(found) < min(LEAST_WORDS, self.ngram):
             self.num_unchecked[suite] += 1
             return
-        codes = [self._codes.setdefault(word, len(self._codes)) for word in words]
+        codes = [self._codes.setdefault(word, len(self._codes)) for word in found]
         length = min(self.ngram, len(codes))
         self._lengths.add(length)
         for start in range(len(codes) - length + 1):
@@ -85,13 +83,13 @@ class Suites:
 
     def find(self, text: str) -> Match | None:
         """The first span of a text that stands in a suite; a match goes on as long as the item does."""
-        words = _WORD.findall(text.lower())
-        codes = [self._codes.get(word, -1) for word in words]
+        given = words(text)
+        codes = [self._codes.get(word, -1) for word in given]
         for start, stop in _known_runs(codes, min(self._lengths, default=self.ngram)):
             found = self._find(codes, start, stop)
             if found:
                 (suite, item), first, last = found
-                return Match(suite=suite, item=item, span=" ".join(words[first:last]))
+                return Match(suite=suite, item=item, span=" ".join(given[first:last]))
         return None
 
     def _find(self, codes: Sequence[int], start: int, stop: int) -> tuple[tuple[str, int], int, int] | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.files import sha256
+from curation.text import nfc
 
 NUM_PERMUTATIONS = 128
 """The estimate's deviation is .027 at Jaccard .9."""
@@ -38,15 +39,16 @@ class DedupKey(StrEnum):
 
 
 def exact_key(instruction: str, text: str, key: DedupKey) -> bytes:
-    """16 bytes that are equal for duplicates. A row without input is told by its instruction."""
+    """16 bytes that are equal for duplicates, NFC and NFD being one text. A row without input: of its instruction."""
     shown = f"{instruction}\0{text}" if key is DedupKey.INSTRUCTION_AND_INPUT or not text else text
-    return bytes.fromhex(sha256(shown.encode())[:32])
+    return bytes.fromhex(sha256(nfc(shown).encode())[:32])
 
 
 def signature(text: str, answer: str, instruction: str) -> bytes:
     """MinHash of a text's 5-word shingles, 512 bytes, and 8 bytes for what must be equal: answer and instruction."""
     from rensa import RMinHash
 
+    text, answer, instruction = map(nfc, (text, answer, instruction))
     words = text.lower().split()
     minhash: Any = RMinHash(num_perm=NUM_PERMUTATIONS, seed=42)
     minhash.update([" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))])

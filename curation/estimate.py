@@ -8,13 +8,14 @@ Where it sits: `oneday curate --dry-run`; it selects tasks as the pipeline does,
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from curation.kind import Kind, KindEvidence
 from curation.predict import SHARD_SIZE, Request, build_requests
-from curation.select import Kind, read_selected
+from curation.select import read_selected
 from curation.stages.context import Curation
 from curation.stages.tasks import select_stage
 from curation.tokens import TokenCounter
@@ -42,6 +43,8 @@ class Estimate:
     """All tasks together."""
 
     tasks: tuple[TaskEstimate, ...]
+    kinds: Mapping[str, KindEvidence]
+    """How each task was typed."""
     sample: tuple[Request, ...]
     """Real prompts of a few tasks, from those with short to those with long prompts: to time an engine with. Each
     task gives many, as in the job, where its shots are read once for all of them."""
@@ -73,8 +76,10 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
         dry = replace(curation, run=Path(scratch))
         chosen = select_stage(dry)
         tasks: list[TaskEstimate] = []
+        kinds: dict[str, KindEvidence] = {}
         asked: dict[str, list[Request]] = {}
         for selected in read_selected(chosen.path("tasks.jsonl")):
+            kinds[selected.name] = selected.typed
             task = dry.reopen(selected)
             instances = {i.id: i for i in task.instances}
             ids = _spread(selected.asked, SAMPLED_PER_TASK)
@@ -88,7 +93,7 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
     by_length = sorted(tasks, key=lambda t: (t.shared_tokens + t.own_tokens / t.num_prompts, t.task))
     middles = [by_length[(2 * n + 1) * len(by_length) // (2 * tasks_timed)] for n in range(tasks_timed)]
     timed = dict.fromkeys(t.task for t in middles)
-    return Estimate(tasks=tuple(tasks), sample=tuple(r for task in timed for r in asked[task]))
+    return Estimate(tasks=tuple(tasks), kinds=kinds, sample=tuple(r for task in timed for r in asked[task]))
 
 
 def _task(name: str, kind: Kind, num: int, requests: Sequence[Request], tokens: TokenCounter) -> TaskEstimate:

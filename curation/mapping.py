@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from curation.errors import MixError
@@ -57,9 +58,31 @@ MATH_LICENCES = {
 """Part -> licence, where its card's table has another one than MIT."""
 
 
+class OpenBookQA(StrEnum):
+    """Whose instruction stands above OpenBookQA's questions."""
+
+    OWN = "own"
+    """This project's."""
+    WINNER = "winner"
+    """As published in the winner's `combine_datasets.py`."""
+
+
+OPENBOOKQA_INSTRUCTIONS: Mapping[OpenBookQA, str] = {
+    OpenBookQA.OWN: "Complete the sentence or answer the question with the one option that fits. Give its text.",
+    OpenBookQA.WINNER: (
+        "You are given an incomplete sentence along with a few reference completions. Only one of the reference "
+        "completion is coherent and correct based on the context in sentence and all other reference completions are "
+        "incorrect. Your task is to choose best matching completion from reference options and return that."
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordParameters:
     """How records become rows."""
+
+    openbookqa: OpenBookQA = OpenBookQA.OWN
+    """Whose instruction stands above OpenBookQA's questions."""
 
     lower_case_math: float = 0.0
     """Share of MathInstruct questions that are lower-cased. Source: .3 in the winner's script."""
@@ -123,7 +146,7 @@ def map_openbookqa(record: Record, number: int, parameters: RecordParameters) ->
     choices = dict(zip(record["choices"]["label"], record["choices"]["text"], strict=True))
     options = "\n".join(f"{label}. {text}" for label, text in choices.items())
     return Mapped(
-        instruction="Complete the sentence or answer the question with the one option that fits. Give its text.",
+        instruction=OPENBOOKQA_INSTRUCTIONS[parameters.openbookqa],
         input=f"{record['question_stem']}\n{options}",
         output=choices[record["answerKey"]],
     )

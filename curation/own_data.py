@@ -32,6 +32,7 @@ from curation.files import file_sha256, write_json
 from curation.select import OWN_DATA
 from curation.stage import Dropped, Stage, Summary
 from curation.task import encodable
+from curation.text import nfc
 
 LEAST_OF_A_TASK = 8
 """Fewer rows with one instruction are no task: three of them would go as examples."""
@@ -195,7 +196,7 @@ def write_tasks(name: str, rows: Sequence[OwnRow], directory: Path, *, seed: int
     """Writes one file's rows as NI tasks; returns how many instances there are, and the rows that became examples."""
     groups: dict[tuple[str, str, str], list[OwnRow]] = defaultdict(list)
     for row in rows:
-        groups[row.instruction if row.input.strip() else "", row.licence, row.language].append(row)
+        groups[nfc(row.instruction) if row.input.strip() else "", row.licence, row.language].append(row)
     mixed: dict[tuple[str, str], list[OwnRow]] = defaultdict(list)
     examples: list[OwnRow] = []
     number = 0

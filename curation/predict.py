@@ -20,8 +20,8 @@ import orjson
 
 from curation.errors import PredictionError
 from curation.files import read_jsonl, sha256
+from curation.kind import Kind
 from curation.prompt import STOP, ShotOrder, few_shot_prefix, few_shot_prompt, ordered_shots
-from curation.select import Kind
 from curation.stage import Dropped
 from curation.task import Instance, Task
 
@@ -152,7 +152,7 @@ def build_requests(
                     prompt=prompt,
                     num_shared=len(few_shot_prefix(definition, shots[:num_shots])),
                     num_shots=num_shots,
-                    references=instance.outputs,
+                    references=instance.references,
                     max_new_tokens=max_new_tokens,
                     stop=parameters.stop,
                 )

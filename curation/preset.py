@@ -20,15 +20,17 @@ from curation.candidate import CandidateParameters, References
 from curation.duplicate import DedupKey
 from curation.errors import MixError, OnedayError
 from curation.fit import FitParameters
+from curation.kind import Kind, TypingParameters
 from curation.licence import LicencePolicy
-from curation.mapping import RecordParameters
+from curation.mapping import OpenBookQA, RecordParameters
 from curation.mix import MixParameters
 from curation.policy import PolicyParameters
 from curation.predict import PromptParameters
 from curation.prompt import ShotOrder
 from curation.sample import Quota, SampleParameters
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
-from curation.select import Kind, SelectionRules
+from curation.select import SelectionRules
+from curation.task import EqualInputs, ReadingParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class CurationParameters:
     """Canonical names instead of the rules."""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     rules: SelectionRules = SelectionRules()
+    reading: ReadingParameters = ReadingParameters()
+    typing: TypingParameters = TypingParameters()
     prompts: PromptParameters = PromptParameters()
     scores: ScoreParameters = ScoreParameters()
     buckets: BucketParameters = BucketParameters()
@@ -65,6 +69,11 @@ class CurationParameters:
         ):
             if len(weights) != edges:
                 raise MixError(f"samples.{name} has {len(weights)} weights for {edges} buckets. Give one per bucket.")
+        if self.adaptive and self.samples.quota is Quota.POOLED:
+            raise MixError(
+                "--adaptive: samples.quota=pooled draws from the wrong answers of all instances, so all must be asked. "
+                "Leave --adaptive out, or --set samples.quota=proportional."
+            )
 
     def fingerprint(self) -> dict[str, Any]:
         """JSON-able, in a fixed order."""
@@ -83,7 +92,7 @@ class CurationParameters:
         }
 
 
-_GROUPS = ("prompts", "scores", "buckets", "candidates", "policies", "records", "samples", "split")
+_GROUPS = ("reading", "typing", "prompts", "scores", "buckets", "candidates", "policies", "records", "samples", "split")
 _SETTABLE = ("rules", *_GROUPS, "adaptive")
 
 
@@ -101,6 +110,7 @@ def reseeded(parameters: CurationParameters, seed: int) -> CurationParameters:
 
 _BIRBAL = CurationParameters(
     rules=SelectionRules(licences=LicencePolicy.ALL),
+    reading=ReadingParameters(equal_inputs=EqualInputs.OWN, empty_references=True),
     prompts=PromptParameters(shot_order=ShotOrder.PER_INSTANCE),
     scores=ScoreParameters(
         normaliser=Normaliser.STRICT, rouge=Rouge.ROUGE, rouge_text=RougeText.CLEANED, empty=EmptyRule.REFERENCE
@@ -117,13 +127,18 @@ _BIRBAL = CurationParameters(
         near_duplicates=None,
         refill=False,
     ),
-    records=RecordParameters(lower_case_math=0.3, question_as_input=True),
+    records=RecordParameters(openbookqa=OpenBookQA.WINNER, lower_case_math=0.3, question_as_input=True),
     split=MixParameters(stratified=False),
 )
 
 PRESETS: Mapping[str, CurationParameters] = {
     "recommended": CurationParameters(),
-    "birbal-paper": replace(_BIRBAL, buckets=BucketParameters(edge_below=True)),
+    "birbal-paper": replace(
+        _BIRBAL,
+        buckets=BucketParameters(edge_below=True),
+        candidates=replace(_BIRBAL.candidates, min_accuracy=0.1),
+        samples=SampleParameters(quota=Quota.POOLED),
+    ),
     "birbal-scripts": replace(
         _BIRBAL,
         samples=SampleParameters(quota=Quota.PER_BUCKET, generation_shares=(0.8, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.0)),
@@ -134,11 +149,14 @@ PRESETS: Mapping[str, CurationParameters] = {
 WHY: Mapping[str, str] = {
     "rules.licences": "some of NI's licences bar commercial use: taking them is the user's choice",
     "prompts.shot_order": "one order per task lets an engine read the shots once",
+    "reading.equal_inputs": "where data has several right answers, each is right",
+    "reading.empty_references": "an empty answer teaches to answer nothing",
     "scores.normaliser": "`==` calls ' Positive.' wrong: 0 % right strict, up to 46 % normalised (measured)",
-    "scores.rouge": "`rouge-score` with stemmer is the field's tested reference",
+    "scores.rouge": "`rouge-score` with stemmer is the field's tested reference; numbers and other scripts stay whole",
     "scores.rouge_text": "the reference brings its own tokenizer",
     "scores.empty": "an empty prediction replaced by its reference scores 1.0 and is never sampled: a bug",
     "candidates.references": "a row with several right answers is no worse to train on; the first is taken",
+    "candidates.min_accuracy": "what the base hardly ever gets right is what it has to learn",
     "policies.max_tokens": "the trainer's limit is in tokens: words only guess it",
     "policies.max_words": "replaced by real tokens",
     "policies.min_input_words": "it dropped most one-line questions",
@@ -148,9 +166,10 @@ WHY: Mapping[str, str] = {
     "policies.dedup_key": "the input alone drops other tasks on the same text: 6,259 of 309,638 rows (measured)",
     "policies.near_duplicates": "the same question with the same answer, a few words apart, is trained on twice",
     "policies.refill": "what policies drop after the draw is missing from the quota",
+    "records.openbookqa": "it also fits questions that are no incomplete sentence",
     "records.lower_case_math": "nobody measured that it helps",
     "records.question_as_input": "a question asked by a person is an instruction",
-    "samples.quota": "quotas per bucket give whatever the buckets hold; proportional ones meet Table 1",
+    "samples.quota": "proportional quotas meet Table 1 and give the worst tasks most rows",
     "samples.generation_shares": "the paper's 40 and 10 %",
     "buckets.edge_below": "[0, .2) as the script tests it",
     "split.stratified": "every task that can be is in both parts",

@@ -16,11 +16,13 @@ import orjson
 
 from curation.bucket import read_buckets
 from curation.files import atomic_writer, read_json, read_jsonl
+from curation.kind import Kind
 from curation.preset import PRESETS, flat
-from curation.select import Kind
+from curation.select import read_selected
 from curation.source import NI_EXACT_MATCH, NI_GENERATION
 from curation.stage import Summary
 from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, TASKS
+from curation.task import EqualInputs
 
 TEMPLATE = "report.html.j2"
 NUM_EXAMPLES = 10
@@ -85,6 +87,9 @@ def _content(run: Path, mix: Path, summary: Summary) -> dict[str, Any]:
         "lengths": _lengths({int(k): v for k, v in details["rows_by_tokens"].items()}),
         "licences": bars([(k, v, "") for k, v in sorted(details["rows_by_spdx"].items(), key=lambda x: (-x[1], x[0]))]),
         "tasks": _tasks(run, details["rows_by_task"]),
+        "contradictory": read_json(run / TASKS / "summary.json")["details"]["contradictory_groups"],
+        "accepts_all": manifest["parameters"]["reading"]["equal_inputs"] == EqualInputs.ACCEPT_ALL,
+        "short_spans": manifest["parameters"]["typing"]["short_spans"],
         "examples": _examples(mix),
         "choices": _choices(manifest["parameters"]),
         "fit": details["fit"],
@@ -160,6 +165,7 @@ def _lengths(rows: Mapping[int, int]) -> list[Bar]:
 
 def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
     """Every NI task with its score and rows, hardest first; then the other sources' parts."""
+    typed = {selected.name: selected.typed for selected in read_selected(run / TASKS / "tasks.jsonl")}
     found = []
     seen = set()
     for bucket in read_buckets(run / SCORES / "buckets.jsonl"):
@@ -170,6 +176,7 @@ def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
             {
                 "task": bucket.task,
                 "kind": bucket.kind.value.replace("_", " "),
+                "why": typed[bucket.task].reason,
                 "score": bucket.mean_score,
                 "asked": bucket.num_scores,
                 "rows": rows.get(key, 0),
@@ -177,7 +184,9 @@ def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
         )
     found.sort(key=lambda t: (t["score"], t["task"]))
     others = [(key.split("/", 1)[1], n) for key, n in rows.items() if key not in seen]
-    return found + [{"task": k, "kind": "other source", "score": None, "asked": None, "rows": n} for k, n in others]
+    return found + [
+        {"task": k, "kind": "other source", "why": "", "score": None, "asked": None, "rows": n} for k, n in others
+    ]
 
 
 def _examples(mix: Path) -> list[dict[str, Any]]:

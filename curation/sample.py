@@ -20,7 +20,7 @@ from fractions import Fraction
 
 from curation.candidate import Candidate
 from curation.errors import MixError
-from curation.select import Kind
+from curation.kind import Kind
 
 TASK_WEIGHTS = (350.0, 350.0, 300.0, 300.0, 250.0, 250.0, 200.0, 150.0, 100.0, 50.0)
 """Rows per exact-match task by accuracy bucket. Source: the winner's script, there multiplied by a set factor."""
@@ -37,6 +37,9 @@ class Quota(StrEnum):
     PER_BUCKET = "per_bucket"
     """Exact match: its weight times `quota_factor`, in rows. Generation: its share of its own rows, task by task. The
     target is not looked at. Source: the winner's scripts."""
+    POOLED = "pooled"
+    """Exact match: drawn at random from all tasks' candidates together. Generation: as `proportional`. Source: the
+    paper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,8 @@ def _draw_ni(pool: Sequence[Candidate], target: int, parameters: SampleParameter
 
 def _draw_pool(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
     """Shares `target` out over the pool's cells by weight and draws inside each."""
+    if parameters.quota is Quota.POOLED and pool and not pool[0].solved and pool[0].kind is Kind.EXACT_MATCH:
+        return _sample(sorted(pool, key=_order), min(target, len(pool)), "pool", parameters)
     cells = _cells(pool)
     weights = [_weight(cell[0], parameters) for _, cell in cells]
     amounts = allocate(target, weights, [len(cell) for _, cell in cells])

@@ -1,25 +1,24 @@
-"""Which tasks, and what each one is: exact match or generation. Every verdict carries its evidence.
+"""Which tasks. Every verdict carries its evidence.
 
     verdict = judge(task, SelectionRules())
-    kind = kind_of(task)
 
 Measured over all 1,613 tasks against the winner's 462: these rules keep 564, precision .817, recall .998. The rest
 of the winner's list was chosen by hand.
 
-Where it sits: task -> **select** -> prompt.
+Where it sits: task -> kind -> **select** -> prompt.
 """
 
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from curation.errors import SelectionError
 from curation.files import read_jsonl
+from curation.kind import Kind, KindEvidence, Rule, TypingParameters, kind_of
 from curation.licence import Licence, LicencePolicy, classify
-from curation.task import Task, canonical_name
+from curation.task import EqualInputs, ReadingParameters, Task, canonical_name
 
 WINNER_CATEGORIES = frozenset(
     """Answer Verification|Cause Effect Classification|Coherence Classification|Commonsense Classification|
@@ -109,64 +108,6 @@ def judge_header(
     return Verdict(keep=True, reason="kept", evidence=f"{', '.join(found)}; {', '.join(raw_licences) or 'no licence'}")
 
 
-class Kind(StrEnum):
-    """How a task is scored: one right string, or free text."""
-
-    EXACT_MATCH = "exact_match"
-    GENERATION = "generation"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindEvidence:
-    """A task's kind and the two shares that decide it."""
-
-    kind: Kind
-    in_definition: float
-    """Share of instances whose first output stands in the Definition."""
-    one_word: float
-    """Share of instances whose first output is one word."""
-    overridden: bool = False
-
-
-IN_DEFINITION_AT_LEAST, ONE_WORD_AT_LEAST = 0.8, 0.9
-"""Source: measured; the first alone agrees with an independent list of 562 tasks at .992."""
-
-
-def kind_of(task: Task, overrides: Mapping[str, Kind] | None = None) -> KindEvidence:
-    """Exact match if most outputs are labels named in the Definition, or single words; else generation.
-
-    Args:
-        overrides: Canonical task name -> kind; wins over the evidence.
-    """
-    definition = task.definition.lower()
-    cache: dict[str, bool] = {}
-    named = single = 0
-    for instance in task.instances:
-        answer = instance.outputs[0].strip().rstrip(".").lower()
-        if answer not in cache:
-            cache[answer] = _stands_in(answer, definition)
-        named += cache[answer]
-        single += len(answer.split()) == 1
-    total = max(1, len(task.instances))
-    in_definition, one_word = named / total, single / total
-    exact = in_definition >= IN_DEFINITION_AT_LEAST or one_word >= ONE_WORD_AT_LEAST
-    kind = Kind.EXACT_MATCH if exact else Kind.GENERATION
-    forced = (overrides or {}).get(canonical_name(task.name))
-    return KindEvidence(
-        kind=forced or kind,
-        in_definition=round(in_definition, 4),
-        one_word=round(one_word, 4),
-        overridden=forced is not None and forced is not kind,
-    )
-
-
-def _stands_in(answer: str, definition: str) -> bool:
-    """Whole words only: the label `A` does not stand in every text with an "a" inside a word."""
-    if not answer or answer not in definition:
-        return False
-    return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", definition) is not None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedTask:
     """A task that is asked. One line of `01_tasks/tasks.jsonl`."""
@@ -175,14 +116,16 @@ class SelectedTask:
     file: str
     sha256: str
     kind: Kind
-    in_definition: float
-    one_word: float
+    typed: KindEvidence
+    reading: ReadingParameters
     categories: tuple[str, ...]
     licences: tuple[str, ...]
     evidence: str
     num_instances: int
     asked: tuple[str, ...]
     """Ids of the instances that are asked, in file order."""
+    num_contradictory: int = 0
+    """Groups of equal inputs with different answers."""
 
 
 def select_task(
@@ -191,11 +134,13 @@ def select_task(
     *,
     evidence: str,
     kinds: Mapping[str, Kind],
+    typing: TypingParameters,
+    reading: ReadingParameters,
     instances_per_task: int | None,
     seed: int,
 ) -> SelectedTask:
     """Types a kept task and draws the instances that are asked; all of them if there are no more than wanted."""
-    kind = kind_of(task, kinds)
+    typed = kind_of(task, kinds, typing)
     ids = [i.id for i in task.instances]
     if instances_per_task is not None and instances_per_task < len(ids):
         rng = random.Random(f"instances-{seed}-{task.name}")
@@ -204,14 +149,15 @@ def select_task(
         name=task.name,
         file=file,
         sha256=task.sha256,
-        kind=kind.kind,
-        in_definition=kind.in_definition,
-        one_word=kind.one_word,
+        kind=typed.kind,
+        typed=typed,
+        reading=reading,
         categories=task.categories,
         licences=task.licences,
         evidence=evidence,
         num_instances=len(task.instances),
         asked=tuple(ids),
+        num_contradictory=task.num_contradictory,
     )
 
 
@@ -219,19 +165,30 @@ def read_selected(path: Path) -> Iterator[SelectedTask]:
     """The records of `tasks.jsonl`, one in memory at a time."""
     for row in read_jsonl(path):
         lists = {name: tuple(row[name]) for name in ("categories", "licences", "asked")}
-        yield SelectedTask(**{**row, "kind": Kind(row["kind"]), **lists})
+        typed = KindEvidence(**{**row["typed"], "kind": Kind(row["typed"]["kind"]), "rule": Rule(row["typed"]["rule"])})
+        reading = ReadingParameters(**{**row["reading"], "equal_inputs": EqualInputs(row["reading"]["equal_inputs"])})
+        yield SelectedTask(**{**row, "kind": Kind(row["kind"]), "typed": typed, "reading": reading, **lists})
+
+
+TASK_LISTS = {"birbal": Path(__file__).parent / "task_lists" / "birbal.txt"}
+"""Shipped lists by name."""
 
 
 def read_task_list(path: Path) -> list[str]:
     """Canonical names, one a line; blank lines and `#` comments are skipped.
 
+    Args:
+        path: A text file, or the name of a shipped list.
     Raises:
         SelectionError: unreadable or empty.
     """
+    path = TASK_LISTS.get(str(path), path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        raise SelectionError(f"{path}: cannot be read ({e}). --task-list takes a text file, one name a line.") from e
+        raise SelectionError(
+            f"{path}: cannot be read ({e}). --task-list takes a text file, one name a line, or {', '.join(TASK_LISTS)}."
+        ) from e
     names = [canonical_name(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not names:
         raise SelectionError(f"{path}: names no task. --task-list takes a text file, one name a line.")

@@ -36,6 +36,7 @@ _MENDS = {
     "non_commercial": "--licences all takes {n:,} non-commercial rows",
     "unknown_licence": "--licences commercial takes {n:,} rows of unknown licence",
     "already_solved": "--retain 0.25 takes up to a quarter from {n:,} rows that the base already answers",
+    "low_accuracy": "--set candidates.min_accuracy=0 takes {n:,} rows of tasks that the base hardly ever gets right",
     "too_long": "{longer} takes some of {n:,} long rows",
     "several_references": "--set candidates.references=first takes {n:,} rows with several answers",
     "short_input": "--set policies.min_input_words=0 takes {n:,} rows with short inputs",

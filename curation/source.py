@@ -16,7 +16,7 @@ from pathlib import Path
 
 from curation.errors import SourceError
 from curation.files import file_sha256, sha256
-from curation.select import Kind
+from curation.kind import Kind
 
 NI_EXACT_MATCH, NI_GENERATION = "ni_exact_match", "ni_generation"
 LIMA, PLATYPUS, OPENBOOKQA, QUAC = "lima", "open-platypus", "openbookqa", "quac"

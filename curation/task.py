@@ -12,8 +12,10 @@ Where it sits: the first stage; selection, prompts and samples read `Task`.
 import json
 import math
 import os
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import orjson
 from curation.errors import TaskError
 from curation.files import sha256
 from curation.stage import Dropped
+from curation.text import nfc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,34 @@ class Instance:
     outputs: tuple[str, ...]
     instruction: str = ""
     """Its own, for rows that share no definition; asked without shots. Empty: the task's definition."""
+    also_accepted: tuple[str, ...] = ()
+    """Answers that other instances give to the same input."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every answer that is right: its own, then those of equal inputs."""
+        return self.outputs + self.also_accepted
+
+
+class EqualInputs(StrEnum):
+    """What is right where instances of a task have the same input and different answers."""
+
+    ACCEPT_ALL = "accept_all"
+    """Each of them."""
+    OWN = "own"
+    """An instance's own answers alone: the winner's scripts look at one record at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingParameters:
+    """What is taken from a task file."""
+
+    equal_inputs: EqualInputs = EqualInputs.ACCEPT_ALL
+    """What is right where instances have the same input, NFC and NFD being one text, and different answers. The number
+    of such groups is reported either way."""
+    empty_references: bool = False
+    """Keep empty answers, as the winner did: a row may then teach to answer nothing. False: such an answer is left
+    out, and an instance without another one is dropped as `empty_output`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +90,8 @@ class Task:
     instances: tuple[Instance, ...]
     sha256: str
     """Of the file's bytes."""
+    num_contradictory: int = 0
+    """Groups of instances with the same input and different answers, whatever was made of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +142,7 @@ def _files_of(path: Path) -> list[Path]:
     return files
 
 
-def read_task(path: Path) -> TaskFile:
+def read_task(path: Path, reading: ReadingParameters | None = None) -> TaskFile:
     """Reads one NI file.
 
     Raises:
@@ -121,7 +154,11 @@ def read_task(path: Path) -> TaskFile:
         raise TaskError(f"{path}: cannot be read ({e.strerror}). Check the path and its permissions.") from e
     document = _parse(path, data)
     definition = _definition(path, document)
-    instances, bad = _instances(path, document)
+    reading = reading or ReadingParameters()
+    instances, bad = _instances(path, document, reading.empty_references)
+    contradictory = _contradictory(instances)
+    if reading.equal_inputs is EqualInputs.ACCEPT_ALL:
+        instances = _accepting(instances, contradictory)
     raw_examples = document.get("Positive Examples")
     examples = raw_examples if isinstance(raw_examples, list) else []
     task = Task(
@@ -135,6 +172,7 @@ def read_task(path: Path) -> TaskFile:
         positive_examples=tuple(x for raw in examples if (x := _example(raw)) is not None),
         instances=tuple(instances),
         sha256=sha256(data),
+        num_contradictory=len(contradictory),
     )
     return TaskFile(task=task, num_read=len(document["Instances"]), dropped=tuple(bad.values()), dropped_at=tuple(bad))
 
@@ -165,7 +203,7 @@ def _definition(path: Path, document: dict[str, Any]) -> str:
     return first
 
 
-def _instances(path: Path, document: dict[str, Any]) -> tuple[list[Instance], dict[int, Dropped]]:
+def _instances(path: Path, document: dict[str, Any], keep_empty: bool) -> tuple[list[Instance], dict[int, Dropped]]:
     raw = document.get("Instances")
     if not isinstance(raw, list) or not raw:
         raise TaskError(f"{path}: lacks `Instances`. An NI task has a list of {{id, input, output}} there.")
@@ -173,7 +211,7 @@ def _instances(path: Path, document: dict[str, Any]) -> tuple[list[Instance], di
     dropped: dict[int, Dropped] = {}
     seen: set[str] = set()
     for index, item in enumerate(raw):
-        instance, reason = _instance(item, f"{path.stem}-{index}")
+        instance, reason = _instance(item, f"{path.stem}-{index}", keep_empty)
         given = item.get("id") if isinstance(item, dict) else None
         named = isinstance(given, str) and given and encodable(given)
         identity = instance.id if instance else str(given) if named else f"{path.stem}-{index}"
@@ -187,7 +225,7 @@ def _instances(path: Path, document: dict[str, Any]) -> tuple[list[Instance], di
     return instances, dropped
 
 
-def _instance(item: Any, default_id: str) -> tuple[Instance | None, str]:
+def _instance(item: Any, default_id: str, keep_empty: bool) -> tuple[Instance | None, str]:
     """The instance, or the reason why there is none. Derived copies hold `output` as a string, not a list."""
     if not isinstance(item, dict) or not isinstance(item.get("input"), str):
         return None, "malformed"
@@ -197,7 +235,7 @@ def _instance(item: Any, default_id: str) -> tuple[Instance | None, str]:
         return None, "malformed"
     given, own = item.get("id"), item.get("instruction")
     instance_id = given if isinstance(given, str) and given else default_id
-    usable = tuple(o for o in outputs if o.strip())
+    usable = tuple(o for o in outputs if keep_empty or o.strip())
     instruction = own if isinstance(own, str) else ""
     if not encodable(item["input"], instance_id, instruction, *outputs):
         return None, "invalid_unicode"
@@ -205,6 +243,35 @@ def _instance(item: Any, default_id: str) -> tuple[Instance | None, str]:
     if not item["input"].strip() and not instruction.strip():
         return instance, "empty_input"
     return instance, "" if usable else "empty_output"
+
+
+def _contradictory(instances: Sequence[Instance]) -> list[list[int]]:
+    """Groups of instances, by number, that have the same instruction and input and different answers."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, instance in enumerate(instances):
+        groups[nfc(instance.instruction), nfc(instance.input)].append(number)
+    return [
+        group
+        for group in groups.values()
+        if len(group) > 1 and len({frozenset(_answers(instances[number])) for number in group}) > 1
+    ]
+
+
+def _answers(instance: Instance) -> dict[str, str]:
+    """As they are told apart -> as they are written."""
+    return {nfc(output).strip(): output for output in reversed(instance.outputs)}
+
+
+def _accepting(instances: Sequence[Instance], groups: Sequence[Sequence[int]]) -> list[Instance]:
+    """Every instance of a group accepts the answers of all of them."""
+    accepting = list(instances)
+    for group in groups:
+        union = {key: output for number in reversed(group) for key, output in _answers(instances[number]).items()}
+        for number in group:
+            own = _answers(instances[number])
+            others = tuple(output for key, output in sorted(union.items()) if key not in own)
+            accepting[number] = replace(instances[number], also_accepted=others)
+    return accepting
 
 
 def _example(raw: Any) -> Example | None:

@@ -18,11 +18,11 @@ from typing import Any
 from curation.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
 from curation.errors import OnedayError, ScoreError
 from curation.files import read_as, read_json, read_jsonl
+from curation.kind import Kind
 from curation.predict import Answer, Prediction, Request, read_predictions
 from curation.predictors.replay import NO_STORED_PREDICTION, ReplayPredictor
 from curation.preset import CurationParameters, differences, with_choice
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
-from curation.select import Kind
 from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, STAGES, Curation
 from curation.stages.predictions import predict_stage
 from curation.stages.samples import ROWS, sample_stage

@@ -96,7 +96,7 @@ def check_embeddings(base: Path, tokenizer: Any) -> None:
 
 
 def read_mix(path: Path) -> list[tuple[str, str, str]]:
-    """(id, prompt, answer) of every row of a mix file.
+    """(id, prompt, answer) of every row of a mix file. An answer may be empty, as in mixes that follow the winner's.
 
     Raises:
         DataError: missing, empty, or a row lacks a field.
@@ -107,7 +107,7 @@ def read_mix(path: Path) -> list[tuple[str, str, str]]:
     try:
         for number, row in enumerate(read_jsonl(path), start=1):
             fields = [row.get(name) for name in ("instruction", "input", "output")]
-            if not all(isinstance(field, str) for field in fields) or not row["output"].strip():
+            if not all(isinstance(field, str) for field in fields) or row["output"].isspace():
                 raise DataError(f"{path}: row {number} lacks instruction, input or output as text. Mend the row.")
             rows.append((str(row.get("id", number)), training_prompt(row["instruction"], row["input"]), row["output"]))
     except StageError as e:

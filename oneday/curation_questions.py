@@ -9,6 +9,7 @@ from typing import Any
 
 from curation.bucket import bucket_tasks
 from curation.check import check
+from curation.departures import DEPARTURES
 from curation.errors import PredictionError, StageError, TaskError
 from curation.estimate import Estimate, estimate
 from curation.files import read_as
@@ -30,6 +31,7 @@ from oneday.curation_commands import (
     described,
     rouge_choices,
 )
+from oneday.curation_tables import show_kinds
 
 
 def run_score(path: Path, *, rouge: str, empty: str, normaliser: str, console: Console) -> None:
@@ -113,12 +115,17 @@ def run_diff(request: CurateRequest, other: str, console: Console) -> None:
             console.progress("what if", len(changes) + 1, len(found))
             changes[change.what] = change
     _show_differences(found, changes, request.preset, other, console)
+    for name in dict.fromkeys((request.preset, other)):
+        if DEPARTURES[name]:
+            rows = [(what, text) for what, _, text in (departure.partition(": ") for departure in DEPARTURES[name])]
+            console.table(f"where {name} departs from its source", ("what", "how"), rows)
     if not is_finished:
         console.say(f"rows are told once {request.run} is finished with --preset {request.preset}")
     console.result(
         {
             "differences": [asdict(d) for d in found],
             "rows_changed": {key: change.num_rows for key, change in changes.items()},
+            "departures": {name: DEPARTURES[name] for name in (request.preset, other)},
         }
     )
 
@@ -249,6 +256,7 @@ def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
     else:
         rows.append(("time", "unknown", "give --prompts-per-s; a trial with --instances-per-task 5 shows it"))
     cost = prices.cost(found, hours)
+    show_kinds(found.kinds, curation.parameters.typing, console)
     rows.append(
         ("cost", "unknown" if cost is None else f"{cost:,.2f}", "--price-per-hour or --price-per-million-tokens")
     )
@@ -257,6 +265,7 @@ def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
     console.table("before anything is asked", ("what", "amount", ""), rows)
     console.result(
         {
+            "kinds": {task: typed.kind for task, typed in found.kinds.items()},
             "prompts": found.num_prompts,
             "prompt_tokens": found.prompt_tokens,
             "read_tokens": found.read_tokens,

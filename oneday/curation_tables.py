@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from curation.contamination import LEAST_WORDS
 from curation.files import read_json
+from curation.kind import KindEvidence, TypingParameters
 from curation.stages.context import MIX, SAMPLES, SCORES, STAGES, TASKS
 from harness.budget import pretty
 from oneday.console import Console
@@ -22,6 +23,11 @@ def show_curation(run: Path, console: Console) -> None:
     mix = read_json(run / MIX / "summary.json")["details"]
     kinds = ", ".join(f"{n} {kind}" for kind, n in tasks["kinds"].items())
     console.say(f"tasks: {kinds}; listed without a file: {len(tasks['listed_without_file'])}")
+    spans = "exact match" if read_json(run / TASKS / "inputs.json")["typing"]["short_spans"] else "generation"
+    by_rule = ", ".join(f"{n} by {rule}" for rule, n in tasks["kinds_by_rule"].items())
+    console.say(f"typed {by_rule}; short spans of the input are {spans} (typing.short_spans)")
+    for name, num in tasks["contradictory_groups"].items():
+        console.say(f"note: {name}: {num:,} groups of equal inputs with different answers")
     for name in tasks["overrides_without_file"]:
         console.say(f"note: --kinds names {name}, which is no task here")
     if tasks["non_commercial"]:
@@ -45,6 +51,13 @@ def show_curation(run: Path, console: Console) -> None:
         f"mix: {mix['train_rows']} rows to train on, {mix['validation_rows']} to validate{tokens}, in {run / MIX}; "
         f"look at {run / MIX / 'report.html'}"
     )
+
+
+def show_kinds(kinds: Mapping[str, KindEvidence], parameters: TypingParameters, console: Console) -> None:
+    """How every task was typed, and by what share of its answers."""
+    spans = "exact match" if parameters.short_spans else "generation"
+    rows = [(task, typed.kind.value.replace("_", " "), typed.reason) for task, typed in kinds.items()]
+    console.table(f"kinds; short spans of the input are {spans} (typing.short_spans)", ("task", "kind", "by"), rows)
 
 
 def _show_licence_cost(run: Path, console: Console) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 from curation.curate import curate
 from curation.demo_tasks import DEMO_TASKS, draw_pairs, positive_examples, write_corpus
 from curation.files import read_as, read_json, read_jsonl
+from curation.kind import Kind
 from curation.predictors.engine import Engine
 from curation.preset import CurationParameters
 from curation.prompt import training_prompt
 from curation.sample import SampleParameters
-from curation.select import Kind
 from curation.stage import INPUTS, Stage
 from curation.stages.context import PREDICTIONS, SCORES, Curation
 from harness.axolotl_config import read_recipe

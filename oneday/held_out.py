@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from curation.files import read_jsonl
+from curation.preset import preset
 from curation.prompt import training_prompt
-from curation.score import Normaliser, RougeLScorer, exact_match
+from curation.score import RougeL, exact_match, rouge_l_scorer
 from curation.source import NI_EXACT_MATCH
 from harness.errors import DataError
 
@@ -70,12 +71,12 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
 
 
 def score_answer(question: Question, text: str) -> float:
-    """In [0, 1]: exact match after normalisation, or ROUGE-L."""
+    """In [0, 1]: exact match or ROUGE-L, by the choices of `recommended`."""
     if question.exact:
-        return float(exact_match(text, [question.reference], Normaliser.NORMALISED))
+        return float(exact_match(text, [question.reference], preset("recommended").scores.normaliser))
     return _rouge_l()(text, [question.reference])
 
 
 @cache
-def _rouge_l() -> RougeLScorer:
-    return RougeLScorer()
+def _rouge_l() -> RougeL:
+    return rouge_l_scorer(preset("recommended").scores)

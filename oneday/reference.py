@@ -22,6 +22,7 @@ import annotated_types
 import click
 import typer
 
+from curation.departures import DEPARTURES
 from curation.preset import PRESETS, WHY, CurationParameters, flat
 from harness.axolotl_config import AxolotlConfig, find_recipe, read_recipe
 from harness.card import CARDS, Card
@@ -73,6 +74,13 @@ PRESET_TABLE = """\
 `recommended` is the default. `birbal-paper` is what the winner's paper says, and its scripts where the paper is silent;
 `birbal-scripts` is what the published scripts do. An empty cell: as in `recommended`.
 `oneday curate --preset A --diff B` prints the same of any two.
+"""
+
+DEPARTURES_TEXT = """\
+### Where the winner's presets depart from their source
+
+What the source does not say, or what is done otherwise in every preset (curation/departures.py). `oneday curate --diff`
+prints it too.
 """
 
 RECIPES = """\
@@ -139,6 +147,18 @@ def _curation() -> Iterator[str]:
             yield from _words(group)
     yield PRESET_TABLE
     yield _presets()
+    yield DEPARTURES_TEXT
+    yield _departures()
+
+
+def _departures() -> str:
+    """Each departure once, with the presets that it holds for."""
+    presets: dict[str, list[str]] = {}
+    for name, departures in DEPARTURES.items():
+        for departure in departures:
+            presets.setdefault(departure, []).append(_code(name))
+    rows = ((*departure.split(": ", 1), ", ".join(names)) for departure, names in presets.items())
+    return table(("what", "how", "presets"), rows)
 
 
 def _group(f: "Field[Any]") -> Any:

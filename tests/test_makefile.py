@@ -40,6 +40,11 @@ def test_each_training_target_has_its_recipe_and_card(target: str, card: str) ->
     assert "--dry-run" in command
 
 
+def test_the_winners_day_takes_the_published_list_of_tasks() -> None:
+    command = make("-n", "reproduce-birbal", "NI_TASKS=t", "BASE_MODEL=b", "ARGS=--dry-run").stdout
+    assert "oneday curate --preset birbal-paper --task-list birbal --mix 200k" in command
+
+
 def test_help_lists_the_two_commands() -> None:
     listed = make("help").stdout
     for target in ("demo", "test", "check", "curate-200k", "train-4090", "train-a100", "pick", "serve"):

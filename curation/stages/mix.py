@@ -10,11 +10,12 @@ import orjson
 from curation.files import file_sha256, read_json, write_json
 from curation.mix import TRAIN, VALIDATION, split, write_parts
 from curation.report import write_report
+from curation.score import Rouge
 from curation.stage import Stage, Summary, Tally
 from curation.stages.context import MIX, STAGES, Curation
 from curation.stages.samples import ROWS
 
-PACKAGES = ("datasets", "orjson", "pyarrow", "rapidfuzz", "rensa", "rouge-score", "nltk", "numpy", "py3langid")
+PACKAGES = ("datasets", "orjson", "pyarrow", "regex", "rensa", "rouge-score-rs", "numpy", "py3langid")
 """Whose version may change a mix."""
 
 OUTPUTS = ("train.jsonl", "validation.jsonl", "train.parquet", "validation.parquet")
@@ -87,6 +88,7 @@ LENGTH_STEP = 64
 
 def _manifest(stage: Stage, curation: Curation, details: Mapping[str, Any]) -> dict[str, Any]:
     """What a reader needs to make the same mix again, and to check that nothing was changed since."""
+    packages = [*PACKAGES, *(["rouge"] if curation.parameters.scores.rouge is Rouge.ROUGE else [])]
     return {
         "oneday": importlib.metadata.version("oneday-llm"),
         "parameters": curation.parameters.fingerprint(),
@@ -94,5 +96,5 @@ def _manifest(stage: Stage, curation: Curation, details: Mapping[str, Any]) -> d
         "inputs": {name: read_json(curation.run / name / "inputs.json") for name in STAGES},
         "outputs": {name: file_sha256(stage.path(name)) for name in OUTPUTS},
         "counts": dict(details),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in packages},
     }

@@ -9,9 +9,10 @@ from curation.answer_store import AnswerStore
 from curation.ask import ask
 from curation.candidate import is_solved
 from curation.errors import MixError
+from curation.kind import Kind
 from curation.predict import Prediction, Refused, Request, build_requests, prediction_of
 from curation.score import rouge_l_scorer, score
-from curation.select import Kind, SelectedTask, read_selected
+from curation.select import SelectedTask, read_selected
 from curation.source import NI_EXACT_MATCH
 from curation.stage import Dropped, Stage, Summary
 from curation.stages.context import ANSWERS, PREDICTIONS, Curation

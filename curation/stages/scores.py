@@ -8,9 +8,9 @@ import orjson
 
 from curation.bucket import bucket_tasks
 from curation.files import JSON_OPTIONS, atomic_writer, read_jsonl
+from curation.kind import Kind
 from curation.predict import parse_prediction
 from curation.score import RougeL, Score, ScoreParameters, rouge_l_scorer, score
-from curation.select import Kind
 from curation.stage import Stage, Summary, Tally
 from curation.stages.context import PREDICTIONS, SCORES, Curation
 from curation.stages.predictions import POPULATIONS

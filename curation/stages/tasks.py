@@ -25,6 +25,8 @@ def select_stage(curation: Curation) -> Stage:
             "rules": print_of["rules"] if parameters.task_list is None else None,
             "task_list": print_of["task_list"],
             "kinds": print_of["kinds"],
+            "reading": print_of["reading"],
+            "typing": print_of["typing"],
             "instances_per_task": parameters.instances_per_task,
             "seed": parameters.seed,
         },
@@ -33,6 +35,8 @@ def select_stage(curation: Curation) -> Stage:
         return stage
     counts: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
+    rules: Counter[str] = Counter()
+    contradictory: dict[str, int] = {}
     non_commercial: list[str] = []
 
     def selected() -> Iterator[SelectedTask]:
@@ -42,6 +46,9 @@ def select_stage(curation: Curation) -> Stage:
             if record is None:
                 continue
             kinds[record.kind.value] += 1
+            rules["overridden" if record.typed.overridden else record.typed.rule.value] += 1
+            if record.num_contradictory:
+                contradictory[record.name] = record.num_contradictory
             if classify(record.licences) is Licence.NON_COMMERCIAL:
                 non_commercial.append(record.name)
             yield record
@@ -59,6 +66,8 @@ def select_stage(curation: Curation) -> Stage:
     }
     details = {
         "kinds": dict(sorted(kinds.items())),
+        "kinds_by_rule": dict(sorted(rules.items())),
+        "contradictory_groups": contradictory,
         "listed_without_file": sorted(set(parameters.task_list or ()) - names),
         "overrides_without_file": sorted(set(parameters.kinds) - names),
         "non_commercial": non_commercial,
@@ -69,7 +78,7 @@ def select_stage(curation: Curation) -> Stage:
 
 def _select(path: Path, parameters: CurationParameters, stage: Stage, counts: Counter[str]) -> SelectedTask | None:
     """One file's record; what it does not keep is dropped with its reason."""
-    task_file = read_task(path)
+    task_file = read_task(path, parameters.reading)
     task = task_file.task
     reason, evidence = _verdict(task, parameters)
     if reason != "kept":
@@ -83,6 +92,8 @@ def _select(path: Path, parameters: CurationParameters, stage: Stage, counts: Co
         task,
         evidence=evidence,
         kinds=parameters.kinds,
+        typing=parameters.typing,
+        reading=parameters.reading,
         instances_per_task=parameters.instances_per_task,
         seed=parameters.seed,
     )

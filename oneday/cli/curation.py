@@ -71,7 +71,9 @@ def curate(
     instances_per_task: Annotated[
         int | None, typer.Option(min=1, max=10_000_000, help="Instances asked per task.")
     ] = None,
-    task_list: Annotated[Path | None, typer.Option(help="Task names to take instead of the rules.")] = None,
+    task_list: Annotated[
+        Path | None, typer.Option(help="File of task names to take instead of the rules; birbal: the winner's 462.")
+    ] = None,
     kinds: Annotated[Path | None, typer.Option(help="Overrides: lines of `task exact_match|generation`.")] = None,
     predictor: Annotated[
         str, typer.Option(help="transformers, openai, replay, or ray: before one of them.")
@@ -91,8 +93,8 @@ def curate(
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Stop asking a task once its bucket is certain.")
     ] = False,
-    normaliser: Annotated[str | None, typer.Option(help="strict, stripped or normalised.")] = None,
-    rouge: Annotated[str | None, typer.Option(help="rouge-score or rouge.")] = None,
+    normaliser: Annotated[str | None, typer.Option(help="strict, stripped, normalised or words-and-numbers.")] = None,
+    rouge: Annotated[str | None, typer.Option(help="rouge-score, rouge or words-and-numbers.")] = None,
     empty: Annotated[str | None, typer.Option(help="What an empty prediction scores: zero or reference.")] = None,
     retain: Annotated[float | None, typer.Option(help="Share of rows that the base already gets right.")] = None,
     shots: Annotated[int | None, typer.Option(min=0, max=1_000, help="At most so many shots. Default: all.")] = None,
@@ -189,9 +191,9 @@ def curate(
 @curate_app.command("score")
 def curate_score(
     predictions: Annotated[Path, typer.Option(help="JSON lines with task, id, references, prediction.")],
-    rouge: Annotated[str, typer.Option(help="rouge-score or rouge.")] = "rouge-score",
+    rouge: Annotated[str, typer.Option(help="rouge-score, rouge or words-and-numbers.")] = "rouge-score",
     empty: Annotated[str, typer.Option(help="What an empty prediction scores: zero or reference.")] = "zero",
-    normaliser: Annotated[str, typer.Option(help="strict, stripped or normalised.")] = "normalised",
+    normaliser: Annotated[str, typer.Option(help="strict, stripped, normalised or words-and-numbers.")] = "normalised",
     json: Json = False,
 ) -> None:
     """Scores stored predictions, without model or task files.

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from curation.bucket import BucketParameters, bucket_tasks, generation_bucket, likeliest_right, task_bucket
 from curation.errors import MixError
+from curation.kind import Kind
 from curation.score import Score
-from curation.select import Kind
 
 USUAL = BucketParameters()
 

@@ -1,5 +1,6 @@
 import json
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def test_thirteen_words_in_common_mark_a_row_and_twelve_do_not(gsm: Suites) -> N
     match = gsm.find(f"before {numbered(4, 17)} after")
     assert match is not None
     assert str(match) == f"gsm:1: {numbered(4, 17)}"
+
+
+CYRILLIC = "Сколько яблок осталось у Маши, если она отдала пять яблок брату и ещё три яблока своей сестре?"
+HAN = "小明有五个苹果他给了弟弟两个苹果又给了妹妹一个苹果"
+
+
+@pytest.mark.parametrize("question", [CYRILLIC, HAN, unicodedata.normalize("NFD", CYRILLIC)])
+def test_a_question_in_another_script_is_found(tmp_path: Path, question: str) -> None:
+    suites = Suites.read({"s": suite(tmp_path / "s.jsonl", {"q": question})})
+    assert suites.num_unchecked == {"s": 0}
+    assert suites.find(f"Задача 7. {unicodedata.normalize('NFC', question)}") is not None
+    assert suites.find("Сколько груш осталось у Пети, если он съел одну? 小红有三个梨") is None
 
 
 def test_the_span_goes_on_as_long_as_the_words_match(gsm: Suites) -> None:

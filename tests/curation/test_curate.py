@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from curation.adaptive import AdaptiveParameters
+from curation.candidate import CandidateParameters
 from curation.curate import curate
 from curation.errors import SelectionError, StageError, TaskError
 from curation.files import read_json, read_jsonl
@@ -31,6 +32,8 @@ from curation.stages import samples as samples_stage
 from curation.stages import scores as scores_stage
 from curation.stages.context import Curation
 from curation.task import Example
+from oneday.console import Console
+from oneday.curation_tables import show_curation
 
 DATA = Path(__file__).parents[1] / "data" / "tasks"
 OTHERS = frozenset(["open-platypus", "openbookqa", "quac", "cnn_dailymail", "mathinstruct"])
@@ -155,7 +158,7 @@ def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
 
 def test_changed_parameters_reuse_what_they_do_not_touch(tmp_path: Path) -> None:
     run(tmp_path)
-    with pytest.raises(StageError, match="normaliser: normalised -> strict"):
+    with pytest.raises(StageError, match="normaliser: words-and-numbers -> strict"):
         run(tmp_path, scores=ScoreParameters(normaliser=Normaliser.STRICT))
     oracle = Oracle()
     run(tmp_path, predictor=oracle, scores=ScoreParameters(normaliser=Normaliser.STRICT), redo=True)
@@ -287,6 +290,61 @@ def test_what_a_model_wrote_takes_no_place_in_a_quota(tmp_path: Path, name: str)
         policies=replace(preset(name).policies, max_tokens=None, min_input_words=0),
     )
     assert len([row for row in rows(mix) if row["source"] == "mathinstruct"]) == 150
+
+
+def test_low_accuracy_tasks_give_no_row_in_the_papers_mix(tmp_path: Path) -> None:
+    candidates = CandidateParameters(min_accuracy=0.6)
+    mix = run(tmp_path, candidates=candidates)
+    dropped = list(read_jsonl(tmp_path / "run" / "04_samples" / "dropped.jsonl"))
+    low = {d["id"] for d in dropped if d["reason"] == "low_accuracy"}
+    assert low == {f"task1-{n}" for n in range(12)}  # 5 of 12 right, the right ones too
+    assert {row["source"] for row in rows(mix)} == {"ni_generation"}
+
+
+def test_contradictory_answers_are_all_right_and_their_groups_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((DATA / "task1_even_or_odd.json").read_text())
+    texts = ["gru\u0308n?", "gr\u00fcn?", *(f"{n}?" for n in range(10))]
+    document["Instances"] = [
+        {"id": f"task1-{5 + n}", "input": text, "output": ["odd", "even"][n % 2]} for n, text in enumerate(texts)
+    ]
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "task1_even_or_odd.json").write_text(json.dumps(document))
+
+    class Odd(Oracle):
+        def complete(self, requests: Sequence[Request]) -> list[Answer]:
+            return ["odd" if r.id in ("task1-5", "task1-6") else "no idea" for r in requests]
+
+    mix = run(tmp_path, tasks=tmp_path / "tasks", predictor=Odd())
+    scores = {row["id"]: row["score"] for row in read_jsonl(tmp_path / "run" / "03_scores" / "scores.jsonl")}
+    assert [scores["task1-5"], scores["task1-6"], scores["task1-7"]] == [1.0, 1.0, 0.0]
+    details = read_json(tmp_path / "run" / "01_tasks" / "summary.json")["details"]
+    assert details["contradictory_groups"] == {"task1_even_or_odd": 1}
+    assert (
+        "1 groups of equal inputs with different answers; each of them is accepted" in (mix / "report.html").read_text()
+    )
+    show_curation(tmp_path / "run", Console(json_line=False))
+    assert "note: task1_even_or_odd: 1 groups of equal inputs with different answers" in capsys.readouterr().err
+
+
+def test_solved_tasks_with_wrong_numbers_are_not_solved(tmp_path: Path) -> None:
+    """Two tasks with every answer wrong once counted as solved and gave no row."""
+    for name, texts in (("mean", ["1.5", "-2.5"]), ("lists", ["[-11, -8, 0]", "[3, -1, 7]"])):
+        document = json.loads((DATA / "task1_even_or_odd.json").read_text())
+        document["Definition"] = ["Calculate it."]
+        document["Instances"] = [
+            {"id": f"{name}-{n}", "input": f"{name} {n}", "output": texts[n % 2]} for n in range(12)
+        ]
+        (tmp_path / "tasks").mkdir(exist_ok=True)
+        (tmp_path / "tasks" / f"task_{name}.json").write_text(json.dumps(document))
+
+    class Signless(Oracle):
+        def complete(self, requests: Sequence[Request]) -> list[Answer]:
+            return [r.references[0].replace("-", "").replace(".", "") for r in requests]
+
+    mix = run(tmp_path, tasks=tmp_path / "tasks", predictor=Signless())
+    assert Counter(row["task"] for row in rows(mix)) == {"task_mean": 12, "task_lists": 12}
 
 
 def test_near_duplicates_are_replaced_while_there_are_other_rows(tmp_path: Path) -> None:
@@ -429,6 +487,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.curation.test_curate import Oracle, curation
+from curation.candidate import CandidateParameters
 from curation.curate import curate
 
 class Slow(Oracle):

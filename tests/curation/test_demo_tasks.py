@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from curation.demo_tasks import DEMO_TASKS, DemoTask, draw_pairs, positive_examples, write_corpus
-from curation.select import Kind, SelectionRules, judge, kind_of
+from curation.kind import Kind, kind_of
+from curation.select import SelectionRules, judge
 from curation.task import read_task, task_paths
 
 

@@ -22,6 +22,15 @@ def repeats(path: Path, *texts: str, answer: str = "yes", threshold: float = 0.9
     return near.find()
 
 
+def test_nfc_and_nfd_are_one_text(tmp_path: Path) -> None:
+    composed, apart = ["Grüße an die Bürger von Köln " * 3, "Gru\u0308ße an die Bu\u0308rger von Ko\u0308ln " * 3]
+    for key in DedupKey:
+        assert exact_key(composed, "", key) == exact_key(apart, "", key)
+        assert exact_key(ASK, composed, key) == exact_key(ASK, apart, key)
+    assert repeats(tmp_path, composed, apart) == {1: 0}
+    assert signature("x", composed, apart) == signature("x", apart, composed)
+
+
 def similarity(a: list[str], b: list[str]) -> float:
     """Jaccard, from the definition."""
     left, right = ({tuple(text[i : i + 5]) for i in range(len(text) - 4)} for text in (a, b))

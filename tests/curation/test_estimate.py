@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from curation.estimate import estimate
+from curation.kind import Kind
 from curation.predict import SHARD_SIZE, build_requests
 from curation.prompt import few_shot_prefix
-from curation.select import Kind, read_selected
+from curation.select import read_selected
 from curation.stages.tasks import select_stage
 from curation.task import read_task
 from curation.tokens import TokenCounter

@@ -10,8 +10,8 @@ import pytest
 from curation.answer_store import AnswerStore
 from curation.ask import ask
 from curation.errors import PredictionError
+from curation.kind import Kind
 from curation.predict import SHARD_SIZE, Answer, PromptParameters, Refused, Request, build_requests, read_predictions
-from curation.select import Kind
 from curation.stage import Dropped
 from curation.task import read_task
 

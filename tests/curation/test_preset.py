@@ -3,6 +3,8 @@ from dataclasses import replace
 
 import pytest
 
+from curation.adaptive import AdaptiveParameters
+from curation.departures import DEPARTURES
 from curation.errors import MixError
 from curation.preset import (
     _GROUPS,
@@ -17,7 +19,7 @@ from curation.preset import (
     with_settings,
 )
 from curation.sample import Quota
-from curation.score import Normaliser
+from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
 
 RECOMMENDED = PRESETS["recommended"]
 
@@ -35,7 +37,31 @@ def test_every_reason_belongs_to_a_choice_that_differs() -> None:
 
 def test_paper_and_scripts_differ_where_they_are_known_to_disagree() -> None:
     found = {d.key for d in differences(PRESETS["birbal-paper"], PRESETS["birbal-scripts"])}
-    assert found == {"buckets.edge_below", "samples.generation_shares", "samples.quota", "split.validation_rows"}
+    assert found == {
+        "buckets.edge_below",
+        "candidates.min_accuracy",
+        "samples.generation_shares",
+        "samples.quota",
+        "split.validation_rows",
+    }
+
+
+def test_the_winners_presets_judge_by_its_rules_as_before() -> None:
+    for name in ("birbal-paper", "birbal-scripts"):
+        assert preset(name).scores == ScoreParameters(
+            normaliser=Normaliser.STRICT, rouge=Rouge.ROUGE, rouge_text=RougeText.CLEANED, empty=EmptyRule.REFERENCE
+        )
+
+
+def test_a_preset_that_follows_a_source_declares_what_it_cannot_take_from_it() -> None:
+    assert DEPARTURES.keys() == PRESETS.keys()
+    assert any(text.startswith("low accuracy: the paper gives no figure") for text in DEPARTURES["birbal-paper"])
+    assert all(DEPARTURES[name] for name in ("birbal-paper", "birbal-scripts"))
+
+
+def test_a_draw_from_all_wrong_answers_asks_every_instance() -> None:
+    with pytest.raises(MixError, match=r"samples\.quota=pooled draws from the wrong answers of all instances"):
+        replace(preset("birbal-paper"), adaptive=AdaptiveParameters())
 
 
 def test_the_scripts_bugs_are_kept_in_their_preset_alone() -> None:

@@ -12,7 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from curation.errors import OnedayError, SourceError
-from curation.mapping import NO_ANSWER, PLATYPUS_LICENCES, RecordParameters
+from curation.mapping import NO_ANSWER, PLATYPUS_LICENCES, OpenBookQA, RecordParameters
+from curation.preset import preset
 from curation.record import read_source, records, resolve_on_hub
 from curation.source import SOURCES, Located, MixRow
 from curation.stage import Dropped
@@ -206,6 +207,16 @@ def test_openbookqa_lists_the_options_and_answers_with_the_text() -> None:
     assert rows[0].instruction == rows[1].instruction != ""
     assert (rows[0].language, rows[0].licence) == ("en", "Unknown")
     assert [d.id for d in dropped] == ["openbookqa-000003"]  # its key names no option
+
+
+def test_openbookqa_bears_the_winners_instruction_where_it_is_asked_for() -> None:
+    assert preset("birbal-paper").records.openbookqa is preset("birbal-scripts").records.openbookqa is OpenBookQA.WINNER
+    rows = fixture_rows("openbookqa", "openbookqa.parquet", openbookqa=OpenBookQA.WINNER)
+    assert {row.instruction for row in rows} == {
+        "You are given an incomplete sentence along with a few reference completions. Only one of the reference "
+        "completion is coherent and correct based on the context in sentence and all other reference completions are "
+        "incorrect. Your task is to choose best matching completion from reference options and return that."
+    }
 
 
 def test_options_without_as_many_labels_are_malformed() -> None:

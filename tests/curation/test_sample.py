@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from curation.candidate import Candidate
 from curation.errors import MixError
+from curation.kind import Kind
 from curation.sample import Quota, SampleParameters, allocate, draw
-from curation.select import Kind
 from curation.source import NI_EXACT_MATCH, NI_GENERATION, NI_SOURCES
 
 CELLS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 60)), min_size=1, max_size=12)
@@ -55,6 +55,25 @@ def test_generation_takes_40_percent_of_the_worst_bucket_and_10_of_each_other() 
     pool = [candidate(n, Kind.GENERATION, n % 7) for n in range(700)]
     chosen, _ = draw(pool, {NI_GENERATION: 100}, SampleParameters())
     assert Counter(c.bucket for c in chosen) == {0: 40, 1: 10, 2: 10, 3: 10, 4: 10, 5: 10, 6: 10}
+
+
+def test_pooled_rows_are_drawn_at_random_whatever_their_task_and_bucket() -> None:
+    pool = [candidate(n, Kind.EXACT_MATCH, 0, "worst") for n in range(900)]
+    pool += [candidate(n, Kind.EXACT_MATCH, 9, "best") for n in range(100)]
+    pooled, left = draw(pool, {NI_EXACT_MATCH: 500}, SampleParameters(quota=Quota.POOLED))
+    assert len(pooled) == len(left) == 500
+    assert 30 <= Counter(c.task for c in pooled)["best"] <= 70  # its tenth; quotas by bucket give it an eighth of 250
+    again, _ = draw(reversed(pool), {NI_EXACT_MATCH: 500}, SampleParameters(quota=Quota.POOLED))
+    assert again == pooled
+    other, _ = draw(pool, {NI_EXACT_MATCH: 500}, SampleParameters(quota=Quota.POOLED, seed=7))
+    assert other != pooled
+
+
+def test_pooled_generation_keeps_the_papers_shares() -> None:
+    pool = [candidate(n, Kind.GENERATION, n % 7) for n in range(700)]
+    for quota in (Quota.POOLED, Quota.PROPORTIONAL):
+        chosen, _ = draw(pool, {NI_GENERATION: 100}, SampleParameters(quota=quota))
+        assert Counter(c.bucket for c in chosen) == {0: 40, 1: 10, 2: 10, 3: 10, 4: 10, 5: 10, 6: 10}
 
 
 def test_a_task_in_a_worse_bucket_gives_more() -> None:

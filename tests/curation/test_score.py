@@ -8,7 +8,9 @@ from rouge_score import rouge_scorer
 
 from curation.bucket import BucketParameters, bucket_tasks
 from curation.errors import ScoreError
+from curation.kind import Kind
 from curation.predict import Prediction, read_predictions
+from curation.preset import preset
 from curation.score import (
     EmptyRule,
     Normaliser,
@@ -17,11 +19,12 @@ from curation.score import (
     RougePackageScorer,
     RougeText,
     ScoreParameters,
+    WordsAndNumbersScorer,
     exact_match,
     rouge_l_scorer,
     score,
 )
-from curation.select import Kind
+from curation.text import is_formula
 
 TEXT = st.text(alphabet=st.sampled_from("ab cdehrsuning'.,-AB éß漢\n9 running flies happily"), max_size=80)
 REFERENCE = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
@@ -80,7 +83,72 @@ def test_the_normaliser_decides(
     prediction: str, references: list[str], strict: bool, stripped: bool, normalised: bool
 ) -> None:
     found = [exact_match(prediction, references, n) for n in Normaliser]
-    assert found == [strict, stripped, normalised]
+    assert found == [strict, stripped, normalised, normalised]
+
+
+RECOMMENDED = preset("recommended").scores
+WORDS_AND_NUMBERS = rouge_l_scorer(RECOMMENDED)
+
+
+def right(given: str, *references: str) -> bool:
+    return exact_match(given, references, RECOMMENDED.normaliser)
+
+
+WRONG_NUMBERS = [
+    ("1.5", "15"), ("3/4", "34"), ("[1, -2]", "[1, 2]"), ("-5", "5"), ("[-11, -8, 0, -16]", "[11, 8, 0, 16]"),
+    ("1 2", "12"), ("1,000", "1.000"), ("50%", "50"), ("$3.50", "$350"), ("x = -2", "x = 2"), ("2/3", "23"),
+    ("1e-5", "1e5"), ("(1, 2)", "(12)"), ("2020-01-05", "20200105"), ("a-b", "ab"), ("x", "-x"), ("12:30", "1230"),
+    ("2*pi", "2/pi"), ("-1", "The answer is 1"), ("age > 5", "age < 5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "reference"), WRONG_NUMBERS)
+def test_a_wrong_number_is_wrong_by_both_metrics(given: str, reference: str) -> None:
+    for a, b in ((given, reference), (reference, given)):
+        assert not right(a, b)
+        assert WORDS_AND_NUMBERS(a, [b]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "reference"),
+    [
+        ("[1.0,2]", "[1.0, 2]"), (" -5", "-5"), ("x=-2", "x = -2"), ("3/4", "3/4"), ("1,000", "1,000"),
+        ("Paris.", "paris"), ("A.", "A"), ("(b)", "B"), ("It's over!", "its over"), ("by -5 points", "By -5 points."),
+        ("Москва.", "москва"), ("北京。", "北京"), ("Hyvää päivää", "hyvää päivää."), ("Straße", "STRASSE"),
+        ("Hyva\u0308a\u0308", "Hyv\u00e4\u00e4"), ("?", "?"), ("[ ]", "[]"), ("नमस्ते", "नमस्ते"),
+    ],
+)  # fmt: skip
+def test_a_right_answer_of_any_script_is_right_by_both_metrics(given: str, reference: str) -> None:
+    assert right(given, reference)
+    if given != "It's over!":  # `it s` are two words to ROUGE
+        assert WORDS_AND_NUMBERS(given, [reference]) == 1.0
+
+
+def test_a_wrong_number_in_a_sentence_is_wrong_and_costs_one_word() -> None:
+    assert not right("The mean is -5.5.", "The mean is 5.5.")
+    assert WORDS_AND_NUMBERS("The mean is -5.5.", ["The mean is 5.5."]) == 0.75
+
+
+def test_any_reference_may_be_the_right_one() -> None:
+    assert right("-5", "minus five", "-5")
+    assert WORDS_AND_NUMBERS("-5", ["minus five", "-5"]) == 1.0
+
+
+@given(st.text(alphabet=st.sampled_from("abcdehr sunning'.,-AB\n flies happily"), max_size=80), st.data())
+def test_the_short_way_of_plain_words_gives_the_same_score(text: str, data: st.DataObject) -> None:
+    other = data.draw(st.text(alphabet="abcdehr sunning'.,-AB\n flies happily", max_size=80))
+    short = WordsAndNumbersScorer()
+    long = WordsAndNumbersScorer()
+    long._plain = long._rouge_l
+    assert short(text, [other]) == long(text, [other])
+
+
+@given(st.text(alphabet=st.sampled_from("abcdehr sunning'.,-AB\n flies happily"), max_size=80), st.data())
+def test_without_numbers_plain_english_scores_as_it_did(text: str, data: st.DataObject) -> None:
+    other = data.draw(st.text(alphabet="abcdehr sunning'.,-AB\n flies happily", max_size=80))
+    if OURS(other, [other]) and not is_formula(text) and not is_formula(other):
+        assert WORDS_AND_NUMBERS(text, [other]) == OURS(text, [other])
+        assert right(text, other) == exact_match(text, [other], Normaliser.NORMALISED)
 
 
 @pytest.mark.parametrize("scorer", [RougeLScorer(), RougePackageScorer()])

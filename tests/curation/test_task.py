@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from curation.errors import TaskError
-from curation.task import Instance, canonical_name, read_task, task_paths
+from curation.task import EqualInputs, Instance, ReadingParameters, canonical_name, read_task, task_paths
 
 DATA = Path(__file__).parents[1] / "data" / "tasks"
 
@@ -91,6 +91,47 @@ def test_an_instruction_with_a_lone_surrogate_is_dropped(tmp_path: Path) -> None
 def test_a_blank_instruction_does_not_make_up_for_a_blank_input(tmp_path: Path) -> None:
     item = {"id": "a", "input": " ", "output": "y", "instruction": " "}
     assert [d.reason for d in read_task(write(tmp_path, instances(item))).dropped] == ["empty_input"]
+
+
+def test_empty_references_are_kept_where_the_winner_kept_them(tmp_path: Path) -> None:
+    path = write(tmp_path, instances({"id": "a", "input": "x", "output": ["", "y"]}, {"input": "z", "output": [""]}))
+    kept = read_task(path, ReadingParameters(empty_references=True))
+    assert [i.outputs for i in kept.task.instances] == [("", "y"), ("",)]
+    assert kept.dropped == ()
+    assert [d.reason for d in read_task(path).dropped] == ["empty_output"]
+
+
+CONTRADICTORY = instances(
+    {"id": "a", "input": "caf\u00e9?", "output": ["yes"]},
+    {"id": "b", "input": "cafe\u0301?", "output": ["no", "yes"]},
+    {"id": "c", "input": "tea?", "output": "yes"},
+    {"id": "d", "input": "tea?", "output": "yes"},
+    {"id": "e", "input": "caf\u00e9?", "output": "perhaps"},
+)
+
+
+def test_equal_inputs_accept_each_others_answers_and_are_counted(tmp_path: Path) -> None:
+    task = read_task(write(tmp_path, CONTRADICTORY)).task
+    assert {i.id: i.references for i in task.instances} == {
+        "a": ("yes", "no", "perhaps"),
+        "b": ("no", "yes", "perhaps"),
+        "c": ("yes",),
+        "d": ("yes",),
+        "e": ("perhaps", "no", "yes"),
+    }
+    assert [i.outputs[0] for i in task.instances] == ["yes", "no", "yes", "yes", "perhaps"]  # what is trained on
+    assert task.num_contradictory == 1
+
+
+def test_the_winner_looks_at_one_record_at_a_time(tmp_path: Path) -> None:
+    task = read_task(write(tmp_path, CONTRADICTORY), ReadingParameters(equal_inputs=EqualInputs.OWN)).task
+    assert [i.references for i in task.instances] == [i.outputs for i in task.instances]
+    assert task.num_contradictory == 1
+
+
+def test_an_instruction_of_its_own_is_part_of_the_question(tmp_path: Path) -> None:
+    rows = [{"id": n, "input": "x", "output": n, "instruction": f"Say {n}."} for n in "ab"]
+    assert read_task(write(tmp_path, instances(*rows))).task.num_contradictory == 0
 
 
 def test_empty_references_beside_good_ones_are_left_out(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def test_another_seed_and_every_other_score_are_tried_one_at_a_time() -> None:
     mine = CurationParameters(policies=PolicyParameters(max_tokens=None))
     names = [name for name, _ in variants(mine)]
     assert names == [
-        "normaliser strict", "normaliser stripped", "rouge rouge", "rouge text cleaned", "empty scores reference",
-        "draw with seed 2024", "draw with seed 2025",
+        "normaliser strict", "normaliser stripped", "normaliser normalised", "rouge rouge-score", "rouge rouge",
+        "rouge text cleaned", "empty scores reference", "draw with seed 2024", "draw with seed 2025",
     ]  # fmt: skip
 
 

@@ -134,6 +134,16 @@ def test_a_mix_that_cannot_be_trained_on_says_why(tmp_path: Path, content: str |
         read_mix(tmp_path / "train.jsonl")
 
 
+def test_an_empty_answer_is_left_out_with_its_reason(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
+    mix = write_mix()
+    with (mix / "train.jsonl").open("a") as f:
+        f.write('{"id": "silent", "instruction": "x", "input": "y", "output": ""}\n')
+    dataset = prepare_dataset(mix, base=demo_base, sequence_len=256, out=tmp_path / "data")
+    (dropped,) = read_jsonl(tmp_path / "data" / "dropped.jsonl")
+    assert (dropped["id"], dropped["reason"]) == ("silent", "no_answer")
+    assert dataset.train.num_rows == 60
+
+
 def test_rows_that_are_all_too_long_are_an_error(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no row of 60 can be trained on; .* sequence_len 8"):
         prepare_dataset(write_mix(), base=demo_base, sequence_len=8, out=tmp_path / "data")

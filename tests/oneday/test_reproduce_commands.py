@@ -1,6 +1,7 @@
 """Two checkpoints served and asked the same, over real HTTP."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def test_an_answer_is_right_or_wrong_or_near() -> None:
     near = Question(group="g", task="t", instruction="i", input="x", reference="a cold plate", exact=False)
     assert score_answer(exact, " cold.") == 1.0
     assert score_answer(exact, "cold plate") == 0.0
+    assert score_answer(replace(exact, reference="-1.5"), "15") == 0.0
+    assert score_answer(replace(near, reference="[-1, 2]"), "[1, 2]") == 0.0
     assert score_answer(near, "cold plate") == pytest.approx(0.8)
 
 

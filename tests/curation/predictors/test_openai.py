@@ -14,10 +14,10 @@ import pytest
 from curation.answer_store import AnswerStore
 from curation.ask import ask
 from curation.errors import PredictionError
+from curation.kind import Kind
 from curation.model_folder import model_fingerprint
 from curation.predict import Refused, Request
 from curation.predictors.openai import OpenAIPredictor
-from curation.select import Kind
 from tests.curation.predictors.completion_server import answer_to
 
 SERVER = Path(__file__).parent / "completion_server.py"

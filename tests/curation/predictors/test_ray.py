@@ -13,11 +13,11 @@ from curation.answer_store import AnswerStore
 from curation.ask import ask
 from curation.demo_tasks import DEMO_TASKS, draw_pairs, positive_examples
 from curation.errors import PredictionError
+from curation.kind import Kind
 from curation.predict import SHARD_SIZE, Request
 from curation.predictors.engine import Engine
 from curation.predictors.transformers import TransformersPredictor
 from curation.prompt import few_shot_prefix, few_shot_prompt
-from curation.select import Kind
 from curation.task import Example
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oneday-llm[ray]'")

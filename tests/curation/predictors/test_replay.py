@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from curation.errors import PredictionError
+from curation.kind import Kind
 from curation.predict import Refused, Request
 from curation.predictors.replay import ReplayPredictor
-from curation.select import Kind
 
 
 def request(task: str, instance: str) -> Request:

@@ -5,10 +5,10 @@ import pytest
 
 from curation.demo_tasks import DEMO_TASKS, positive_examples
 from curation.errors import PredictionError
+from curation.kind import Kind
 from curation.predict import Request
 from curation.predictors.transformers import TransformersPredictor
 from curation.prompt import few_shot_prefix, few_shot_prompt
-from curation.select import Kind
 from curation.task import Example
 
 
