@@ -30,7 +30,20 @@ LONGEST_TEXT = 1_200
 """Characters of an example."""
 
 _UNINTERESTING = frozenset(
-    ["t", "up", "boot", "base_path", "mix_path", "call", "inputs", "outputs", "counts", "ledger", "candidates"]
+    [
+        "t",
+        "up",
+        "boot",
+        "card_how",
+        "base_path",
+        "mix_path",
+        "call",
+        "inputs",
+        "outputs",
+        "counts",
+        "ledger",
+        "candidates",
+    ]
 )
 """Keys of a manifest that differ between any two runs, or are shown elsewhere."""
 

@@ -101,6 +101,7 @@ def train(
         places = {"mix_path": str(job.mix.resolve()), "base_path": str(job.base)}
         kept = asdict(quantisation_in_training(job.recipe, job.card))
         described = {**inputs, **places, "base_licence": licence_of(job.base), "quantisation": kept}
+        described["card_how"] = job.card_how
         record(job.run, "train", described)
         name = _identity(stage)
         ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)

@@ -95,7 +95,7 @@ def test_a_manifest_that_tells_no_end_is_named(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
     manifest["train"]["last_loss"] = "low"
     (finished / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(StageError, match="manifest.json: damaged: train.last_loss"):
+    with pytest.raises(StageError, match=r"manifest\.json: damaged: train\.last_loss"):
         written(finished)
 
 
