@@ -17,8 +17,8 @@ import orjson
 from curation.bucket import read_buckets
 from curation.files import atomic_writer, read_json, read_jsonl
 from curation.preset import PRESETS, flat
-from curation.select import Kind
-from curation.source import NI_EXACT_MATCH, NI_GENERATION
+from curation.select import Kind, read_selected
+from curation.source import SOURCES, source_of
 from curation.stage import Summary
 from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, TASKS
 
@@ -123,7 +123,7 @@ def _accuracy(scores: Mapping[str, Any], details: Mapping[str, Any], buckets: Ma
     rows = details["rows_by_bucket"]
     return bars(
         [
-            (label, by_bucket.get(str(n), 0), _drawn(rows.get(f"{NI_EXACT_MATCH}/{n}", 0)))
+            (label, by_bucket.get(str(n), 0), _drawn(rows.get(f"{Kind.EXACT_MATCH}/{n}", 0)))
             for n, label in enumerate(labels)
         ]
     )
@@ -136,7 +136,7 @@ def _rouge(scores: Mapping[str, Any], details: Mapping[str, Any], buckets: Mappi
     labels = _bands(buckets["rouge_edges"])
     return bars(
         [
-            (label, n, _drawn(rows.get(f"{NI_GENERATION}/{i}", 0)))
+            (label, n, _drawn(rows.get(f"{Kind.GENERATION}/{i}", 0)))
             for i, (label, n) in enumerate(zip(labels, counts, strict=False))
         ]
     )
@@ -159,12 +159,12 @@ def _lengths(rows: Mapping[int, int]) -> list[Bar]:
 
 
 def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Every NI task with its score and rows, hardest first; then the other sources' parts."""
+    """Every task that was asked with its score and rows, hardest first; then the others, and other sources' parts."""
     found = []
     seen = set()
+    sources = {task.name: source_of(task.kind, task.categories) for task in read_selected(run / TASKS / "tasks.jsonl")}
     for bucket in read_buckets(run / SCORES / "buckets.jsonl"):
-        source = NI_EXACT_MATCH if bucket.kind is Kind.EXACT_MATCH else NI_GENERATION
-        key = f"{source}/{bucket.task}"
+        key = f"{sources[bucket.task]}/{bucket.task}"
         seen.add(key)
         found.append(
             {
@@ -176,8 +176,17 @@ def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
             }
         )
     found.sort(key=lambda t: (t["score"], t["task"]))
-    others = [(key.split("/", 1)[1], n) for key, n in rows.items() if key not in seen]
-    return found + [{"task": k, "kind": "other source", "score": None, "asked": None, "rows": n} for k, n in others]
+    others = [(*key.split("/", 1), n) for key, n in rows.items() if key not in seen]
+    return found + [
+        {
+            "task": k,
+            "kind": "other source" if s in SOURCES else "own, not asked",
+            "score": None,
+            "asked": None,
+            "rows": n,
+        }
+        for s, k, n in others
+    ]
 
 
 def _examples(mix: Path) -> list[dict[str, Any]]:
