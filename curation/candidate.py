@@ -20,7 +20,7 @@ from curation.kind import Kind
 from curation.licence import spdx_expression
 from curation.policy import Screen, Screened
 from curation.select import OWN_DATA, SelectedTask
-from curation.source import NI_SOURCES, MixRow
+from curation.source import NI_SOURCES, MixRow, source_of
 from curation.stage import Dropped
 from curation.task import Instance, Task, read_task
 
@@ -66,7 +66,7 @@ class Candidate:
     kind: Kind | None
     """None: not from NI."""
     bucket: int | None
-    """Exact match: the task's. Generation: the instance's own."""
+    """Exact match: the task's. Generation: the instance's own. None: the base was not asked."""
     solved: bool
     """The base already answers it well."""
     exact: bytes
@@ -77,6 +77,11 @@ class Candidate:
     reason: str = ""
     """Why it will be dropped after the draw; only where policies come after it."""
     detail: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """A row of the user's."""
+        return self.kind is not None and self.source not in NI_SOURCES.values()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,8 @@ class ScoredTask:
 
     path: Path
     selected: SelectedTask
-    bucket: TaskBucket
+    bucket: TaskBucket | None
+    """None: the base was not asked, and every instance is a candidate."""
     scores: tuple[tuple[str, float], ...]
     """(instance id, score)."""
 
@@ -120,19 +126,22 @@ def task_candidates(tools: CandidateTools, given: ScoredTask) -> Found:
     """
     selected, task = given.selected, reopen(given.path, given.selected)
     instances = {i.id: i for i in task.instances}
-    found = Found(source=NI_SOURCES[selected.kind], candidates=[], signatures=[], dropped=[])
-    accuracy = given.bucket.mean_score
-    if selected.kind is Kind.EXACT_MATCH and accuracy < tools.parameters.min_accuracy:
-        found.dropped.extend(_left(selected, i, "low_accuracy", f"accuracy {accuracy:.3f}") for i, _ in given.scores)
+    source = source_of(selected.kind, selected.categories)
+    found = Found(source=source, candidates=[], signatures=[], dropped=[])
+    weak: list[tuple[Instance, int | None, bool]] = []
+    if given.bucket is None:
+        weak = [(instance, None, False) for instance in task.instances]
+    elif selected.kind is Kind.EXACT_MATCH and given.bucket.mean_score < tools.parameters.min_accuracy:
+        why = f"accuracy {given.bucket.mean_score:.3f}"
+        found.dropped.extend(_left(selected, i, "low_accuracy", why) for i, _ in given.scores)
         return found
-    weak: list[tuple[Instance, int, bool]] = []
     for instance_id, value in given.scores:
-        bucket = _bucket(given, value, tools)
+        scored = _bucket(given, value, tools)
         solved = tools.parameters.wrong_only and is_solved(selected.kind, value, tools.parameters)
         if solved and not tools.keep_solved:
-            found.dropped.append(_left(selected, instance_id, "already_solved", f"bucket {bucket}"))
+            found.dropped.append(_left(selected, instance_id, "already_solved", f"bucket {scored}"))
         else:
-            weak.append((instances[instance_id], bucket, solved))
+            weak.append((instances[instance_id], scored, solved))
     rows = [ni_row(selected, task, instance, bucket) for instance, bucket, _ in weak]
     verdicts = tools.screen.examine(rows)
     for (instance, bucket, solved), row, verdict in zip(weak, rows, verdicts, strict=True):
@@ -148,6 +157,7 @@ def task_candidates(tools: CandidateTools, given: ScoredTask) -> Found:
 def _bucket(given: ScoredTask, value: float, tools: CandidateTools) -> int:
     if given.selected.kind is Kind.GENERATION:
         return generation_bucket(value, tools.buckets)
+    assert given.bucket is not None
     assert given.bucket.bucket is not None
     return given.bucket.bucket
 
@@ -204,11 +214,11 @@ def _signature(row: MixRow) -> bytes:
     return signature(row.input or row.instruction, row.output, row.instruction if row.input else "")
 
 
-def ni_row(selected: SelectedTask, task: Task, instance: Instance, bucket: int) -> MixRow:
+def ni_row(selected: SelectedTask, task: Task, instance: Instance, bucket: int | None) -> MixRow:
     """An NI instance as a row; the answer is the first reference, stripped."""
     return MixRow(
         id=instance.id,
-        source=NI_SOURCES[selected.kind],
+        source=source_of(selected.kind, selected.categories),
         task=selected.name,
         origin=f"own data: {selected.file}" if OWN_DATA in task.categories else f"{NI_ORIGIN}/{selected.file}",
         licence=" | ".join(selected.licences) or "none given",
@@ -218,6 +228,7 @@ def ni_row(selected: SelectedTask, task: Task, instance: Instance, bucket: int) 
         instruction=instance.instruction or task.definition,
         input=instance.input,
         output=instance.outputs[0].strip(),
+        kind=selected.kind,
         bucket=bucket,
     )
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from curation.kind import Kind, KindEvidence
 from curation.predict import SHARD_SIZE, Request, build_requests
-from curation.select import read_selected
+from curation.select import own_name, read_selected
 from curation.stages.context import Curation
 from curation.stages.tasks import select_stage
 from curation.tokens import TokenCounter
@@ -78,8 +78,11 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
         tasks: list[TaskEstimate] = []
         kinds: dict[str, KindEvidence] = {}
         asked: dict[str, list[Request]] = {}
+        takes_all = curation.parameters.samples.take_all
         for selected in read_selected(chosen.path("tasks.jsonl")):
             kinds[selected.name] = selected.typed
+            if takes_all and own_name(selected.categories):
+                continue
             task = dry.reopen(selected)
             instances = {i.id: i for i in task.instances}
             ids = _spread(selected.asked, SAMPLED_PER_TASK)
@@ -90,6 +93,8 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
             )
             tasks.append(_task(selected.name, selected.kind, len(selected.asked), requests, tokens))
             asked[selected.name] = requests
+    if not tasks:
+        return Estimate(tasks=(), kinds=kinds, sample=())
     by_length = sorted(tasks, key=lambda t: (t.shared_tokens + t.own_tokens / t.num_prompts, t.task))
     middles = [by_length[(2 * n + 1) * len(by_length) // (2 * tasks_timed)] for n in range(tasks_timed)]
     timed = dict.fromkeys(t.task for t in middles)

@@ -11,7 +11,7 @@ Where it sits: asked by the draw, once the candidates' tokens are counted.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,7 +81,21 @@ class Fit:
 
 
 def targets_at(total: float, wanted: Mapping[str, int]) -> dict[str, float]:
-    """Rows by source of the mix with `total` rows, over the sources that are wanted."""
+    """Rows by source of the mix with `total` rows, over the sources that are wanted.
+
+    Rows of sources that Table 1 does not have, the user's own, come first; the others share what is left.
+    """
+    own = {source: n for source, n in wanted.items() if source not in MIXES["200k"]}
+    num_own = sum(own.values())
+    part = min(1.0, total / num_own) if num_own else 0.0
+    table = [source for source in wanted if source not in own]
+    return {**{source: n * part for source, n in own.items()}, **_on_the_line(max(0.0, total - num_own), table)}
+
+
+def _on_the_line(total: float, wanted: Sequence[str]) -> dict[str, float]:
+    """Rows by source of Table 1's mix with `total` rows."""
+    if not wanted:
+        return {}
     points = [{source: float(MIXES[mix][source]) for source in wanted} for mix in MIXES]
     sums = [sum(point.values()) for point in points]
     if total <= sums[0]:
@@ -120,7 +134,8 @@ def fit(
     choices = []
     for epochs in range(max(1, least), MOST_EPOCHS + 1):
         total = _total_for(parameters.tokens / epochs, wanted, means, available)
-        reference = next((sum(MIXES[m][s] for s in wanted) for m, e in EPOCHS.items() if e == epochs), None)
+        sizes = {e: sum(MIXES[m].get(s, 0) for s in wanted) for m, e in EPOCHS.items()}
+        reference = sizes.get(epochs)
         distance = abs(math.log(total / reference)) if reference else math.inf
         choices.append((distance, epochs, total))
     _, epochs, total = min(choices)
@@ -173,7 +188,7 @@ def _ending(
     means: Mapping[str, float],
     available: Mapping[str, int],
 ) -> Ending:
-    rows = {s: min(MIXES[mix][s], available.get(s, 0)) for s in wanted}
+    rows = {s: min(MIXES[mix].get(s, n), available.get(s, 0)) for s, n in wanted.items()}
     tokens = EPOCHS[mix] * sum(n * means.get(s, 0.0) for s, n in rows.items())
     return Ending(
         mix=mix,

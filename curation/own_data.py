@@ -30,6 +30,7 @@ from typing import Any
 from curation.errors import TaskError
 from curation.files import file_sha256, write_json
 from curation.select import OWN_DATA
+from curation.source import MIXES
 from curation.stage import Dropped, Stage, Summary
 from curation.task import encodable
 from curation.text import nfc
@@ -44,6 +45,9 @@ OWN, OWN_TASKS = "00_own", "tasks"
 NO_LICENCE, ENGLISH = "Unknown", "en"
 """Where a row says nothing."""
 
+
+RESERVED = frozenset(MIXES["200k"])
+"""A file of this name could not be told from that source in a table."""
 
 LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish", "pt": "Portuguese", "ru": "Russian"}
 
@@ -159,15 +163,15 @@ def _chat(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
     return (f"{system}\n\n{turns[0][1]}" if system else turns[0][1]), "", [turns[1][1]]
 
 
-def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool) -> Stage:
-    """00_own: every file as NI tasks, in a folder `tasks` that `--tasks` could have named."""
-    for path in paths:
-        if not path.is_file():
-            raise TaskError(f"{path}: cannot be read (no such file). Check the path.")
-    files = {_slug(path.stem): path for path in sorted(paths)}
-    if len(files) < len(paths):
-        raise TaskError(f"two of {', '.join(str(p) for p in paths)} have the same name. Rename one.")
+def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool, take_all: bool = False) -> Stage:
+    """00_own: every file as NI tasks, in a folder `tasks` that `--tasks` could have named.
+
+    Args:
+        take_all: No row becomes an example.
+    """
+    files = _files(paths)
     inputs = {"files": {name: file_sha256(path) for name, path in sorted(files.items())}, "seed": seed}
+    inputs |= {"names": {name: path.stem for name, path in sorted(files.items())}, "take_all": take_all}
     stage = Stage(run / OWN, inputs=inputs, redo=redo)
     if stage.is_done:
         return stage
@@ -184,7 +188,10 @@ def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool) -> Sta
         if not rows:
             stage.give_up()
             raise TaskError(f"{path}: no usable row. `oneday curate --check {path}` lists what is wrong.")
-        kept, examples = write_tasks(name, rows, stage.path(OWN_TASKS), seed=seed)
+        num_examples = 0 if take_all else NUM_EXAMPLES
+        kept, examples = write_tasks(
+            name, rows, stage.path(OWN_TASKS), seed=seed, source=path.stem, num_examples=num_examples
+        )
         num_kept += kept
         for row in examples:
             stage.drop(Dropped(unit="row", id=f"{name}-{row.id}", reason="used_as_example", source=path.name))
@@ -192,8 +199,35 @@ def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool) -> Sta
     return stage
 
 
-def write_tasks(name: str, rows: Sequence[OwnRow], directory: Path, *, seed: int) -> tuple[int, list[OwnRow]]:
-    """Writes one file's rows as NI tasks; returns how many instances there are, and the rows that became examples."""
+def _files(paths: Sequence[Path]) -> dict[str, Path]:
+    """File by the name that its tasks and ids get."""
+    for path in paths:
+        if not path.is_file():
+            raise TaskError(f"{path}: cannot be read (no such file). Check the path.")
+        if path.stem in RESERVED:
+            raise TaskError(f"{path}: {path.stem} is the name of a source of the paper's mix. Rename the file.")
+    files = {_slug(path.stem): path for path in sorted(paths)}
+    if len(files) < len(paths):
+        raise TaskError(f"two of {', '.join(str(p) for p in paths)} have the same name. Rename one.")
+    return files
+
+
+def write_tasks(
+    name: str,
+    rows: Sequence[OwnRow],
+    directory: Path,
+    *,
+    seed: int,
+    source: str = "",
+    num_examples: int = NUM_EXAMPLES,
+) -> tuple[int, list[OwnRow]]:
+    """Writes one file's rows as NI tasks; returns how many instances there are, and the rows that became examples.
+
+    Args:
+        name: Of the tasks and the rows' ids.
+        source: What the rows are called in every table; empty: as `name`.
+    """
+    source = source or name
     groups: dict[tuple[str, str, str], list[OwnRow]] = defaultdict(list)
     for row in rows:
         groups[nfc(row.instruction) if row.input.strip() else "", row.licence, row.language].append(row)
@@ -205,21 +239,30 @@ def write_tasks(name: str, rows: Sequence[OwnRow], directory: Path, *, seed: int
             mixed[licence, language] += members
             continue
         number += 1
-        shots = random.Random(f"own-{seed}-{name}-{instruction}").sample(members, NUM_EXAMPLES)
+        shots = random.Random(f"own-{seed}-{name}-{instruction}").sample(members, num_examples)
         rest = [row for row in members if row not in shots]
         examples += shots
-        _write(directory / f"own_{name}_{number:03d}.json", name, instruction, shots, rest, own_instruction=False)
+        path = directory / f"own_{name}_{number:03d}.json"
+        _write(path, name, source, instruction, shots, rest, own_instruction=False)
     for (licence, language), members in sorted(mixed.items()):
         members.sort(key=lambda row: row.line)
-        definition = f"Rows of {name}, each with an instruction of its own."
+        definition = f"Rows of {source}, each with an instruction of its own."
         usual = (licence, language) == (NO_LICENCE, ENGLISH)
         suffix = "" if usual else "_" + _slug(f"{licence} {language}")
-        _write(directory / f"own_{name}_mixed{suffix}.json", name, definition, [], members, own_instruction=True)
+        path = directory / f"own_{name}_mixed{suffix}.json"
+        _write(path, name, source, definition, [], members, own_instruction=True)
     return len(rows) - len(examples), examples
 
 
 def _write(
-    path: Path, name: str, definition: str, shots: Sequence[OwnRow], rows: Sequence[OwnRow], *, own_instruction: bool
+    path: Path,
+    name: str,
+    source: str,
+    definition: str,
+    shots: Sequence[OwnRow],
+    rows: Sequence[OwnRow],
+    *,
+    own_instruction: bool,
 ) -> None:
     languages = sorted({LANGUAGES.get(row.language, row.language) for row in rows})
     instances = [
@@ -228,7 +271,7 @@ def _write(
         for row in rows
     ]
     task = {
-        "Categories": [OWN_DATA],
+        "Categories": [OWN_DATA, source],
         "Definition": [definition],
         "Input_language": languages,
         "Output_language": languages,

@@ -37,8 +37,11 @@ from curation.task import EqualInputs, ReadingParameters
 class CurationParameters:
     """Everything that decides a mix, given the task files and the base model. All of it stands in the manifest."""
 
-    mix: str = "200k"
+    mix: str | None = None
+    """One of the paper's mixes, with all its sources. None: what `--tasks` holds and `--source` names, NI rows as many
+    as the 200k mix has."""
     scale: float = 1.0
+    """Of the rows of Table 1; rows of your own are not scaled."""
     without: frozenset[str] = frozenset()
     instances_per_task: int | None = None
     """How many instances of a task are asked, drawn at random; None: all."""
@@ -109,6 +112,7 @@ def reseeded(parameters: CurationParameters, seed: int) -> CurationParameters:
 
 
 _BIRBAL = CurationParameters(
+    mix="200k",
     rules=SelectionRules(licences=LicencePolicy.ALL),
     reading=ReadingParameters(equal_inputs=EqualInputs.OWN, empty_references=True),
     prompts=PromptParameters(shot_order=ShotOrder.PER_INSTANCE),
@@ -147,6 +151,7 @@ PRESETS: Mapping[str, CurationParameters] = {
 }
 
 WHY: Mapping[str, str] = {
+    "mix": "the paper's other sources are taken where they are asked for",
     "rules.licences": "some of NI's licences bar commercial use: taking them is the user's choice",
     "prompts.shot_order": "one order per task lets an engine read the shots once",
     "reading.equal_inputs": "where data has several right answers, each is right",

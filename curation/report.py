@@ -19,7 +19,7 @@ from curation.files import atomic_writer, read_json, read_jsonl
 from curation.kind import Kind
 from curation.preset import PRESETS, flat
 from curation.select import read_selected
-from curation.source import NI_EXACT_MATCH, NI_GENERATION
+from curation.source import SOURCES, source_of
 from curation.stage import Summary
 from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, TASKS
 from curation.task import EqualInputs
@@ -128,7 +128,7 @@ def _accuracy(scores: Mapping[str, Any], details: Mapping[str, Any], buckets: Ma
     rows = details["rows_by_bucket"]
     return bars(
         [
-            (label, by_bucket.get(str(n), 0), _drawn(rows.get(f"{NI_EXACT_MATCH}/{n}", 0)))
+            (label, by_bucket.get(str(n), 0), _drawn(rows.get(f"{Kind.EXACT_MATCH}/{n}", 0)))
             for n, label in enumerate(labels)
         ]
     )
@@ -141,7 +141,7 @@ def _rouge(scores: Mapping[str, Any], details: Mapping[str, Any], buckets: Mappi
     labels = _bands(buckets["rouge_edges"])
     return bars(
         [
-            (label, n, _drawn(rows.get(f"{NI_GENERATION}/{i}", 0)))
+            (label, n, _drawn(rows.get(f"{Kind.GENERATION}/{i}", 0)))
             for i, (label, n) in enumerate(zip(labels, counts, strict=False))
         ]
     )
@@ -164,13 +164,14 @@ def _lengths(rows: Mapping[int, int]) -> list[Bar]:
 
 
 def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Every NI task with its score and rows, hardest first; then the other sources' parts."""
-    typed = {selected.name: selected.typed for selected in read_selected(run / TASKS / "tasks.jsonl")}
+    """Every task that was asked with its score and rows, hardest first; then the others, and other sources' parts."""
+    chosen = read_selected(run / TASKS / "tasks.jsonl")
+    typed = {selected.name: selected.typed for selected in chosen}
     found = []
     seen = set()
+    sources = {task.name: source_of(task.kind, task.categories) for task in chosen}
     for bucket in read_buckets(run / SCORES / "buckets.jsonl"):
-        source = NI_EXACT_MATCH if bucket.kind is Kind.EXACT_MATCH else NI_GENERATION
-        key = f"{source}/{bucket.task}"
+        key = f"{sources[bucket.task]}/{bucket.task}"
         seen.add(key)
         found.append(
             {
@@ -183,9 +184,17 @@ def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
             }
         )
     found.sort(key=lambda t: (t["score"], t["task"]))
-    others = [(key.split("/", 1)[1], n) for key, n in rows.items() if key not in seen]
+    others = [(*key.split("/", 1), n) for key, n in rows.items() if key not in seen]
     return found + [
-        {"task": k, "kind": "other source", "why": "", "score": None, "asked": None, "rows": n} for k, n in others
+        {
+            "task": k,
+            "kind": "other source" if s in SOURCES else "own, not asked",
+            "why": "",
+            "score": None,
+            "asked": None,
+            "rows": n,
+        }
+        for s, k, n in others
     ]
 
 

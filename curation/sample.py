@@ -55,6 +55,12 @@ class SampleParameters:
     retain_share: float = 0.0
     """Part of each target that goes to rows the base gets right. 0, as the winner: it trained on errors alone.
     On the demo's 0.6 M parameters that unlearns every solved task; what a 7B model loses was not measured."""
+    take_all: bool = False
+    """Take every row of your own that the policies let pass, and do not ask the base about them. False: those that it
+    gets wrong, like any others."""
+    own_share: float | None = None
+    """Share of the mix that is to be your own rows: the others are drawn down to fit, or with them your own. None: all
+    that there are, of both."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.retain_share < 1:
@@ -66,6 +72,8 @@ class SampleParameters:
             raise MixError(
                 "--retain: quotas per bucket have no target to take a share of. Set samples.quota=proportional."
             )
+        if self.own_share is not None and not 0 < self.own_share < 1:
+            raise MixError(f"--own-share {self.own_share}: not in (0, 1). 0.3 makes your rows three of ten.")
         if not 0 < self.quota_factor < math.inf:
             raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
 
@@ -89,7 +97,7 @@ def draw(
     left: list[tuple[Candidate, str]] = []
     for source, target in targets.items():
         pool = by_source.pop(source, [])
-        drawn = _draw_ni(pool, target, parameters) if pool and pool[0].kind else pool[:target]
+        drawn = _draw(pool, target, parameters)
         taken = {(c.task, c.id) for c in drawn}
         chosen += sorted(drawn, key=_order)
         left += [
@@ -100,6 +108,34 @@ def draw(
     for source in sorted(by_source):
         left += [(c, "source_left_out") for c in sorted(by_source[source], key=_order)]
     return chosen, left
+
+
+def _draw(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
+    """Of one source."""
+    if not pool or pool[0].kind is None:
+        return list(pool[:target])
+    return _draw_own(pool, target, parameters) if pool[0].is_own else _draw_ni(pool, target, parameters)
+
+
+def drawable(pool: Sequence[Candidate], parameters: SampleParameters) -> int:
+    """Most rows that a source could give: all that is weak, and as many solved rows as their share allows."""
+    weak = sum(not c.solved for c in pool)
+    retained = int(weak * parameters.retain_share / (1 - parameters.retain_share))
+    return weak + min(len(pool) - weak, retained)
+
+
+def _draw_own(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
+    """Of the user's own rows: no weight leaves one out as long as there is room. Kinds give in proportion."""
+    solved = [c for c in pool if c.solved]
+    weak = [c for c in pool if not c.solved]
+    num_solved = min(round(target * parameters.retain_share), len(solved))
+    chosen: list[Candidate] = []
+    for part, amount in ((weak, target - num_solved), (solved, num_solved)):
+        kinds = [[c for c in part if c.kind is kind] for kind in Kind]
+        sizes = [len(members) for members in kinds]
+        for members, num in zip(kinds, allocate(amount, list(map(float, sizes)), sizes), strict=True):
+            chosen += members if num == len(members) else _draw_pool(members, num, parameters)
+    return chosen
 
 
 def _draw_ni(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
@@ -162,7 +198,8 @@ def _cells(candidates: Sequence[Candidate]) -> list[tuple[str, list[Candidate]]]
 def _weight(c: Candidate, parameters: SampleParameters) -> float:
     if c.solved:
         return 1.0
-    assert c.bucket is not None
+    if c.bucket is None:  # nobody asked the base about it
+        return 1.0
     return (parameters.task_weights if c.kind is Kind.EXACT_MATCH else parameters.generation_shares)[c.bucket]
 
 

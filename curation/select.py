@@ -10,7 +10,7 @@ Where it sits: task -> kind -> **select** -> prompt.
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,20 @@ CATEGORY_ALIASES = {"Basic Sentiment Analysis": "Sentiment Analysis"}
 """Spellings of upstream files for a category of the published table."""
 
 OWN_DATA = "Own data"
-"""Category of tasks made from the user's own rows: whoever brings them wants them."""
+"""Category of tasks made from the user's own rows: whoever brings them wants them. The file's name follows it."""
+
+
+def own_name(categories: Sequence[str]) -> str | None:
+    """The name of the user's file that a task was made of; None: it is none of the user's.
+
+    >>> own_name(("Own data", "letters")), own_name(("Summarization",))
+    ('letters', None)
+    """
+    if OWN_DATA not in categories:
+        return None
+    names = categories[categories.index(OWN_DATA) + 1 :]
+    return names[0] if names else OWN_DATA
+
 
 MATH_QA = re.compile(r"mathqa|mathematical|arithmetic|aqua(?!muse)|gsm8k|mawps|svamp|asdiv|mathdataset")
 """Question answering over arithmetic, told by name: MathInstruct covers it."""

@@ -7,7 +7,7 @@ Where it sits: asked after the draw, shown by the command line and the report.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from curation.source import NI_EXACT_MATCH, NI_GENERATION
@@ -28,8 +28,8 @@ class Shortfall:
     def __str__(self) -> str:
         """One line: target, best achievable, reasons, ways out."""
         lost = ", ".join(f"{n:,} {reason}" for reason, n in self.because.items()) or "the source holds no more"
-        ways = "; or ".join(self.ways_out)
-        return f"{self.source} gives {self.rows:,} of {self.target:,} rows ({lost}). Ways out: {ways}."
+        ways = f" Ways out: {'; or '.join(self.ways_out)}." if self.ways_out else ""
+        return f"{self.source} gives {self.rows:,} of {self.target:,} rows ({lost}).{ways}"
 
 
 _MENDS = {
@@ -46,6 +46,13 @@ _MENDS = {
 }
 """Reason -> the way to get such rows back; reasons that are not here are not for sale."""
 
+TAKE_ALL = "--take-all keeps every row of it that the policies let pass"
+CHOSEN_AGAINST = ("already_solved", "used_as_example", "over_quota", "prompt_too_long", "refused_by_server")
+"""What becomes of the user's own rows by what the base makes of them, and by the share that they are to have."""
+
+LEAST_SCALE = 0.001
+"""A smaller one would shrink a mix to a few hundred rows: no way out of anything."""
+
 
 def shortfalls(
     targets: Mapping[str, int],
@@ -54,6 +61,8 @@ def shortfalls(
     *,
     scale: float,
     longer: str = "--set policies.max_tokens=4096",
+    own: Collection[str] = (),
+    is_papers: bool = True,
 ) -> list[Shortfall]:
     """Every source below its target.
 
@@ -63,6 +72,8 @@ def shortfalls(
         lost: Source -> reason -> rows that were left out.
         scale: Of the mix.
         longer: The setting that lets longer rows in.
+        own: Sources that are the user's own files.
+        is_papers: One of the paper's mixes was asked for, whose proportions `--scale` keeps.
     """
     found = []
     for source, target in targets.items():
@@ -70,19 +81,24 @@ def shortfalls(
         if rows >= target:
             continue
         reasons = {r: n for r, n in sorted(lost.get(source, {}).items(), key=lambda x: (-x[1], x[0])) if n}
-        mends = [_MENDS[r].format(n=n, longer=longer) for r, n in reasons.items() if r in _MENDS]
-        ways = [*mends[:1], _accept(source, scale * rows / target)]
-        if len(ways) == 1:
+        mends = {r: _MENDS[r].format(n=n, longer=longer) for r, n in reasons.items() if r in _MENDS}
+        if source in own:
+            ways = [mend for reason, mend in mends.items() if reason not in CHOSEN_AGAINST][:1]
+            ways += [TAKE_ALL] if set(reasons) & set(CHOSEN_AGAINST) else []
+        else:
             more = "more task files with --tasks" if source in (NI_EXACT_MATCH, NI_GENERATION) else "a larger file"
-            ways.insert(0, f"give {more}: {target - rows:,} rows are missing")
+            shrunk = _accept(source, scale * rows / target) if is_papers else []
+            given = [f"give {more}: {target - rows:,} rows are missing"]
+            ways = [*list(mends.values())[:1], *(shrunk if mends else given), *(given if mends else shrunk)][:2]
         found.append(Shortfall(source=source, target=target, rows=rows, because=reasons, ways_out=tuple(ways)))
     return found
 
 
-def _accept(source: str, scale: float) -> str:
+def _accept(source: str, scale: float) -> list[str]:
     if scale == 0:
-        return f"--without {source} leaves it out"
-    return f"--scale {_floored(scale):.3g} shrinks every source so that this one fills its share"
+        return [f"--without {source} leaves it out"]
+    least = _floored(scale)
+    return [f"--scale {least:.3g} shrinks every source so that this one fills its share"] * (least >= LEAST_SCALE)
 
 
 def _floored(value: float) -> float:

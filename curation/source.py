@@ -10,13 +10,14 @@ Where it sits: beside the samples, before the draw; `record.py` turns its record
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from curation.errors import SourceError
 from curation.files import file_sha256, sha256
 from curation.kind import Kind
+from curation.select import own_name
 
 NI_EXACT_MATCH, NI_GENERATION = "ni_exact_match", "ni_generation"
 LIMA, PLATYPUS, OPENBOOKQA, QUAC = "lima", "open-platypus", "openbookqa", "quac"
@@ -101,26 +102,39 @@ class MixRow:
     instruction: str
     input: str
     output: str
+    kind: str = ""
+    """How its task is scored: `exact_match` or `generation`; empty: the base was not asked and nothing was typed."""
     bucket: int | None = None
     """Of its task (exact match) or of the base model's answer (generation); None: the base was not asked."""
     num_tokens: int = 0
     """As trained on: template, BOS and EOS included. 0: not counted."""
 
 
-def mix_targets(mix: str, scale: float, without: frozenset[str]) -> dict[str, int]:
-    """Rows wanted per source.
+def source_of(kind: Kind, categories: Sequence[str]) -> str:
+    """What the rows of a task are called: by the user's own name if they are the user's, else as Table 1 does."""
+    return own_name(categories) or NI_SOURCES[kind]
+
+
+def mix_targets(mix: str | None, scale: float, without: frozenset[str], named: Collection[str] = ()) -> dict[str, int]:
+    """Rows wanted per source; the user's own are not among them.
+
+    Args:
+        mix: None: NI alone, as many rows as the smallest mix has.
+        named: Sources that are wanted although no mix asks for them.
 
     Raises:
         SourceError: unknown mix or source, or a scale outside (0, 1].
     """
-    if mix not in MIXES:
+    if mix is not None and mix not in MIXES:
         raise SourceError(f"--mix {mix}: unknown mix. Use {', '.join(MIXES)}.")
+    table = MIXES[mix or "200k"]
     if not 0 < scale <= 1:
         raise SourceError(f"--scale {scale}: not in (0, 1]. --scale 0.01 takes one row of a hundred.")
-    unknown = sorted(without - set(MIXES[mix]))
+    unknown = sorted(without - set(table))
     if unknown:
-        raise SourceError(f"--without {unknown[0]}: unknown source. Use {', '.join(MIXES[mix])}.")
-    wanted = {name: max(1, round(count * scale)) for name, count in MIXES[mix].items() if name not in without}
+        raise SourceError(f"--without {unknown[0]}: unknown source. Use {', '.join(table)}.")
+    asked = set(table) if mix is not None else {*NI_SOURCES.values(), *named}
+    wanted = {name: max(1, round(count * scale)) for name, count in table.items() if name in asked - without}
     if not wanted:
         raise SourceError("--without leaves no source at all. Keep one.")
     return wanted

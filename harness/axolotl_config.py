@@ -156,10 +156,14 @@ def has_flash_attn() -> bool:
 
 def recipe_for(card: Card) -> Path:
     """The recommended recipe of a card."""
-    return Path("axolotl_configs") / _RECOMMENDED.get(card.name, "mistral_7b_qlora_a100_40gb.yml")
+    if not card.is_gpu:
+        return Path("axolotl_configs/tiny_cpu.yml")
+    name = "a100_40gb" if card.memory_gib >= LARGE_GIB else "4090"
+    return Path(f"axolotl_configs/mistral_7b_qlora_{name}.yml")
 
 
-_RECOMMENDED = {"cpu": "tiny_cpu.yml", "rtx4090": "mistral_7b_qlora_4090.yml"}
+LARGE_GIB = 40.0
+"""What the recipe of the A100 was made for; smaller cards get that of the 4090."""
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -22,6 +22,7 @@ from harness.axolotl_main import PARENT_VARIABLE
 from harness.card import Card
 from harness.clock import uptime
 from harness.errors import TrainError
+from harness.gpu import only
 
 SMALL_DATA_ROWS = 5_000
 """Below this, compiling Axolotl's packing with numba costs more than it saves."""
@@ -49,8 +50,10 @@ Launcher = Callable[[Path, Path, Mapping[str, str]], Child]
 """(config, log, environment) -> child. Tests pass a fork server that has Axolotl imported already."""
 
 
-def axolotl_environment(card: Card, *, num_rows: int) -> dict[str, str]:
+def axolotl_environment(card: Card, *, num_rows: int, device: str = "") -> dict[str, str]:
     """Quiet, offline, quick to start, and fit for a machine that others use. How OpenMP works is the user's, if said.
+
+    Only the card `device` is seen: Axolotl would spread a run over all.
 
     Telemetry is off: with it on and no network, Axolotl hung at exit in 4 of 4 runs (measured).
     """
@@ -67,6 +70,8 @@ def axolotl_environment(card: Card, *, num_rows: int) -> dict[str, str]:
     if not card.is_gpu:
         defaults["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
         environment |= {"AXOLOTL_DATASET_NUM_PROC": "0", "CUDA_VISIBLE_DEVICES": ""}
+    elif device:
+        environment |= only(device)
     environment |= {name: os.environ.get(name, value) for name, value in defaults.items()}
     if num_rows < SMALL_DATA_ROWS:
         environment["NUMBA_DISABLE_JIT"] = "1"

@@ -2,8 +2,11 @@
 
 >>> get_card("rtx4090").memory_gib
 24.0
+>>> get_card("l40s-45gb").memory_gib
+45.0
 """
 
+import re
 from dataclasses import dataclass
 
 from harness.errors import ConfigError
@@ -18,11 +21,16 @@ class Card:
     """Of the card; for the CPU, 0: memory is not what limits the tiny runs made there."""
     bf16: bool
     tflops: float
-    """Dense bf16 with fp32 accumulation, from the vendor's data sheet."""
+    """Dense bf16 with fp32 accumulation, from the vendor's data sheet. 0: not known."""
     utilisation: float = 0.0
     """Share of `tflops` that a fused QLoRA step reaches, recomputation counted: the low end of what was published for
     this kind of card. An estimate, not a measurement. 0: none."""
     is_gpu: bool = True
+
+    @property
+    def has_speed(self) -> bool:
+        """Whether a speed can be estimated without a rehearsal."""
+        return self.tflops > 0 and self.utilisation > 0
 
 
 # Utilisation, from published tokens/s (the rows are in tests/harness/test_published.py): torchtune's 8B QLoRA on a 4090
@@ -33,14 +41,28 @@ CARDS = {
         Card(name="cpu", memory_gib=0.0, bf16=False, tflops=0.0, is_gpu=False),
         Card(name="rtx4090", memory_gib=24.0, bf16=True, tflops=165.2, utilisation=0.64),
         Card(name="a100-40gb", memory_gib=40.0, bf16=True, tflops=312.0, utilisation=0.60),
+        Card(name="a100-80gb", memory_gib=80.0, bf16=True, tflops=312.0, utilisation=0.60),
         Card(name="h100-80gb", memory_gib=80.0, bf16=True, tflops=989.0, utilisation=0.40),
         Card(name="h200", memory_gib=141.0, bf16=True, tflops=989.0, utilisation=0.40),
     )
 }
 
+_ANY = re.compile(r"[a-z0-9][a-z0-9.-]*-(\d{1,4})gb")
+"""`NAME-MEMORYgb`: a profile of any other card, whose speed nobody knows before the rehearsal."""
+
 
 def get_card(name: str) -> Card:
-    """Raises ConfigError on an unknown name."""
-    if name not in CARDS:
-        raise ConfigError(f"--card {name}: unknown card. Use {', '.join(CARDS)}.")
-    return CARDS[name]
+    """A profile by its name, or one that the name itself describes: `NAME-MEMORYgb`.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name in CARDS:
+        return CARDS[name]
+    described = _ANY.fullmatch(name)
+    if described is None or int(described.group(1)) == 0:
+        raise ConfigError(
+            f"--card {name[:60]}: unknown card. Use {', '.join(CARDS)}, or NAME-MEMORYgb for another one, such as "
+            "l40s-45gb."
+        )
+    return Card(name=name, memory_gib=float(described.group(1)), bf16=True, tflops=0.0)

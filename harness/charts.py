@@ -189,7 +189,7 @@ def _speed(histories: Sequence[History]) -> Chart | None:
         return None
     figure.update_xaxes(title=f"{name} of the budget")
     figure.update_yaxes(title="tokens/s", rangemode="tozero")
-    note = "Between reported steps, evaluations and saves included."
+    note = "Between reported steps, evaluations and saves taken off."
     return _chart("speed", "Speed", figure, height=240, note=note)
 
 

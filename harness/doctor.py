@@ -21,8 +21,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from curation.errors import OnedayError
-from harness.card import CARDS, Card, get_card
-from harness.gpu import SMALLEST_SHARE, Gpu, find_gpu
+from harness.card import Card, get_card
+from harness.card_choice import chosen_by
+from harness.gpu import Gpu, look
 
 GIB = 2**30
 PYTHONS = ((3, 11), (3, 12))
@@ -88,6 +89,10 @@ class Machine:
     card: Card
     """The profile that a run would name."""
     gpu: Gpu | None
+    why_no_gpu: str = ""
+    """If there is none."""
+    has_broken_driver: bool = False
+    """nvidia-smi is there and does not answer as it should."""
     run: Path
     """Where a run would write."""
     base: str | None = None
@@ -106,9 +111,10 @@ class Machine:
             ConfigError: no profile of that name.
         """
         named = get_card(card) if card else None
-        gpu = find_gpu()
+        sight = look()
         return cls(
-            card=named or profile_of(gpu), gpu=gpu, run=run, base=base, asks_hub=asks_hub, environment=dict(os.environ)
+            card=named or chosen_by(sight).card, gpu=sight.gpu, why_no_gpu=sight.why_not,
+            has_broken_driver=sight.is_broken, run=run, base=base, asks_hub=asks_hub, environment=dict(os.environ),
         )  # fmt: skip
 
     def which(self, program: str) -> str | None:
@@ -118,18 +124,6 @@ class Machine:
 
 Check = Callable[[Machine], Finding | None]
 """None: nothing that was asked for."""
-
-
-def profile_of(gpu: Gpu | None) -> Card:
-    """The profile named after the card, else the largest that it can hold, else the smallest one there is."""
-    profiles = sorted((card for card in CARDS.values() if card.is_gpu), key=lambda card: card.memory_gib)
-    if gpu is None:
-        return get_card("cpu")
-    # A driver that does not tell the memory (not a number) rules nothing out, so the name must say.
-    fitting = [card for card in profiles if not gpu.total_gib < SMALLEST_SHARE * card.memory_gib]
-    named = [card for card in fitting if card.name.split("-")[0].removeprefix("rtx") in gpu.name.lower()]
-    larger = fitting if gpu.total_gib > 0 else []
-    return (named or larger or profiles[:1])[-1]
 
 
 def attempt(name: str, check: Check, machine: Machine) -> Finding | None:

@@ -10,24 +10,17 @@ Where it sits: beside doctor.py. Everything heavy is imported by the check that 
 import importlib
 import importlib.util
 import math
-import sysconfig
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from harness.axolotl_config import AxolotlConfig, find_recipe, has_flash_attn, read_recipe, recipe_for
-from harness.card import CARDS
 from harness.doctor import Check, Finding, Machine, in_one_line, note, ok, problem, warning
-from harness.gpu import MOST_OCCUPIED_GIB, SMALLEST_SHARE, Gpu, check_gpu
+from harness.doctor_builds import NEEDS_CARD, needed_driver
+from harness.gpu import MOST_OCCUPIED_GIB, Gpu, check_gpu
 from harness.memory import MISTRAL_7B, peak_of
-
-OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
-"""By CUDA's major version. Source: NVIDIA, CUDA Compatibility, table 1 of "Minor Version Compatibility"."""
 
 LARGEST_NF4_ERROR = 0.1
 """Of the values tried, in [-1, 1]: 0.034 measured on a CPU; a wrong code or scale is off by more."""
-
-NEEDS_CARD = "not tried: it needs a GPU"
 
 
 def torch_build(machine: Machine) -> Finding:
@@ -54,16 +47,10 @@ def card(machine: Machine) -> Finding:
     gpu = machine.gpu
     if not machine.card.is_gpu:
         return note(f"{gpu.name} stays unused: the profile is cpu") if gpu else ok("none: the profile is cpu")
-    smallest = min(card.memory_gib for card in CARDS.values() if card.is_gpu)
-    if gpu and gpu.total_gib < SMALLEST_SHARE * smallest:
-        return problem(
-            f"{gpu.name} has {gpu.total_gib:.1f} GiB, the smallest profile {smallest:g}",
-            "Take --card cpu, or a larger card.",
-        )
     check_gpu(machine.card, gpu, shared=True)
     assert gpu is not None
-    size = "memory not told" if math.isnan(gpu.total_gib) else f"{gpu.total_gib:.1f} GiB"
-    return ok(f"{gpu.name}, {size}, driver {gpu.driver}; profile {machine.card.name}")
+    unknown = "" if machine.card.has_speed else ", whose speed is not known before a rehearsal"
+    return ok(f"{gpu.described}, driver {gpu.driver or 'unknown'}; profile {machine.card.name}{unknown}")
 
 
 def users(machine: Machine) -> Finding | None:
@@ -108,8 +95,7 @@ def cuda_runs(torch: Any, gpu: Gpu | None) -> Finding:
         ones = torch.ones(16, 16, device="cuda")
         total = float((ones @ ones).sum())
     except (RuntimeError, AssertionError) as e:
-        oldest = OLDEST_DRIVER.get(int(version.split(".")[0]), 0)
-        major = driver.split(".")[0]
+        oldest, major = needed_driver(version), driver.split(".")[0]
         if major.isdigit() and int(major) < oldest:
             return problem(
                 f"driver {driver} is too old for CUDA {version}, which needs {oldest}: {in_one_line(e)}",
@@ -160,21 +146,6 @@ def four_bit(machine: Machine) -> Finding:
     if not error < LARGEST_NF4_ERROR:
         return problem(f"NF4 and back is off by {error:.3f} on {device}", "pip install --force-reinstall bitsandbytes")
     return ok(f"bitsandbytes {bitsandbytes.__version__}: NF4 and back on {device}, off by {error:.3f} at most")
-
-
-def triton(machine: Machine) -> Finding:
-    """Triton, and the C compiler that it builds its launchers with."""
-    if not machine.card.is_gpu:
-        return note(NEEDS_CARD)
-    if importlib.util.find_spec("triton") is None:
-        return problem("triton is not installed; fused kernels need it", "pip install the CUDA build of torch again.")
-    compiler = machine.environment.get("CC") or machine.which("gcc") or machine.which("clang")  # in Triton's order
-    if compiler is None:
-        return problem("no C compiler for Triton's launchers", "apt install gcc libc6-dev, or name one in CC.")
-    include = Path(sysconfig.get_paths()["include"])
-    if not (include / "Python.h").is_file():
-        return problem(f"{include}: no Python.h for Triton's launchers", "apt install python3-dev")
-    return ok(f"installed; {compiler} builds its launchers")
 
 
 def attention(machine: Machine) -> Finding:
@@ -282,7 +253,6 @@ CHECKS: dict[str, Check] = {
     "CUDA": cuda,
     "bf16": bf16,
     "4-bit": four_bit,
-    "Triton": triton,
     "attention": attention,
     "Liger": liger,
     "fused LoRA": fused_lora,

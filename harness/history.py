@@ -19,13 +19,15 @@ from typing import Any, TypeVar
 
 import orjson
 
-from curation.stage import is_locked
+from curation.files import read_as
+from curation.stage import SUMMARY, Summary, is_locked
 from harness.day import Charging, LedgerReport, Span
 from harness.errors import DataError
 from harness.ledger import Ledger
 from harness.manifest import read_manifest
 from harness.pick import PICK, PICKED, read_picked
 from harness.run import LEDGER, TRAIN
+from harness.speed import SpeedMeter
 from harness.supervise import METRICS
 
 T = TypeVar("T")
@@ -50,7 +52,7 @@ class Step:
     loss: float
     learning_rate: float
     tokens_per_s: float | None
-    """Since the step before; None for the first of a start."""
+    """Since the step before, evaluations and saves taken off; None for the first of a start."""
     memory_gib: float | None
     """Most that was ever reserved on the card; None on a CPU."""
 
@@ -92,6 +94,8 @@ class History:
     moments: tuple[Moment, ...]
     horizon: int
     """The step at which the plan ends; 0 before there is one."""
+    tokens_per_s: float | None
+    """Since the start of the run; of a finished one, what its summary says."""
     manifest: Mapping[str, Any]
     picked: Mapping[str, Any] | None
 
@@ -100,12 +104,6 @@ class History:
         """The lowest validation loss; of equals the earlier."""
         finite = [e for e in self.evaluations if math.isfinite(e.loss)]
         return min(finite, key=lambda e: e.loss, default=None)
-
-    @property
-    def tokens_per_s(self) -> float | None:
-        """Median of the last twenty reported steps."""
-        last = sorted(s.tokens_per_s for s in self.steps[-20:] if s.tokens_per_s is not None)
-        return last[len(last) // 2] if last else None
 
     @property
     def finish_s(self) -> float | None:
@@ -145,10 +143,16 @@ def read_history(run: Path) -> History:
         steps=tuple(_steps(events, clock)),
         evaluations=tuple(_evaluations(events, clock)),
         moments=tuple(_moments(events, clock)),
+        tokens_per_s=_recorded_speed(run) if done else SpeedMeter.of(events).tokens_per_s,
         horizon=next((int(e["horizon"]) for e in reversed(events) if e["event"] == "step"), 0),
         manifest=read_manifest(run),
         picked=asdict(read_picked(run)) if picked.is_file() else None,
     )
+
+
+def _recorded_speed(run: Path) -> float | None:
+    """As the end of the run computed it, so that every command tells the same figure."""
+    return read_as(Summary, run / TRAIN / SUMMARY).details.get("tokens_per_s") or None
 
 
 class _DayClock:
@@ -192,6 +196,7 @@ def _is_whole(event: dict[str, Any]) -> bool:
 _NUMBERS = {
     "step": ("step", "loss", "learning_rate", "tokens", "horizon"),
     "evaluate": ("step", "validation_loss", "seconds"),
+    "save": ("seconds",),
     "train_begin": ("step",),
     "disk_full": ("step",),
     "not_finite": ("step", "loss"),
@@ -202,23 +207,19 @@ _MAY_BE_NAN = ("loss", "validation_loss")
 
 def _steps(events: list[dict[str, Any]], clock: _DayClock) -> list[Step]:
     last: dict[int, Step] = {}
-    before: dict[str, Any] | None = None
+    meter = SpeedMeter()
     for event in events:
+        meter.hear(event)
         if event["event"] == "train_begin":
-            before = None
             _forget_after(last, event["step"])
         if event["event"] != "step":
             continue
-        speed = None
-        if before is not None and event["up"] > before["up"]:
-            speed = (event["tokens"] - before["tokens"]) / (event["up"] - before["up"])
-        before = event
         last[event["step"]] = Step(
             step=event["step"],
             at_s=clock.at(event["t"]),
             loss=float(event["loss"]),
             learning_rate=float(event["learning_rate"]),
-            tokens_per_s=speed if speed and speed > 0 else None,
+            tokens_per_s=meter.of_last_step,
             memory_gib=event.get("memory_gib"),
         )
     return [last[step] for step in sorted(last)]

@@ -35,6 +35,10 @@ class TrainJob:
     """Others may use the card."""
     trackers: tuple[Tracker, ...] = ()
     """That are told of every step besides."""
+    card_how: str = ""
+    """Why this card's profile was taken; on record, and of no influence on the result."""
+    device: str = ""
+    """The one card that the trainer may see, as CUDA_VISIBLE_DEVICES names it; empty: whatever it sees."""
 
     def inputs(self) -> dict[str, Any]:
         """What decides the result, the budget left aside."""

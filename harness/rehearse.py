@@ -30,7 +30,7 @@ from harness.dataset import check_embeddings, check_window, chosen_rows, load_to
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.flops import estimated_tokens_per_s
-from harness.gpu import check_gpu, find_gpu
+from harness.gpu import check_gpu, check_torch, find_gpu
 from harness.job import TrainJob
 from harness.memory import ModelShape, smaller
 from harness.pack import PackPlan, rehearsal_packs
@@ -146,6 +146,7 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
             return read_as(Rehearsal, stage.path(REHEARSAL))
         _check_flash_attn(job.recipe)
         check_gpu(job.card, find_gpu() if job.card.is_gpu else None, shared=job.shared_card)
+        check_torch(job.card)
         return _measure(job, stage, launch, on_event)
 
 
@@ -157,7 +158,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     write_config(work / "axolotl.yml", job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
-    child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0))
+    child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0, device=job.device))
     ending = drive(
         child,
         reader,

@@ -19,6 +19,9 @@ from harness.budget import pretty
 from harness.charts import Chart, bar_chart, run_charts, script
 from harness.compare import ANSWERS, COMPARISON, OVERALL, SCORED, Comparison
 from harness.history import History, State, read_history
+from harness.manifest import MANIFEST
+from harness.pick import BASE
+from harness.verdict import Verdict
 
 TEMPLATE = "report.html.j2"
 NUM_EXAMPLES = 9
@@ -27,7 +30,20 @@ LONGEST_TEXT = 1_200
 """Characters of an example."""
 
 _UNINTERESTING = frozenset(
-    ["t", "up", "boot", "base_path", "mix_path", "call", "inputs", "outputs", "counts", "ledger", "candidates"]
+    [
+        "t",
+        "up",
+        "boot",
+        "card_how",
+        "base_path",
+        "mix_path",
+        "call",
+        "inputs",
+        "outputs",
+        "counts",
+        "ledger",
+        "candidates",
+    ]
 )
 """Keys of a manifest that differ between any two runs, or are shown elsewhere."""
 
@@ -46,6 +62,8 @@ class RunPage:
     """What the template shows of one run."""
 
     history: History
+    verdict: Verdict | None
+    """None: nothing is picked yet."""
     sentence: str
     comparison: Sequence[Mapping[str, Any]]
     examples: Sequence[Example]
@@ -104,12 +122,47 @@ def _page(run: Path) -> RunPage:
     comparison = run / SCORED / COMPARISON
     return RunPage(
         history=history,
+        verdict=verdict_of(history),
         sentence=sentence(history),
         comparison=[asdict(c) for c in read_as(list[Comparison], comparison)] if comparison.is_file() else [],
         examples=_examples(run / SCORED / ANSWERS) if comparison.is_file() else [],
         mix=dict(read_as(Summary, mix).details) if mix.is_file() else {},
         rehearsal=read_as(dict[str, Any], rehearsal) if rehearsal.is_file() else {},
         commands=_commands(history),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ended:
+    """What of a manifest's section `train` the verdict rests on."""
+
+    because: str = ""
+    last_loss: float | None = None
+    faint_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    train: _Ended = _Ended()
+
+
+def verdict_of(history: History) -> Verdict | None:
+    """Whether the picked checkpoint is better than the base; None before there is one, or while training goes on.
+
+    Raises:
+        StageError: the manifest is damaged.
+    """
+    if history.picked is None or history.state is State.RUNNING:
+        return None
+    path = history.run / MANIFEST
+    ended = read_as(_Recorded, path, mend="Restore it, or move it away.").train if path.is_file() else _Ended()
+    losses = {candidate["checkpoint"]: candidate["validation_loss"] for candidate in history.picked["candidates"]}
+    return Verdict(
+        base_loss=losses.get(BASE),
+        best_loss=history.picked["validation_loss"],
+        last_loss=ended.last_loss,
+        ended_by=ended.because,
+        faint_share=ended.faint_share,
     )
 
 

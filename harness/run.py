@@ -28,6 +28,7 @@ from harness.manifest import record
 from harness.pick import Picked, pick, read_picked
 from harness.rehearse import Rehearsal
 from harness.schedule import check_plan
+from harness.speed import SpeedMeter
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
 from harness.trained_base import quantisation_in_training
 from harness.verdict import Verdict, faint_share
@@ -100,6 +101,7 @@ def train(
         places = {"mix_path": str(job.mix.resolve()), "base_path": str(job.base)}
         kept = asdict(quantisation_in_training(job.recipe, job.card))
         described = {**inputs, **places, "base_licence": licence_of(job.base), "quantisation": kept}
+        described["card_how"] = job.card_how
         record(job.run, "train", described)
         name = _identity(stage)
         ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)
@@ -175,7 +177,7 @@ def _finish(
 ) -> TrainResult:
     """Picks, then writes the summary."""
     picked = _pick(job, stage, ledger, because, measured)
-    steps, tokens_per_s = _speed(stage.directory)
+    speed = SpeedMeter.of(events_of(stage.directory))
     report = ledger.report()
     dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / "dropped.jsonl")]
     dataset = read_json(stage.path(DATA) / "dataset.json")
@@ -184,9 +186,9 @@ def _finish(
         stage.drop(row)
     tally = stage.tally("row", read=num_kept + len(dropped), kept=num_kept)
     details = {
-        "steps": steps,
+        "steps": speed.steps,
         "because": because,
-        "tokens_per_s": tokens_per_s,
+        "tokens_per_s": speed.tokens_per_s or 0.0,
         "ledger": asdict(report),
         "num_ends_removed": dataset["num_ends_removed"],
         "base_loss": measured.base_loss,
@@ -215,25 +217,6 @@ def _faint_share(directory: Path, recipe: AxolotlConfig) -> float:
         floor=recipe.cosine_min_lr_ratio,
     )
     return round(share, 4)
-
-
-def _speed(directory: Path) -> tuple[int, float]:
-    """Steps done, and tokens per second of training time, evaluations and saves taken off."""
-    steps, tokens, spent = 0, 0, 0.0
-    last: tuple[int, float] | None = None
-    paused = 0.0
-    for event in events_of(directory):
-        if event["event"] == "train_begin":
-            last = None
-        elif event["event"] in ("evaluate", "save"):
-            paused += event["seconds"]
-        elif event["event"] == "step":
-            steps = event["step"]
-            if last is not None and event["tokens"] >= last[0]:
-                tokens += event["tokens"] - last[0]
-                spent += event["up"] - last[1] - paused
-            last, paused = (event["tokens"], event["up"]), 0.0
-    return steps, round(tokens / spent, 1) if spent > 0 else 0.0
 
 
 def _stored_result(run: Path, *, was_done: bool = True) -> TrainResult:

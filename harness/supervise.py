@@ -124,7 +124,7 @@ class Supervisor:
         write_config(self.stage.path("axolotl.yml"), self.job.recipe, settings, self.job.card)
         self.ledger.enter("load")
         environment = {
-            **axolotl_environment(self.job.card, num_rows=dataset.train.num_rows),
+            **axolotl_environment(self.job.card, num_rows=dataset.train.num_rows, device=self.job.device),
             **tracking_environment(self.job.trackers, self.stage.path(TRACKING).resolve()),
             LOCK_VARIABLE: str(self.lock),
         }

@@ -16,10 +16,12 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import TypeAdapter, ValidationError
 
 from curation.errors import MixError
+from curation.own_data import OWN
 from curation.predictors.engine import Engine
+from curation.predictors.none import NoPredictor
 from curation.preset import CurationParameters
 from curation.source import Located
-from curation.stages.context import Curation
+from curation.stages.context import Curation, asks_anything
 from curation.task import task_paths
 from curation.tokens import MISTRAL_7B, TokenCounter
 
@@ -108,7 +110,7 @@ def curation_again(
     Args:
         recorded: The run folder with the manifest.
         section: `curate` of that manifest.
-        tasks: Where the task files are now; none: where they were.
+        tasks: Where the task files are now; none: where they were. Own rows are in the recorded run.
         base: Where the base model is now.
         servers: Where to ask.
 
@@ -138,16 +140,19 @@ def curation_again(
         raise _damaged(recorded, e) from e
     for path in [*engine.predictions, *(path for located in sources.values() for path in located.paths)]:
         found(str(path))
+    own = tuple(found(place) for place in call["tasks"] if place.startswith(f"{RUN}/{OWN}/"))
+    places = (*places, *(path for path in own if path not in places))
     task_paths(places)
     if engine.base is not None:
         engine = replace(engine, base=base)
-    return Curation(
+    again = Curation(
         run=run,
         tasks=places,
-        predictor=engine.build(),
+        predictor=NoPredictor(),
         parameters=parameters,
         sources=sources,
         suites=suites,
         tokenizer=tokenizer,
         redo=redo,
     )
+    return replace(again, predictor=engine.build()) if asks_anything(again) else again

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,14 +17,15 @@ from curation.licence import LicencePolicy
 from curation.model_folder import check_model_folder
 from curation.own_data import OWN_TASKS, SUFFIXES, own_stage
 from curation.predictors.engine import Engine, close
+from curation.predictors.none import NoPredictor
 from curation.preset import CurationParameters, preset, reseeded, with_settings
 from curation.quantisation import Precision
 from curation.record import resolve_on_hub
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText
 from curation.select import read_kind_overrides, read_task_list
-from curation.source import SOURCES, locate, mix_targets
+from curation.source import SOURCES, Located, locate, mix_targets
 from curation.stage import INPUTS, locked
-from curation.stages.context import SAMPLES, Curation
+from curation.stages.context import SAMPLES, Curation, asks_anything
 from curation.task import task_paths
 from curation.tokens import MISTRAL_7B, TokenCounter
 from curation.workers import default_workers
@@ -61,6 +62,8 @@ class CurateRequest:
     rouge: str | None
     empty: str | None
     retain: float | None
+    take_all: bool
+    own_share: float | None
     shots: int | None
     adaptive: bool
     fit: str | None
@@ -69,6 +72,12 @@ class CurateRequest:
     workers: int | None
     seed: int
     redo: bool
+
+
+def default_run(mix: str | None, tasks: Sequence[Path]) -> Path:
+    """Named after the mix; without one after the first file of own rows, or `ni`."""
+    own = [path.stem for path in tasks if path.suffix in SUFFIXES]
+    return Path("runs") / (mix or (own[0] if own else "ni"))
 
 
 def run_curate(request: CurateRequest, console: Console) -> None:
@@ -87,6 +96,10 @@ def run_curate(request: CurateRequest, console: Console) -> None:
 def prepared(request: CurateRequest, console: Console) -> Iterator[Curation]:
     """Everything that a curation needs, with the predictor last: loading it takes longest."""
     bare = described(request, console)
+    if not asks_anything(bare):
+        console.say("nothing is asked: every row of your own is taken")
+        yield bare
+        return
     predictor = request.engine.build()
     try:
         yield replace(bare, predictor=predictor)
@@ -94,8 +107,11 @@ def prepared(request: CurateRequest, console: Console) -> Iterator[Curation]:
         close(predictor)
 
 
-def described(request: CurateRequest, console: Console) -> Curation:
+def described(request: CurateRequest, console: Console, *, scratch: Path | None = None) -> Curation:
     """A curation without its predictor.
+
+    Args:
+        scratch: Where own data is made into tasks, if the run folder is to stay as it is.
 
     Raises:
         OnedayError: an option, a path or a source cannot be used.
@@ -105,15 +121,10 @@ def described(request: CurateRequest, console: Console) -> Curation:
     parameters = curation_parameters(request)
     own = [path for path in request.tasks if path.suffix in SUFFIXES]
     tasks = [path for path in request.tasks if path.suffix not in SUFFIXES]
+    _check_own(request, parameters, own, tasks)
     if tasks:
         task_paths(tasks)
-    targets = mix_targets(parameters.mix, parameters.scale, parameters.without)
-    given = named(request.sources, "--source")
-    if request.hub:
-        os.environ["HF_HUB_OFFLINE"] = "0"
-    sources = locate(
-        targets, near=tasks or [p.parent for p in own], given=given, hub=request.hub, resolve=_resolver(request)
-    )
+    sources = _sources(request, parameters, near=tasks or [path.parent for path in own])
     suites = {name: Path(path) for name, path in named(request.against, "--against").items()}
     for name, path in suites.items():
         if not path.is_file():
@@ -122,16 +133,11 @@ def described(request: CurateRequest, console: Console) -> Curation:
     if request.engine.base is not None:
         check_model_folder(request.engine.base)
     if own:
-        with locked(request.run):
-            stage = own_stage(request.run, own, seed=parameters.seed, redo=request.redo)
-        tasks.append(stage.path(OWN_TASKS))
-        rows = stage.summary().tallies["row"]
-        left = ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()) or "none"
-        console.say(f"own data: {rows.kept} rows to ask; left out: {left}")
+        tasks.append(_own_tasks(request, parameters, own, scratch, console))
     return Curation(
         run=request.run,
         tasks=tuple(tasks),
-        predictor=_NoPredictor(),
+        predictor=NoPredictor(),
         parameters=parameters,
         sources=sources,
         suites=suites,
@@ -140,6 +146,58 @@ def described(request: CurateRequest, console: Console) -> Curation:
         redo=request.redo,
         on_progress=console.progress,
     )
+
+
+def _check_own(
+    request: CurateRequest, parameters: CurationParameters, own: Sequence[Path], tasks: Sequence[Path]
+) -> None:
+    """Refuses choices about the user's own rows that cannot be met."""
+    for option, is_given in (
+        ("--take-all", parameters.samples.take_all),
+        ("--own-share", parameters.samples.own_share is not None),
+    ):
+        if is_given and not own:
+            raise MixError(
+                f"{option}: no rows of your own in --tasks. Give JSON lines, for example --tasks mine.jsonl."
+            )
+    if parameters.samples.own_share is not None:
+        if not tasks and parameters.mix is None and not request.sources:
+            raise MixError(
+                f"--own-share {parameters.samples.own_share:g}: nothing to mix your rows with. Give NI tasks too: "
+                "--tasks natural-instructions/tasks."
+            )
+        if parameters.fit is not None:
+            raise MixError("--own-share with --fit: both say how many rows the others give. Leave one out.")
+
+
+def _sources(request: CurateRequest, parameters: CurationParameters, *, near: Sequence[Path]) -> dict[str, Located]:
+    """Those that a paper's mix wants, or that were named."""
+    given = named(request.sources, "--source")
+    if request.hub:
+        if parameters.mix is None and not given:
+            raise SourceError("--hub: no mix asks for a source. Say which one: --mix 200k, or --source NAME=hub.")
+        os.environ["HF_HUB_OFFLINE"] = "0"
+    stray = sorted(set(given) - set(SOURCES))
+    if stray:
+        raise SourceError(f"--source {stray[0]}: not a source of a mix. Use {', '.join(SOURCES)}.")
+    targets = mix_targets(parameters.mix, parameters.scale, parameters.without, given)
+    return locate(targets, near=near, given=given, hub=request.hub, resolve=_resolver(request))
+
+
+def _own_tasks(
+    request: CurateRequest, parameters: CurationParameters, own: Sequence[Path], scratch: Path | None, console: Console
+) -> Path:
+    """The user's own rows as a folder of tasks."""
+    alone = locked(request.run) if scratch is None else nullcontext()
+    with alone:
+        stage = own_stage(
+            scratch or request.run, own,
+            seed=parameters.seed, redo=request.redo, take_all=parameters.samples.take_all,
+        )  # fmt: skip
+    rows = stage.summary().tallies["row"]
+    left = ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()) or "none"
+    console.say(f"own data: {rows.kept} rows to {'take' if parameters.samples.take_all else 'ask'}; left out: {left}")
+    return stage.path(OWN_TASKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,22 +222,6 @@ def _resolver(request: CurateRequest) -> Callable[[str, str | None], str]:
         return resolve_on_hub(dataset, revision)
 
     return resolve
-
-
-class _NoPredictor:
-    """Stands where nothing is asked."""
-
-    in_flight = 1
-    keeps_answers = False
-    revision = "none"
-
-    def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        """Nothing is asked."""
-        raise AssertionError
-
-    def complete(self, requests: Sequence[Any]) -> Sequence[Any]:
-        """Nothing is asked."""
-        raise AssertionError
 
 
 def tokenizer_of(request: CurateRequest, parameters: CurationParameters) -> Path | None:
@@ -213,6 +255,10 @@ def curation_parameters(request: CurateRequest) -> CurationParameters:
         p = replace(p, rules=replace(p.rules, licences=policy), policies=replace(p.policies, licences=policy))
     if request.retain is not None:
         p = replace(p, samples=replace(p.samples, retain_share=request.retain))
+    if request.take_all:
+        p = replace(p, samples=replace(p.samples, take_all=True))
+    if request.own_share is not None:
+        p = replace(p, samples=replace(p.samples, own_share=request.own_share))
     if request.shots is not None:
         p = replace(p, prompts=replace(p.prompts, max_shots=request.shots))
     without = request.without or ""

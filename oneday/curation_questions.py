@@ -1,6 +1,7 @@
 """Questions about a curation that run none: score, check, verify, compare, estimate."""
 
 import math
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -233,13 +234,17 @@ class Prices:
 
 
 def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
-    """Prompts, tokens, time and cost, before anything is spent."""
-    curation = described(request, console)
+    """Prompts, tokens, time and cost, before anything is spent. Nothing is written."""
+    with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
+        _show_estimate(request, described(request, console, scratch=Path(scratch)), prices, console)
+
+
+def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, console: Console) -> None:
     assert curation.tokenizer is None or curation.tokenizer.is_file()
     counter = TokenCounter.load(curation.tokenizer) if curation.tokenizer else TokenCounter.mistral_7b()
     found = estimate(curation, counter)
     rate, whence = prices.prompts_per_s, "as given"
-    if rate is None and request.engine.name == "transformers":
+    if rate is None and request.engine.name == "transformers" and found.sample:
         console.say(f"timing {len(found.sample)} prompts with {request.engine.base}")
         rate, whence = _timed(request.engine.build(), found), f"measured on {len(found.sample)} prompts of this job"
     hours = found.num_prompts / rate / 3600 if rate else None
@@ -253,6 +258,8 @@ def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
     if rate and hours is not None:
         rows.append(("prompts per second", f"{rate:,.1f}", whence))
         rows.append(("time", pretty(hours * 3600), ""))
+    elif not found.num_prompts:
+        rows.append(("time", "none", "nothing is asked: every row of your own is taken"))
     else:
         rows.append(("time", "unknown", "give --prompts-per-s; a trial with --instances-per-task 5 shows it"))
     cost = prices.cost(found, hours)

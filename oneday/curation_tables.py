@@ -8,18 +8,22 @@ from typing import Any, TypeVar
 from curation.contamination import LEAST_WORDS
 from curation.files import read_json
 from curation.kind import KindEvidence, TypingParameters
+from curation.own_data import OWN
+from curation.stage import DONE
 from curation.stages.context import MIX, SAMPLES, SCORES, STAGES, TASKS
 from harness.budget import pretty
 from oneday.console import Console
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+FEW_VALIDATION_ROWS = 16
+"""Fewer tell two checkpoints apart by luck."""
+
 
 def show_curation(run: Path, console: Console) -> None:
     """The closing tables of a curated run."""
-    console.stages(run, STAGES)
+    console.stages(run, [OWN, *STAGES] if (run / OWN / DONE).is_file() else STAGES)
     tasks = read_json(run / TASKS / "summary.json")["details"]
-    scores = read_json(run / SCORES / "summary.json")["details"]
     mix = read_json(run / MIX / "summary.json")["details"]
     kinds = ", ".join(f"{n} {kind}" for kind, n in tasks["kinds"].items())
     console.say(f"tasks: {kinds}; listed without a file: {len(tasks['listed_without_file'])}")
@@ -32,18 +36,9 @@ def show_curation(run: Path, console: Console) -> None:
         console.say(f"note: --kinds names {name}, which is no task here")
     if tasks["non_commercial"]:
         console.say(f"note: {len(tasks['non_commercial'])} tasks taken are non-commercial by their licence")
-    console.say(f"exact-match tasks by accuracy bucket (0 = below 10 %): {scores['exact_match_tasks_by_bucket']}")
-    console.say(
-        f"generation instances by ROUGE-L bucket ([0,.2) [.2,.3) ... >=.8): {scores['generation_instances_by_bucket']}"
-    )
+    _show_buckets(read_json(run / SCORES / "summary.json")["details"], console)
     _show_licence_cost(run, console)
-    for short in mix["shortfalls"]:
-        console.say(f"note: {short['text']}")
-    for suite, num in read_json(run / SAMPLES / "summary.json")["details"]["suites_unchecked"].items():
-        if num:
-            console.say(
-                f"note: {num:,} texts of {suite} are shorter than {LEAST_WORDS} words: no row is compared with them"
-            )
+    _show_notes(run, mix, console)
     if mix["fit"]:
         show_fit(mix["fit"], console)
     tokens = f", {mix['tokens']:,} tokens" if mix["tokens"] else ""
@@ -58,6 +53,32 @@ def show_kinds(kinds: Mapping[str, KindEvidence], parameters: TypingParameters, 
     spans = "exact match" if parameters.short_spans else "generation"
     rows = [(task, typed.kind.value.replace("_", " "), typed.reason) for task, typed in kinds.items()]
     console.table(f"kinds; short spans of the input are {spans} (typing.short_spans)", ("task", "kind", "by"), rows)
+
+
+def _show_buckets(scores: Mapping[str, Any], console: Console) -> None:
+    """What the base made of tasks and answers; of kinds that there are."""
+    if scores["exact_match_tasks_by_bucket"]:
+        console.say(f"exact-match tasks by accuracy bucket (0 = below 10 %): {scores['exact_match_tasks_by_bucket']}")
+    counts = scores["generation_instances_by_bucket"]
+    if sum(counts):
+        console.say(f"generation instances by ROUGE-L bucket ([0,.2) [.2,.3) ... >=.8): {counts}")
+
+
+def _show_notes(run: Path, mix: Mapping[str, Any], console: Console) -> None:
+    """What a reader should know of the rows."""
+    for short in mix["shortfalls"]:
+        console.say(f"note: {short['text']}")
+    for suite, num in read_json(run / SAMPLES / "summary.json")["details"]["suites_unchecked"].items():
+        if num:
+            console.say(
+                f"note: {num:,} texts of {suite} are shorter than {LEAST_WORDS} words: no row is compared with them"
+            )
+    if mix["own_share"] is not None:
+        console.say(f"rows of your own: {mix['own_share']:.1%} of the mix")
+    if mix["validation_rows"] < FEW_VALIDATION_ROWS:
+        console.say(
+            f"note: only {mix['validation_rows']} rows validate: losses of checkpoints differ by chance; more rows help"
+        )
 
 
 def _show_licence_cost(run: Path, console: Console) -> None:

@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from harness import doctor, doctor_gpu, doctor_stack
+from harness import doctor, doctor_builds, doctor_gpu, doctor_stack
 from harness.doctor import Finding, Machine, Status, attempt
 from harness.errors import ConfigError
 from oneday.console import Console
@@ -17,6 +17,7 @@ GROUPS = {
     "the machine": doctor.CHECKS,
     "packages and base model": doctor_stack.CHECKS,
     "torch, card and kernels": doctor_gpu.CHECKS,
+    "what was built for what": doctor_builds.CHECKS,
 }
 
 STYLES = {Status.OK: "green", Status.NOTE: "dim", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}

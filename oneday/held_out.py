@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from curation.files import read_jsonl
+from curation.kind import Kind
 from curation.preset import preset
 from curation.prompt import training_prompt
 from curation.score import RougeL, exact_match, rouge_l_scorer
-from curation.source import NI_EXACT_MATCH
+from curation.source import NI_EXACT_MATCH, NI_SOURCES
 from harness.errors import DataError
 
 SEED = 4242
@@ -61,12 +62,12 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         raise DataError(f"{where} lacks instruction, input or output as text. Mend the row.")
     source = str(row.get("source", "mix"))
     return Question(
-        group=source.replace("_", " "),
+        group=source.replace("_", " ") if source in NI_SOURCES.values() else source,
         task=str(row.get("task", "")),
         instruction=row["instruction"],
         input=row["input"],
         reference=row["output"],
-        exact=source == NI_EXACT_MATCH,
+        exact=row.get("kind", "") == Kind.EXACT_MATCH or source == NI_EXACT_MATCH,
     )
 
 

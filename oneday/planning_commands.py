@@ -15,14 +15,14 @@ from curation.token_ids import row_ids
 from harness.axolotl_config import AxolotlConfig
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds
-from harness.card import Card, get_card
+from harness.card import Card
 from harness.dataset import load_tokenizer, prepare_dataset
 from harness.job import TrainJob
 from harness.memory import MISTRAL_7B, ModelShape, peak_of
 from harness.plan import ESTIMATED_TOKENS, ESTIMATED_VALIDATION_ROWS, Costs, DayPlan, Needed, mixes_needed, plan_day
 from harness.rehearse import PLAN, REHEARSAL, Rehearsal, pack_plan, rehearse
 from oneday.console import Console
-from oneday.training_commands import TrainRequest, training_job
+from oneday.training_commands import TrainRequest, training_job, with_card
 from oneday.training_display import show_rehearsal
 
 WORTH_USING = 0.05
@@ -31,15 +31,16 @@ WORTH_USING = 0.05
 
 def run_rehearse(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
     """Measures what start, step, evaluation and save cost here; nothing is charged."""
-    job = _job(request)
+    job = _job(with_card(request, console))
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
     measured = rehearse(job, launch=launch)
     show_rehearsal(measured, job, console)
-    console.result({"run": str(job.run), **asdict(measured)})
+    console.result({"run": str(job.run), "card": job.card.name, "card_how": job.card_how, **asdict(measured)})
 
 
 def run_plan(request: TrainRequest, console: Console) -> None:
     """What the budget buys, from a rehearsal if there is one, else from the card's profile."""
+    request = with_card(request, console)
     if request.dry_run:
         _plan_from_profile(request, console)
         return
@@ -58,12 +59,14 @@ def run_plan(request: TrainRequest, console: Console) -> None:
     show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
     show_needed(needed, costs, console)
     _show_memory(job.recipe, ModelShape.of(job.base), job.card, console)
-    console.result({"plan": asdict(plan), "mixes": [asdict(n) for n in needed]})
+    console.result(
+        {"card": job.card.name, "card_how": job.card_how, "plan": asdict(plan), "mixes": [asdict(n) for n in needed]}
+    )
 
 
 def _plan_from_profile(request: TrainRequest, console: Console) -> None:
     """The day of the paper's 200K mix on a card that need not be at hand. Every figure is an estimate."""
-    recipe, card, budget_s = request.recipe(), get_card(request.card), seconds(request.budget)
+    recipe, card, budget_s = request.recipe(), request.profile, seconds(request.budget)
     rows = MIXES["200k"]
     lengths = [round(ESTIMATED_TOKENS[source]) for source, number in rows.items() for _ in range(number)]
     costs = Costs.estimated(card, recipe, validation_tokens=ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths))
@@ -76,7 +79,15 @@ def _plan_from_profile(request: TrainRequest, console: Console) -> None:
     show_plan(plan, recipe, card, budget_s, sum(lengths), packs.efficiency, console)
     show_needed(needed, costs, console)
     _show_memory(recipe, MISTRAL_7B, card, console)
-    console.result({"estimate": True, "plan": asdict(plan), "mixes": [asdict(n) for n in needed]})
+    console.result(
+        {
+            "estimate": True,
+            "card": card.name,
+            "card_how": request.card_how,
+            "plan": asdict(plan),
+            "mixes": [asdict(n) for n in needed],
+        }
+    )
 
 
 def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: Card, console: Console) -> None:

@@ -16,7 +16,7 @@ from harness.axolotl_config import check_card
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import find_model
 from harness.budget import seconds
-from harness.card import get_card
+from harness.card_choice import choose_card
 from harness.errors import ConfigError, TrainError
 from harness.job import TrainJob
 from harness.manifest import read_manifest, record
@@ -138,8 +138,8 @@ def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: 
 
 def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
     mix = request.run / MIX if request.curate else request.mix or mix_of(recorded.run)
-    card = get_card(request.card or str(recorded.train["card"]))
-    check_card(recorded.recipe, card)
+    choice = choose_card(request.card or str(recorded.train["card"]))
+    check_card(recorded.recipe, choice.card)
     if os.path.realpath(request.run) == os.path.realpath(recorded.run):
         raise ConfigError(f"--run {request.run}: the run itself. Give another folder for the repetition.")
     return TrainJob(
@@ -147,7 +147,9 @@ def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
         mix=mix,
         base=_base(request, recorded),
         recipe=recorded.recipe,
-        card=card,
+        card=choice.card,
+        card_how=choice.how if request.card else "the one on record",
+        device=choice.device,
         budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * float(recorded.train["budget_s"]),
         redo=request.redo,
         charging=charging_of(str(recorded.train["clock"])),

@@ -24,6 +24,7 @@ from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import find_model
 from harness.budget import pretty, seconds
 from harness.card import Card, get_card
+from harness.card_choice import choose_card
 from harness.dataset import read_mix
 from harness.day import Charging
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
@@ -52,9 +53,12 @@ class TrainRequest:
     mix: Path | None
     config: Path | None
     """None: the card's recommended one."""
-    card: str
+    card: str | None
+    """None: the one that is here; `with_card` finds it."""
     base: Path | None
     run: Path | None
+    card_how: str = ""
+    device: str = ""
     budget: str = "24h"
     clock: str = "strict"
     follow_plan: Path | None = None
@@ -67,9 +71,15 @@ class TrainRequest:
     track: Sequence[str] = ()
 
     @property
+    def profile(self) -> Card:
+        """Of the card."""
+        assert self.card is not None, "with_card was not called"
+        return get_card(self.card)
+
+    @property
     def recipe_path(self) -> Path:
         """As asked, or the card's."""
-        return find_recipe(self.config or recipe_for(get_card(self.card)))
+        return find_recipe(self.config or recipe_for(self.profile))
 
     def recipe(self) -> AxolotlConfig:
         """Read, and checked against the card.
@@ -77,13 +87,26 @@ class TrainRequest:
         Raises:
             ConfigError: unreadable, or more than the card can do.
         """
-        recipe, card = read_recipe(self.recipe_path), get_card(self.card)
-        check_card(recipe, card)
+        recipe = read_recipe(self.recipe_path)
+        check_card(recipe, self.profile)
         return recipe
+
+
+def with_card(request: TrainRequest, console: Console) -> TrainRequest:
+    """The request with its card: as named, else the one that is here, which is said.
+
+    Raises:
+        ConfigError: no profile of that name.
+    """
+    choice = choose_card(request.card)
+    if request.card is None:
+        console.say(choice.sentence)
+    return replace(request, card=choice.card.name, card_how=choice.how, device=choice.device)
 
 
 def run_train(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
     """Checks, rehearses, trains, picks."""
+    request = with_card(request, console)
     recipe = request.recipe()
     budget_s = seconds(request.budget)
     if request.dry_run:
@@ -99,8 +122,8 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
     leave_report(job.run, console)
     console.result(
         {
-            "run": str(job.run), "steps": result.steps, "because": result.because,
-            "tokens_per_s": result.tokens_per_s, "picked": result.picked.checkpoint,
+            "run": str(job.run), "card": job.card.name, "card_how": job.card_how, "steps": result.steps,
+            "because": result.because, "tokens_per_s": result.tokens_per_s, "picked": result.picked.checkpoint,
             "validation_loss": result.picked.validation_loss, "base_validation_loss": result.picked.base_loss,
             "better_than_base": result.verdict.better_than_base, "last_validation_loss": result.last_loss,
             "diverged": result.verdict.diverged, "charged_s": result.ledger.charged_s,
@@ -139,8 +162,10 @@ def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) 
         run=run_folder(request.run, request.mix),
         mix=request.mix,
         base=find_base(request.base, request.mix, recipe),
-        recipe=with_attention(recipe, get_card(request.card)),
-        card=get_card(request.card),
+        recipe=with_attention(recipe, request.profile),
+        card=request.profile,
+        card_how=request.card_how,
+        device=request.device,
         budget_s=budget_s,
         average=request.average,
         shared_card=request.shared_card,
@@ -169,6 +194,7 @@ def charging_of(name: str) -> Charging:
 
 def run_detached(request: TrainRequest, console: Console) -> None:
     """Checks the options here, then starts the same command in a session of its own."""
+    request = with_card(request, console)
     job = training_job(request, request.recipe(), seconds(request.budget))
     with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
         log = job.run / "train.log"
@@ -316,8 +342,8 @@ def show_dry_run(request: TrainRequest, recipe: AxolotlConfig, budget_s: float, 
     there = request.mix is not None and (request.mix / "train.jsonl").is_file()
     rows = f"{len(read_mix(request.mix / 'train.jsonl'))} rows" if there and request.mix else "not there yet"
     lines = [
-        ("recipe", str(request.config or recipe_for(get_card(request.card)))),
-        ("card", f"{request.card}, {get_card(request.card).memory_gib:g} GiB"),
+        ("recipe", str(request.config or recipe_for(request.profile))),
+        ("card", f"{request.card}, {request.profile.memory_gib:g} GiB; {request.card_how}"),
         ("base model", str(request.base or recipe.base_model or "the one that curation asked")),
         ("mix", f"{request.mix}, {rows}" if request.mix else "not given: --mix runs/200k/05_mix"),
         ("run folder", str(run_folder(request.run, request.mix) if request.mix else request.run or "the mix's run")),
@@ -329,9 +355,17 @@ def show_dry_run(request: TrainRequest, recipe: AxolotlConfig, budget_s: float, 
         ("NEFTune alpha", f"{recipe.neftune_noise_alpha}"),
         ("epochs", f"at most {recipe.num_epochs:g}; the budget may end it earlier"),
         ("checkpoints", f"every {recipe.eval_steps} steps with an evaluation; {recipe.save_total_limit} kept"),
-        ("attention", _attention(recipe, get_card(request.card))),
+        ("attention", _attention(recipe, request.profile)),
         ("before the clock", "rehearse" if request.rehearses else "nothing: --no-rehearsal"),
         ("then", f"train, evaluate, save, pick by validation loss{', try an average' * (request.average > 1)}"),
     ]  # fmt: skip
     console.table("oneday train --dry-run: nothing is started", ("what", "value"), lines)
-    console.result({"dry_run": True, "budget_s": budget_s, "recipe": recipe.model_dump(), "card": request.card})
+    console.result(
+        {
+            "dry_run": True,
+            "budget_s": budget_s,
+            "recipe": recipe.model_dump(),
+            "card": request.card,
+            "card_how": request.card_how,
+        }
+    )

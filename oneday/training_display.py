@@ -1,5 +1,6 @@
 """What a person sees of a run: events as lines, the measured costs, the day as table and bar."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from harness.ledger import Ledger
 from harness.pick import PICK
 from harness.rehearse import Rehearsal
 from harness.run import LEDGER, TRAIN, TrainResult
+from harness.speed import SpeedMeter
 from oneday.console import Console
 
 ENDINGS = {
@@ -28,6 +30,8 @@ ENDINGS = {
 class TrainingDisplay:
     """Turns events into one status line, and lines for what should stay.
 
+    The status line tells the last thing that happened: a log in a file never goes back to what was before it.
+
     Args:
         calm: A screen shows steps and losses: only what is out of the ordinary is said.
     """
@@ -35,44 +39,62 @@ class TrainingDisplay:
     def __init__(self, console: Console, *, calm: bool = False) -> None:
         self._console = console
         self._calm = calm
-        self._last: dict[str, Any] | None = None
-        self._step_line = "starting Axolotl"
+        self._speed = SpeedMeter()
+        self._status = "starting Axolotl"
         self._best: float | None = None
 
     def __call__(self, event: dict[str, Any], left_s: float) -> None:
         """Shows one event."""
         name = event["event"]
-        if name == "step":
-            self._step_line = self._describe(event)
-        elif name == "evaluate" and not self._calm:
+        self._speed.hear(event)
+        self._status = self._status_after(event)
+        if name == "evaluate" and not self._calm:
             loss = float(event["validation_loss"])
             better = self._best is None or loss < self._best
             self._best = loss if better else self._best
             mark = " (best so far)" if better else ""
             self._console.say(f"step {event['step']:>6}  validation loss {loss:.4f}{mark}, {event['seconds']:.1f} s")
-        elif name in ("stopping", "not_finite", "disk_full", "restart", "train_begin", "tracker_failed"):
-            self._console.say(self._sentence(event))
-        self._console.status(f"{self._step_line} | budget left {pretty(max(0.0, left_s))}")
+        elif name in _SENTENCES:
+            self._console.say(_SENTENCES[name](event))
+        self._console.status(f"{self._status} | budget left {pretty(max(0.0, left_s))}")
 
-    def _sentence(self, event: dict[str, Any]) -> str:
-        if event["event"] == "restart":
-            return f"the trainer {event['because']}; it is started again from the last whole checkpoint"
-        if event["event"] == "tracker_failed":
-            return f"{event['tracker']} failed and is left out, training goes on: {event['why']}"
-        if event["event"] == "disk_full":
-            return f"step {event['step']:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
-        if event["event"] == "train_begin":
-            return "training" if event["step"] == 0 else f"training goes on from step {event['step']}"
-        if event["event"] == "stopping":
-            return f"step {event['step']:>6}  stopping because of the {event['because']}: last evaluation and save"
-        return f"step {event['step']:>6}  the loss is {event['loss']}: stopping; the best checkpoint is kept"
+    def _status_after(self, event: dict[str, Any]) -> str:
+        """What is being done now; an event that says nothing of it changes nothing."""
+        match event:
+            case {"event": "train_begin", "step": step}:
+                return f"training, step {step + 1} is the next"
+            case {"event": "step"}:
+                speed = f" | {self._speed.tokens_per_s:,.0f} tokens/s" if self._speed.tokens_per_s else ""
+                loss = float(event["loss"])
+                return f"step {event['step']:>6} of about {event['horizon']} | loss {loss:.4f}{speed}"
+            case {"event": "phase", "phase": "evaluate" | "save" as phase}:
+                return f"step {self._speed.steps:>6} | {'evaluating' if phase == 'evaluate' else 'saving'}"
+            case {"event": "evaluate" | "save" as done, "step": step}:
+                return f"step {step:>6} | {done}d"
+            case {"event": "stopping", "step": step}:
+                return f"step {step:>6} | closing"
+            case {"event": "train_end", "step": step}:
+                return f"step {step:>6} | trained; picking"
+            case {"event": "restart"}:
+                return "starting Axolotl again"
+        return self._status
 
-    def _describe(self, event: dict[str, Any]) -> str:
-        speed = ""
-        if self._last and event["t"] > self._last["t"] and event["tokens"] > self._last["tokens"]:
-            speed = f" | {(event['tokens'] - self._last['tokens']) / (event['t'] - self._last['t']):,.0f} tokens/s"
-        self._last = event
-        return f"step {event['step']:>6} of about {event['horizon']} | loss {float(event['loss']):.4f}{speed}"
+
+def _begun(event: dict[str, Any]) -> str:
+    return "training" if event["step"] == 0 else f"training goes on from step {event['step']}"
+
+
+_SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "train_begin": _begun,
+    "restart": lambda e: f"the trainer {e['because']}; it is started again from the last whole checkpoint",
+    "tracker_failed": lambda e: f"{e['tracker']} failed and is left out, training goes on: {e['why']}",
+    "disk_full": lambda e: (
+        f"step {e['step']:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
+    ),
+    "stopping": lambda e: f"step {e['step']:>6}  stopping because of the {e['because']}: last evaluation and save",
+    "not_finite": lambda e: f"step {e['step']:>6}  the loss is {e['loss']}: stopping; the best checkpoint is kept",
+}
+"""What is out of the ordinary, by the event's name."""
 
 
 def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None:

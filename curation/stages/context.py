@@ -9,10 +9,10 @@ from curation.candidate import reopen
 from curation.mapping import Record
 from curation.predict import Predictor
 from curation.preset import CurationParameters
-from curation.select import SelectedTask
+from curation.select import SelectedTask, own_name
 from curation.source import Located, mix_targets
 from curation.stage import Stage
-from curation.task import Task, task_paths
+from curation.task import Task, read_task, task_paths
 
 TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
 STAGES = (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)
@@ -22,6 +22,12 @@ ANSWERS = "answers.jsonl"
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
+
+
+def asks_anything(curation: "Curation") -> bool:
+    """Whether there is a task that the base is asked about: all but the user's own, where all of those are taken."""
+    takes_all = curation.parameters.samples.take_all
+    return not takes_all or any(own_name(read_task(path).task.categories) is None for path in curation.files.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +58,9 @@ class Curation:
 
     @cached_property
     def targets(self) -> dict[str, int]:
-        """Rows wanted per source, in the order of Table 1."""
+        """Rows wanted per source, in the order of Table 1; the user's own are known once they are read."""
         p = self.parameters
-        return mix_targets(p.mix, p.scale, p.without)
+        return mix_targets(p.mix, p.scale, p.without, self.sources)
 
     def stage(self, name: str, inputs: Mapping[str, object]) -> Stage:
         """A stage of this run."""

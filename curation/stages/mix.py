@@ -46,6 +46,7 @@ def mix_stage(curation: Curation, sampled: Stage) -> Stage:
         "validation_rows": len(parts[VALIDATION]),
         **counts.details(),
         "shortfalls": drawn["shortfalls"],
+        "own_share": drawn["own_share"],
         "fit": drawn["fit"],
     }
     write_json(stage.path("manifest.json"), _manifest(stage, curation, details))
@@ -69,7 +70,7 @@ class _Counts:
         self.by["task"][f"{row['source']}/{row['task']}"] += 1
         self.by["spdx"][row["spdx"]] += 1
         if row["bucket"] is not None:
-            self.by["bucket"][f"{row['source']}/{row['bucket']}"] += 1
+            self.by["bucket"][f"{row['kind']}/{row['bucket']}"] += 1
         self.num_tokens += row["num_tokens"]
         if row["num_tokens"]:
             self.lengths[row["num_tokens"] // LENGTH_STEP * LENGTH_STEP] += 1

@@ -12,7 +12,7 @@ from curation.errors import MixError
 from curation.kind import Kind
 from curation.predict import Prediction, Refused, Request, build_requests, prediction_of
 from curation.score import rouge_l_scorer, score
-from curation.select import SelectedTask, read_selected
+from curation.select import SelectedTask, own_name, read_selected
 from curation.source import NI_EXACT_MATCH
 from curation.stage import Dropped, Stage, Summary
 from curation.stages.context import ANSWERS, PREDICTIONS, Curation
@@ -30,6 +30,7 @@ def predict_stage(curation: Curation, chosen: Stage) -> Stage:
         "prompts": print_of["prompts"],
         "model": curation.predictor.revision,
         "adaptive": _adaptive_inputs(curation),
+        "take_all": parameters.samples.take_all,
     }
     stage = curation.stage(PREDICTIONS, inputs)
     if stage.is_done:
@@ -60,7 +61,7 @@ class _Asking:
     def run(self) -> Stage:
         certain = self._ask_adaptively() if self.curation.parameters.adaptive else {}
         kept = self.stage.write_rows("predictions.jsonl", self._predictions(certain))
-        if kept == 0:
+        if kept == 0 and self.total:
             self.stage.give_up()
             raise MixError(
                 f"none of {self.total} instances has a prediction (reasons in {self.stage.directory}). "
@@ -72,7 +73,11 @@ class _Asking:
         return self.stage
 
     def _selected(self) -> Iterator[SelectedTask]:
-        return read_selected(self.chosen.path("tasks.jsonl"))
+        """The tasks that the base is asked; rows that are taken whatever it answers are not."""
+        takes_all = self.curation.parameters.samples.take_all
+        for selected in read_selected(self.chosen.path("tasks.jsonl")):
+            if not (takes_all and own_name(selected.categories)):
+                yield selected
 
     def _predictions(self, asked_of: Mapping[str, Collection[str]]) -> Iterator[Prediction]:
         """Every answer, in the order of tasks and instances; what has none is dropped."""
@@ -121,7 +126,8 @@ class _Asking:
         """Asks exact-match tasks until their buckets are certain; says which instances were asked."""
         parameters = self.curation.parameters
         assert parameters.adaptive is not None
-        selected = {s.name: s for s in self._selected() if s.kind is Kind.EXACT_MATCH}
+        asked = (s for s in self._selected() if s.kind is Kind.EXACT_MATCH and own_name(s.categories) is None)
+        selected = {s.name: s for s in asked}
         tasks = [
             Progress(task=name, order=shuffled(s.asked, seed=parameters.seed, task=name))
             for name, s in selected.items()

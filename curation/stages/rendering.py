@@ -10,7 +10,7 @@ import orjson
 from curation.candidate import Candidate, ni_row, reopen
 from curation.policy import Screen
 from curation.select import SelectedTask, read_selected
-from curation.source import NI_SOURCES, MixRow
+from curation.source import MixRow
 
 _RENDERED_TOGETHER = 512
 
@@ -32,7 +32,7 @@ def render(screen: Screen, given: ToRender) -> list[MixRow]:
     else:
         task = reopen(given.path, given.selected)
         instances = {i.id: i for i in task.instances}
-        rows = [ni_row(given.selected, task, instances[c.id], c.bucket or 0) for c in given.candidates]
+        rows = [ni_row(given.selected, task, instances[c.id], c.bucket) for c in given.candidates]
     return [replace(row, num_tokens=n) for row, n in zip(rows, screen.count_rows(rows), strict=True)]
 
 
@@ -47,7 +47,7 @@ def to_render(drawn: Sequence[Candidate], *, chosen: Path, files: Mapping[str, P
     selected_of = {s.name: replace(s, asked=()) for s in read_selected(chosen)}
     for (source, task), group in groupby(drawn, key=lambda c: (c.source, c.task if c.kind else "")):
         candidates = list(group)
-        if source in NI_SOURCES.values():
+        if candidates[0].kind is not None:
             selected = selected_of[task]
             yield ToRender(candidates=candidates, path=files[selected.file], selected=selected)
             continue

@@ -1,8 +1,9 @@
 """04_samples: the rows of all sources that are trained on; policies, duplicates and quotas decide."""
 
+import itertools
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 
@@ -27,11 +28,12 @@ from curation.fit import Fit
 from curation.policy import Screen, ScreenSpec
 from curation.preset import CurationParameters
 from curation.record import read_source
-from curation.sample import draw
+from curation.sample import draw, drawable
 from curation.score import read_scores
-from curation.select import read_selected
+from curation.select import own_name, read_selected
+from curation.share import shared_targets
 from curation.shortfall import Shortfall, shortfalls
-from curation.source import NI_SOURCES, Located, MixRow
+from curation.source import NI_SOURCES, Located, MixRow, source_of
 from curation.stage import DROPPED, SCRATCH, Dropped, Stage, Summary
 from curation.stages.context import PREDICTIONS, SAMPLES, Curation
 from curation.stages.rendering import render, rows_at, to_render
@@ -75,6 +77,12 @@ class _Spec:
     screen: ScreenSpec
     near: bool
     keep_solved: bool
+
+
+def _share(have: Mapping[str, int], own: Collection[str]) -> float | None:
+    """Of the rows, are the user's own; None if there are none of others, or none at all."""
+    num_own = sum(have[name] for name in own)
+    return round(num_own / sum(have.values()), 4) if own and sum(have.values()) > num_own else None
 
 
 def _longer(parameters: CurationParameters) -> str:
@@ -125,6 +133,7 @@ class _Sampling:
         self.num_scores = scored.summary().tallies["prediction"].kept
         self.workers = curation.workers if self.num_scores > _FEW else 1
         self.fit: Fit | None = None
+        self.origins = chosen.summary().details
 
     def run(self) -> Stage:
         for name, located in self.curation.sources.items():
@@ -141,8 +150,10 @@ class _Sampling:
         have = Counter(c.source for c in drawn)
         self._add_earlier_losses()
         short = shortfalls(
-            targets, have, self.lost, scale=self.curation.parameters.scale, longer=_longer(self.curation.parameters)
-        )
+            {**targets, **self.origins["own_rows"]}, have, self.lost,
+            scale=self.curation.parameters.scale, longer=_longer(self.curation.parameters),
+            own=self.origins["own_rows"], is_papers=self.curation.parameters.mix is not None,
+        )  # fmt: skip
         self.stage.finish(
             Summary(
                 tallies={"row": self.stage.tally("row", read=self.num_read, kept=kept)},
@@ -152,17 +163,21 @@ class _Sampling:
         return self.stage
 
     def _add_earlier_losses(self) -> None:
-        """What NI's tasks lost before they came here: instances that were never asked, or not answered."""
-        kind_of = {s.name: s.kind for s in read_selected(self.chosen.path("tasks.jsonl"))}
+        """What tasks lost before they came here: instances that were never asked, or not answered; own examples."""
+        tasks = read_selected(self.chosen.path("tasks.jsonl"))
+        sources = {s.name: source_of(s.kind, s.categories) for s in tasks}
         for stage in (self.chosen.directory, self.curation.run / PREDICTIONS):
             for record in read_jsonl(stage / DROPPED):
-                if record["unit"] == "instance" and record["source"] in kind_of:
-                    self.lost[NI_SOURCES[kind_of[record["source"]]]][record["reason"]] += 1
+                if record["unit"] == "instance" and record["source"] in sources:
+                    self.lost[sources[record["source"]]][record["reason"]] += 1
+        for name, lost in self.origins["own_lost"].items():
+            self.lost[name].update(lost)
 
     def _details(self, targets: Mapping[str, int], have: Counter[str], short: Sequence[Shortfall]) -> dict[str, object]:
         return {
-            "targets": dict(targets),
+            "targets": {source: self.origins["own_rows"].get(source, target) for source, target in targets.items()},
             "drawn": {source: have[source] for source in targets},
+            "own_share": _share(have, self.origins["own_rows"]),
             "lost": {source: dict(sorted(reasons.items())) for source, reasons in sorted(self.lost.items())},
             "shortfalls": [{**asdict(s), "text": str(s)} for s in short],
             "fit": self.fit.fingerprint() if self.fit else None,
@@ -222,13 +237,14 @@ class _Sampling:
 
     def _examine_tasks(self) -> None:
         done = 0
-        found_of = ordered_map(
-            task_candidates, self._scored_tasks(), build=_tools, spec=self.spec, workers=self.workers
-        )
+        unasked = list(self._unasked_tasks())
+        total = self.num_scores + sum(len(task.selected.asked) for task in unasked)
+        given = itertools.chain(unasked, self._scored_tasks())
+        found_of = ordered_map(task_candidates, given, build=_tools, spec=self.spec, workers=self.workers)
         for found in found_of:
             done += self._take(found)
-            self.curation.on_progress(SAMPLES, done, self.num_scores)
-        assert done == self.num_scores, f"{done} of {self.num_scores} scored instances were looked at"
+            self.curation.on_progress(SAMPLES, done, total)
+        assert done == total, f"{done} of {total} instances were looked at"
         self.num_read += done
 
     def _take(self, found: Found) -> int:
@@ -237,6 +253,13 @@ class _Sampling:
         for candidate, signature in zip(found.candidates, found.signatures, strict=True):
             self._add(candidate, signature)
         return len(found.dropped) + len(found.candidates)
+
+    def _unasked_tasks(self) -> Iterator[ScoredTask]:
+        """Tasks of the user's own rows, where all are taken."""
+        for selected in read_selected(self.chosen.path("tasks.jsonl")):
+            if self.curation.parameters.samples.take_all and own_name(selected.categories):
+                path = self.curation.files[selected.file]
+                yield ScoredTask(path=path, selected=selected, bucket=None, scores=())
 
     def _scored_tasks(self) -> Iterator[ScoredTask]:
         """Every task that has scores, in the order of the scores."""
@@ -254,12 +277,27 @@ class _Sampling:
     # -- the draw
 
     def _targets(self) -> dict[str, int]:
-        """As the mix has it, or as many as fill the budget."""
-        wanted = self.curation.targets
-        if self.curation.parameters.fit is None:
-            return wanted
-        self.fit = fitted(self.curation, self.pool.candidates)
-        return dict(self.fit.targets)
+        """As the mix has it, or as many as fill the budget, or as give the user's own rows their share."""
+        p = self.curation.parameters
+        could_give = self._drawable()
+        own = {name: could_give.get(name, 0) for name in self.origins["own_rows"]}
+        has_ni = p.mix is not None or self.origins["ni_files"] > 0
+        others = {s: n for s, n in self.curation.targets.items() if has_ni or s not in NI_SOURCES.values()}
+        if p.mix is None and p.scale == 1:  # nobody asked for so many
+            others = {s: min(n, could_give.get(s, 0)) for s, n in others.items()}
+        if p.fit is not None:
+            self.fit = fitted(self.curation, self.pool.candidates, {**own, **others})
+            return dict(self.fit.targets)
+        if p.samples.own_share is not None:
+            return shared_targets(own, others, could_give, p.samples.own_share, keep_own=p.samples.take_all)
+        return {**own, **others}
+
+    def _drawable(self) -> dict[str, int]:
+        """Most rows that each source could give."""
+        pools: dict[str, list[Candidate]] = defaultdict(list)
+        for candidate in self.pool.candidates:
+            pools[candidate.source].append(candidate)
+        return {source: drawable(pool, self.curation.parameters.samples) for source, pool in pools.items()}
 
     def _screen_drawn(self, drawn: Sequence[Candidate]) -> list[Candidate]:
         """Policies after the draw, as the winner's scripts: nothing that falls here is replaced."""

@@ -20,8 +20,11 @@ _ROUNDING = 1.0005
 """Rounding rows up must not push the last refinement over the budget."""
 
 
-def fitted(curation: Curation, candidates: Sequence[Candidate]) -> Fit:
+def fitted(curation: Curation, candidates: Sequence[Candidate], wanted: Mapping[str, int]) -> Fit:
     """The targets that fill the budget.
+
+    Args:
+        wanted: The sources of the mix; of the user's own rows, how many there are.
 
     Raises:
         MixError: choices that leave nothing to be sized.
@@ -35,8 +38,8 @@ def fitted(curation: Curation, candidates: Sequence[Candidate]) -> Fit:
             available[c.source] += 1
             tokens[c.source] += c.num_tokens
     means = {source: tokens[source] / n for source, n in available.items()}
-    first = fit(curation.parameters.fit, curation.targets, means, available)
-    return _refined(curation, candidates, first, means, available)
+    first = fit(curation.parameters.fit, wanted, means, available)
+    return _refined(curation, candidates, first, means, available, wanted)
 
 
 def _check(curation: Curation) -> None:
@@ -57,6 +60,7 @@ def _refined(
     first: Fit,
     means: Mapping[str, float],
     available: Mapping[str, int],
+    wanted: Mapping[str, int],
 ) -> Fit:
     """Draws, counts the tokens of what would be trained on, and corrects the means by them, until the mix fits.
 
@@ -82,7 +86,7 @@ def _refined(
             break
         trained = actual / max(1, sum(tokens.values()))
         means = {**means, **{s: tokens[s] / n * trained * _ROUNDING for s, n in rows.items() if tokens[s]}}
-        found = replace(fit(parameters, curation.targets, means, available), paper=first.paper)
+        found = replace(fit(parameters, wanted, means, available), paper=first.paper)
     return best
 
 

@@ -1,6 +1,6 @@
 """01_tasks: reads every file, keeps and types tasks, draws the instances that are asked."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from curation.errors import SelectionError
 from curation.files import file_sha256, sha256
 from curation.licence import Licence, classify
 from curation.preset import CurationParameters
-from curation.select import SelectedTask, judge, select_task
+from curation.select import SelectedTask, judge, own_name, select_task
 from curation.stage import Dropped, Stage, Summary
 from curation.stages.context import TASKS, Curation
 from curation.task import Task, canonical_name, read_task
@@ -34,6 +34,7 @@ def select_stage(curation: Curation) -> Stage:
     if stage.is_done:
         return stage
     counts: Counter[str] = Counter()
+    origins = _Origins()
     kinds: Counter[str] = Counter()
     rules: Counter[str] = Counter()
     contradictory: dict[str, int] = {}
@@ -41,7 +42,7 @@ def select_stage(curation: Curation) -> Stage:
 
     def selected() -> Iterator[SelectedTask]:
         for number, path in enumerate(curation.files.values(), start=1):
-            record = _select(path, parameters, stage, counts)
+            record = _select(path, parameters, stage, counts, origins)
             curation.on_progress(TASKS, number, len(curation.files))
             if record is None:
                 continue
@@ -71,16 +72,43 @@ def select_stage(curation: Curation) -> Stage:
         "listed_without_file": sorted(set(parameters.task_list or ()) - names),
         "overrides_without_file": sorted(set(parameters.kinds) - names),
         "non_commercial": non_commercial,
+        "ni_files": origins.ni_files,
+        "own_rows": dict(sorted(origins.rows.items())),
+        "own_lost": {name: dict(sorted(lost.items())) for name, lost in sorted(origins.lost.items())},
     }
     stage.finish(Summary(tallies=tallies, details=details))
     return stage
 
 
-def _select(path: Path, parameters: CurationParameters, stage: Stage, counts: Counter[str]) -> SelectedTask | None:
+class _Origins:
+    """How many files are NI's, and what became of the user's own rows, by the name of their file."""
+
+    def __init__(self) -> None:
+        self.ni_files = 0
+        self.rows: Counter[str] = Counter()
+        self.lost: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, task: Task, reason: str) -> None:
+        """A task's rows, with those that its prompt shows as examples; `reason` says why all are left out."""
+        name = own_name(task.categories)
+        if name is None:
+            self.ni_files += 1
+            return
+        self.rows[name] += len(task.instances) + len(task.positive_examples)
+        if reason != "kept":
+            self.lost[name][reason] += len(task.instances) + len(task.positive_examples)
+        elif task.positive_examples:
+            self.lost[name]["used_as_example"] += len(task.positive_examples)
+
+
+def _select(
+    path: Path, parameters: CurationParameters, stage: Stage, counts: Counter[str], origins: _Origins
+) -> SelectedTask | None:
     """One file's record; what it does not keep is dropped with its reason."""
     task_file = read_task(path, parameters.reading)
     task = task_file.task
     reason, evidence = _verdict(task, parameters)
+    origins.add(task, reason)
     if reason != "kept":
         stage.drop(Dropped(unit="task", id=path.stem, reason=reason, detail=evidence))
         return None
@@ -94,7 +122,7 @@ def _select(path: Path, parameters: CurationParameters, stage: Stage, counts: Co
         kinds=parameters.kinds,
         typing=parameters.typing,
         reading=parameters.reading,
-        instances_per_task=parameters.instances_per_task,
+        instances_per_task=None if own_name(task.categories) else parameters.instances_per_task,
         seed=parameters.seed,
     )
     counts["read"] += task_file.num_read
@@ -112,5 +140,5 @@ def _verdict(task: Task, parameters: CurationParameters) -> tuple[str, str]:
     if parameters.task_list is None:
         verdict = judge(task, parameters.rules)
         return verdict.reason, verdict.evidence
-    listed = canonical_name(task.name) in parameters.task_list
+    listed = canonical_name(task.name) in parameters.task_list or own_name(task.categories) is not None
     return ("kept", "on the task list") if listed else ("not_listed", "")

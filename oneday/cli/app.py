@@ -56,7 +56,11 @@ Redo = Annotated[bool, typer.Option("--redo", help="Throw away stages that were 
 Mix = Annotated[Path | None, typer.Option(help="Folder with train.jsonl and validation.jsonl.")]
 Config = Annotated[Path | None, typer.Option(help="Recipe. Default: the card's recommended one.")]
 CardName = Annotated[
-    str, typer.Option(help="cpu, rtx4090, a100-40gb, h100-80gb or h200.", autocompletion=lambda: list(_cards()))
+    str | None,
+    typer.Option(
+        help="cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card that is here.",
+        autocompletion=lambda: list(_cards()),
+    ),
 ]
 RunFolder = Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")]
 BaseChanged = Annotated[

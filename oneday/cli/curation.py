@@ -38,7 +38,9 @@ def curate(
         list[Path] | None, typer.Option(help="Folder or file of NI tasks, or JSON lines of your own. May be repeated.")
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Folder of the base model.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/MIX.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: runs/MIX, or runs/ and the name of your file.")
+    ] = None,
     preset: Annotated[
         str,
         typer.Option(
@@ -49,8 +51,20 @@ def curate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of any choice of the preset. May be repeated.")
     ] = None,
-    mix: Annotated[str, typer.Option(help="200k, 400k or 700k: rows per source as in the paper's Table 1.")] = "200k",
-    scale: Annotated[float, typer.Option(help="Scales every source's rows; 0.01 takes a hundredth.")] = 1.0,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            help="200k, 400k or 700k: all sources of the paper's Table 1. Default: what --tasks and --source name.",
+            autocompletion=lambda: ["200k", "400k", "700k"],
+        ),
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Scales Table 1's rows, not your own; 0.01 takes a hundredth.")] = 1.0,
+    take_all: Annotated[
+        bool, typer.Option("--take-all", help="Keep all rows of your own, whatever the base makes of them.")
+    ] = False,
+    own_share: Annotated[
+        float | None, typer.Option(help="Share of the mix that is rows of your own: 0.3. Default: all there are.")
+    ] = None,
     fit: Annotated[str | None, typer.Option(help="Size the mix so that training fills this budget: 24h.")] = None,
     tokens_per_s: Annotated[float | None, typer.Option(help="With --fit: what the card trains.")] = None,
     train_share: Annotated[
@@ -119,7 +133,8 @@ def curate(
 ) -> None:
     """NI tasks -> few-shot predictions of the base model -> scores -> buckets -> samples -> mix.
 
-    Example: oneday curate --tasks natural-instructions/tasks --base models/Mistral-7B-v0.1 --mix 200k --run runs/200k
+    Examples: oneday curate --tasks natural-instructions/tasks --base models/Mistral-7B-v0.1 --mix 200k --run runs/200k
+              oneday curate --tasks mine.jsonl --base models/Mistral-7B-v0.1 --run runs/mine
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -144,7 +159,7 @@ def curate(
             ray_address=ray_address,
             ray_workers=ray_workers,
         ),
-        run=run or Path("runs") / mix,
+        run=run or commands.default_run(mix, tasks or []),
         preset=preset,
         settings=set_ or [],
         mix=mix,
@@ -162,6 +177,8 @@ def curate(
         rouge=rouge,
         empty=empty,
         retain=retain,
+        take_all=take_all,
+        own_share=own_share,
         shots=shots,
         adaptive=adaptive,
         fit=fit,

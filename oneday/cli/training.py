@@ -13,7 +13,7 @@ from oneday.cli.app import BaseChanged, BaseFolder, CardName, Config, Json, Mix,
 def train(
     mix: Mix = None,
     config: Config = None,
-    card: CardName = "cpu",
+    card: CardName = None,
     budget: Annotated[str, typer.Option(help="Wall-clock from the start of training to the pick: 24h, 90m.")] = "24h",
     base: BaseFolder = None,
     run: RunFolder = None,
@@ -57,7 +57,7 @@ def train(
 def rehearse(
     mix: Mix = None,
     config: Config = None,
-    card: CardName = "cpu",
+    card: CardName = None,
     base: BaseFolder = None,
     run: RunFolder = None,
     shared_card: Annotated[bool, typer.Option("--shared-card", help="Others may use the card.")] = False,
@@ -82,7 +82,7 @@ def rehearse(
 def plan(
     mix: Mix = None,
     config: Config = None,
-    card: CardName = "cpu",
+    card: CardName = None,
     budget: Annotated[str, typer.Option(help="24h, 90m.")] = "24h",
     base: BaseFolder = None,
     run: RunFolder = None,

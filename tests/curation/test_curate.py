@@ -92,6 +92,7 @@ def test_an_instance_walks_from_its_file_to_a_row(tmp_path: Path) -> None:
         "instruction": "Is the number even or odd? Answer even or odd.",
         "input": "16",
         "output": "even",
+        "kind": "exact_match",
         "bucket": 4,
         "num_tokens": 0,
     }
@@ -222,7 +223,7 @@ def test_a_shortfall_is_told_with_target_best_reason_and_two_ways_out(tmp_path: 
     ]
     assert shortfalls[0]["ways_out"] == [
         "--retain 0.25 takes up to a quarter from 5 rows that the base already answers",
-        "--scale 0.00014 shrinks every source so that this one fills its share",
+        "give more task files with --tasks: 493 rows are missing",
     ]
 
 

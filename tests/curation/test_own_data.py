@@ -188,7 +188,7 @@ def test_eight_rows_of_one_instruction_are_a_task_with_three_examples(tmp_path: 
     rows = doubles(8)
     (task,) = written(tmp_path, rows).values()
     assert (task.name, task.definition) == ("own_mine_001", "Double it.")
-    assert (task.categories, task.languages, task.licences) == ((OWN_DATA,), ("English",), ("Unknown",))
+    assert (task.categories, task.languages, task.licences) == ((OWN_DATA, "mine"), ("English",), ("Unknown",))
     assert len(task.positive_examples) == 3
     assert [instance.instruction for instance in task.instances] == [""] * 5
     asked = [Example(input=instance.input, output=instance.outputs[0]) for instance in task.instances]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from curation.preset import CurationParameters, with_settings
-from curation.shortfall import Shortfall, shortfalls
+from curation.shortfall import LEAST_SCALE, Shortfall, shortfalls
 from curation.source import LIMA, MIXES, NI_EXACT_MATCH, NI_GENERATION, QUAC, mix_targets
 from oneday.cli import app
 
@@ -114,5 +114,28 @@ def assert_scale_mends(mix: str, source: str, scale: float, rows: int) -> None:
     if rows == 0:
         assert offered == f"--without {source} leaves it out"
         return
-    value = float(re.findall(r"--scale (\S+)", offered)[0])
-    assert mix_targets(mix, value, frozenset())[source] <= rows
+    found = re.findall(r"--scale (\S+)", offered)
+    if scale * rows / target < LEAST_SCALE:
+        assert found == [], "no way out of anything"
+        return
+    assert float(found[0]) >= LEAST_SCALE
+    assert mix_targets(mix, float(found[0]), frozenset())[source] <= rows
+
+
+OWN = {"mine": {"already_solved": 7, "used_as_example": 3, "too_long": 2}}
+
+
+def test_own_rows_are_offered_what_brings_them_back_and_no_scale() -> None:
+    (found,) = shortfalls({"mine": 50}, {"mine": 38}, OWN, scale=1.0, own=["mine"], is_papers=False)
+    assert str(found) == (
+        "mine gives 38 of 50 rows (7 already_solved, 3 used_as_example, 2 too_long). Ways out: --set "
+        "policies.max_tokens=4096 takes some of 2 long rows; or --take-all keeps every row of it that the policies let "
+        "pass."
+    )
+    (found,) = shortfalls({"mine": 50}, {"mine": 0}, {"mine": {"degenerate": 50}}, scale=1.0, own=["mine"])
+    assert str(found) == "mine gives 0 of 50 rows (50 degenerate)."
+
+
+def test_where_no_mix_was_asked_for_nothing_is_shrunk() -> None:
+    (found,) = shortfalls({NI_GENERATION: 500}, {NI_GENERATION: 400}, {}, scale=0.01, is_papers=False)
+    assert "--scale" not in str(found)

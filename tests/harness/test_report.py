@@ -58,6 +58,47 @@ def test_a_finished_run_shows_its_day_its_choice_and_its_answers(finished: Path)
     assert "<img src=x" not in page
 
 
+@pytest.mark.parametrize(
+    ("base_loss", "last_loss", "faint_share", "colour", "headline", "warning"),
+    [
+        (9.0, 1.0, 0.0, "better", "Better than the base: validation loss {best} against 9.0000", False),
+        (9.0, 1.0, 0.2, "better", "Better than the base: validation loss {best} against 9.0000", True),
+        (0.1, 0.05, 0.0, "worse", "NOT better than the base: validation loss {best} against 0.1000", False),
+        (9.0, 9.5, 0.0, "worse", "training diverged (its last validation loss is 9.5000)", False),
+        (None, 1.0, 0.0, "unknown", "Validation loss {best}; the base&#39;s was not measured", False),
+    ],
+)
+def test_the_page_leads_with_the_verdict(
+    finished: Path,
+    base_loss: float | None,
+    last_loss: float,
+    faint_share: float,
+    colour: str,
+    headline: str,
+    warning: bool,
+) -> None:
+    picked = json.loads((finished / "08_pick" / "picked.json").read_text())
+    base = {"checkpoint": "base", "step": 0, "validation_loss": base_loss, "measured_by": "rehearsal"}
+    picked["candidates"] += [base] * (base_loss is not None)
+    (finished / "08_pick" / "picked.json").write_text(json.dumps(picked))
+    manifest = json.loads((finished / "manifest.json").read_text())
+    manifest["train"] |= {"last_loss": last_loss, "faint_share": faint_share}
+    (finished / "manifest.json").write_text(json.dumps(manifest))
+    body = written(finished).partition("<main>")[2].lstrip()
+    first = body.partition("</p>")[0]
+    assert first.startswith(f'<p class="verdict {colour}">')
+    assert headline.format(best=f"{picked['validation_loss']:.4f}") in first
+    assert ("had a learning rate below 1% of its peak" in body.partition("<h1>")[0]) == warning
+
+
+def test_a_manifest_that_tells_no_end_is_named(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    manifest["train"]["last_loss"] = "low"
+    (finished / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StageError, match=r"manifest\.json: damaged: train\.last_loss"):
+        written(finished)
+
+
 def test_a_killed_run_says_how_to_go_on(tmp_path: Path) -> None:
     ledger = Ledger.start(tmp_path / LEDGER, budget_s=100.0)
     ledger.enter("train")
@@ -66,6 +107,7 @@ def test_a_killed_run_says_how_to_go_on(tmp_path: Path) -> None:
     ledger.enter("idle")
     page = written(tmp_path)
     assert "Stopped, step 3 of about 50" in page
+    assert '<p class="verdict' not in page
     assert "How to go on" in page
 
 
@@ -123,6 +165,35 @@ def test_in_a_browser_every_chart_is_drawn_and_no_request_leaves(
     assert errors == []
     assert overflow == 0
     assert ink == colour
+
+
+@pytest.mark.slow
+def test_on_a_phone_the_checkpoints_fit(finished: Path, browser: Any) -> None:
+    path = finished / "08_pick" / "picked.json"
+    picked = json.loads(path.read_text())
+    one = picked["candidates"][0] | {"validation_loss": 1.2345, "measured_by": "picker", "num_rows": 2_000}
+    many = [
+        one | {"checkpoint": f"checkpoint-{12_345 + n}", "step": 12_345 + n, "standard_error": 0.0123,
+               "verdict": "12.3456 nats above the lowest"}
+        for n in range(8)
+    ]  # fmt: skip
+    picked["candidates"] += [*many, one | {"checkpoint": f"average-of-{'-'.join(str(12_345 + n) for n in range(9))}"}]
+    reason = {"unit": "checkpoint", "id": "checkpoint-99999", "reason": "damaged", "detail": "/a/path/" + "x" * 200}
+    picked["rejected"] = [reason | {"source": ""}]
+    path.write_text(json.dumps(picked))
+    written(finished)
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(f"file://{finished / 'report.html'}")
+    page.wait_for_selector("#checkpoints1")
+    table, document = (
+        page.evaluate(f"(e => e.scrollWidth - e.clientWidth)({element})")
+        for element in ("document.querySelector('#checkpoints1')", "document.documentElement")
+    )
+    rows = page.locator("#checkpoints1 tr").count()
+    context.close()
+    assert rows >= 12
+    assert (table, document) == (0, 0)
 
 
 @pytest.mark.parametrize(
