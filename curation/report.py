@@ -165,7 +165,7 @@ def _lengths(rows: Mapping[int, int]) -> list[Bar]:
 
 def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
     """Every task that was asked with its score and rows, hardest first; then the others, and other sources' parts."""
-    chosen = read_selected(run / TASKS / "tasks.jsonl")
+    chosen = list(read_selected(run / TASKS / "tasks.jsonl"))
     typed = {selected.name: selected.typed for selected in chosen}
     found = []
     seen = set()
