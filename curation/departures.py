@@ -1,26 +1,26 @@
-"""Departures: where a preset still differs from the source that it follows, for want of a word or a seed there.
+"""Departures: how a preset differs from the source that it follows, because the source leaves something open.
 
     for departure in DEPARTURES["birbal-paper"]:
         print(departure)
 
-What two presets choose differently stands in `curation.preset.differences`; this is what neither can choose.
+`curation.preset.differences` lists the choices in which two presets differ. The departures are no choices.
 
-Where it sits: beside preset; `oneday curate --diff` and the reference show it.
+Where it sits: beside preset; `oneday curate --diff` and the reference show them.
 """
 
 from collections.abc import Mapping
 
 _BOTH = (
-    "kinds: the winner typed every task by hand and published no list; here the answers decide, or --kinds",
-    "task list: the paper counts 463 tasks, the published list 462; only --task-list birbal takes it, else rules do",
+    "kinds: the winner typed every task by hand and published no list; here the answers decide, or --kinds FILE",
+    "task list: the paper counts 463 tasks, the published list 462; it is used with --task-list birbal only",
     "draws: the winner's scripts have no seed; every draw here has one",
-    "answers: at most 32 tokens for exact match is read off one published record, 128 for generation is this project's",
+    "answers: 32 new tokens for exact match are inferred from one published record; 128 for generation are a guess",
     "OpenBookQA: the instruction is the winner's; how its input lists the options was not published",
-    "QuAC, CNN/DailyMail: the winner's rows were not published; wording and, for QuAC, one turn a dialogue are ours",
+    "QuAC, CNN/DailyMail: the winner's rows were not published; the wording and the choice of QuAC's turns are ours",
     "Open-Platypus: which parts count as written by a language model was not published; four are left out here",
     "MathInstruct: the three human-written parts of the script hold about 104,000 rows; the 700k mix asks for 200,000",
-    "empty answers: they are in the mix as in the winner's, but training leaves out an answer without a single token",
-    "duplicates: texts that differ in Unicode normalisation alone are one text",
+    "empty answers: the mix keeps them, as the winner's did, but training leaves out answers without a token",
+    "duplicates: texts that differ only in Unicode normalisation count as one text",
 )
 
 DEPARTURES: Mapping[str, tuple[str, ...]] = {

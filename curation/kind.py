@@ -1,7 +1,7 @@
 """The kind of a task: exact match where one wording is right, generation where many are.
 
     evidence = kind_of(task)
-    evidence.kind, evidence.rule, evidence.share
+    evidence.kind, evidence.rule, evidence.reason
 
 Every rule looks at the task's Definition and at its answers, never at its name. A rule holds if nearly all answers
 leave no choice of words: labels of the Definition, single words, numbers, options of the input, a fixed format, spans,
@@ -54,14 +54,14 @@ class TypingParameters:
     """What counts as exact match where people disagree."""
 
     short_spans: bool = True
-    """Whether answers of at most three words cut out of the input are exact match: where such a span begins and ends
-    is often a matter of taste. Source: the one who labelled 142 tasks by hand says exact match, and arguable."""
+    """Whether answers of at most three words that are cut out of the input count as exact match. People disagree about
+    where such a span begins and ends. Source: the person who labelled 142 tasks calls them exact match, arguably."""
 
 
 MOST, NEARLY_ALL = 0.8, 0.9
-"""Share of the answers that a rule must fit; one word, or none, must be nearly all of them. Source: measured; labels of
-the Definition alone agree with an independent list of 562 tasks at .992. Of 74 tasks that are surely generation no rule
-that could make them exact match fits more than .26 of the answers: any bound between .26 and .83 types them alike."""
+"""Share of a task's answers that must fit a rule. Source: measured. Labels of the Definition alone agree with an
+independent list of 562 tasks at .992. On 74 tasks that are surely generation, no rule that could turn them into exact
+match fits more than .26 of the answers; on 28 that are surely exact match the deciding rule fits at least .83."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class KindEvidence:
     in_input: float
     """At most three words, and a part of the input."""
     asks_for: str
-    """A text of one's own that the Definition asks for: titles are short and capitalised too."""
+    """The kind of free text that the Definition asks for, if any. Titles, for example, look like names but are not."""
     overridden: bool = False
 
     @property
@@ -144,10 +144,10 @@ _LEAST: Mapping[Rule, float] = {
     Rule.NAME: MOST,
     Rule.LOOK_UP: NEARLY_ALL,
 }
-"""In the order in which they are asked."""
+"""In the order in which the rules are tried."""
 
 _UNLESS_ASKED = (Rule.FORMAT, Rule.SPAN, Rule.NAME, Rule.LOOK_UP)
-"""Rules that a text of one's own may fit by chance."""
+"""Rules that free text may fit by chance; they are skipped if the Definition asks for free text."""
 
 
 def _rule(shares: Mapping[str, float], asks_for: str, parameters: TypingParameters) -> Rule:

@@ -23,7 +23,7 @@ MOST_LOOKED_AT = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerShape:
-    """What one answer is, as far as a task's kind depends on it; see `curation.kind.Rule`."""
+    """The properties of one answer on which a task's kind depends; see `curation.kind.Rule`."""
 
     in_definition: bool
     """Its words, numbers aside, are words of the Definition; in a script without spaces, together."""
@@ -32,7 +32,7 @@ class AnswerShape:
     option: bool
     format: bool
     name: bool
-    """At most five words, all capitalised, initials or numbers, but for small ones between them: `Isle of Man`."""
+    """At most five words that hold a capital or a digit; short words between them may be small: `Isle of Man`."""
     look_up: bool
     """At most three words, and the Definition asks for one certain thing."""
     in_input: bool
@@ -41,7 +41,7 @@ class AnswerShape:
 
 
 def shapes(task: Task) -> Iterator[AnswerShape]:
-    """Of the first reference of at most 1,000 instances."""
+    """The shapes of the first references of at most 1,000 instances."""
     step = max(1, -(-len(task.instances) // MOST_LOOKED_AT))
     for instance in task.instances[::step]:
         text, answer = instance.outputs[0], words(instance.outputs[0])
@@ -105,14 +105,14 @@ def _are_joined(a: str, b: str) -> bool:
 
 
 def _place(answer: str, text: str) -> tuple[str, str] | None:
-    """What stands before and behind an answer that is a part of a text, in whole words; None: it is none."""
-    bare = folded(answer).strip(" .\n")
-    before, found, behind = folded(text).partition(bare) if bare else ("", "", "")
-    while found:
-        if not _are_joined(before[-1:], bare[0]) and not _are_joined(bare[-1], behind[:1]):
-            return before, behind
-        more, found, behind = behind.partition(bare)
-        before += bare + more
+    """The text before and the text behind an answer that occurs in a text as whole words; None if it does not."""
+    bare, whole = folded(answer).strip(" .\n"), folded(text)
+    start = whole.find(bare) if bare else -1
+    while start >= 0:
+        end = start + len(bare)
+        if not _are_joined(whole[start - 1 : start], bare[0]) and not _are_joined(bare[-1], whole[end : end + 1]):
+            return whole[:start], whole[end:]
+        start = whole.find(bare, start + 1)
     return None
 
 
@@ -150,12 +150,12 @@ _ASKS_FOR = regex.compile(
     rf"((?:{_TEXTS}) s?) \b",
     regex.VERBOSE | regex.IGNORECASE,
 )
-"""A verb of making, at most five words that lead to no other object, and a text that everybody would word otherwise."""
+"""A verb such as `write`, at most five words without a preposition, and a kind of free text."""
 
 
 @lru_cache(maxsize=64)
 def asked_text(definition: str) -> str:
-    """What text of one's own a definition asks for: the object of `write`, `generate` and the like; empty if none.
+    """The kind of free text that a definition asks for: the object of `write`, `generate` and the like, or "".
 
     >>> asked_text("Your job is to generate a short title for the story.")
     'title'
@@ -175,5 +175,5 @@ _ONE_THING = regex.compile(
 
 @lru_cache(maxsize=64)
 def _asks_one_thing(definition: str) -> bool:
-    """`Return the currency`, and not `write a title`."""
+    """True for `return the currency`, False for `write a title`."""
     return _ONE_THING.search(definition) is not None

@@ -45,14 +45,14 @@ def folded(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters and digits without case; of plain ASCII what `[a-z0-9]+` finds."""
+    """Runs of letters and digits without case. In ASCII text this is what `[a-z0-9]+` finds."""
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
     return [str(word) for word in _WORD.findall(folded(text))]
 
 
 def tokens(text: str) -> list[str]:
-    """Words, numbers and mathematical symbols but `=`, without case.
+    """Words, numbers and mathematical symbols except `=`, without case.
 
     A number is one token with its sign, separators, fraction, exponent, currency and per cent sign.
     """
@@ -78,7 +78,7 @@ _DIGIT = regex.compile(r"\p{N}")
 
 
 def plain_form(text: str) -> str:
-    """A text without case, punctuation and superfluous white space; what holds a digit is taken by its tokens.
+    """A text without case, punctuation and superfluous white space. Parts with a digit are replaced by their tokens.
 
     >>> plain_form(" It's  over."), plain_form("by -5"), plain_form("Die Straße")
     ('its over', 'by -5', 'die strasse')
@@ -96,33 +96,35 @@ _LOOSE_SPACE = regex.compile(r"(?<![\w.]) | (?![\w.])")
 
 
 def formula_form(text: str) -> str:
-    """A text whose white space alone is normalised: none beside a symbol, one space between words and numbers."""
+    """A text with normalised white space: none beside a symbol, one space between words and numbers."""
     return str(_LOOSE_SPACE.sub("", " ".join(nfc(text).split())))
 
 
 _LETTER = regex.compile(r"\p{L}")
 _LONG_WORD = regex.compile(r"[\p{L}\p{M}]{2,}(?![\p{L}\p{M}]|\s*\()")
-"""And no function: `sqrt(2)`."""
+"""Names of functions such as `sqrt(2)` do not count."""
+
 _SIDE_BY_SIDE = regex.compile(r"[\p{L}\p{M}\p{N}]\s+[\p{L}\p{N}]")
 _EXPONENT = regex.compile(r"(?<=\d)[eE](?=[-+]?\d)")
 _BEFORE, _AFTER = r"[\p{L}\p{M}\p{N})\]}]\s*", r"\s*[\p{L}\p{N}(\[{.\u221a]"
 _OPERATOR = regex.compile(rf"{_BEFORE}[=+*^<>\u00b7\u00d7\u00f7\u2260-\u2265]{{1,2}}\s*[-+\u2212]?{_AFTER}")
 _MINUS_OR_SLASH = regex.compile(rf"{_BEFORE}[-\u2212/]{_AFTER}|(?:^|[,;(\[{{]\s*)[-\u2212][\p{{L}}\p{{N}}(]")
 _RECORD = regex.compile(r"[\p{L}\p{M}]{2,}\s*=\s*[\p{L}\p{M}]{2,}")
-"""`town = Graz` tells a thing's property."""
+"""`town = Graz` states a property; it is not an equation."""
 
 _NAME = regex.compile(r"\p{Lu}-\d+|[nN]/[aA]")
-"""`F-16` is a name, not a difference."""
+"""`F-16` is a name, not a subtraction."""
 
 
 def is_formula(text: str) -> bool:
-    """Whether a text is a number, a list or tuple of numbers, or a formula: nothing in it can be worded otherwise.
+    """Whether a text is a number, a list or tuple of numbers, or a formula, which can be written in one way only.
 
-    Letters are variables where an operator joins them. Between words `-` and `/` are no operators (`e-mail`).
+    Letters count as variables if an operator joins them. `-` and `/` between words are not operators (`e-mail`).
     """
-    if _SIDE_BY_SIDE.search(text) and _LONG_WORD.search(text):
+    composed = nfc(text).strip()
+    if _SIDE_BY_SIDE.search(composed) and _LONG_WORD.search(composed):  # prose, the usual case
         return False
-    bare = _EXPONENT.sub("", nfc(text).strip())
+    bare = _EXPONENT.sub("", composed)
     if not _LETTER.search(bare):
         return _DIGIT.search(bare) is not None
     if _SIDE_BY_SIDE.search(bare) or _NAME.fullmatch(bare) or _RECORD.search(bare):

@@ -1,10 +1,14 @@
+import doctest
 import re
 import unicodedata
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation import score, shape
+from curation import text as text_module
 from curation.text import formula_form, is_formula, nfc, plain_form, tokens, words
 
 ANY = st.text(max_size=60)
@@ -88,3 +92,10 @@ def test_white_space_in_a_formula_does_not_count(a: str, b: str) -> None:
 @pytest.mark.parametrize(("a", "b"), [("1 2", "12"), ("1. 5", "1.5"), ("1 .5", "1.5"), ("X = 1", "x = 1"), ("5.", "5")])
 def test_nothing_else_in_a_formula_is_normalised(a: str, b: str) -> None:
     assert formula_form(a) != formula_form(b)
+
+
+@pytest.mark.parametrize("module", [text_module, shape, score])
+def test_the_examples_in_the_modules_hold(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+    assert tried > 0
+    assert failed == 0
