@@ -21,8 +21,8 @@ from benchmarks.gpu.base import SHAPES, write_base
 from benchmarks.gpu.lines import Lines
 from harness.axolotl_config import AxolotlConfig, find_recipe, read_recipe, recipe_for
 from harness.card import Card, get_card
+from harness.card_choice import profile_of
 from harness.dataset import read_mix
-from harness.doctor import profile_of
 from harness.flops import flops_per_token, hardware_utilisation
 from harness.gpu import find_gpu
 from harness.job import TrainJob
