@@ -17,14 +17,15 @@ from pathlib import Path
 
 from curation.demo_tasks import DEMO_TASKS, draw_pairs
 from curation.files import write_jsonl
+from curation.token_ids import RowIds
 from harness.adapter import find_adapters
 from harness.axolotl_config import read_recipe
 from harness.budget import seconds
 from harness.card import get_card
 from harness.clock import uptime
-from harness.dataset import TokenisedRow, read_dataset_rows
+from harness.dataset import read_dataset_rows
 from harness.job import TrainJob
-from harness.pick import Picked
+from harness.pick import BASE, Picked
 from harness.race import Race
 from harness.run import TRAIN
 from harness.supervise import OUTPUT
@@ -49,7 +50,7 @@ def write_mix(folder: Path, *, train: int, validation: int) -> None:
         write_jsonl(folder / f"{name}.jsonl", rows[:number])
 
 
-def run_pick(folder: Path, output: Path, rows: list[TokenisedRow], *, seed: int, until: float) -> tuple[Picked, float]:
+def run_pick(folder: Path, output: Path, rows: list[RowIds], *, seed: int, until: float) -> tuple[Picked, float]:
     """The pick and the seconds it took."""
     began = uptime()
     good, rejected = find_adapters(output)
@@ -92,7 +93,7 @@ def main() -> None:
         output = folder / "run" / TRAIN / OUTPUT
         rows = read_dataset_rows(folder / "more" / "validation.jsonl", DEMO_BASE)
         exhaustive, whole_s = run_pick(folder / "all", output, rows, seed=0, until=float("inf"))
-        exact = {c.checkpoint: c.validation_loss for c in exhaustive.candidates}
+        exact = {c.checkpoint: c.validation_loss for c in exhaustive.candidates if c.checkpoint != BASE}
         regrets, ratios, dropped = [], [], []
         for seed in range(arguments.seeds):
             picked, took_s = run_pick(folder / "raced", output, rows, seed=seed, until=arguments.share * whole_s)
