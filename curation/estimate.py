@@ -36,6 +36,8 @@ class TaskEstimate:
     """Of all its prompts together, without the shared ones; estimated."""
     most_new_tokens: int
     """If no answer ended early."""
+    is_own: bool = False
+    """Made of the user's own rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class Estimate:
     tasks: tuple[TaskEstimate, ...]
     kinds: Mapping[str, KindEvidence]
     """How each task was typed."""
+    num_own_rows: int
+    """Of the user's, asked or taken unasked."""
     sample: tuple[Request, ...]
     """Real prompts of a few tasks, from those with short to those with long prompts: to time an engine with. Each
     task gives many, as in the job, where its shots are read once for all of them."""
@@ -78,10 +82,13 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
         tasks: list[TaskEstimate] = []
         kinds: dict[str, KindEvidence] = {}
         asked: dict[str, list[Request]] = {}
+        num_own_rows = 0
         takes_all = curation.parameters.samples.take_all
         for selected in read_selected(chosen.path("tasks.jsonl")):
             kinds[selected.name] = selected.typed
-            if takes_all and own_name(selected.categories):
+            is_own = own_name(selected.categories) is not None
+            num_own_rows += is_own * len(selected.asked)
+            if takes_all and is_own:
                 continue
             task = dry.reopen(selected)
             instances = {i.id: i for i in task.instances}
@@ -91,14 +98,20 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
             requests = list(
                 build_requests(task, selected.kind, drawn, curation.parameters.prompts, fits, lambda dropped: None)
             )
-            tasks.append(_task(selected.name, selected.kind, len(selected.asked), requests, tokens))
+            task_estimate = _task(selected.name, selected.kind, len(selected.asked), requests, tokens)
+            tasks.append(replace(task_estimate, is_own=is_own))
             asked[selected.name] = requests
     if not tasks:
-        return Estimate(tasks=(), kinds=kinds, sample=())
+        return Estimate(tasks=(), kinds=kinds, num_own_rows=num_own_rows, sample=())
     by_length = sorted(tasks, key=lambda t: (t.shared_tokens + t.own_tokens / t.num_prompts, t.task))
     middles = [by_length[(2 * n + 1) * len(by_length) // (2 * tasks_timed)] for n in range(tasks_timed)]
     timed = dict.fromkeys(t.task for t in middles)
-    return Estimate(tasks=tuple(tasks), kinds=kinds, sample=tuple(r for task in timed for r in asked[task]))
+    return Estimate(
+        tasks=tuple(tasks),
+        kinds=kinds,
+        num_own_rows=num_own_rows,
+        sample=tuple(r for task in timed for r in asked[task]),
+    )
 
 
 def _task(name: str, kind: Kind, num: int, requests: Sequence[Request], tokens: TokenCounter) -> TaskEstimate:

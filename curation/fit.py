@@ -125,7 +125,8 @@ def fit(
     capacity = sum(available.get(s, 0) * means.get(s, 0.0) for s in wanted)
     if capacity <= 0:
         raise MixError("--fit: no source has a row to give. See the shortfalls of the run, or give more --source.")
-    paper = tuple(_ending(mix, parameters, wanted, means, available) for mix in MIXES)
+    of_paper = not set(wanted).isdisjoint(MIXES["200k"])
+    paper = tuple(_ending(mix, parameters, wanted, means, available) for mix in MIXES if of_paper)
     least = math.ceil(parameters.tokens / capacity)
     if least > MOST_EPOCHS:
         targets = {s: available.get(s, 0) for s in wanted}

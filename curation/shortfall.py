@@ -7,7 +7,7 @@ Where it sits: asked after the draw, shown by the command line and the report.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from curation.source import NI_EXACT_MATCH, NI_GENERATION
@@ -27,7 +27,7 @@ class Shortfall:
 
     def __str__(self) -> str:
         """One line: target, best achievable, reasons, ways out."""
-        lost = ", ".join(f"{n:,} {reason}" for reason, n in self.because.items()) or "the source holds no more"
+        lost = _told(self.because) or "the source holds no more"
         ways = f" Ways out: {'; or '.join(self.ways_out)}." if self.ways_out else ""
         return f"{self.source} gives {self.rows:,} of {self.target:,} rows ({lost}).{ways}"
 
@@ -39,6 +39,10 @@ _MENDS = {
     "low_accuracy": "--set candidates.min_accuracy=0 takes {n:,} rows of tasks that the base hardly ever gets right",
     "too_long": "{longer} takes some of {n:,} long rows",
     "several_references": "--set candidates.references=first takes {n:,} rows with several answers",
+    "language": "--set policies.language=none takes {n:,} rows of another language",
+    "llm_generated": "--set policies.llm_generated=true takes {n:,} rows that a language model wrote",
+    "degenerate": "--set policies.degenerate=false takes {n:,} rows with broken answers",
+    "low_accuracy": "--set candidates.min_accuracy=0 takes {n:,} rows of tasks that the base hardly ever gets right",
     "short_input": "--set policies.min_input_words=0 takes {n:,} rows with short inputs",
     "near_duplicate": "--set policies.near_duplicates=none takes {n:,} near duplicates",
     "bucket_certain": "leave --adaptive out to ask {n:,} more instances",
@@ -92,6 +96,36 @@ def shortfalls(
             ways = [*list(mends.values())[:1], *(shrunk if mends else given), *(given if mends else shrunk)][:2]
         found.append(Shortfall(source=source, target=target, rows=rows, because=reasons, ways_out=tuple(ways)))
     return found
+
+
+def nothing_left(
+    kept: int,
+    lost: Mapping[str, Mapping[str, int]],
+    *,
+    longer: str = "--set policies.max_tokens=4096",
+    own: Collection[str] = (),
+) -> str:
+    """Why a mix has too few rows to be split: what took them, by source, and the way to get most of them back."""
+    by_source = {source: {r: n for r, n in reasons.items() if n} for source, reasons in sorted(lost.items())}
+    told = [f"{source}: {_told(reasons)}" for source, reasons in by_source.items() if reasons]
+    ways = dict(_ways(by_source, longer, own))
+    best = max(ways, key=lambda way: ways[way], default="give more rows with --tasks")
+    rows = "no row is" if kept == 0 else "only 1 row is"
+    return f"{rows} left to train on ({'; '.join(told) or 'nothing was left out'}). Way out: {best}, with --redo."
+
+
+def _ways(by_source: Mapping[str, Mapping[str, int]], longer: str, own: Collection[str]) -> Iterator[tuple[str, int]]:
+    """Ways out, each with the number of rows that it brings back."""
+    for source, reasons in by_source.items():
+        for reason, n in reasons.items():
+            if source in own and reason in CHOSEN_AGAINST:
+                yield TAKE_ALL, sum(reasons.get(r, 0) for r in CHOSEN_AGAINST)
+            elif reason in _MENDS:
+                yield _MENDS[reason].format(n=n, longer=longer), n
+
+
+def _told(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items(), key=lambda x: (-x[1], x[0])))
 
 
 def _accept(source: str, scale: float) -> list[str]:

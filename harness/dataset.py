@@ -9,6 +9,7 @@ curation asked and what the server encodes. A row longer than `sequence_len` is 
 Where it sits: mix -> **dataset** -> Axolotl.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -140,10 +141,8 @@ def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> D
             else:
                 kept.append(row)
         if not kept:
-            raise DataError(
-                f"{mix / name}.jsonl: no row of {len(texts)} can be trained on; the last one: {dropped[-1].detail}. "
-                "Raise sequence_len, or mend the rows."
-            )
+            here = [d for d in dropped if d.detail.startswith(f"{name}: ")]
+            raise DataError(f"{mix / name}.jsonl: no row of {len(texts)} can be trained on; {_why_none(here)}")
         parts[name], lengths[name] = write_part(out / f"{name}.parquet", kept)
     write_jsonl(out / "dropped.jsonl", dropped)
     dataset = Dataset(
@@ -159,6 +158,14 @@ def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> D
     write_json(out / "lengths.json", dataset.lengths)
     write_json(out / DESCRIPTION, described)
     return dataset
+
+
+def _why_none(dropped: Sequence[Dropped]) -> str:
+    """What became of every row, and what mends most of them."""
+    reasons = Counter(d.reason for d in dropped)
+    told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+    mend = "Raise sequence_len" if reasons.most_common(1)[0][0] == "too_long" else "Give the rows answers"
+    return f"{told}, the last one {dropped[-1].detail}. {mend}."
 
 
 def _unusable(row: RowIds, sequence_len: int) -> tuple[str, str] | None:

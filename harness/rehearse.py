@@ -29,6 +29,7 @@ from harness.clock import uptime
 from harness.dataset import check_embeddings, check_window, chosen_rows, load_tokenizer, prepare_dataset
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
+from harness.few_steps import few_steps
 from harness.flops import estimated_tokens_per_s
 from harness.gpu import check_gpu, check_torch, find_gpu
 from harness.job import TrainJob
@@ -91,6 +92,8 @@ class Rehearsal:
     """What ran in a step's forward pass. See harness/kernels.py."""
     peak_by_phase_gib: Mapping[str, float] | None = None
     """Allocated on the card at most, in `load`, `step`, `evaluation` and `save`."""
+    few_steps: str = ""
+    """What a person should know of a run that is over after a few. See harness/few_steps.py."""
 
     @property
     def typical_step_s(self) -> float:
@@ -154,7 +157,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     started = uptime()
     work = stage.path(SCRATCH)
     shutil.rmtree(work, ignore_errors=True)
-    settings, prepare_s = _settings(job, work)
+    settings, prepare_s, note = _settings(job, work)
     write_config(work / "axolotl.yml", job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
@@ -197,6 +200,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         mean_step_s=measured.get("mean_step_s", 0.0),
         usual_eval_s=measured.get("usual_eval_s", 0.0),
         base_loss=base_loss,
+        few_steps=note,
         kernels=ending.seen["kernels"]["paths"] if "kernels" in ending.seen else None,
         peak_by_phase_gib=measured.get("peak_by_phase_gib"),
     )
@@ -310,8 +314,8 @@ def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> Non
         )
 
 
-def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
-    """The job on a few of its rows, with the whole validation file; and the time that data took."""
+def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
+    """The job on a few of its rows, with the whole validation file; the time that data took; a note on the run."""
     check_embeddings(
         job.base, load_tokenizer(job.base)
     )  # the first one imports its library, which the run has done by then
@@ -320,8 +324,9 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
     prepare_s = uptime() - started
     recipe = job.recipe
     check_window(dataset, job.base, recipe.overrides_of_model_config)
+    whole = pack_plan(recipe, dataset.lengths, epochs=recipe.num_epochs)
     numbers, packs = rehearsal_packs(
-        pack_plan(recipe, dataset.lengths, epochs=recipe.num_epochs),
+        whole,
         dataset.lengths,
         worst=WORST_STEPS * recipe.gradient_accumulation_steps,
         typical=TYPICAL_STEPS * recipe.gradient_accumulation_steps,
@@ -347,4 +352,5 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float]:
         deadline=uptime() + LONGEST_S,
         rehearsal=True,
     )
-    return settings, prepare_s
+    note = few_steps(recipe, dataset.lengths, whole.num_steps(recipe.gradient_accumulation_steps))
+    return settings, prepare_s, note

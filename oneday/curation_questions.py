@@ -270,6 +270,7 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     if curation.parameters.adaptive:
         rows.append(("with --adaptive", "less", "how much depends on the answers"))
     console.table("before anything is asked", ("what", "amount", ""), rows)
+    _show_surplus(curation, found, console)
     console.result(
         {
             "kinds": {task: typed.kind for task, typed in found.kinds.items()},
@@ -282,6 +283,27 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
             "cost": cost,
         }
     )
+
+
+MOST_ASKED = 10
+"""Questions per NI row that a share of own rows leaves room for: more are a waste."""
+
+
+def _show_surplus(curation: Curation, found: Estimate, console: Console) -> None:
+    """Far more NI questions than the user's own rows leave room for."""
+    share = curation.parameters.samples.own_share
+    if share is None:
+        return
+    own = found.num_own_rows
+    wanted = round(own * (1 - share) / share)
+    ni = [task for task in found.tasks if not task.is_own]
+    asked = sum(task.num_prompts for task in ni)
+    if ni and asked > MOST_ASKED * wanted:
+        enough = max(1, math.ceil(MOST_ASKED * wanted / 2 / len(ni)))
+        console.say(
+            f"note: {asked:,} NI questions for at most {wanted:,} NI rows beside {own:,} of your own; "
+            f"--instances-per-task {enough} asks about {enough * len(ni):,}"
+        )
 
 
 def _timed(predictor: Predictor, found: Estimate) -> float:

@@ -16,6 +16,9 @@ from oneday.console import Console
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+NEAR_ENOUGH = 0.01
+"""A share of whole rows is seldom exact."""
+
 FEW_VALIDATION_ROWS = 16
 """Fewer tell two checkpoints apart by luck."""
 
@@ -74,7 +77,10 @@ def _show_notes(run: Path, mix: Mapping[str, Any], console: Console) -> None:
                 f"note: {num:,} texts of {suite} are shorter than {LEAST_WORDS} words: no row is compared with them"
             )
     if mix["own_share"] is not None:
-        console.say(f"rows of your own: {mix['own_share']:.1%} of the mix")
+        asked = read_json(run / MIX / "manifest.json")["parameters"]["samples"]["own_share"]
+        missed = asked is not None and abs(mix["own_share"] - asked) > NEAR_ENOUGH
+        why = f", not {asked:.1%} as asked for: the others hold no more" if missed else ""
+        console.say(f"rows of your own: {mix['own_share']:.1%} of the mix{why}")
     if mix["validation_rows"] < FEW_VALIDATION_ROWS:
         console.say(
             f"note: only {mix['validation_rows']} rows validate: losses of checkpoints differ by chance; more rows help"

@@ -17,6 +17,7 @@ from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds
 from harness.card import Card
 from harness.dataset import load_tokenizer, prepare_dataset
+from harness.few_steps import few_steps
 from harness.job import TrainJob
 from harness.memory import MISTRAL_7B, ModelShape, peak_of
 from harness.plan import ESTIMATED_TOKENS, ESTIMATED_VALIDATION_ROWS, Costs, DayPlan, Needed, mixes_needed, plan_day
@@ -53,11 +54,18 @@ def run_plan(request: TrainRequest, console: Console) -> None:
     packs = pack_plan(job.recipe, dataset.lengths, epochs=job.recipe.num_epochs)
     costs = _costs(job, validation_tokens=dataset.validation.num_tokens)
     plan = plan_day(job.recipe, packs, costs, budget_s=budget_s)
-    needed = mixes_needed(
-        job.recipe, costs, mean_tokens=means, efficiency=packs.efficiency, budget_s=budget_s
-    )  # fmt: skip
+    of_paper = not set(means).isdisjoint(MIXES["200k"])
+    needed = (
+        mixes_needed(job.recipe, costs, mean_tokens=means, efficiency=packs.efficiency, budget_s=budget_s)
+        if of_paper
+        else []
+    )
     show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
-    show_needed(needed, costs, console)
+    note = few_steps(job.recipe, dataset.lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
+    if note:
+        console.alarm(note)
+    if needed:
+        show_needed(needed, costs, console)
     _show_memory(job.recipe, ModelShape.of(job.base), job.card, console)
     console.result(
         {"card": job.card.name, "card_how": job.card_how, "plan": asdict(plan), "mixes": [asdict(n) for n in needed]}

@@ -107,6 +107,8 @@ def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None
     console.say(
         f"measured: {measured.describe()}{memory}; the shortest budget is {pretty(measured.minimum_s(job.average))}"
     )
+    if measured.few_steps:
+        console.alarm(measured.few_steps)
     if measured.base_loss is not None:
         console.say(f"the base without an adapter: validation loss {measured.base_loss:.4f}")
     if measured.kernels:

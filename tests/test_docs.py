@@ -7,6 +7,7 @@ block fenced as ```console quick, in which `…` stands for what varies, and `$ 
 
 import contextlib
 import io
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,10 @@ from curation.preset import PRESETS, flat, preset, with_settings
 from harness.budget import seconds
 from harness.card import get_card
 from oneday.cli import app, main
+from oneday.demo import DEMO_BASE
 from oneday.reference import OPTIONS, WITHOUT_SET, commands, reference
+from tests.curation.test_curate import DATA as NI_TASKS
+from tests.oneday.own_rows import letters, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -264,6 +268,37 @@ def test_a_command_prints_what_the_documentation_shows(
         main(shlex.split(command)[1:])
     assert e.value.code == 0
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == output.splitlines()
+
+
+OWN_ROWS = [
+    pytest.param(words[1:], id=f"{block.place} {' '.join(words)[:70]}")
+    for block in BLOCKS
+    if block not in QUICK
+    for line in typed(block)
+    for words in calls(line)
+    if is_oneday(words) and words[1] == "curate" and any("mine.jsonl" in word for word in words)
+]
+
+
+@pytest.mark.parametrize("words", OWN_ROWS)
+def test_a_command_for_rows_of_ones_own_works_as_printed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "mine.jsonl", letters(20))
+    for name, there in (("models/Mistral-7B-v0.1", DEMO_BASE), ("natural-instructions/tasks", NI_TASKS)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).symlink_to(there)
+    monkeypatch.setenv("BASE_MODEL", "models/Mistral-7B-v0.1")
+    with pytest.raises(SystemExit) as e:
+        main([os.path.expandvars(word) for word in words])
+    said = capsys.readouterr().err
+    assert e.value.code == 0, said
+    assert "--scale" not in said
+
+
+def test_there_are_commands_for_rows_of_ones_own() -> None:
+    assert len(OWN_ROWS) >= 7
 
 
 def steps(block: Block) -> list[tuple[str, str]]:

@@ -10,12 +10,20 @@ from curation.ask import ask
 from curation.candidate import is_solved
 from curation.errors import MixError
 from curation.kind import Kind
-from curation.predict import Prediction, Refused, Request, build_requests, prediction_of
+from curation.predict import REFUSED_BY_SERVER, Prediction, Refused, Request, build_requests, prediction_of
+from curation.predictors.replay import NO_STORED_PREDICTION
 from curation.score import rouge_l_scorer, score
 from curation.select import SelectedTask, own_name, read_selected
 from curation.source import NI_EXACT_MATCH
 from curation.stage import Dropped, Stage, Summary
 from curation.stages.context import ANSWERS, PREDICTIONS, Curation
+
+_MENDS = {
+    "prompt_too_long": "Pass --shots 0, or a base with a longer context.",
+    NO_STORED_PREDICTION: "Check that task and id of --predictions are those of --tasks.",
+    REFUSED_BY_SERVER: "Check the predictor: the server's log says why.",
+}
+"""Of what befell most instances."""
 
 POPULATIONS = "populations.jsonl"
 """Task -> how many instances it has, where only a part of them was asked."""
@@ -63,14 +71,18 @@ class _Asking:
         kept = self.stage.write_rows("predictions.jsonl", self._predictions(certain))
         if kept == 0 and self.total:
             self.stage.give_up()
-            raise MixError(
-                f"none of {self.total} instances has a prediction (reasons in {self.stage.directory}). "
-                "Check the predictor."
-            )
+            raise MixError(self._why_none())
         details = {"requests_by_num_shots": dict(sorted(self.num_shots.items()))}
         tally = self.stage.tally("instance", read=self.total, kept=kept)
         self.stage.finish(Summary(tallies={"instance": tally}, details=details))
         return self.stage
+
+    def _why_none(self) -> str:
+        """What became of every instance, and what mends most of it."""
+        reasons = {reason: n for (_, reason), n in self.stage.num_dropped.most_common()}
+        told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+        mend = _MENDS.get(next(iter(reasons), ""), "Check the predictor.")
+        return f"none of {self.total} instances has a prediction ({told}; each in {self.stage.directory}). {mend}"
 
     def _selected(self) -> Iterator[SelectedTask]:
         """The tasks that the base is asked; rows that are taken whatever it answers are not."""

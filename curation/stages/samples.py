@@ -23,6 +23,7 @@ from curation.candidate import (
 )
 from curation.contamination import Suites
 from curation.duplicate import NearDuplicates
+from curation.errors import MixError
 from curation.files import JSON_OPTIONS, file_sha256, read_jsonl
 from curation.fit import Fit
 from curation.policy import Screen, ScreenSpec
@@ -32,7 +33,7 @@ from curation.sample import draw, drawable
 from curation.score import read_scores
 from curation.select import own_name, read_selected
 from curation.share import shared_targets
-from curation.shortfall import Shortfall, shortfalls
+from curation.shortfall import Shortfall, nothing_left, shortfalls
 from curation.source import NI_SOURCES, Located, MixRow, source_of
 from curation.stage import DROPPED, SCRATCH, Dropped, Stage, Summary
 from curation.stages.context import PREDICTIONS, SAMPLES, Curation
@@ -43,6 +44,9 @@ from curation.workers import ordered_map
 
 ROWS = "rows.jsonl"
 
+LEAST_ROWS = 2
+"""One to train on and one to validate."""
+
 _OF_ORIGIN = ("llm_generated", "non_commercial", "unknown_licence")
 """What bars a row by where it comes from goes before any draw: the winner chose the parts of a source first."""
 
@@ -51,7 +55,11 @@ _FEW = 20_000
 
 
 def sample_stage(curation: Curation, chosen: Stage, scored: Stage) -> Stage:
-    """Kept + dropped = read: scored instances and the other sources' records."""
+    """Kept + dropped = read: scored instances and the other sources' records.
+
+    Raises:
+        MixError: nothing is left to train on; says what took it.
+    """
     print_of = curation.parameters.fingerprint()
     inputs = {
         "tasks": chosen.output_digest(),
@@ -149,6 +157,11 @@ class _Sampling:
         kept = self._write(drawn)
         have = Counter(c.source for c in drawn)
         self._add_earlier_losses()
+        if kept < LEAST_ROWS:
+            self.stage.give_up()
+            longer = _longer(self.curation.parameters)
+            why = nothing_left(kept, self.lost, longer=longer, own=self.origins["own_rows"])
+            raise MixError(f"{self.curation.run}: {why}")
         short = shortfalls(
             {**targets, **self.origins["own_rows"]}, have, self.lost,
             scale=self.curation.parameters.scale, longer=_longer(self.curation.parameters),

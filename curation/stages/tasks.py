@@ -1,12 +1,13 @@
 """01_tasks: reads every file, keeps and types tasks, draws the instances that are asked."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from curation.errors import SelectionError
 from curation.files import file_sha256, sha256
 from curation.licence import Licence, classify
+from curation.own_data import OWN
 from curation.preset import CurationParameters
 from curation.select import SelectedTask, judge, own_name, select_task
 from curation.stage import Dropped, Stage, Summary
@@ -35,6 +36,7 @@ def select_stage(curation: Curation) -> Stage:
         return stage
     counts: Counter[str] = Counter()
     origins = _Origins()
+    evidence: dict[str, str] = {}
     kinds: Counter[str] = Counter()
     rules: Counter[str] = Counter()
     contradictory: dict[str, int] = {}
@@ -42,7 +44,7 @@ def select_stage(curation: Curation) -> Stage:
 
     def selected() -> Iterator[SelectedTask]:
         for number, path in enumerate(curation.files.values(), start=1):
-            record = _select(path, parameters, stage, counts, origins)
+            record = _select(path, parameters, stage, counts, origins, evidence)
             curation.on_progress(TASKS, number, len(curation.files))
             if record is None:
                 continue
@@ -57,9 +59,7 @@ def select_stage(curation: Curation) -> Stage:
     kept = stage.write_rows("tasks.jsonl", selected())
     if not kept:
         stage.give_up()
-        reasons = ", ".join(f"{n} by {r}" for (_, r), n in stage.num_dropped.most_common())
-        where = ", ".join(map(str, curation.tasks))
-        raise SelectionError(f"{where}: no task is left ({reasons}). Check --task-list and the selection rules.")
+        raise SelectionError(_why_none(curation, stage, origins, evidence))
     names = {canonical_name(path.stem) for path in curation.files.values()}
     tallies = {
         "task": stage.tally("task", read=len(curation.files), kept=kept),
@@ -78,6 +78,31 @@ def select_stage(curation: Curation) -> Stage:
     }
     stage.finish(Summary(tallies=tallies, details=details))
     return stage
+
+
+_MENDS = {
+    "not_listed": "Check --task-list",
+    "language": "--set rules.language=NAME takes tasks of that language, with --set policies.language=none",
+    "category": "--set rules.categories takes a JSON list of others",
+    "mmlu": "--set rules.drop_mmlu=false takes them",
+    "math_qa": "--set rules.drop_math_qa=false takes them",
+    "non_commercial": "--licences all takes them",
+    "unknown_licence": "--licences commercial takes them",
+    "no_usable_instance": "`oneday curate --check` lists what is wrong with them",
+}
+"""Of the rule that dropped most tasks."""
+
+
+def _why_none(curation: Curation, stage: Stage, origins: "_Origins", evidence: Mapping[str, str]) -> str:
+    """Which rule dropped how many tasks, on what evidence, and what mends most of it."""
+    dropped = [(reason, n) for (_, reason), n in stage.num_dropped.most_common()]
+    told = ", ".join(f"{n} by {reason}" for reason, n in dropped)
+    most = dropped[0][0] if dropped else ""
+    told += f"; {most.replace('_', ' ')}: {evidence[most][:80]}" if evidence.get(most) else ""
+    own = [f"{n:,} rows of {name}" for name, n in origins.rows.items()]
+    where = ", ".join([*(str(path) for path in curation.tasks if OWN not in path.parts), *own])
+    mend = _MENDS.get(most, "Check the selection rules")
+    return f"{where}: no task is left ({told}). {mend}."
 
 
 class _Origins:
@@ -102,13 +127,19 @@ class _Origins:
 
 
 def _select(
-    path: Path, parameters: CurationParameters, stage: Stage, counts: Counter[str], origins: _Origins
+    path: Path,
+    parameters: CurationParameters,
+    stage: Stage,
+    counts: Counter[str],
+    origins: _Origins,
+    evidence_of: dict[str, str],
 ) -> SelectedTask | None:
     """One file's record; what it does not keep is dropped with its reason."""
     task_file = read_task(path, parameters.reading)
     task = task_file.task
     reason, evidence = _verdict(task, parameters)
     origins.add(task, reason)
+    evidence_of.setdefault(reason, evidence)
     if reason != "kept":
         stage.drop(Dropped(unit="task", id=path.stem, reason=reason, detail=evidence))
         return None

@@ -132,8 +132,8 @@ def test_own_rows_are_offered_what_brings_them_back_and_no_scale() -> None:
         "policies.max_tokens=4096 takes some of 2 long rows; or --take-all keeps every row of it that the policies let "
         "pass."
     )
-    (found,) = shortfalls({"mine": 50}, {"mine": 0}, {"mine": {"degenerate": 50}}, scale=1.0, own=["mine"])
-    assert str(found) == "mine gives 0 of 50 rows (50 degenerate)."
+    (found,) = shortfalls({"mine": 50}, {"mine": 0}, {"mine": {"duplicate": 50}}, scale=1.0, own=["mine"])
+    assert str(found) == "mine gives 0 of 50 rows (50 duplicate)."
 
 
 def test_where_no_mix_was_asked_for_nothing_is_shrunk() -> None:
