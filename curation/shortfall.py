@@ -36,7 +36,6 @@ _MENDS = {
     "non_commercial": "--licences all takes {n:,} non-commercial rows",
     "unknown_licence": "--licences commercial takes {n:,} rows of unknown licence",
     "already_solved": "--retain 0.25 takes up to a quarter from {n:,} rows that the base already answers",
-    "low_accuracy": "--set candidates.min_accuracy=0 takes {n:,} rows of tasks that the base hardly ever gets right",
     "too_long": "{longer} takes some of {n:,} long rows",
     "several_references": "--set candidates.references=first takes {n:,} rows with several answers",
     "language": "--set policies.language=none takes {n:,} rows of another language",
