@@ -10,6 +10,7 @@ Where it sits: under the stages that compute (scores, candidates).
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -64,6 +65,7 @@ _build: Callable[[], Any]
 
 def _start(build: Callable[[Any], Any], spec: Any) -> None:
     global _build
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the pool ends its workers
     _build = cache(partial(build, spec))
 
 

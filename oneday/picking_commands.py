@@ -18,6 +18,7 @@ from curation.model_folder import check_model_folder
 from curation.quantisation import Precision, Quantisation
 from curation.stage import Dropped, locked
 from harness.adapter import find_adapters
+from harness.axolotl_main import PARENT_VARIABLE, end_with_parent
 from harness.budget import pretty, seconds
 from harness.checkpoint import SEAL, Checkpoint, checkpoint_folders, inspect_all
 from harness.clock import uptime
@@ -58,6 +59,8 @@ class PickRequest:
 def run_pick(request: PickRequest, console: Console) -> None:
     """Checks, measures within the time, publishes, shows why."""
     began = uptime()
+    if WITHIN in os.environ and PARENT_VARIABLE in os.environ:
+        end_with_parent()
     limit_s = seconds(request.time, option="--time") if request.time else math.inf
     if request.precision is not None and request.precision not in PRECISIONS:
         raise ConfigError(f"--precision {request.precision[:40]}: unknown. Use {', '.join(PRECISIONS)}.")
@@ -109,8 +112,9 @@ def pick_within(arguments: Sequence[str], *, deadline: float, beat: Callable[[],
     until = deadline - KILL_S
     if uptime() >= until:
         return None
-    environment = child.environment(**{WITHIN: str(deadline - LAST_WORDS_S)})
-    picking = subprocess.Popen(child.command(*arguments), env=environment)
+    environment = child.environment(**{WITHIN: str(deadline - LAST_WORDS_S), PARENT_VARIABLE: str(os.getpid())})
+    # in a session of its own: a Ctrl-C is ours, and we end it
+    picking = subprocess.Popen(child.command(*arguments), env=environment, start_new_session=True)
     try:
         while (code := picking.poll()) is None and uptime() < until:
             beat()

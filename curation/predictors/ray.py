@@ -11,8 +11,9 @@ import contextlib
 import logging
 import os
 import queue
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from curation.errors import OnedayError, PredictionError
@@ -27,6 +28,17 @@ LONGEST_WAIT_S = 600.0
 
 
 _CLOSED = "the Ray workers were ended while a shard was asked; what was answered is kept."
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray ends the process with exit code 15 on SIGTERM; ours ends it in order."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, TypeError):  # not in the main thread; not set from Python
+            signal.signal(signal.SIGTERM, before)
 
 
 class RayPredictor:
@@ -52,7 +64,8 @@ class RayPredictor:
         self._started = not ray.is_initialized()
         if self._started:
             try:
-                ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+                with _sigterm_kept():
+                    ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError) as e:
                 raise PredictionError(f"--ray-address {address}: no cluster there ({_first_line(e)}).") from e
         resources = ray.cluster_resources()

@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
             code = app(arguments, prog_name="oneday", standalone_mode=False)
     except (OnedayError, Interrupted) as e:
         code = _fail(str(e), interrupted=isinstance(e, Interrupted))
+    except KeyboardInterrupt:  # before typer has begun, or while it ends
+        code = EXIT_SIGINT
     except click.exceptions.NoArgsIsHelpError as e:
         print(e.format_message())
         code = 2
@@ -55,15 +57,18 @@ EXIT_SIGINT = 130
 
 @contextlib.contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Ctrl-C that falls into a finaliser, from where Python lets no exception out, comes again a moment later.
+    """SIGTERM acts like Ctrl-C; and either, where it falls into a finaliser, comes again a moment later.
 
-    Libraries that compile patterns on import run thousands of them: 2 of 6 were lost so in a short curation (measured).
+    From there Python lets no exception out. Libraries that compile patterns on import run thousands of finalisers: 2 of
+    6 interrupts were lost so in a short curation (measured).
     """
     before = sys.unraisablehook
+    handler = signal.signal(signal.SIGTERM, _interrupt)
 
     def hook(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
+            # SIGTERM, for a shell's background job ignores SIGINT
+            again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))
             again.daemon = True
             again.start()
         else:
@@ -74,6 +79,11 @@ def interrupts_kept() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _is_text(argument: str) -> bool:

@@ -22,6 +22,8 @@ from tests.oneday.own_rows import letters, write_rows
 SOLVED = {"instruction": "Write the first word.", "output": "apple"}
 """The demo base can do it."""
 
+WITHOUT = "lima,open-platypus,openbookqa,quac,cnn_dailymail,mathinstruct"
+
 Run = Callable[..., tuple[int, str]]
 
 
@@ -232,6 +234,13 @@ def test_a_mix_of_own_rows_is_made_again_without_their_file(tmp_path: Path, run:
     )  # fmt: skip
     figures = compare_curations(section, read_json(curate(again) / "manifest.json"))
     assert {f.verdict for f in figures} == {Verdict.EQUAL}, figures
+
+
+def test_the_papers_rules_do_not_leave_out_what_nobody_taught_the_base(tmp_path: Path, run: Run) -> None:
+    write_rows(tmp_path / "mine.jsonl", letters(40, sort=True))
+    code, said = run("--tasks", "mine.jsonl", "--preset", "birbal-paper", "--without", WITHOUT, "--run", "runs/mine")
+    assert code == 0, said
+    assert {row["kind"] for row in rows_of("runs/mine")} == {"exact_match"}
 
 
 def test_a_budget_is_filled_with_own_rows_first(tmp_path: Path, run: Run) -> None:

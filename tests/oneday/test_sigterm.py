@@ -1,0 +1,213 @@
+"""SIGTERM, wherever a command stands, acts like Ctrl-C: exit code 3 and one line that says how to go on."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from oneday.demo import DEMO_BASE, RECIPE
+from submission import helm
+from tests.conftest import write_small_mix
+from tests.curation.test_curate import DATA as NI_TASKS
+from tests.oneday.finished_run import write_finished_run
+from tests.submission.scripted_server import scripted
+
+ONEDAY = [sys.executable, "-P", "-m", "oneday.cli"]
+PATIENCE_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
+
+
+@contextlib.contextmanager
+def started(command: Sequence[object], folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The command, its output in files, in a session of its own; nothing of it is left behind."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        child = subprocess.Popen(
+            [*ONEDAY, *map(str, command)], stdout=out, stderr=err, text=True, env=environment, start_new_session=True,
+            # what a shell runs in the background ignores Ctrl-C and hands that on
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def wait_until(there: Callable[[], bool], child: "subprocess.Popen[str]", folder: Path) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not there():
+        assert child.poll() is None, (folder / "err").read_text()
+        assert time.monotonic() < until, (folder / "err").read_text()
+        time.sleep(0.02)
+
+
+def catches_sigterm(pid: int) -> bool:
+    """Whether Python has begun to run us: before that, nobody can."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def says(text: str) -> Callable[[Path], bool]:
+    return lambda folder: text in (folder / "err").read_text() + (folder / "out").read_text()
+
+
+def holds(pattern: str) -> Callable[[Path], bool]:
+    return lambda folder: any(folder.glob(pattern))
+
+
+def at_once(folder: Path) -> bool:
+    """While it imports."""
+    return True
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and the moment at which it is asked to end."""
+
+    name: str
+    command: Callable[[Path, Path], Sequence[object]]
+    """Of a folder of its own and a finished run."""
+    moment: Callable[[Path], bool]
+
+
+def own_mix(folder: Path) -> list[object]:
+    mix = write_small_mix(folder / "run" / "05_mix")
+    return ["--mix", mix, "--config", RECIPE, "--base", DEMO_BASE, "--card", "cpu"]
+
+
+CASES = [
+    Case(
+        "curate", lambda p, run: ["curate", "--tasks", NI_TASKS, "--base", DEMO_BASE, "--run", p / "run"],
+        holds("run/01_tasks/done.json"),
+    ),
+    Case("demo", lambda p, run: ["demo", "--run", p / "run"], holds("run/answers.jsonl")),
+    Case("rehearse", lambda p, run: ["rehearse", *own_mix(p)], holds("run/06_plan/work/axolotl.log")),
+    Case("train", lambda p, run: ["train", "--budget", "10m", *own_mix(p)], says("rehearsal: ")),
+    Case(
+        "train after the rehearsal", lambda p, run: ["train", "--budget", "10m", "--no-rehearsal", *own_mix(p)],
+        holds("run/07_train/axolotl.log"),
+    ),
+    Case("plan", lambda p, run: ["plan", "--card", "rtx4090", "--dry-run"], at_once),
+    Case(
+        "pick", lambda p, run: ["pick", run / "07_train" / "output", "--validation", run / "05_mix/train.jsonl",
+                                "--base", DEMO_BASE, "--time", "10m"],
+        at_once,
+    ),
+    Case("compare", lambda p, run: ["compare", run, "--redo", "--questions", "8"], says("base against tuned: 8")),
+    Case("export", lambda p, run: ["export", run, "--merge", "fp32"], at_once),
+    Case("report", lambda p, run: ["report", run, "--out", p / "page.html"], at_once),
+    Case("doctor", lambda p, run: ["doctor", "--run", p], says("doctor ")),
+    Case("try", lambda p, run: ["try", "Say it.", "--checkpoint", run], at_once),
+    Case(
+        "reproduce", lambda p, run: ["reproduce", run / "manifest.json", "--run", p / "again", "--questions", "2"],
+        says("rehearsal: "),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_sigterm_ends_a_command_in_order(case: Case, tmp_path: Path, finished: Path) -> None:
+    with started(case.command(tmp_path, finished), tmp_path) as child:
+        wait_until(lambda: catches_sigterm(child.pid), child, tmp_path)
+        wait_until(lambda: case.moment(tmp_path), child, tmp_path)
+        child.send_signal(signal.SIGTERM)
+        code = child.wait(timeout=PATIENCE_S)
+        left_behind = processes_of(child.pid)
+    assert_interrupted(code, tmp_path)
+    assert left_behind == []
+
+
+def processes_of(session: int) -> list[str]:
+    """Of a session, alive."""
+    listed = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True).stdout
+    return [line for line in listed.splitlines() if not line.startswith("Z")]
+
+
+def children_of(pid: int) -> list[str]:
+    return subprocess.run(["ps", "-o", "args=", "--ppid", str(pid)], capture_output=True, text=True).stdout.splitlines()
+
+
+def assert_interrupted(code: int, folder: Path) -> None:
+    said = (folder / "err").read_text()
+    assert code == 3, said
+    assert said.splitlines()[-1].startswith("interrupted: "), said
+    assert said.count("interrupted: ") == 1, said
+    assert "Go on with the same command: oneday " in said.splitlines()[-1]
+    assert "Traceback" not in said, said
+
+
+@pytest.mark.slow
+def test_helm_and_what_it_started_end_too(tmp_path: Path) -> None:
+    place = tmp_path / "helm"
+    (place / "bin").mkdir(parents=True)
+    for tool in ("python", "helm-run", "helm-summarize"):
+        (place / "bin" / tool).write_text(f"#!/bin/sh\necho running > {tmp_path}/running\nsleep 300\n")
+        (place / "bin" / tool).chmod(0o755)
+    (place / helm._INSTALLED).write_text(helm._digest())
+    assert helm.is_installed(place)
+    with scripted(lambda prompt: " yes") as server:
+        command = ["helm", "--url", server.url, "--environment", place, "--out", tmp_path / "results"]
+        with started(command, tmp_path) as child:
+            wait_until((tmp_path / "running").is_file, child, tmp_path)
+            child.send_signal(signal.SIGTERM)
+            code = child.wait(timeout=PATIENCE_S)
+    assert_interrupted(code, tmp_path)
+    listed = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True).stdout
+    assert str(place / "bin") not in listed
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_reaches_all_and_is_one_line(tmp_path: Path, finished: Path) -> None:
+    """To the whole group, as a terminal sends it; the process that picks within its time is ended by its parent."""
+    rows = finished / "05_mix" / "train.jsonl"
+    output = finished / "07_train" / "output"
+    pick = ["pick", output, "--validation", rows, "--base", DEMO_BASE, "--time", "10m"]
+    with started(pick, tmp_path) as child:
+        wait_until(lambda: len(processes_of(child.pid)) + len(children_of(child.pid)) > 1, child, tmp_path)
+        os.killpg(child.pid, signal.SIGINT)
+        code = child.wait(timeout=PATIENCE_S)
+        assert children_of(child.pid) == []
+    assert_interrupted(code, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["serving on", "ready"])
+def test_a_server_drains_and_ends_well(tmp_path: Path, moment: str) -> None:
+    with started(["serve", "--checkpoint", DEMO_BASE, "--port", "0"], tmp_path) as child:
+        wait_until(lambda: says(moment)(tmp_path), child, tmp_path)
+        time.sleep(0.5)
+        child.send_signal(signal.SIGTERM)
+        code = child.wait(timeout=PATIENCE_S)
+    assert code == 0, (tmp_path / "err").read_text()
+    assert "Traceback" not in (tmp_path / "err").read_text()
+
+
+@pytest.mark.slow
+def test_who_watches_is_let_go(tmp_path: Path) -> None:
+    from harness.ledger import Ledger
+    from harness.run import LEDGER
+
+    ledger = Ledger.start(tmp_path / LEDGER, budget_s=1_000.0)
+    ledger.enter("train")
+    with started(["watch", tmp_path], tmp_path) as child:
+        until = time.monotonic() + PATIENCE_S
+        while "budget left" not in (tmp_path / "out").read_text() and time.monotonic() < until:
+            ledger.beat()
+            time.sleep(0.1)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=PATIENCE_S) == 0
