@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 
 import orjson
 
+from curation.files import naming
 from curation.predict import Answer, Refused
 
 
@@ -68,9 +69,10 @@ class AnswerStore:
         offset = self._file.seek(0, os.SEEK_END)
         keys = list(answers)
         line = {"keys": keys, "answers": list(answers.values())}
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._index(keys, offset)
 
     def _index(self, keys: Sequence[str], offset: int) -> None:

@@ -22,6 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curation.files import write_text
+
 Draw = Callable[[random.Random], tuple[str, str]]
 """One (input, output) pair from a seeded generator."""
 
@@ -534,6 +536,6 @@ def write_corpus(directory: Path, *, seed: int = 2023, num_instances: int = 160)
     for task in DEMO_TASKS:
         path = directory / f"{task.name}.json"
         document = render_task(task, seed=seed, num_instances=num_instances)
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         paths.append(path)
     return paths

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from curation.files import sha256
+from curation.files import naming, sha256
 from curation.text import nfc
 
 NUM_PERMUTATIONS = 128
@@ -83,7 +83,7 @@ class NearDuplicates:
             self._flush()
 
     def _flush(self) -> None:
-        with self._path.open("ab") as f:
+        with naming(self._path), self._path.open("ab") as f:
             f.write(self._buffer)
         self._buffer.clear()
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -37,6 +38,38 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_OS_ERROR = re.compile(r"os error (\d+)")
+"""As libraries written in Rust tell it: safetensors raises no OSError."""
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Says which file could not be written: of itself the error of a full disk does not.
+
+    Raises:
+        OSError: with the file's name.
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.errno in _DISK:
+            e.filename, e.filename2 = str(path), None
+        raise
+    except Exception as e:
+        found = _OS_ERROR.search(str(e))
+        number = int(found.group(1)) if found else 0
+        if number not in _DISK:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from e
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text as UTF-8, not atomically."""
+    with naming(path):
+        path.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """A binary file under a temporary name; fsynced and renamed to `path` if the block ends well."""
@@ -44,11 +77,12 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(path.name + ".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.open("wb") as f:
-        yield f
-        f.flush()
-        os.fsync(f.fileno())
-    temporary.replace(path)
+    with naming(path):
+        with temporary.open("wb") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
     sync_directory(path.parent)
 
 

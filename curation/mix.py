@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from curation.errors import MixError
-from curation.files import atomic_writer, sync_directory
+from curation.files import atomic_writer, naming, sync_directory
 from curation.sample import allocate
 
 TRAIN, VALIDATION = "train", "validation"
@@ -115,7 +115,7 @@ def _write_parquet(rows: Path, path: Path) -> None:
         names = list(orjson.loads(f.readline()))
     schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in names])
     temporary = path.with_name(path.name + ".tmp")
-    with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with naming(path), pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for batch in _batches(rows):
             writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
     temporary.replace(path)

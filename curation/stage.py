@@ -29,7 +29,7 @@ from typing import IO, Any
 import orjson
 
 from curation.errors import StageError
-from curation.files import JSON_OPTIONS, file_sha256, read_as, sha256, write_json, write_jsonl
+from curation.files import JSON_OPTIONS, file_sha256, naming, read_as, sha256, write_json, write_jsonl
 
 OPT_SORT = orjson.OPT_SORT_KEYS
 INPUTS, DONE, SUMMARY, DROPPED = "inputs.json", "done.json", "summary.json", "dropped.jsonl"
@@ -220,7 +220,7 @@ class Stage:
             self._flush_drops()
 
     def _flush_drops(self) -> None:
-        with self._scratch(DROPPED).open("ab") as f:
+        with naming(self.path(DROPPED)), self._scratch(DROPPED).open("ab") as f:
             f.write(self._drops or b"")
             f.flush()
             os.fsync(f.fileno())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import StageError
-from curation.files import read_json
+from curation.files import naming, read_json
 from curation.stage import Dropped
 from harness.checkpoint import ADAPTER_FILES, SEAL, Checkpoint, inspect
 from harness.errors import CheckpointError
@@ -89,8 +89,10 @@ def average_adapters(adapters: Sequence[Path], out: Path) -> Path:
         sums = {name: tensor.double() + sums.get(name, 0) for name, tensor in weights.items()}
     out.mkdir(parents=True, exist_ok=True)
     mean = {name: (tensor / len(adapters)).to(dtypes[name]).contiguous() for name, tensor in sums.items()}
-    save_file(mean, out / WEIGHTS, metadata={"format": "pt"})
-    shutil.copy(adapters[0] / CONFIG, out / CONFIG)
+    with naming(out / WEIGHTS):
+        save_file(mean, out / WEIGHTS, metadata={"format": "pt"})
+    with naming(out / CONFIG):
+        shutil.copy(adapters[0] / CONFIG, out / CONFIG)
     return out
 
 

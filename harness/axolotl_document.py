@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from curation.files import write_text
 from harness.axolotl_config import AxolotlConfig, with_attention
 from harness.card import Card
 
@@ -132,4 +133,4 @@ _OURS = ("neftune_mode", "gradient_accumulation_mode")
 def write_config(path: Path, recipe: AxolotlConfig, settings: RunSettings, card: Card) -> None:
     """Writes the YAML that Axolotl is started with."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(axolotl_document(recipe, settings, card), sort_keys=False), encoding="utf-8")
+    write_text(path, yaml.safe_dump(axolotl_document(recipe, settings, card), sort_keys=False))

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from curation.files import sync_directory
+from curation.files import naming, sync_directory
 from harness.clock import Clock
 from harness.day import (
     _PHASE_AFTER,
@@ -235,7 +235,7 @@ class Ledger:
         self._charged = _charged(self._records) if record["event"] == "resume" else self._charged + self._last_cost()
 
     def _write(self, record: dict[str, Any]) -> None:
-        with self._path.open("ab") as f:
+        with naming(self._path), self._path.open("ab") as f:
             f.write((b"\n" if self._torn else b"") + orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
             f.flush()
             os.fsync(f.fileno())

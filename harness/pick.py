@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curation.files import read_as, sync_directory, write_json, write_jsonl
+from curation.files import naming, read_as, sync_directory, write_json, write_jsonl
 from curation.stage import Dropped
 from harness.checkpoint import ADAPTER_FILES, Checkpoint, damaged, inspect, inspect_all
 from harness.errors import CheckpointError
@@ -209,7 +209,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
             return
         except OSError:
             pass  # another file system, or one without links
-    shutil.copyfile(source, target)
+    with naming(target):
+        shutil.copyfile(source, target)
     with target.open("rb") as f:
         os.fsync(f.fileno())
 

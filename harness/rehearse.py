@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.files import read_as, write_json
+from curation.files import naming, read_as, write_json
 from curation.stage import SCRATCH, Stage, Summary, locked
 from harness.axolotl_config import AxolotlConfig, has_flash_attn
 from harness.axolotl_document import RunSettings, write_config
@@ -204,7 +204,8 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         kernels=ending.seen["kernels"]["paths"] if "kernels" in ending.seen else None,
         peak_by_phase_gib=measured.get("peak_by_phase_gib"),
     )
-    shutil.copy(log, stage.path("axolotl.log"))
+    with naming(stage.path("axolotl.log")):
+        shutil.copy(log, stage.path("axolotl.log"))
     shutil.rmtree(work)
     write_json(stage.path(REHEARSAL), asdict(rehearsal))
     stage.finish(Summary(details=asdict(rehearsal)))

@@ -23,6 +23,7 @@ from typing import Literal
 
 import orjson
 
+from curation.files import naming
 from harness.errors import ConfigError
 
 Shape = Literal["cosine", "linear"]
@@ -90,7 +91,7 @@ def read_segments(path: Path) -> list[Segment]:
 
 def write_segment(path: Path, segment: Segment) -> None:
     """Appends one segment, durably."""
-    with path.open("ab") as f:
+    with naming(path), path.open("ab") as f:
         f.write(orjson.dumps(segment, option=orjson.OPT_APPEND_NEWLINE))
         f.flush()
         os.fsync(f.fileno())

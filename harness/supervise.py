@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from curation.errors import Interrupted
+from curation.files import naming
 from curation.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import LOCK_VARIABLE, EventReader, Launcher, axolotl_environment, failure
@@ -207,7 +208,7 @@ class Supervisor:
     def _settings(self, dataset: Dataset, packs: PackPlan) -> RunSettings:
         output = self.stage.path(OUTPUT).resolve()
         output.mkdir(exist_ok=True)
-        with self.stage.path(DAMAGED).open("ab") as f:
+        with naming(self.stage.path(DAMAGED)), self.stage.path(DAMAGED).open("ab") as f:
             f.writelines(orjson.dumps(d, option=orjson.OPT_APPEND_NEWLINE) for d in set_aside(output, job=self.name))
         newest = newest_whole(output, job=self.name)
         for leftover in (output / SAVING, *output.glob("deleted-checkpoint-*")):

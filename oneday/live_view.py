@@ -19,12 +19,18 @@ from rich.table import Table
 from rich.text import Text
 
 from curation.errors import OnedayError
+from curation.stage import LOCK
 from harness.budget import pretty
 from harness.history import History, State, read_history, smoothed
+from harness.rehearsing import read_rehearsing
+from harness.run import LEDGER
 from oneday.console import Console
 
 PER_S = 2
 """Redraws."""
+
+BEGINS_S = 20.0
+"""For a run whose command was just given: it imports, hashes its rows and then takes the run's lock."""
 
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH, BAR_WIDTH = 40, 40
@@ -132,27 +138,70 @@ def _drawn(run: Path) -> Callable[[], RenderableType]:
         if started < again:
             return shown
         with contextlib.suppress(OnedayError, OSError, ValueError, KeyError, IndexError):  # it is just being made
-            shown = panel(read_history(run))
+            shown = screen(run)
         again = time.monotonic() + 20 * (time.monotonic() - started)
         return shown
 
     return draw
 
 
+def screen(run: Path) -> RenderableType:
+    """What is drawn of a run: its rehearsal while that is at work, else its day."""
+    found = read_rehearsing(run)
+    if found is None:
+        return panel(read_history(run))
+    head = Text("oneday  ", style="dim").append(str(run), style="bold").append("  rehearsing", style="blue")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    grid.add_row("since", f"{pretty(found.seconds)}, not charged to the budget")
+    grid.add_row("last event", found.doing)
+    return Group(head, grid)
+
+
+def one_line(run: Path) -> str:
+    """The same as one line."""
+    found = read_rehearsing(run)
+    if found is None:
+        return plain(read_history(run))
+    return f"{run} | rehearsing | {found.doing} | for {pretty(found.seconds)}, not charged"
+
+
 def watch(run: Path, console: Console, *, once: bool = False) -> None:
-    """Shows a run that another process trains, until it ends or Ctrl-C; it goes on either way.
+    """Shows a run that another process rehearses or trains, until it ends or Ctrl-C; it goes on either way.
 
     Raises:
-        DataError: nothing was ever trained there.
+        DataError: nothing was ever trained there, and nobody is about to.
     """
-    history = read_history(run)
+    if not once:
+        with contextlib.suppress(KeyboardInterrupt), live(console, run) as drawing:
+            _follow(run, console, drawing=drawing)
+    console.out.print(screen(run)) if console.out.is_terminal else console.line(one_line(run))
     if once:
-        console.out.print(panel(history)) if console.out.is_terminal else console.line(plain(history))
-        console.result({"run": str(run), "state": str(history.state), "left_s": round(history.left_s, 1)})
-        return
-    with contextlib.suppress(KeyboardInterrupt), live(console, run) as drawing:
-        while (history := read_history(run)).state is State.RUNNING:
-            if not drawing:
-                console.line(plain(history))
-            time.sleep(1.0 if drawing else PLAIN_EVERY_S)
-    console.out.print(panel(history)) if console.out.is_terminal else console.line(plain(history))
+        rehearses = read_rehearsing(run) is not None
+        history = None if rehearses else read_history(run)
+        state = "rehearsing" if history is None else str(history.state)
+        left_s = None if history is None else round(history.left_s, 1)
+        console.result({"run": str(run), "state": state, "left_s": left_s})
+
+
+def _follow(run: Path, console: Console, *, drawing: bool) -> None:
+    """Until the run ends; in a pipe a line a minute, and one when a rehearsal or the day begins."""
+    shown, before = -math.inf, ""
+    waits_until = 0.0 if (run / LEDGER).is_file() else time.monotonic() + BEGINS_S
+    while now := _what_goes_on(run, waits=time.monotonic() < waits_until):
+        if now != "waiting":
+            waits_until = time.monotonic() + BEGINS_S if now == "rehearsing" else 0.0
+        if not drawing and (now != before or time.monotonic() - shown >= PLAIN_EVERY_S):
+            console.line(f"{run} | waiting for the run to begin" if now == "waiting" else one_line(run))
+            shown, before = time.monotonic(), now
+        time.sleep(1.0)
+
+
+def _what_goes_on(run: Path, *, waits: bool) -> str:
+    """`rehearsing`, `training`, `waiting` for either; empty: nothing, or it is over."""
+    if read_rehearsing(run) is not None:
+        return "rehearsing"
+    if (run / LEDGER).is_file() and read_history(run).state is State.RUNNING:
+        return "training"
+    return "waiting" if waits and (run / LOCK).is_file() else ""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 
 from curation.errors import StageError
-from curation.files import read_as, read_json, sync_directory, write_json
+from curation.files import naming, read_as, read_json, sync_directory, write_json, write_text
 from curation.language_model import LanguageModel
 from curation.libraries import quieten
 from curation.model_folder import check_model_folder, model_fingerprint
@@ -137,7 +137,7 @@ def export(
         scores=scores,
         command=command,
     )
-    (temporary / "README.md").write_text(card, encoding="utf-8")
+    write_text(temporary / "README.md", card)
     write_json(temporary / "manifest.json", _without_paths(manifest))
     _publish(temporary, folder)
     return Exported(folder=folder, agreement=agreement, notes=notes)
@@ -162,12 +162,13 @@ def _merge(
 def _copy_adapter(found: _Found, out: Path) -> None:
     """The adapter with the base's tokenizer; what names the base names it on the hub, or not at all."""
     for path in filter(Path.is_file, found.adapter.iterdir()):
-        shutil.copyfile(path, out / path.name)
+        with naming(out / path.name):
+            shutil.copyfile(path, out / path.name)
     copy_those_there(TOKENIZER_FILES, found.own, out)
     trained = found.trained
     config = read_json(out / "adapter_config.json")
     config |= {"base_model_name_or_path": trained.name, "revision": trained.revision}
-    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(out / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
     write_trained_base(out, trained)
 
 

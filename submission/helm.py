@@ -31,6 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curation.files import write_text
 from submission.errors import HelmError
 from submission.helm_results import SCHEMA, RunLog, read_log
 from submission.helm_suite import Suite
@@ -182,7 +183,7 @@ def run_helm(run: HelmRun, *, on_progress: Callable[[RunLog], None] = lambda log
     """
     goes_on = _prepare(run)
     conf = run.folder / "entries.conf"
-    conf.write_text(run.suite.conf, encoding="utf-8")
+    write_text(conf, run.suite.conf)
     # Paths are HELM's own, relative to `out`: its perturbations look for benchmark_output where they stand.
     command = [
         *(str(run.helm.tool("helm-run")), "--conf-paths", str(conf.absolute()), "--models-to-run", MODEL),
@@ -212,7 +213,7 @@ def _prepare(run: HelmRun) -> bool:
                 raise HelmError(f"{old}: is there and was not made by oneday helm. Pass another --out.")
             shutil.rmtree(old)
     run.folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(inputs)
+    write_text(marker, inputs)
     return False
 
 

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from curation.files import write_text
 from submission.errors import HelmError
 
 RUN_SPECS = Path(__file__).parent / "run_specs.conf"
@@ -79,7 +80,7 @@ def place_gsm8k(folder: Path, scenarios: Path) -> str:
     target = scenarios / "gsm"
     target.mkdir(parents=True, exist_ok=True)
     for split, rows in (("train", train), ("test", test)):
-        (target / f"gsm_data_{split}").write_text("".join(rows), encoding="utf-8")
+        write_text(target / f"gsm_data_{split}", "".join(rows))
     return f"gsm: evaluated on {note}"
 
 

@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from curation.files import read_as, read_json, write_json
+from curation.files import naming, read_as, read_json, write_json
 from curation.quantisation import Quantisation
 from submission.errors import ExportError
 
@@ -98,7 +98,8 @@ def merge(
             merged[name] = weight.to(_DTYPES[dtype]).contiguous() if weight.is_floating_point() else weight
             done += 1
             on_progress(done, total)
-        save_file(merged, out / shard.name, metadata={"format": "pt"})
+        with naming(out / shard.name):
+            save_file(merged, out / shard.name, metadata={"format": "pt"})
         (out / shard.name).chmod(READABLE)
     if unused:
         raise ExportError(f"{lora_adapter}: {min(unused)} is no weight of the base {base}. Pass its own --base.")
@@ -225,4 +226,5 @@ def copy_those_there(names: Iterable[str], source: Path, target: Path) -> None:
     """Copies files that a folder may or may not have."""
     for name in names:
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            with naming(target / name):
+                shutil.copyfile(source / name, target / name)

@@ -24,7 +24,7 @@ from curation.candidate import (
 from curation.contamination import Suites
 from curation.duplicate import NearDuplicates
 from curation.errors import MixError
-from curation.files import JSON_OPTIONS, file_sha256, read_jsonl
+from curation.files import JSON_OPTIONS, file_sha256, naming, read_jsonl
 from curation.fit import Fit
 from curation.policy import Screen, ScreenSpec
 from curation.preset import CurationParameters
@@ -223,7 +223,7 @@ class _Sampling:
         """Reads a source whole, then examines its rows in a random order until its quota is filled."""
         scratch = self.work / f"{name}.jsonl"
         offsets: list[int] = []
-        with scratch.open("wb") as out:
+        with naming(scratch), scratch.open("wb") as out:
             for row in read_source(located, self.curation.parameters.records, load=self.curation.load):
                 self.num_read += 1
                 if isinstance(row, Dropped):

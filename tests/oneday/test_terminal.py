@@ -66,7 +66,7 @@ def test_colours_are_for_terminals_and_no_color_is_heeded(stopped: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("line", "expected"), [("oneday re", "rehearse report reproduce"), ("oneday train --card a", "a100-40gb")]
+    ("line", "expected"), [("oneday re", "rehearse report reproduce"), ("oneday train --card a", "a100-40gb a100-80gb")]
 )
 def test_a_shell_completes_commands_and_values(line: str, expected: str) -> None:
     words = line.split()
