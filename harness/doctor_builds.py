@@ -142,7 +142,7 @@ def fits_torch(name: str, machine: Machine) -> Finding | None:
         if asked and not requirement.specifier.contains(torch, prereleases=True):
             return problem(f"{what}: it requires torch{requirement.specifier}", mend)
     if not machine.card.is_gpu:
-        return ok(f"{what}; its kernels are {NEEDS_CARD}")
+        return ok(f"{what}; without a GPU its kernels are not tried")
     environment = {**machine.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     code, said = _run([sys.executable, "-P", "-c", f"import {name}"], environment)
     if code != 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.errors import DataError
 from harness.history import read_history
-from harness.report import sentence, write_report
+from harness.report import sentence, verdict_of, write_report
 from oneday.console import Console
 
 REPORT = "report.html"
@@ -25,7 +25,11 @@ def run_report(runs: Sequence[Path], *, compare: tuple[Path, Path] | None, out: 
     path = out or (shown[0] / (REPORT if compare is None else f"compare-{Path(os.path.realpath(shown[1])).name}.html"))
     write_report(shown, path)
     for run in shown:
-        console.line(f"{run}: {sentence(read_history(run))}")
+        history = read_history(run)
+        verdict = verdict_of(history)
+        if verdict is not None:
+            (console.say if verdict.is_good else console.alarm)(f"{run}: {verdict.headline}")
+        console.line(f"{run}: {sentence(history)}")
     console.say(f"page: {path}")
     console.result({"report": str(path), "runs": [str(run) for run in shown]})
 

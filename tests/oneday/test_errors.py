@@ -304,7 +304,7 @@ CURATE = [
     Case(
         "curate: replay of other tasks",
         lambda p: curate("--predictor", "replay", "--predictions", p.lines("p", PREDICTION), "--run", p.path / "new"),
-        r"none of \d+ instances has a prediction .*Check the predictor", lambda p: replay(p),
+        r"none of 22 instances has a prediction \(22 no_stored_prediction; .*Check that task", lambda p: replay(p),
     ),
     Case(
         "curate: openai without an address", lambda p: dry("--predictor", "openai"),
