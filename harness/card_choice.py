@@ -23,6 +23,8 @@ NAMES = {
 }
 """What the driver calls the cards of the profiles. The memory must be the profile's too."""
 
+NAMED = "named by --card"
+
 LARGEST_SHARE = 1.1
 """Of the memory that a profile names: a 4090 with 48 GiB is another card."""
 
@@ -54,10 +56,10 @@ def choose_card(name: str | None) -> CardChoice:
     """
     card = get_card(name) if name is not None else None
     if card is not None and not card.is_gpu:
-        return CardChoice(card=card, how="named by --card")
+        return CardChoice(card=card, how=NAMED)
     sight = look()
     device = sight.gpu.device if sight.gpu else ""
-    return CardChoice(card=card, how="named by --card", device=device) if card else chosen_by(sight)
+    return CardChoice(card=card, how=NAMED, device=device) if card else chosen_by(sight)
 
 
 def chosen_by(sight: Sight) -> CardChoice:

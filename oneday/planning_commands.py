@@ -23,7 +23,7 @@ from harness.memory import MISTRAL_7B, ModelShape, peak_of
 from harness.plan import ESTIMATED_TOKENS, ESTIMATED_VALIDATION_ROWS, Costs, DayPlan, Needed, mixes_needed, plan_day
 from harness.rehearse import PLAN, REHEARSAL, Rehearsal, pack_plan, rehearse
 from oneday.console import Console
-from oneday.training_commands import TrainRequest, training_job, with_card
+from oneday.training_commands import TrainRequest, say_card, training_job, with_card
 from oneday.training_display import show_rehearsal
 
 WORTH_USING = 0.05
@@ -32,7 +32,9 @@ WORTH_USING = 0.05
 
 def run_rehearse(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
     """Measures what start, step, evaluation and save cost here; nothing is charged."""
-    job = _job(with_card(request, console))
+    request = with_card(request)
+    job = _job(request)
+    say_card(request, console)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
     measured = rehearse(job, launch=launch)
     show_rehearsal(measured, job, console)
@@ -41,7 +43,7 @@ def run_rehearse(request: TrainRequest, console: Console, *, launch: Launcher = 
 
 def run_plan(request: TrainRequest, console: Console) -> None:
     """What the budget buys, from a rehearsal if there is one, else from the card's profile."""
-    request = with_card(request, console)
+    request = with_card(request)
     if request.dry_run:
         _plan_from_profile(request, console)
         return
@@ -60,6 +62,7 @@ def run_plan(request: TrainRequest, console: Console) -> None:
         if of_paper
         else []
     )
+    say_card(request, console)
     show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
     note = few_steps(job.recipe, dataset.lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
     if note:

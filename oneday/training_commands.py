@@ -24,7 +24,7 @@ from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import find_model
 from harness.budget import pretty, seconds
 from harness.card import Card, get_card
-from harness.card_choice import choose_card
+from harness.card_choice import NAMED, choose_card
 from harness.dataset import read_mix
 from harness.day import Charging
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
@@ -92,27 +92,32 @@ class TrainRequest:
         return recipe
 
 
-def with_card(request: TrainRequest, console: Console) -> TrainRequest:
-    """The request with its card: as named, else the one that is here, which is said.
+def with_card(request: TrainRequest) -> TrainRequest:
+    """The request with its card: as named, else the one that is here.
 
     Raises:
         ConfigError: no profile of that name.
     """
     choice = choose_card(request.card)
-    if request.card is None:
-        console.say(choice.sentence)
     return replace(request, card=choice.card.name, card_how=choice.how, device=choice.device)
+
+
+def say_card(request: TrainRequest, console: Console) -> None:
+    """Which card was found, unless the user named one. Said when the rest of the options is checked."""
+    if request.card_how != NAMED:
+        console.say(f"card: {request.card} ({request.card_how})")
 
 
 def run_train(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
     """Checks, rehearses, trains, picks."""
-    request = with_card(request, console)
+    request = with_card(request)
     recipe = request.recipe()
     budget_s = seconds(request.budget)
     if request.dry_run:
         show_dry_run(request, recipe, budget_s, console)
         return
     job = training_job(request, recipe, budget_s)
+    say_card(request, console)
     result = rehearse_and_train(
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearses
     )  # fmt: skip
@@ -194,7 +199,7 @@ def charging_of(name: str) -> Charging:
 
 def run_detached(request: TrainRequest, console: Console) -> None:
     """Checks the options here, then starts the same command in a session of its own."""
-    request = with_card(request, console)
+    request = with_card(request)
     job = training_job(request, request.recipe(), seconds(request.budget))
     with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
         log = job.run / "train.log"

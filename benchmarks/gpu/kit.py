@@ -39,9 +39,8 @@ OURS = (
     "starlette",
     "opentelemetry-api",
     "uvicorn",
-    "rapidfuzz",
+    "rouge-score-rs",
     "rensa",
-    "nltk",
     "py3langid",
     "plotly",
 )
