@@ -19,7 +19,7 @@ from curation.errors import MixError, TaskError
 from curation.kind import Kind
 from curation.licence import spdx_expression
 from curation.policy import Screen, Screened
-from curation.select import OWN_DATA, SelectedTask, own_name
+from curation.select import SelectedTask, own_name
 from curation.source import NI_SOURCES, MixRow, source_of
 from curation.stage import Dropped
 from curation.task import Instance, Task, read_task
@@ -223,12 +223,13 @@ def _signature(row: MixRow) -> bytes:
 
 
 def ni_row(selected: SelectedTask, task: Task, instance: Instance, bucket: int | None) -> MixRow:
-    """An NI instance as a row; the answer is the first reference, stripped."""
+    """An instance of NI's or of the user's own as a row; the answer is the first reference, stripped."""
+    own = own_name(selected.categories)
     return MixRow(
         id=instance.id,
         source=source_of(selected.kind, selected.categories),
         task=selected.name,
-        origin=f"own data: {selected.file}" if OWN_DATA in task.categories else f"{NI_ORIGIN}/{selected.file}",
+        origin=f"own data: {own}" if own else f"{NI_ORIGIN}/{selected.file}",
         licence=" | ".join(selected.licences) or "none given",
         spdx=spdx_expression(selected.licences),
         language="en" if task.languages == ("English",) else "",

@@ -28,6 +28,8 @@ NAMED = "named by --card"
 LARGEST_SHARE = 1.1
 """Of the memory that a profile names: a 4090 with 48 GiB is another card."""
 
+NAMED = "named by --card"
+
 UNTOLD_GIB = 24
 """Assumed of a card whose memory the driver does not tell, and whose name is no profile's."""
 

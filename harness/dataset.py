@@ -114,7 +114,7 @@ def read_mix(path: Path) -> list[tuple[str, str, str]]:
     except StageError as e:
         raise DataError(str(e)) from e
     if not rows:
-        raise DataError(f"{path}: a mix with no rows. Run `oneday curate` with a larger --scale first.")
+        raise DataError(f"{path}: a mix with no rows. Run `oneday curate` again: it says what took them.")
     return rows
 
 

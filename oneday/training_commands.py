@@ -163,8 +163,10 @@ def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) 
     read_mix(request.mix / "validation.jsonl")
     if request.follow_plan is not None:
         check_plan(request.follow_plan)
+    run = run_folder(request.run, request.mix)
+    _check_same_card(request, run)
     return TrainJob(
-        run=run_folder(request.run, request.mix),
+        run=run,
         mix=request.mix,
         base=find_base(request.base, request.mix, recipe),
         recipe=with_attention(recipe, request.profile),
@@ -179,6 +181,20 @@ def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) 
         charging=charging_of(request.clock),
         follow_plan=request.follow_plan,
     )
+
+
+def _check_same_card(request: TrainRequest, run: Path) -> None:
+    """A run goes on on its card: one that is found and is another is more likely a driver that has gone.
+
+    Raises:
+        ConfigError: says how to go on.
+    """
+    begun_on = read_manifest(run).get("train", {}).get("card")
+    if request.card_how and request.card_how != NAMED and begun_on not in (None, request.card) and not request.redo:
+        raise ConfigError(
+            f"{run}: was begun on {begun_on}, and here it would be {request.card} ({request.card_how}). Name it: "
+            f"--card {begun_on}; or begin anew with --redo."
+        )
 
 
 def run_folder(given: Path | None, mix: Path) -> Path:

@@ -64,6 +64,7 @@ class _Asking:
         self.curation, self.chosen, self.stage, self.store = curation, chosen, stage, store
         self.total = sum(len(s.asked) for s in self._selected())
         self.done = 0
+        self.doing = PREDICTIONS
         self.num_shots: Counter[str] = Counter()
 
     def run(self) -> Stage:
@@ -93,7 +94,7 @@ class _Asking:
 
     def _predictions(self, asked_of: Mapping[str, Collection[str]]) -> Iterator[Prediction]:
         """Every answer, in the order of tasks and instances; what has none is dropped."""
-        self.done = 0
+        self.done, self.doing = 0, PREDICTIONS
 
         def requests() -> Iterator[Request]:
             for selected in self._selected():
@@ -132,7 +133,7 @@ class _Asking:
     def _count(self, num: int) -> None:
         self.done += num
         if self.done % 64 == 0 or self.done >= self.total:
-            self.curation.on_progress(PREDICTIONS, self.done, self.total)
+            self.curation.on_progress(self.doing, self.done, self.total)
 
     def _ask_adaptively(self) -> dict[str, set[str]]:
         """Asks exact-match tasks until their buckets are certain; says which instances were asked."""
@@ -152,6 +153,7 @@ class _Asking:
             buckets=parameters.buckets,
             parameters=parameters.adaptive,
         )
+        self.doing = f"{PREDICTIONS} rounds"
         for num in rounds:
             self._count(num)
         populations = [{"task": t.task, "instances": len(t.order), "asked": t.num_asked} for t in tasks]

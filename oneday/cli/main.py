@@ -79,7 +79,7 @@ def interrupts_kept() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
-        signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _interrupt(number: int, frame: Any) -> None:

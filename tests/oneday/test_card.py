@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness.axolotl_process import Child
+from harness.errors import ConfigError
 from harness.manifest import read_manifest
 from oneday.cli import main
 from oneday.console import Console
@@ -99,5 +100,10 @@ def test_the_card_and_why_stand_on_record_and_do_not_bar_a_resume(
     assert (train["card"], train["card_how"]) == (
         "cpu", "no GPU: nvidia-smi ended with exit code 9; --card names another",
     )  # fmt: skip
+    install(tmp_path, monkeypatch, gpu=RTX_4090)
+    with pytest.raises(
+        ConfigError, match=r"was begun on cpu, and here it would be rtx4090 \(NVIDIA .* Name it: --card"
+    ):
+        run_train(request, Console(), launch=launch)
     named = TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, run=None, budget="60s", rehearses=False)
     run_train(named, Console(), launch=launch)

@@ -91,7 +91,7 @@ def test_every_table_calls_them_by_their_files_name(tmp_path: Path, run: Run) ->
     assert code == 0, said
     drawn = [row for row in rows_of("runs/both") if row["source"] == name]
     assert {row["kind"] for row in drawn} == {"exact_match", "generation"}
-    assert {row["origin"].partition(":")[0] for row in drawn} == {"own data"}
+    assert {row["origin"] for row in drawn} == {f"own data: {name}"}
     assert f"{name} gives {len(drawn)} of 80 rows" in said
     manifest = read_json(Path("runs/both/manifest.json"))["curate"]
     assert manifest["counts"]["rows_by_source"][name] == len(drawn)
