@@ -23,8 +23,6 @@ NAMES = {
 }
 """What the driver calls the cards of the profiles. The memory must be the profile's too."""
 
-NAMED = "named by --card"
-
 LARGEST_SHARE = 1.1
 """Of the memory that a profile names: a 4090 with 48 GiB is another card."""
 

@@ -1,7 +1,9 @@
 """`oneday rehearse` and `oneday plan`: what a day would be, before its clock starts."""
 
+import contextlib
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from harness.axolotl_config import AxolotlConfig
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget import pretty, seconds
 from harness.card import Card
+from harness.card_choice import NAMED
 from harness.dataset import load_tokenizer, prepare_dataset
+from harness.errors import ConfigError
 from harness.few_steps import few_steps
 from harness.job import TrainJob
 from harness.memory import MISTRAL_7B, ModelShape, peak_of
@@ -80,12 +84,15 @@ def _plan_from_profile(request: TrainRequest, console: Console) -> None:
     recipe, card, budget_s = request.recipe(), request.profile, seconds(request.budget)
     rows = MIXES["200k"]
     lengths = [round(ESTIMATED_TOKENS[source]) for source, number in rows.items() for _ in range(number)]
-    costs = Costs.estimated(card, recipe, validation_tokens=ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths))
+    num_tokens = ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths)
+    with _found_card_told(request.card_how):
+        costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
     plan = plan_day(recipe, packs, costs, budget_s=budget_s)
     needed = mixes_needed(
         recipe, costs, mean_tokens=ESTIMATED_TOKENS, efficiency=packs.efficiency, budget_s=budget_s
     )  # fmt: skip
+    say_card(request, console)
     console.say(f"oneday plan --dry-run: {request.recipe_path.name} on {card.name}, the paper's 200K mix; estimates")
     show_plan(plan, recipe, card, budget_s, sum(lengths), packs.efficiency, console)
     show_needed(needed, costs, console)
@@ -119,7 +126,19 @@ def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
     mend = "`oneday rehearse --redo` measures anew."
     if stored.is_file() and made_with.is_file() and read_as(dict[str, Any], made_with, mend=mend) == job.inputs():
         return Costs.of(read_as(Rehearsal, stored, mend=mend), job.average)
-    return Costs.estimated(job.card, job.recipe, ModelShape.of(job.base), validation_tokens=validation_tokens)
+    with _found_card_told(job.card_how):
+        return Costs.estimated(job.card, job.recipe, ModelShape.of(job.base), validation_tokens=validation_tokens)
+
+
+@contextlib.contextmanager
+def _found_card_told(how: str) -> Iterator[None]:
+    """An error about a card that nobody named says where it is from."""
+    try:
+        yield
+    except ConfigError as e:
+        if how in ("", NAMED):
+            raise
+        raise ConfigError(f"{e} The card was not named ({how}).") from e
 
 
 def mean_tokens(job: TrainJob) -> dict[str, float]:

@@ -33,6 +33,7 @@ OPTIONS = {
     "rules.licences": "--licences", "policies.licences": "--licences", "prompts.max_shots": "--shots",
     "scores.normaliser": "--normaliser", "scores.rouge": "--rouge", "scores.rouge_text": "--rouge",
     "scores.empty": "--empty", "samples.retain_share": "--retain", "fit.budget_s": "--fit",
+    "samples.take_all": "--take-all", "samples.own_share": "--own-share",
     "fit.tokens_per_s": "--tokens-per-s", "fit.share": "--train-share",
 }  # fmt: skip
 """Options of `oneday curate` that are made for one choice. Those of no group are named like it."""

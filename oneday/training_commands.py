@@ -114,6 +114,7 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
     recipe = request.recipe()
     budget_s = seconds(request.budget)
     if request.dry_run:
+        say_card(request, console)
         show_dry_run(request, recipe, budget_s, console)
         return
     job = training_job(request, recipe, budget_s)
