@@ -4,6 +4,7 @@ Where it sits: below the ledger, which writes the records.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,19 +87,23 @@ def _pairs(
 ) -> Iterator[tuple[dict[str, Any], list[tuple[str, float]]]]:
     """Every record but the first, with the phases since the one before.
 
-    Of the time before a resume, one heartbeat may have been work.
+    Of the time before a resume, one heartbeat may have been work; not past the deadline, at which everything that is
+    alive ends or leaves a record.
     """
     phase = "load"
+    left = float(records[0].get("budget_s", math.inf)) if records else math.inf
     for record, following in itertools.pairwise([*records, *([now] if now else [])]):
         phase = _PHASE_AFTER.get(record["event"], record.get("phase", phase))
         seconds = _elapsed(record, following)
+        parts = [(phase, seconds)]
         if following["event"] == "resume":
-            hidden = 0.0 if record["event"] == "stop" or phase == "idle" else min(seconds, BEAT_S)
-            yield following, [(phase, hidden), ("down", seconds - hidden)]
+            worked = record["event"] != "stop" and phase != "idle"
+            hidden = min(seconds, BEAT_S, max(0.0, left)) if worked else 0.0
+            parts = [(phase, hidden), ("down", seconds - hidden)]
         elif record["event"] == "stop":
-            yield following, [(CLOSED, seconds)]
-        else:
-            yield following, [(phase, seconds)]
+            parts = [(CLOSED, seconds)]
+        left -= sum(amount for name, amount in parts if _counts(name, records))
+        yield following, parts
 
 
 def _counts(phase: str, records: list[dict[str, Any]]) -> bool:

@@ -165,10 +165,14 @@ class Ledger:
         self._write(note)
         self._notes.append(note)
 
-    def stop(self) -> None:
-        """Nothing is charged any more, until a resume."""
+    def stop(self, *, at_last: bool = False) -> None:
+        """Nothing is charged any more, until a resume.
+
+        Args:
+            at_last: From the last record on instead of from now on: since then nothing was done.
+        """
         if not self.is_closed:
-            self._append({"event": "stop"})
+            self._append({"event": "stop"}, at=self._records[-1]["up"] if at_last else None)
 
     @contextlib.contextmanager
     def working(self, phase: str) -> Iterator[None]:

@@ -106,7 +106,7 @@ def train(
         name = _identity(stage)
         ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)
         if checkpoint_folders(stage.path(OUTPUT)) and _is_late(ledger, measured):
-            ledger.stop()
+            ledger.stop(at_last=True)  # the resume: writing it took a moment of its own
         if measured.wall_s:
             ledger.note_not_charged("rehearsal", measured.wall_s)
         supervisor = Supervisor(

@@ -119,6 +119,20 @@ def test_the_compute_clock_charges_one_heartbeat_of_it(path: Path, machine: Mach
     assert (report.charged_s, report.overshoot_s, report.clock) == (60 + BEAT_S, 0, "compute")
 
 
+def test_what_a_kill_hides_ends_at_the_deadline(path: Path, machine: Machine) -> None:
+    """Killed 0.05 s before it and resumed 0.05 s after it: the tenth of a second is no work past the deadline."""
+    first = start(path, machine)
+    first.enter("pick")
+    machine.passes(99.95)
+    first.enter("save")
+    machine.passes(0.1)
+    second = start(path, machine)
+    second.stop(at_last=True)
+    report = second.report()
+    assert (report.charged_s, report.overshoot_s) == (100, 0)
+    assert report.downtime_past_deadline_s == pytest.approx(0.05)
+
+
 def test_a_deadline_that_passed_while_nothing_ran_is_no_overshoot(path: Path, machine: Machine) -> None:
     first = start(path, machine)
     first.enter("train")

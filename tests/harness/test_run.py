@@ -333,7 +333,7 @@ def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
     launch = fake(steps="1000", save="every:10")
     with monkeypatch.context() as patched:
         patched.setattr(harness.run, "pick", killed)
-        patched.setattr(Ledger, "stop", lambda ledger: None)
+        patched.setattr(Ledger, "stop", lambda ledger, **given: None)
         with pytest.raises(Killed):
             train(job, measured, launch=launch)
     monkeypatch.setattr(harness.pick, "inspect", slow)
