@@ -119,6 +119,8 @@ def _ways(by_source: Mapping[str, Mapping[str, int]], longer: str, own: Collecti
         for reason, n in reasons.items():
             if source in own and reason in CHOSEN_AGAINST:
                 yield TAKE_ALL, sum(reasons.get(r, 0) for r in CHOSEN_AGAINST)
+            elif reason == "already_solved":  # a share of nothing would be nothing
+                yield f"give other tasks with --tasks: the base already answers {n:,} rows of these", n
             elif reason in _MENDS:
                 yield _MENDS[reason].format(n=n, longer=longer), n
 

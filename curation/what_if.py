@@ -20,10 +20,11 @@ from curation.errors import OnedayError, ScoreError
 from curation.files import read_as, read_json, read_jsonl
 from curation.kind import Kind
 from curation.predict import Answer, Prediction, Request, read_predictions
+from curation.predictors.none import NoPredictor
 from curation.predictors.replay import NO_STORED_PREDICTION, ReplayPredictor
 from curation.preset import CurationParameters, differences, with_choice
 from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
-from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, STAGES, Curation
+from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, STAGES, Curation, asks_anything
 from curation.stages.predictions import predict_stage
 from curation.stages.samples import ROWS, sample_stage
 from curation.stages.scores import score_stage
@@ -87,7 +88,8 @@ class Alternatives:
     """
 
     def __init__(self, curation: Curation) -> None:
-        as_made = replace(curation, predictor=Stored(curation.run), redo=False)
+        predictor = Stored(curation.run) if asks_anything(curation) else NoPredictor()
+        as_made = replace(curation, predictor=predictor, redo=False)
         _sampled(as_made)  # every stage is done, or was made with other options and says which
         self._curation = replace(as_made, redo=True)
         self._as_is = self._outcome(curation.run, curation.parameters.buckets)

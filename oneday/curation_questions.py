@@ -99,13 +99,11 @@ def run_verify(run: Path, console: Console) -> None:
 def run_diff(request: CurateRequest, other: str, console: Console) -> None:
     """The choices in which two presets differ; on a finished run, the rows that each changes."""
     mine, theirs = curation_parameters(request), reseeded(preset(other), request.seed)
+    common = ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit")
+    own = {name: getattr(mine.samples, name) for name in ("take_all", "own_share")}
     theirs = replace(
-        theirs,
-        **{
-            n: getattr(mine, n)
-            for n in ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit")
-        },
-    )
+        theirs, samples=replace(theirs.samples, **own), **{name: getattr(mine, name) for name in common}
+    )  # fmt: skip
     found = differences(mine, theirs)
     is_finished = (request.run / MIX / "done.json").is_file()
     changes: dict[str, Change] = {}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from curation.preset import CurationParameters, with_settings
-from curation.shortfall import LEAST_SCALE, Shortfall, shortfalls
+from curation.shortfall import LEAST_SCALE, Shortfall, nothing_left, shortfalls
 from curation.source import LIMA, MIXES, NI_EXACT_MATCH, NI_GENERATION, QUAC, mix_targets
 from oneday.cli import app
 
@@ -134,6 +134,18 @@ def test_own_rows_are_offered_what_brings_them_back_and_no_scale() -> None:
     )
     (found,) = shortfalls({"mine": 50}, {"mine": 0}, {"mine": {"duplicate": 50}}, scale=1.0, own=["mine"])
     assert str(found) == "mine gives 0 of 50 rows (50 duplicate)."
+
+
+def test_no_row_at_all_names_what_took_most_and_the_way_to_get_it_back() -> None:
+    solved, long = {"already_solved": 90, "duplicate": 400}, {"too_long": 30, "degenerate": 2}
+    assert nothing_left(0, {NI_GENERATION: solved, "mine": long}, own=["mine"]) == (
+        "no row is left to train on (mine: 30 too_long, 2 degenerate; ni_generation: 400 duplicate, 90 already_solved)."
+        " Way out: give other tasks with --tasks: the base already answers 90 rows of these, with --redo."
+    )
+    assert "--take-all keeps every row" in nothing_left(1, {"mine": {"already_solved": 9}}, own=["mine"])
+    assert nothing_left(1, {}) == (
+        "only 1 row is left to train on (nothing was left out). Way out: give more rows with --tasks, with --redo."
+    )
 
 
 def test_where_no_mix_was_asked_for_nothing_is_shrunk() -> None:

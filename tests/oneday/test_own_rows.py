@@ -126,6 +126,9 @@ def test_all_rows_are_kept_and_nothing_is_asked(tmp_path: Path, run: Run) -> Non
     assert "own, not asked" in page
     code, said = run("--verify", "runs/mine")
     assert code == 0, said
+    for question in (["--stability"], ["--diff", "birbal-paper"]):
+        code, said = run("--tasks", "mine.jsonl", "--take-all", *near, *question, base=base)
+        assert (code, "error" in said) == (0, False), said
     code, said = run("--tasks", "mine.jsonl", "--take-all", "--dry-run", base=base)
     assert (code, "nothing is asked: every row of your own is taken" in said) == (0, True)
 
