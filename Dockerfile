@@ -58,6 +58,6 @@ WORKDIR /home/oneday
 USER oneday
 EXPOSE 8080
 # It finds the port in the server's own options.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=600s CMD ["python3", "-m", "submission.health_check"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=600s CMD ["python3", "-m", "submission.server.health_check"]
 # Of an option that is given twice the last counts: what stands behind the image's name goes before these.
 ENTRYPOINT ["oneday", "serve", "--host", "0.0.0.0", "--port", "8080", "--checkpoint", "/checkpoint", "--base", "/base"]

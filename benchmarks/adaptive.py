@@ -24,18 +24,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from curation.adaptive import AdaptiveParameters, Progress, ask_adaptively, shuffled
-from curation.bucket import BucketParameters, task_bucket
+from core.generation.prediction import Prediction, read_predictions
+from core.generation.request import Kind
+from core.run_folder import PREDICTIONS
+from core.score import rouge_l_scorer, score
 from curation.candidate import CandidateParameters, is_solved
-from curation.kind import Kind
-from curation.predict import Prediction, read_predictions
+from curation.ni.adaptive import AdaptiveParameters, Progress, ask_adaptively, shuffled
+from curation.ni.bucket import BucketParameters, task_bucket
 from curation.preset import preset
 from curation.sample import SampleParameters
-from curation.score import rouge_l_scorer, score
-from curation.source import MIXES, NI_EXACT_MATCH
-from curation.stages.context import PREDICTIONS
-from oneday.console import Console
-from oneday.demo import SCALE, curate_demo
+from curation.sources.source import MIXES, NI_EXACT_MATCH
+from oneday.demo.demo import SCALE, curate_demo
+from oneday.display.console import Console
 
 SEED = 2023
 LEAST, MOST = 500, 6_500

@@ -28,15 +28,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from core.files import read_json
+from core.generation.prediction import canonical_name
+from core.generation.request import Request
+from core.model.token_counter import TokenCounter
+from core.run_folder import CURATION, MIX, PREDICTIONS, TASKS
 from curation.curate import curate
-from curation.files import read_json
-from curation.licence import LicencePolicy
-from curation.predict import Request
+from curation.ni.task import task_paths
+from curation.policies.licence import LicencePolicy
 from curation.preset import CurationParameters
-from curation.source import MIXES, NI_SOURCES
-from curation.stages.context import MIX, PREDICTIONS, STAGES, TASKS, Curation
-from curation.task import canonical_name, task_paths
-from curation.tokens import TokenCounter
+from curation.sources.source import MIXES, NI_SOURCES
+from curation.stages.context import Curation
 
 SEED = 2023
 REAL = Path(__file__).parent.parent / "../shared/data/natural-instructions/tasks"
@@ -116,7 +118,7 @@ def measure(tasks: Path, variant: str, workers: int) -> dict[str, Any]:
         details = read_json(run / MIX / "summary.json")["details"]
         return {
             "seconds": round(seconds, 2),
-            "stages": {name: round(read_json(run / name / "done.json")["seconds"], 2) for name in STAGES},
+            "stages": {name: round(read_json(run / name / "done.json")["seconds"], 2) for name in CURATION},
             "read": read_json(run / TASKS / "summary.json")["tallies"]["instance"]["read"],
             "predictions": read_json(run / PREDICTIONS / "summary.json")["tallies"]["instance"]["kept"],
             "rows": details["train_rows"] + details["validation_rows"],

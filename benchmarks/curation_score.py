@@ -24,15 +24,15 @@ from pathlib import Path
 from rouge import Rouge as RougePackage
 from rouge_score import rouge_scorer
 
-from curation.bucket import BucketParameters, bucket_tasks, generation_bucket
+from core.generation.prediction import Prediction, read_predictions
+from core.generation.request import Kind
+from core.score import EmptyRule, Rouge, RougeText, Score, ScoreParameters, rouge_l_scorer, score
 from curation.candidate import Candidate, CandidateParameters, is_solved
-from curation.demo_tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
-from curation.kind import Kind
-from curation.predict import Prediction, read_predictions
+from curation.ni.bucket import BucketParameters, bucket_tasks, generation_bucket
 from curation.preset import preset
 from curation.sample import draw
-from curation.score import EmptyRule, Rouge, RougeText, Score, ScoreParameters, rouge_l_scorer, score
-from curation.source import NI_GENERATION
+from curation.sources.source import NI_GENERATION
+from oneday.demo.tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
 
 SEED = 2023
 REAL = Path(__file__).parent.parent / "../shared/data/gpt3-predictions/predictions.jsonl"

@@ -3,8 +3,8 @@
     python benchmarks/day_share.py [--budget 10m]
 
 Trains the demo's base on made rows with the shipped CPU recipe and the real Axolotl, and reads the ledger. The
-shares of 24 hours are arithmetic on estimates of a card's speed (harness/card.py), for a mix long enough to fill the
-day: (budget - start - closing reserve - N evaluations and saves) / budget. Prints one JSON line.
+shares of 24 hours are arithmetic on estimates of a card's speed (harness/budget/gpu_profile.py), for a mix long
+enough to fill the day: (budget - start - closing reserve - N evaluations and saves) / budget. Prints one JSON line.
 """
 
 import argparse
@@ -13,15 +13,15 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timed_pick import write_mix
-from harness.axolotl_config import find_recipe, read_recipe, recipe_for
-from harness.budget import seconds
-from harness.card import get_card
+from harness.budget.duration import seconds
+from harness.budget.gpu_profile import get_card
+from harness.budget.plan import ESTIMATED_VALIDATION_ROWS, Costs, plan_day
 from harness.job import TrainJob
 from harness.pack import PackPlan
-from harness.plan import ESTIMATED_VALIDATION_ROWS, Costs, plan_day
-from oneday.console import Console
-from oneday.demo import DEMO_BASE, RECIPE
-from oneday.training_commands import rehearse_and_train
+from harness.recipe import find_recipe, read_recipe, recipe_for
+from oneday.commands.train import rehearse_and_train
+from oneday.demo.demo import DEMO_BASE, RECIPE
+from oneday.display.console import Console
 
 DAY_S = 86_400.0
 MEAN_TOKENS = 275

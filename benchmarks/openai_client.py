@@ -24,11 +24,10 @@ from typing import Any
 import httpx
 from aiohttp import ClientSession, TCPConnector, web
 
-from curation.ask import ask
-from curation.kind import Kind
-from curation.predict import Request
-from curation.predictors.openai import OpenAIPredictor
-from curation.prompt import STOP
+from core.example.prompt import STOP
+from core.generation.ask import ask
+from core.generation.openai import OpenAIPredictor
+from core.generation.request import Kind, Request
 
 IN_FLIGHT, DELAY_S = 64, 0.05
 PROMPT = "Below is an instruction that describes a task. Answer in one word. " * 30

@@ -23,15 +23,15 @@ from typing import Any
 
 import yaml
 
-from harness.axolotl_config import read_recipe
 from harness.axolotl_document import RunSettings, axolotl_document
 from harness.axolotl_process import axolotl_environment
-from harness.card import get_card
-from harness.clock import uptime
+from harness.budget.clock import uptime
+from harness.budget.gpu_profile import get_card
+from harness.budget.schedule import Segment, write_segment
 from harness.dataset import prepare_dataset
 from harness.pack import PackPlan, digest_of, pack_in_order
-from harness.schedule import Segment, write_segment
-from oneday.demo import DEMO_BASE, RECIPE
+from harness.recipe import read_recipe
+from oneday.demo.demo import DEMO_BASE, RECIPE
 
 ROOT = Path(__file__).resolve().parents[1]
 WARM = 10
@@ -40,7 +40,7 @@ if os.environ.get("PLAIN_LOG"):
     from axolotl.integrations.base import BasePlugin
     from transformers import TrainerCallback, set_seed
 
-    from curation.libraries import disable_cpu_repack
+    from core.model.libraries import disable_cpu_repack
 
     class Note(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """Time and loss of each step."""
@@ -76,7 +76,7 @@ if os.environ.get("PLAIN_LOG"):
 def write_mix(folder: Path) -> None:
     import random
 
-    from curation.demo_tasks import DEMO_TASKS, draw_pairs
+    from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 
     folder.mkdir(parents=True)
     rng = random.Random(7)

@@ -21,13 +21,14 @@ from pathlib import Path
 
 import torch
 
-from curation.demo_tasks import write_corpus
-from curation.kind import Kind, kind_of
-from curation.predict import PromptParameters, Request, build_requests
-from curation.predictors.transformers import TransformersPredictor
-from curation.task import Task, read_task, task_paths
+from core.generation.request import Kind, Request
+from core.generation.transformers import TransformersPredictor
+from curation.ni.few_shot import PromptParameters, build_requests
+from curation.ni.kind import kind_of
+from curation.ni.task import Task, read_task, task_paths
+from oneday.demo.tasks import write_corpus
 
-BASE = Path(__file__).parent.parent / "oneday/demo_base"
+BASE = Path(__file__).parent.parent / "oneday/demo/demo_base"
 REAL = Path(__file__).parent.parent / "../shared/data/natural-instructions/tasks"
 PEER = "one_by_one"
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from rouge_score import rouge_scorer
 
-from curation.demo_tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
-from curation.predict import read_predictions
-from curation.score import RougeLScorer, WordsAndNumbersScorer
+from core.generation.prediction import read_predictions
+from core.score import RougeLScorer, WordsAndNumbersScorer
+from oneday.demo.tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
 
 ROUNDS = 5
 NUM_PAIRS = 2_000
@@ -49,7 +49,7 @@ def rouge_score() -> Score:
 
 def scorer_of(revision: str) -> Callable[[], Score]:
     """`RougeLScorer` as it was."""
-    command = ["git", "show", f"{revision}:curation/score.py"]
+    command = ["git", "show", f"{revision}:core/score.py"]
     source = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout
     module = types.ModuleType("score_before")
     exec(compile(source, "score_before", "exec"), module.__dict__)  # noqa: S102

@@ -24,13 +24,13 @@ from typing import Any
 
 import httpx
 
-from curation.demo_tasks import DEMO_TASKS, draw_pairs
-from curation.language_model import LanguageModel
-from curation.prompt import training_prompt
-from oneday.demo import DEMO_BASE
+from core.example.prompt import training_prompt
+from core.model.language_model import LanguageModel
+from oneday.demo.demo import DEMO_BASE
+from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.local_server import wait_ready
-from submission.api import ProcessRequest
-from submission.engine import Engine
+from submission.engine.engine import Engine
+from submission.server.api import ProcessRequest
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = (1, 4, 16)
@@ -128,7 +128,7 @@ def main() -> None:
     if arguments.peer:
         import uvicorn
 
-        from submission.server import bind
+        from submission.server.server import bind
 
         with bind("127.0.0.1", 0) as listener:
             print(f"serving on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

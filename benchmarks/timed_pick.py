@@ -15,24 +15,24 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from curation.demo_tasks import DEMO_TASKS, draw_pairs
-from curation.files import write_jsonl
-from curation.token_ids import RowIds
-from harness.adapter import find_adapters
-from harness.axolotl_config import read_recipe
-from harness.budget import seconds
-from harness.card import get_card
-from harness.clock import uptime
+from core.files import write_jsonl
+from core.model.token_ids import RowIds
+from core.run_folder import TRAIN
+from harness.budget.clock import uptime
+from harness.budget.duration import seconds
+from harness.budget.gpu_profile import get_card
+from harness.checkpoint.adapter import find_adapters
+from harness.checkpoint.pick import BASE, Picked
+from harness.checkpoint.race import Race
+from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.dataset import read_dataset_rows
 from harness.job import TrainJob
-from harness.pick import BASE, Picked
-from harness.race import Race
-from harness.run import TRAIN
+from harness.recipe import read_recipe
 from harness.supervise import OUTPUT
-from harness.timed_pick import PickJob, timed_pick
-from oneday.console import Console
-from oneday.demo import DEMO_BASE, RECIPE
-from oneday.training_commands import rehearse_and_train
+from oneday.commands.train import rehearse_and_train
+from oneday.demo.demo import DEMO_BASE, RECIPE
+from oneday.demo.tasks import DEMO_TASKS, draw_pairs
+from oneday.display.console import Console
 
 CHECKPOINTS = 12
 

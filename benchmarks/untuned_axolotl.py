@@ -22,8 +22,8 @@ import yaml
 
 from benchmarks.plain_axolotl import ROOT, documents, write_mix
 from harness.axolotl_process import axolotl_environment
-from harness.card import get_card
-from harness.clock import uptime
+from harness.budget.clock import uptime
+from harness.budget.gpu_profile import get_card
 
 EVERY = 20
 
@@ -31,7 +31,7 @@ if os.environ.get("UNTUNED_LOG"):
     from axolotl.integrations.base import BasePlugin
     from transformers import TrainerCallback
 
-    from curation.libraries import disable_cpu_repack
+    from core.model.libraries import disable_cpu_repack
 
     class Times(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """When what happened."""
@@ -106,7 +106,7 @@ def ours(folder: Path, document: dict[str, Any]) -> dict[str, float]:
     document |= {"eval_steps": EVERY, "save_steps": EVERY}
     (folder / "ours.yml").write_text(yaml.safe_dump(document))
     environment = {**os.environ, **axolotl_environment(get_card("cpu"), num_rows=1_000), "PYTHONPATH": str(ROOT)}
-    began, ended = run([sys.executable, "-m", "harness.axolotl_main", str(folder / "ours.yml")], environment)
+    began, ended = run([sys.executable, "-m", "harness.inside.main", str(folder / "ours.yml")], environment)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     first = next(e for e in events if e["event"] == "phase")  # the evaluation behind the first step begins
     return {

@@ -27,8 +27,8 @@ def measure() -> dict[str, float]:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from curation.language_model import LanguageModel
-    from oneday.demo import DEMO_BASE
+    from core.model.language_model import LanguageModel
+    from oneday.demo.demo import DEMO_BASE
 
     torch.set_num_threads(os.cpu_count() or 1)
     asked = LanguageModel.load(DEMO_BASE, precision="4bit")

@@ -1,1 +1,1 @@
-"""NI tasks -> few-shot scores -> buckets -> mix. Imports nothing of the packages above it."""
+"""Tasks and corpora -> examples, with a reason for each row that is left out. Imports core alone."""

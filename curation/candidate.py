@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from curation.bucket import BucketParameters, TaskBucket, generation_bucket
-from curation.duplicate import NearDuplicates, exact_key, signature
-from curation.errors import MixError, TaskError
-from curation.kind import Kind
-from curation.licence import spdx_expression
-from curation.policy import Screen, Screened
-from curation.select import SelectedTask, own_name
-from curation.source import NI_SOURCES, MixRow, source_of
-from curation.stage import Dropped
-from curation.task import Instance, Task, read_task
+from core.errors import MixError, TaskError
+from core.generation.request import Kind
+from core.stage import Dropped
+from curation.ni.bucket import BucketParameters, TaskBucket, generation_bucket
+from curation.ni.select import SelectedTask, own_name
+from curation.ni.task import Instance, Task, read_task
+from curation.policies.duplicate import NearDuplicates, exact_key, signature
+from curation.policies.licence import spdx_expression
+from curation.policies.policy import Screen, Screened
+from curation.sources.source import NI_SOURCES, MixRow, source_of
 
 
 class References(StrEnum):

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.errors import TaskError
-from curation.licence import classify
-from curation.own_data import SUFFIXES, BadRow, read_own
-from curation.task import read_task, task_paths
+from core.errors import TaskError
+from curation.ni.task import read_task, task_paths
+from curation.policies.licence import classify
+from curation.sources.own_data import SUFFIXES, BadRow, read_own
 
 _MENDS = {
     "malformed": "is no instance: it needs `input` as text and `output` as a text or a list of texts",

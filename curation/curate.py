@@ -7,7 +7,7 @@ Where it sits: composes the stages of this package; the command line calls it.
 
 from pathlib import Path
 
-from curation.stage import locked
+from core.stage import locked
 from curation.stages.context import Curation
 from curation.stages.mix import mix_stage
 from curation.stages.predictions import predict_stage

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from curation.kind import Kind, KindEvidence
-from curation.predict import SHARD_SIZE, Request, build_requests
-from curation.select import own_name, read_selected
+from core.generation.request import SHARD_SIZE, Kind, Request
+from core.model.token_counter import TokenCounter
+from curation.ni.few_shot import build_requests
+from curation.ni.kind import KindEvidence
+from curation.ni.select import own_name, read_selected
 from curation.stages.context import Curation
 from curation.stages.tasks import select_stage
-from curation.tokens import TokenCounter
 
 SAMPLED_PER_TASK = 32
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from curation.errors import MixError
-from curation.source import EPOCHS, MIXES
+from core.errors import MixError
+from curation.sources.source import EPOCHS, MIXES
 
 MOST_EPOCHS = 4
 """More passes over the same rows are worth little. Source: Muennighoff et al. 2023, up to 4 epochs lose nothing."""

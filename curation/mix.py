@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from curation.errors import MixError
-from curation.files import atomic_writer, naming, sync_directory
+from core.errors import MixError
+from core.files import atomic_writer, naming, sync_directory
 from curation.sample import allocate
 
 TRAIN, VALIDATION = "train", "validation"

@@ -14,23 +14,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from curation.adaptive import AdaptiveParameters
-from curation.bucket import BucketParameters
+from core.errors import MixError, OnedayError
+from core.generation.request import Kind
+from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
 from curation.candidate import CandidateParameters, References
-from curation.duplicate import DedupKey
-from curation.errors import MixError, OnedayError
 from curation.fit import FitParameters
-from curation.kind import Kind, TypingParameters
-from curation.licence import LicencePolicy
-from curation.mapping import OpenBookQA, RecordParameters
 from curation.mix import MixParameters
-from curation.policy import PolicyParameters
-from curation.predict import PromptParameters
-from curation.prompt import ShotOrder
+from curation.ni.adaptive import AdaptiveParameters
+from curation.ni.bucket import BucketParameters
+from curation.ni.few_shot import PromptParameters, ShotOrder
+from curation.ni.kind import TypingParameters
+from curation.ni.select import SelectionRules
+from curation.ni.task import EqualInputs, ReadingParameters
+from curation.policies.duplicate import DedupKey
+from curation.policies.licence import LicencePolicy
+from curation.policies.policy import PolicyParameters
 from curation.sample import Quota, SampleParameters
-from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
-from curation.select import SelectionRules
-from curation.task import EqualInputs, ReadingParameters
+from curation.sources.mapping import OpenBookQA, RecordParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

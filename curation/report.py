@@ -14,15 +14,15 @@ from typing import Any
 
 import orjson
 
-from curation.bucket import read_buckets
-from curation.files import atomic_writer, read_json, read_jsonl
-from curation.kind import Kind
+from core.files import atomic_writer, read_json, read_jsonl
+from core.generation.request import Kind
+from core.run_folder import PREDICTIONS, SAMPLES, SCORES, TASKS
+from core.stage import Summary
+from curation.ni.bucket import read_buckets
+from curation.ni.select import read_selected
+from curation.ni.task import EqualInputs
 from curation.preset import PRESETS, flat
-from curation.select import read_selected
-from curation.source import SOURCES, source_of
-from curation.stage import Summary
-from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, TASKS
-from curation.task import EqualInputs
+from curation.sources.source import SOURCES, source_of
 
 TEMPLATE = "report.html.j2"
 NUM_EXAMPLES = 10

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from core.errors import MixError
+from core.generation.request import Kind
 from curation.candidate import Candidate
-from curation.errors import MixError
-from curation.kind import Kind
 
 TASK_WEIGHTS = (350.0, 350.0, 300.0, 300.0, 250.0, 250.0, 200.0, 150.0, 100.0, 50.0)
 """Rows per exact-match task by accuracy bucket. Source: the winner's script, there multiplied by a set factor."""

@@ -8,7 +8,7 @@ Where it sits: asked by the draw, once it is known what every source could give.
 
 from collections.abc import Mapping
 
-from curation.errors import MixError
+from core.errors import MixError
 from curation.sample import allocate
 
 

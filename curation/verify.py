@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.files import file_sha256, read_as
-from curation.own_data import OWN
-from curation.stage import DONE, INPUTS, SUMMARY, Marker
-from curation.stages.context import MIX, PREDICTIONS, SAMPLES, SCORES, STAGES, TASKS
+from core.files import file_sha256, read_as
+from core.run_folder import CURATION, MIX, OWN, PREDICTIONS, SAMPLES, SCORES, TASKS
+from core.stage import DONE, INPUTS, SUMMARY, Marker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,7 @@ def verify(run: Path) -> Iterator[Verified]:
         StageError: a stage is not finished, or its marker, summary or manifest is no such thing any more.
     """
     digests: dict[str, str] = {}
-    for name in ([OWN] if (run / OWN / DONE).is_file() else []) + list(STAGES):
+    for name in ([OWN] if (run / OWN / DONE).is_file() else []) + list(CURATION):
         marker = Marker.of(run / name)
         digests[name] = marker.digest
         for file, (size, digest) in sorted(marker.outputs.items()):

@@ -15,16 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curation.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
-from curation.errors import OnedayError, ScoreError
-from curation.files import read_as, read_json, read_jsonl
-from curation.kind import Kind
-from curation.predict import Answer, Prediction, Request, read_predictions
-from curation.predictors.none import NoPredictor
-from curation.predictors.replay import NO_STORED_PREDICTION, ReplayPredictor
+from core.errors import OnedayError, ScoreError
+from core.files import read_as, read_json, read_jsonl
+from core.generation.none import NoPredictor
+from core.generation.prediction import Prediction, read_predictions
+from core.generation.replay import NO_STORED_PREDICTION, ReplayPredictor
+from core.generation.request import Answer, Kind, Request
+from core.run_folder import CURATION, PREDICTIONS, SAMPLES, SCORES
+from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
+from curation.ni.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
 from curation.preset import CurationParameters, differences, with_choice
-from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
-from curation.stages.context import PREDICTIONS, SAMPLES, SCORES, STAGES, Curation, asks_anything
+from curation.stages.context import Curation, asks_anything
 from curation.stages.predictions import predict_stage
 from curation.stages.samples import ROWS, sample_stage
 from curation.stages.scores import score_stage
@@ -109,7 +110,7 @@ class Alternatives:
         """One alternative."""
         with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
             run = Path(scratch)
-            for name in STAGES[:-1]:
+            for name in CURATION[:-1]:
                 (run / name).symlink_to((self._curation.run / name).resolve(), target_is_directory=True)
             curation = replace(self._curation, run=run, parameters=parameters, on_progress=lambda *_: None)
             try:

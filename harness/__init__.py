@@ -1,1 +1,1 @@
-"""Mix -> budgeted Axolotl QLoRA run -> picked checkpoint. Imports curation, never submission."""
+"""Mix + recipe -> rehearsal -> plan -> budgeted Axolotl run -> picked checkpoint. Imports core alone."""

@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from curation.files import write_text
-from harness.axolotl_config import AxolotlConfig, with_attention
-from harness.card import Card
+from core.files import write_text
+from harness.budget.gpu_profile import Card
+from harness.recipe import AxolotlConfig, with_attention
 
 LIGER_PLUGIN = "axolotl.integrations.liger.LigerPlugin"
 
 
-PLUGIN = "harness.axolotl_plugin.OnedayPlugin"
+PLUGIN = "harness.inside.plugin.OnedayPlugin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

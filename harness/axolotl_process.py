@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 import orjson
 
-from harness.axolotl_main import PARENT_VARIABLE
-from harness.card import Card
-from harness.clock import uptime
+from harness.budget.clock import uptime
+from harness.budget.gpu_profile import Card
+from harness.doctor.card import only
 from harness.errors import TrainError
-from harness.gpu import only
+from harness.inside.main import PARENT_VARIABLE
 
 SMALL_DATA_ROWS = 5_000
 """Below this, compiling Axolotl's packing with numba costs more than it saves."""
@@ -85,7 +85,7 @@ def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Ch
     lock = environment.get(LOCK_VARIABLE)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.axolotl_main", str(config)],
+            [sys.executable, "-P", "-m", "harness.inside.main", str(config)],
             env={**os.environ, **environment, "PYTHONPATH": path, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from curation.model_folder import check_model_folder
+from core.model.folder import check_model_folder
 from harness.errors import ConfigError
 
 HUB_PATIENCE_S = 5.0

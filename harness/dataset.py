@@ -18,12 +18,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.errors import StageError
-from curation.files import atomic_writer, file_sha256, read_json, read_jsonl, write_json, write_jsonl
-from curation.libraries import quieten
-from curation.prompt import training_prompt
-from curation.stage import Dropped
-from curation.token_ids import RowIds, end_id, rows_ids, without_end
+from core.errors import StageError
+from core.example.prompt import training_prompt
+from core.files import atomic_writer, file_sha256, read_json, read_jsonl, write_json, write_jsonl
+from core.model.libraries import quieten
+from core.model.token_ids import RowIds, end_id, rows_ids, without_end
+from core.stage import Dropped
 from harness.errors import DataError
 
 SCHEMA = pa.schema(

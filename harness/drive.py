@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.axolotl_process import Child, EventReader, ask_to_stop, end, follow
-from harness.clock import uptime
+from harness.budget.clock import uptime
 
 Seen = Mapping[str, dict[str, Any]]
 """The last event of each name."""

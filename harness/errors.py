@@ -9,7 +9,7 @@ HarnessError                exit code 2
     └── MemoryFullError     the card's memory was too small for a step
 """
 
-from curation.errors import OnedayError
+from core.errors import OnedayError
 
 
 class HarnessError(OnedayError):

@@ -19,15 +19,16 @@ from typing import Any, TypeVar
 
 import orjson
 
-from curation.files import read_as
-from curation.stage import SUMMARY, Summary, is_locked
-from harness.day import Charging, LedgerReport, Span
+from core.files import read_as
+from core.manifest import read_manifest
+from core.run_folder import PICK, TRAIN
+from core.stage import SUMMARY, Summary, is_locked
+from harness.budget.day import Charging, LedgerReport, Span
+from harness.budget.ledger import Ledger
+from harness.budget.speed import SpeedMeter
+from harness.checkpoint.pick import PICKED, read_picked
 from harness.errors import DataError
-from harness.ledger import Ledger
-from harness.manifest import read_manifest
-from harness.pick import PICK, PICKED, read_picked
-from harness.run import LEDGER, TRAIN
-from harness.speed import SpeedMeter
+from harness.run import LEDGER
 from harness.supervise import METRICS
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.files import file_sha256
-from curation.model_folder import model_fingerprint
-from harness.axolotl_config import AxolotlConfig
-from harness.card import Card
-from harness.day import Charging
+from core.files import file_sha256
+from core.model.folder import model_fingerprint
+from harness.budget.day import Charging
+from harness.budget.gpu_profile import Card
+from harness.recipe import AxolotlConfig
 from harness.tracker import Tracker
 
 

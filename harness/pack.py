@@ -23,7 +23,7 @@ from pathlib import Path
 
 import orjson
 
-from curation.files import atomic_writer
+from core.files import atomic_writer
 from harness.errors import DataError
 
 Bin = list[int]

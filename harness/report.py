@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curation.files import atomic_writer, read_as, read_jsonl
-from curation.stage import Summary
-from curation.stages.context import MIX
-from harness.budget import pretty
+from core.comparison import ANSWERS, COMPARISON, OVERALL, Comparison
+from core.files import atomic_writer, read_as, read_jsonl
+from core.manifest import MANIFEST
+from core.run_folder import MIX, SCORED
+from core.stage import Summary
+from harness.budget.duration import pretty
 from harness.charts import Chart, bar_chart, run_charts, script
-from harness.compare import ANSWERS, COMPARISON, OVERALL, SCORED, Comparison
+from harness.checkpoint.pick import BASE
+from harness.checkpoint.verdict import Verdict
 from harness.history import History, State, read_history
-from harness.manifest import MANIFEST
-from harness.pick import BASE
-from harness.verdict import Verdict
 
 TEMPLATE = "report.html.j2"
 NUM_EXAMPLES = 9

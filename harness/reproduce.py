@@ -18,15 +18,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from curation.errors import StageError
-from curation.files import file_sha256, read_as, read_jsonl
-from curation.model_folder import model_fingerprint
-from harness.axolotl_config import AxolotlConfig
+from core.errors import StageError
+from core.files import file_sha256, read_as, read_jsonl
+from core.manifest import read_manifest, versions
+from core.model.folder import model_fingerprint
+from core.run_folder import PICK, TRAIN
+from harness.budget.schedule import is_plan
+from harness.checkpoint.pick import PICKED, Picked, read_picked
 from harness.errors import ConfigError, DataError
-from harness.manifest import read_manifest, versions
-from harness.pick import PICK, PICKED, Picked, read_picked
-from harness.run import TRAIN
-from harness.schedule import is_plan
+from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, PACKS, SCHEDULE
 
 LOSS_BOUND = 0.02

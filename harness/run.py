@@ -12,28 +12,28 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from curation.files import read_json, read_jsonl, write_json
-from curation.stage import Dropped, Stage, Summary, locked
-from harness.axolotl_config import AxolotlConfig
+from core.files import read_json, read_jsonl, write_json
+from core.manifest import record
+from core.run_folder import TRAIN
+from core.stage import Dropped, Stage, Summary, locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import licence_of
-from harness.budget import CLOSING_MARGIN, pretty
-from harness.checkpoint import checkpoint_folders
-from harness.clock import uptime
-from harness.day import LedgerReport
+from harness.budget.clock import uptime
+from harness.budget.day import LedgerReport
+from harness.budget.duration import CLOSING_MARGIN, pretty
+from harness.budget.ledger import Ledger
+from harness.budget.rehearse import Rehearsal
+from harness.budget.schedule import check_plan
+from harness.budget.speed import SpeedMeter
+from harness.checkpoint.pick import Picked, pick, read_picked
+from harness.checkpoint.seal import checkpoint_folders
+from harness.checkpoint.trained_base import quantisation_in_training
+from harness.checkpoint.verdict import Verdict, faint_share
 from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.job import TrainJob
-from harness.ledger import Ledger
-from harness.manifest import record
-from harness.pick import Picked, pick, read_picked
-from harness.rehearse import Rehearsal
-from harness.schedule import check_plan
-from harness.speed import SpeedMeter
+from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
-from harness.trained_base import quantisation_in_training
-from harness.verdict import Verdict, faint_share
 
-TRAIN = "07_train"
 LEDGER = "ledger.jsonl"
 
 PUBLISH_S = 0.1

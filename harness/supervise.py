@@ -19,21 +19,21 @@ from typing import Any
 
 import orjson
 
-from curation.errors import Interrupted
-from curation.files import naming
-from curation.stage import Stage
+from core.errors import Interrupted
+from core.files import naming
+from core.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import LOCK_VARIABLE, EventReader, Launcher, axolotl_environment, failure
-from harness.checkpoint import SAVING, newest_whole, set_aside
+from harness.budget.ledger import Ledger
+from harness.budget.pace import first_horizon
+from harness.budget.rehearse import REAP_S, Rehearsal, pack_plan
+from harness.budget.schedule import Segment, read_segments, write_segment
+from harness.checkpoint.seal import SAVING, newest_whole, set_aside
 from harness.dataset import Dataset, prepare_dataset, prepared_dataset
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import TrainError
 from harness.job import TrainJob
-from harness.ledger import Ledger
-from harness.pace import first_horizon
 from harness.pack import PackPlan
-from harness.rehearse import REAP_S, Rehearsal, pack_plan
-from harness.schedule import Segment, read_segments, write_segment
 from harness.tracker import tracking_environment, tracking_keys
 
 OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"

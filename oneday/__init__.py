@@ -1,1 +1,1 @@
-"""The composition root: command line and demo. Alone imports all three packages, each lazily."""
+"""The composition root: command line and demo. Alone imports all packages, each lazily."""

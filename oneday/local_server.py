@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from curation.prompt import STOP
+from core.example.prompt import STOP
 from oneday import child
 from submission.errors import ServeError
 

@@ -24,8 +24,8 @@ import typer
 
 from curation.departures import DEPARTURES
 from curation.preset import PRESETS, WHY, CurationParameters, flat
-from harness.axolotl_config import AxolotlConfig, find_recipe, read_recipe
-from harness.card import CARDS, Card
+from harness.budget.gpu_profile import CARDS, Card
+from harness.recipe import AxolotlConfig, find_recipe, read_recipe
 from oneday.class_text import annotations, attribute_texts, first_sentence
 from oneday.cli import app
 
@@ -43,7 +43,7 @@ WITHOUT_SET = ("fit",)
 
 NO_OPTION = "-"
 
-PACKAGES = ("oneday", "curation", "harness", "submission", "benchmarks")
+PACKAGES = ("oneday", "submission", "evaluation", "harness", "curation", "core", "benchmarks")
 
 MOST_NAMES = 12
 """A longer set of names is listed below its table."""
@@ -87,7 +87,7 @@ prints it too.
 RECIPES = """\
 ## Recipes
 
-The keys that a recipe of `axolotl_configs/` may hold: `AxolotlConfig` (harness/axolotl_config.py), in Axolotl's
+The keys that a recipe of `axolotl_configs/` may hold: `AxolotlConfig` (harness/recipe.py), in Axolotl's
 spelling. Axolotl drops a key that it does not know without a word; here it is an error. A key without a text means what
 Axolotl's own documentation says. `required`: every recipe states it.
 """
@@ -101,7 +101,7 @@ An empty cell: the recipe does not say, so the default holds. The source of each
 CARDS_TEXT = """\
 ## Cards
 
-The profiles that `--card` names: `Card` (harness/card.py).
+The profiles that `--card` names: `Card` (harness/budget/gpu_profile.py).
 """
 
 COMMANDS = """\
@@ -114,7 +114,8 @@ As `oneday COMMAND --help` says. `several`: the option may be repeated.
 MODULES = """\
 ## Modules
 
-The first sentence of each. Packages import one way: `submission -> harness -> curation`; `oneday/` alone sees them all.
+The first sentence of each. Imports go one way: `oneday -> {submission, evaluation, harness, curation} -> core`;
+`submission` may use `harness`.
 """
 
 

@@ -1,1 +1,1 @@
-"""Picked checkpoint -> served over HTTP -> scored. The top package: imports harness and curation."""
+"""Picked checkpoint -> served, exported, scored. Imports core and harness."""

@@ -6,12 +6,13 @@ served = find_served(Path("runs/demo"), base=None)
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.errors import OnedayError
-from curation.files import read_as
-from curation.quantisation import Precision, Quantisation
+from core.errors import OnedayError
+from core.files import read_as
+from core.model.quantisation import Precision, Quantisation
+from core.run_folder import PICK
 from harness.base_model import find_model
-from harness.pick import ADAPTER, PICK, PICKED
-from harness.trained_base import UNTOLD, check_same_base, find_trained_base
+from harness.checkpoint.pick import ADAPTER, PICKED
+from harness.checkpoint.trained_base import UNTOLD, check_same_base, find_trained_base
 from submission.errors import ServeError
 
 

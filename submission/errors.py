@@ -15,7 +15,7 @@ SubmissionError             exit code 2
     └── GoneError           its client went away: nobody hears of it
 """
 
-from curation.errors import OnedayError
+from core.errors import OnedayError
 
 
 class SubmissionError(OnedayError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from oneday.demo import DEMO_BASE
+from oneday.demo.demo import DEMO_BASE
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -154,7 +154,7 @@ def check_serve(checkpoint: Path) -> dict[str, Any]:
     config = json.loads(sh("buildah", "inspect", "--type", "image", "localhost/oneday-serve"))["Docker"]["config"]
     assert config["Healthcheck"]["Test"][0] == "CMD"
     port = free_port()
-    mounts = {checkpoint: "/checkpoint", ROOT / "oneday" / "demo_base": "/base"}
+    mounts = {checkpoint: "/checkpoint", ROOT / "oneday" / "demo" / "demo_base": "/base"}
     volumes = [word for host, inside in mounts.items() for word in ("--volume", f"{host.resolve()}:{inside}:ro")]
     with container_of("localhost/oneday-serve") as container:
         command = ["buildah", "run", *volumes, container, "--", *config["Entrypoint"], "--port", str(port)]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from submission.batcher import LAST_TOKEN_S, Limits
-from submission.health_check import is_ready, port_of, server_ports
-from tests.submission.test_server import real_server
+from submission.engine.batcher import LAST_TOKEN_S, Limits
+from submission.server.health_check import is_ready, port_of, server_ports
+from tests.submission.server.test_server import real_server
 from tests.test_docs import parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,12 +49,12 @@ def stages() -> dict[str, Stage]:
     return found
 
 
-STAGES = stages()
+CURATION = stages()
 
 
 def copied_before_install(stage: Stage) -> set[str]:
     """What of the build's context the layer with the dependencies stands on."""
-    above = STAGES[stage.parent].instructions if stage.parent in STAGES else []
+    above = CURATION[stage.parent].instructions if stage.parent in CURATION else []
     copied: set[str] = set()
     for keyword, value in [*above, *stage.instructions]:
         if keyword == "COPY":
@@ -66,7 +66,7 @@ def copied_before_install(stage: Stage) -> set[str]:
 
 @pytest.mark.parametrize("name", ["train", "serve"])
 def test_only_what_names_the_dependencies_installs_them_again(name: str) -> None:
-    assert copied_before_install(STAGES[name]) == {"pyproject.toml", "constraints.txt"}
+    assert copied_before_install(CURATION[name]) == {"pyproject.toml", "constraints.txt"}
 
 
 def test_an_edit_of_the_readme_does_not_even_reach_the_build() -> None:
@@ -86,7 +86,7 @@ def test_the_base_image_brings_nothing_that_torchs_wheels_bring_too() -> None:
 
 def served(*options: str) -> dict[str, object]:
     """The options of `oneday serve` in the container, for `docker run IMAGE OPTIONS`."""
-    stage = STAGES["serve"]
+    stage = CURATION["serve"]
     more = list(options) or ([] if not any(k == "CMD" for k, _ in stage.instructions) else stage.last("CMD"))
     program, *arguments = [*stage.last("ENTRYPOINT"), *more]
     assert program == "oneday"
@@ -144,7 +144,7 @@ def test_a_container_that_is_shown_ends_in_order_and_mounts_what_there_is(words:
         found = served(*arguments)
         assert mounts == {"$PWD/runs/200k": str(found["checkpoint"]), f"$PWD/{base_model}": str(found["base"])}
     else:
-        assert mounts == {"$PWD": dict(STAGES["train"].instructions)["WORKDIR"]}
+        assert mounts == {"$PWD": dict(CURATION["train"].instructions)["WORKDIR"]}
         assert str(parse(arguments)["base"]) == base_model
 
 
@@ -152,7 +152,7 @@ def test_a_container_that_is_shown_ends_in_order_and_mounts_what_there_is(words:
 
 
 def test_the_health_check_is_the_module_that_looks_for_the_port() -> None:
-    assert STAGES["serve"].last("HEALTHCHECK") == ["python3", "-m", "submission.health_check"]
+    assert CURATION["serve"].last("HEALTHCHECK") == ["python3", "-m", "submission.server.health_check"]
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ import click
 import pytest
 import typer
 
-from curation.errors import OnedayError
+from core.errors import OnedayError
 from curation.preset import PRESETS, flat, preset, with_settings
-from harness.budget import seconds
-from harness.card import get_card
+from harness.budget.duration import seconds
+from harness.budget.gpu_profile import get_card
 from oneday.cli import app, main
-from oneday.demo import DEMO_BASE
+from oneday.demo.demo import DEMO_BASE
 from oneday.reference import OPTIONS, WITHOUT_SET, commands, reference
 from tests.curation.test_curate import DATA as NI_TASKS
 from tests.oneday.own_rows import letters, write_rows
@@ -262,8 +262,8 @@ def test_a_command_prints_what_the_documentation_shows(
 ) -> None:
     assert "--dry-run" in command  # only these are quick and the same everywhere
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("oneday.training_commands.has_flash_attn", lambda: False)
-    monkeypatch.setattr("harness.axolotl_config.has_flash_attn", lambda: False)
+    monkeypatch.setattr("oneday.commands.train.has_flash_attn", lambda: False)
+    monkeypatch.setattr("harness.recipe.has_flash_attn", lambda: False)
     with pytest.raises(SystemExit) as e:
         main(shlex.split(command)[1:])
     assert e.value.code == 0

@@ -149,7 +149,7 @@ def write_tokenizer(folder: Path, path: Path | None = None) -> None:
     from transformers import LlamaTokenizer
     from transformers.convert_slow_tokenizer import generate_merges
 
-    from curation.tokens import TokenCounter
+    from core.model.token_counter import TokenCounter
 
     pieces = SentencePieceProcessor(model_file=str(path or TokenCounter.mistral_7b().path))
     vocab = {pieces.id_to_piece(number): number for number in range(pieces.get_piece_size())}

@@ -18,7 +18,7 @@ import torch
 from benchmarks.gpu.model import OURS, WINNER, Kernels, LoraModel
 from benchmarks.gpu.setting import arguments, left_s, lines_of, shape_of, speed_of
 from benchmarks.gpu.steps import GIB, Packed, Step, Stepper, agreement, outcome, packed
-from harness.memory import CONTEXT, peak_memory
+from harness.budget.memory import CONTEXT, peak_memory
 
 LEVERS: dict[str, Kernels] = {
     "winner": WINNER,

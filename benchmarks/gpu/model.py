@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, LlamaConfig, 
 from transformers.masking_utils import AttentionMaskInterface
 
 from benchmarks.gpu.base import DEVIATION, SHAPES
-from harness.memory import ModelShape
+from harness.budget.memory import ModelShape
 
 GAIN = DEVIATION * 4_096**0.5
 """Deviation of a sum over any width: a narrow model with 0.02 has attention that tells nothing apart."""
@@ -299,5 +299,5 @@ def _quantised(linear: nn.Linear, device: torch.device) -> nn.Module:
         module=found,
     ).to(device)  # fmt: skip
     if hasattr(found, "support_avx512bf16_for_cpu"):
-        found.support_avx512bf16_for_cpu = False  # see curation.libraries.disable_cpu_repack
+        found.support_avx512bf16_for_cpu = False  # see core.model.libraries.disable_cpu_repack
     return found

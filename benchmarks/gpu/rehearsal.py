@@ -15,9 +15,9 @@ from typing import Any
 
 from benchmarks.gpu.lines import find_card
 from benchmarks.gpu.setting import Setting, arguments, prepare, remove
+from harness.budget.memory import GIB, ModelShape, peak_of
+from harness.budget.rehearse import rehearse
 from harness.errors import HarnessError, MemoryFullError
-from harness.memory import GIB, ModelShape, peak_of
-from harness.rehearse import rehearse
 
 NO_LIGER = {"liger_rope": None, "liger_rms_norm": None, "liger_fused_linear_cross_entropy": None}
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.gpu.setting import Setting, arguments, prepare
-from curation.files import read_jsonl
-from curation.language_model import LanguageModel
-from harness.memory import ModelShape
+from core.files import read_jsonl
+from core.model.language_model import LanguageModel
+from harness.budget.memory import ModelShape
 from oneday.local_server import ask, local_server
 
 LORA_R = 128

@@ -19,14 +19,14 @@ from typing import Any
 
 from benchmarks.gpu.base import SHAPES, write_base
 from benchmarks.gpu.lines import Lines
-from harness.axolotl_config import AxolotlConfig, find_recipe, read_recipe, recipe_for
-from harness.card import Card, get_card
-from harness.card_choice import profile_of
+from harness.budget.flops import flops_per_token, hardware_utilisation
+from harness.budget.gpu_profile import Card, get_card
+from harness.budget.memory import ModelShape
+from harness.budget.profile_choice import profile_of
 from harness.dataset import read_mix
-from harness.flops import flops_per_token, hardware_utilisation
-from harness.gpu import find_gpu
+from harness.doctor.card import find_gpu
 from harness.job import TrainJob
-from harness.memory import ModelShape
+from harness.recipe import AxolotlConfig, find_recipe, read_recipe, recipe_for
 
 WORDS = (
     "a", "model", "reads", "the", "question", "about", "rivers", "and", "trains", "then", "writes", "one", "short",

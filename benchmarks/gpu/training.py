@@ -18,11 +18,11 @@ from typing import Any
 
 from benchmarks.gpu.processes import descendants
 from benchmarks.gpu.setting import Setting, arguments, oneday, prepare, remove
-from curation.files import read_json, read_jsonl
-from harness.budget import seconds
+from core.files import read_json, read_jsonl
+from core.run_folder import TRAIN
+from harness.budget.duration import seconds
+from harness.budget.rehearse import rehearse
 from harness.job import TrainJob
-from harness.rehearse import rehearse
-from harness.run import TRAIN
 from harness.supervise import BATCHES, OUTPUT
 from oneday.local_server import ask, local_server
 

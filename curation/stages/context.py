@@ -5,17 +5,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from core.generation.request import Predictor
+from core.stage import Stage
 from curation.candidate import reopen
-from curation.mapping import Record
-from curation.predict import Predictor
+from curation.ni.select import SelectedTask, own_name
+from curation.ni.task import Task, read_task, task_paths
 from curation.preset import CurationParameters
-from curation.select import SelectedTask, own_name
-from curation.source import Located, mix_targets
-from curation.stage import Stage
-from curation.task import Task, read_task, task_paths
-
-TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
-STAGES = (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)
+from curation.sources.mapping import Record
+from curation.sources.source import Located, mix_targets
 
 ANSWERS = "answers.jsonl"
 """In the run folder: every answer the base model ever gave; it outlives a changed parameter."""

@@ -7,12 +7,13 @@ from typing import Any
 
 import orjson
 
-from curation.files import file_sha256, read_json, write_json
+from core.files import file_sha256, read_json, write_json
+from core.run_folder import CURATION, MIX
+from core.score import Rouge
+from core.stage import Stage, Summary, Tally
 from curation.mix import TRAIN, VALIDATION, split, write_parts
 from curation.report import write_report
-from curation.score import Rouge
-from curation.stage import Stage, Summary, Tally
-from curation.stages.context import MIX, STAGES, Curation
+from curation.stages.context import Curation
 from curation.stages.samples import ROWS
 
 PACKAGES = ("datasets", "orjson", "pyarrow", "regex", "rensa", "rouge-score-rs", "numpy", "py3langid")
@@ -94,7 +95,7 @@ def _manifest(stage: Stage, curation: Curation, details: Mapping[str, Any]) -> d
         "oneday": importlib.metadata.version("oneday-llm"),
         "parameters": curation.parameters.fingerprint(),
         "model": curation.predictor.revision,
-        "inputs": {name: read_json(curation.run / name / "inputs.json") for name in STAGES},
+        "inputs": {name: read_json(curation.run / name / "inputs.json") for name in CURATION},
         "outputs": {name: file_sha256(stage.path(name)) for name in OUTPUTS},
         "counts": dict(details),
         "packages": {name: importlib.metadata.version(name) for name in packages},

@@ -4,19 +4,21 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
-from curation.adaptive import Progress, ask_adaptively, shuffled
-from curation.answer_store import AnswerStore
-from curation.ask import ask
+from core.errors import MixError
+from core.generation.answer_store import AnswerStore
+from core.generation.ask import ask
+from core.generation.prediction import Prediction, prediction_of
+from core.generation.replay import NO_STORED_PREDICTION
+from core.generation.request import REFUSED_BY_SERVER, Kind, Refused, Request
+from core.run_folder import PREDICTIONS
+from core.score import rouge_l_scorer, score
+from core.stage import Dropped, Stage, Summary
 from curation.candidate import is_solved
-from curation.errors import MixError
-from curation.kind import Kind
-from curation.predict import REFUSED_BY_SERVER, Prediction, Refused, Request, build_requests, prediction_of
-from curation.predictors.replay import NO_STORED_PREDICTION
-from curation.score import rouge_l_scorer, score
-from curation.select import SelectedTask, own_name, read_selected
-from curation.source import NI_EXACT_MATCH
-from curation.stage import Dropped, Stage, Summary
-from curation.stages.context import ANSWERS, PREDICTIONS, Curation
+from curation.ni.adaptive import Progress, ask_adaptively, shuffled
+from curation.ni.few_shot import build_requests
+from curation.ni.select import SelectedTask, own_name, read_selected
+from curation.sources.source import NI_EXACT_MATCH
+from curation.stages.context import ANSWERS, Curation
 
 _MENDS = {
     "prompt_too_long": "Pass --shots 0, or a base with a longer context.",

@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 
 from curation.candidate import Candidate, ni_row, reopen
-from curation.policy import Screen
-from curation.select import SelectedTask, read_selected
-from curation.source import MixRow
+from curation.ni.select import SelectedTask, read_selected
+from curation.policies.policy import Screen
+from curation.sources.source import MixRow
 
 _RENDERED_TOGETHER = 512
 

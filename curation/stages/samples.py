@@ -9,7 +9,12 @@ from itertools import groupby
 
 import orjson
 
-from curation.bucket import BucketParameters, TaskBucket, read_buckets
+from core.errors import MixError
+from core.files import JSON_OPTIONS, file_sha256, naming, read_jsonl
+from core.run_folder import PREDICTIONS, SAMPLES
+from core.score import read_scores
+from core.stage import DROPPED, SCRATCH, Dropped, Stage, Summary
+from core.workers import ordered_map
 from curation.candidate import (
     Candidate,
     CandidateParameters,
@@ -21,26 +26,22 @@ from curation.candidate import (
     source_candidates,
     task_candidates,
 )
-from curation.contamination import Suites
-from curation.duplicate import NearDuplicates
-from curation.errors import MixError
-from curation.files import JSON_OPTIONS, file_sha256, naming, read_jsonl
 from curation.fit import Fit
-from curation.policy import Screen, ScreenSpec
+from curation.ni.bucket import BucketParameters, TaskBucket, read_buckets
+from curation.ni.select import own_name, read_selected
+from curation.policies.contamination import Suites
+from curation.policies.duplicate import NearDuplicates
+from curation.policies.policy import Screen, ScreenSpec
 from curation.preset import CurationParameters
-from curation.record import read_source
 from curation.sample import draw, drawable
-from curation.score import read_scores
-from curation.select import own_name, read_selected
 from curation.share import shared_targets
-from curation.shortfall import Shortfall, nothing_left, shortfalls
-from curation.source import NI_SOURCES, Located, MixRow, source_of
-from curation.stage import DROPPED, SCRATCH, Dropped, Stage, Summary
-from curation.stages.context import PREDICTIONS, SAMPLES, Curation
+from curation.sources.record import read_source
+from curation.sources.shortfall import Shortfall, nothing_left, shortfalls
+from curation.sources.source import NI_SOURCES, Located, MixRow, source_of
+from curation.stages.context import Curation
 from curation.stages.rendering import render, rows_at, to_render
 from curation.stages.sizing import fitted
 from curation.stages.source_quota import SourceQuota
-from curation.workers import ordered_map
 
 ROWS = "rows.jsonl"
 

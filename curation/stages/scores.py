@@ -6,15 +6,16 @@ from pathlib import Path
 
 import orjson
 
-from curation.bucket import bucket_tasks
-from curation.files import JSON_OPTIONS, atomic_writer, read_jsonl
-from curation.kind import Kind
-from curation.predict import parse_prediction
-from curation.score import RougeL, Score, ScoreParameters, rouge_l_scorer, score
-from curation.stage import Stage, Summary, Tally
-from curation.stages.context import PREDICTIONS, SCORES, Curation
+from core.files import JSON_OPTIONS, atomic_writer, read_jsonl
+from core.generation.prediction import parse_prediction
+from core.generation.request import Kind
+from core.run_folder import PREDICTIONS, SCORES
+from core.score import RougeL, Score, ScoreParameters, rouge_l_scorer, score
+from core.stage import Stage, Summary, Tally
+from core.workers import ordered_map
+from curation.ni.bucket import bucket_tasks
+from curation.stages.context import Curation
 from curation.stages.predictions import POPULATIONS
-from curation.workers import ordered_map
 
 _CHUNK = 2_000
 

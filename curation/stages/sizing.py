@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from core.errors import MixError
 from curation.candidate import Candidate
-from curation.errors import MixError
 from curation.fit import Fit, fit
 from curation.mix import validation_size
 from curation.preset import CurationParameters

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from curation.duplicate import NearDuplicates
+from curation.policies.duplicate import NearDuplicates
 
 
 class SourceQuota:

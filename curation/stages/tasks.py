@@ -4,15 +4,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from curation.errors import SelectionError
-from curation.files import file_sha256, sha256
-from curation.licence import Licence, classify
-from curation.own_data import OWN
+from core.errors import SelectionError
+from core.files import file_sha256, sha256
+from core.generation.prediction import canonical_name
+from core.run_folder import OWN, TASKS
+from core.stage import Dropped, Stage, Summary
+from curation.ni.select import SelectedTask, judge, own_name, select_task
+from curation.ni.task import Task, read_task
+from curation.policies.licence import Licence, classify
 from curation.preset import CurationParameters
-from curation.select import SelectedTask, judge, own_name, select_task
-from curation.stage import Dropped, Stage, Summary
-from curation.stages.context import TASKS, Curation
-from curation.task import Task, canonical_name, read_task
+from curation.stages.context import Curation
 
 
 def select_stage(curation: Curation) -> Stage:

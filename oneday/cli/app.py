@@ -46,7 +46,7 @@ app = typer.Typer(
 
 
 def _cards() -> Iterable[str]:
-    from harness.card import CARDS
+    from harness.budget.gpu_profile import CARDS
 
     return CARDS
 
@@ -71,7 +71,7 @@ BaseFolder = Annotated[Path | None, typer.Option(help="Base model folder. Defaul
 
 def _version(value: bool) -> None:
     if value:
-        from harness.manifest import versions
+        from core.manifest import versions
 
         typer.echo(", ".join(f"{name} {version}" for name, version in versions().items()))
         raise typer.Exit

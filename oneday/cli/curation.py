@@ -25,8 +25,8 @@ def demo(
 
     Example: oneday demo --run runs/demo
     """
-    from oneday.console import Console
-    from oneday.demo import run_demo
+    from oneday.demo.demo import run_demo
+    from oneday.display.console import Console
 
     run_demo(run, budget=budget, retain=retain, redo=redo, console=Console(json_line=json))
 
@@ -138,10 +138,10 @@ def curate(
     """
     if ctx.invoked_subcommand is not None:
         return
-    from curation.predictors.engine import Engine
-    from oneday import curation_commands as commands
-    from oneday import curation_questions as questions
-    from oneday.console import Console
+    from core.generation.engine import Engine
+    from oneday.commands import curate as commands
+    from oneday.commands import curation_questions as questions
+    from oneday.display.console import Console
 
     console = Console(json_line=json)
     request = commands.CurateRequest(
@@ -217,7 +217,7 @@ def curate_score(
 
     Example: oneday curate score --predictions predictions.jsonl --rouge rouge --empty zero --json
     """
-    from oneday.console import Console
-    from oneday.curation_questions import run_score
+    from oneday.commands.curation_questions import run_score
+    from oneday.display.console import Console
 
     run_score(predictions, rouge=rouge, empty=empty, normaliser=normaliser, console=Console(json_line=json))

@@ -23,7 +23,7 @@ def doctor(
     Examples: oneday doctor
               oneday doctor --card rtx4090 --base models/Mistral-7B-v0.1 --run runs/200k
     """
-    from oneday.console import Console
-    from oneday.doctor_commands import DoctorRequest, run_doctor
+    from oneday.commands.doctor import DoctorRequest, run_doctor
+    from oneday.display.console import Console
 
     run_doctor(DoctorRequest(card=card, base=base, run=run, hub=hub), Console(json_line=json))

@@ -20,8 +20,8 @@ def watch(
 
     Example: oneday watch runs/200k
     """
-    from oneday.console import Console
-    from oneday.live_view import watch
+    from oneday.display.console import Console
+    from oneday.display.live_view import watch
 
     watch(run, Console(json_line=json), once=once)
 
@@ -35,8 +35,8 @@ def ledger(
 
     Example: oneday ledger runs/200k
     """
-    from oneday.console import Console
-    from oneday.training_display import run_ledger
+    from oneday.display.console import Console
+    from oneday.display.training import run_ledger
 
     run_ledger(run, Console(json_line=json))
 
@@ -53,8 +53,8 @@ def report(
     Examples: oneday report runs/200k
               oneday report --compare runs/200k runs/forgets --out compare.html
     """
-    from oneday.console import Console
-    from oneday.reporting_commands import run_report
+    from oneday.commands.report import run_report
+    from oneday.display.console import Console
 
     run_report(list(runs or []), compare=compare, out=out, console=Console(json_line=json))
 
@@ -76,8 +76,8 @@ def compare(
 
     Example: oneday compare runs/200k --questions 500
     """
-    from oneday.comparing_commands import CompareRequest, run_compare
-    from oneday.console import Console
+    from oneday.commands.compare import CompareRequest, run_compare
+    from oneday.display.console import Console
 
     request = CompareRequest(
         run=run, num=questions, base=base, base_changed=base_changed, mix=mix, max_new_tokens=max_new_tokens, redo=redo

@@ -20,7 +20,7 @@ from oneday.cli.app import app
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; turns errors into one line and an exit code."""
-    from curation.errors import Interrupted, OnedayError
+    from core.errors import Interrupted, OnedayError
 
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # OpenMP reads it when torch is loaded, here and in children
     given = sys.argv[1:] if arguments is None else arguments

@@ -36,8 +36,8 @@ def reproduce(
 
     Example: oneday reproduce runs/200k/manifest.json --run runs/again --curate
     """
-    from oneday.console import Console
-    from oneday.reproduce_commands import ReproduceRequest, run_reproduce
+    from oneday.commands.reproduce import ReproduceRequest, run_reproduce
+    from oneday.display.console import Console
 
     request = ReproduceRequest(
         manifest=manifest, run=run, mix=mix, base=base, card=card, budget=budget,
@@ -60,8 +60,8 @@ def export(
 
     Example: oneday export runs/200k --merge bf16
     """
-    from oneday.console import Console
-    from oneday.export_commands import run_export
+    from oneday.commands.export import run_export
+    from oneday.display.console import Console
 
     run_export(
         run, merge=merge, base=base, base_changed=base_changed, check=check, push=push,

@@ -30,8 +30,8 @@ def serve(
 
     Example: oneday serve --checkpoint runs/200k --port 8080
     """
-    from oneday.console import Console
-    from oneday.serving_commands import ServeRequest, run_serve
+    from oneday.commands.serve import ServeRequest, run_serve
+    from oneday.display.console import Console
 
     request = ServeRequest(
         checkpoint=checkpoint, base=base, host=host, port=port, precision=precision, base_changed=base_changed,
@@ -55,8 +55,8 @@ def try_(
 
     Example: oneday try "Write the opposite of the last word, as one word." --input "The plate of Fay is hot."
     """
-    from oneday.console import Console
-    from oneday.serving_commands import TryRequest, run_try
+    from oneday.commands.serve import TryRequest, run_try
+    from oneday.display.console import Console
 
     request = TryRequest(
         prompt=prompt, text=text, checkpoint=checkpoint, base=base, precision=precision, base_changed=base_changed,
@@ -81,8 +81,8 @@ def score(
     Examples: oneday score 4090_full_ranks.json --plot scores.svg
               oneday score benchmark_output/runs/mine --against 4090_full_ranks.json --rule helm
     """
-    from oneday.console import Console
-    from oneday.scoring_commands import run_score
+    from oneday.commands.score import run_score
+    from oneday.display.console import Console
 
     run_score(tables, against=against, rule=rule, plot=plot, console=Console(json_line=json))
 
@@ -113,13 +113,13 @@ def helm(
     """Runs the real HELM, in an environment of its own, against our server; the same command resumes.
 
     simple needs no data. open and hidden are the challenge's own scenarios, for those who have a network or the data:
-    submission/run_specs.conf lists them and says what goes where.
+    submission/helm/run_specs.conf lists them and says what goes where.
 
     Examples: oneday helm --gsm8k ../shared/data/gsm8k
               oneday helm --suite open --checkpoint runs/200k --instances 20
     """
-    from oneday.console import Console
-    from oneday.helm_commands import HelmRequest, run_helm_command
+    from oneday.commands.helm import HelmRequest, run_helm_command
+    from oneday.display.console import Console
 
     request = HelmRequest(
         suite=suite, checkpoint=checkpoint, base=base, precision=precision, base_changed=base_changed, url=url,

@@ -39,8 +39,8 @@ def train(
 
     Example: oneday train --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
     """
-    from oneday.console import Console
-    from oneday.training_commands import TrainRequest, run_detached, run_train
+    from oneday.commands.train import TrainRequest, run_detached, run_train
+    from oneday.display.console import Console
 
     request = TrainRequest(
         mix=mix, config=config, card=card, budget=budget, base=base, run=run, clock=clock, follow_plan=follow_plan,
@@ -68,9 +68,9 @@ def rehearse(
 
     Example: oneday rehearse --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
     """
-    from oneday.console import Console
-    from oneday.planning_commands import run_rehearse
-    from oneday.training_commands import TrainRequest
+    from oneday.commands.plan import run_rehearse
+    from oneday.commands.train import TrainRequest
+    from oneday.display.console import Console
 
     request = TrainRequest(
         mix=mix, config=config, card=card, base=base, run=run, redo=redo, shared_card=shared_card
@@ -96,9 +96,9 @@ def plan(
     Examples: oneday plan --mix runs/200k/05_mix --card rtx4090
               oneday plan --dry-run --card a100-40gb --budget 24h
     """
-    from oneday.console import Console
-    from oneday.planning_commands import run_plan
-    from oneday.training_commands import TrainRequest
+    from oneday.commands.plan import run_plan
+    from oneday.commands.train import TrainRequest
+    from oneday.display.console import Console
 
     request = TrainRequest(
         mix=mix, config=config, card=card, budget=budget, base=base, run=run, dry_run=dry_run
@@ -128,8 +128,8 @@ def pick(
     Examples: oneday pick runs/200k --time 10m --average 3
               oneday pick their_output --validation rows.jsonl --base models/Mistral-7B-v0.1 --precision 4bit
     """
-    from oneday.console import Console
-    from oneday.picking_commands import PickRequest, run_pick_within_its_time
+    from oneday.commands.pick import PickRequest, run_pick_within_its_time
+    from oneday.display.console import Console
 
     request = PickRequest(
         folder=folder, time=time, average=average, base=base, validation=validation, precision=precision,

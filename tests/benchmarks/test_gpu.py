@@ -20,9 +20,9 @@ from benchmarks.gpu.lines import Lines
 from benchmarks.gpu.rehearsal import MICRO_BATCH_TIMES, SETTINGS
 from benchmarks.gpu.setting import write_rows
 from benchmarks.gpu.training import _lines, repeated_steps, resumed
-from harness.axolotl_config import AxolotlConfig, find_recipe, read_recipe, recipe_for
-from harness.card import get_card
+from harness.budget.gpu_profile import get_card
 from harness.dataset import read_mix
+from harness.recipe import AxolotlConfig, find_recipe, read_recipe, recipe_for
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from core.errors import TaskError
 from curation.check import Checked, Problem, check
-from curation.errors import TaskError
-from curation.own_data import BadRow, read_own
-from curation.task import read_task
+from curation.ni.task import read_task
+from curation.sources.own_data import BadRow, read_own
 
 DATA = Path(__file__).parents[1] / "data" / "tasks"
 

@@ -13,27 +13,27 @@ from typing import Any
 
 import pytest
 
-from curation.adaptive import AdaptiveParameters
+from core.errors import SelectionError, StageError, TaskError
+from core.files import read_json, read_jsonl
+from core.generation.request import Answer, Request
+from core.score import Normaliser, ScoreParameters
 from curation.candidate import CandidateParameters
 from curation.curate import curate
-from curation.errors import SelectionError, StageError, TaskError
-from curation.files import read_json, read_jsonl
 from curation.fit import FitParameters
-from curation.licence import LicencePolicy
 from curation.mix import MixParameters
-from curation.policy import PolicyParameters
-from curation.predict import Answer, Request
+from curation.ni.adaptive import AdaptiveParameters
+from curation.ni.few_shot import few_shot_prompt
+from curation.ni.select import SelectionRules
+from curation.ni.task import Example
+from curation.policies.licence import LicencePolicy
+from curation.policies.policy import PolicyParameters
 from curation.preset import CurationParameters, preset
-from curation.prompt import few_shot_prompt
-from curation.score import Normaliser, ScoreParameters
-from curation.select import SelectionRules
-from curation.source import Located
+from curation.sources.source import Located
 from curation.stages import samples as samples_stage
 from curation.stages import scores as scores_stage
 from curation.stages.context import Curation
-from curation.task import Example
-from oneday.console import Console
-from oneday.curation_tables import show_curation
+from oneday.display.console import Console
+from oneday.display.curation_tables import show_curation
 
 DATA = Path(__file__).parents[1] / "data" / "tasks"
 OTHERS = frozenset(["open-platypus", "openbookqa", "quac", "cnn_dailymail", "mathinstruct"])

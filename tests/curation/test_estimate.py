@@ -1,13 +1,12 @@
 from pathlib import Path
 
+from core.generation.request import SHARD_SIZE, Kind
+from core.model.token_counter import TokenCounter
 from curation.estimate import estimate
-from curation.kind import Kind
-from curation.predict import SHARD_SIZE, build_requests
-from curation.prompt import few_shot_prefix
-from curation.select import read_selected
+from curation.ni.few_shot import build_requests, few_shot_prefix
+from curation.ni.select import read_selected
+from curation.ni.task import read_task
 from curation.stages.tasks import select_stage
-from curation.task import read_task
-from curation.tokens import TokenCounter
 from tests.curation.test_curate import DATA, curation
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.errors import MixError
+from core.errors import MixError
 from curation.fit import MOST_EPOCHS, Fit, FitParameters, fit, targets_at
-from curation.source import EPOCHS, LIMA, MIXES, QUAC
+from curation.sources.source import EPOCHS, LIMA, MIXES, QUAC
 
 ALL = MIXES["200k"]
 PLENTY = dict.fromkeys(ALL, 10**7)

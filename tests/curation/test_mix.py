@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.errors import MixError
+from core.errors import MixError
 from curation.mix import TRAIN, VALIDATION, MixParameters, split, validation_size, write_parts
 
 USUAL = MixParameters()

@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from curation.adaptive import AdaptiveParameters
+from core.errors import MixError
+from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
 from curation.departures import DEPARTURES
-from curation.errors import MixError
+from curation.ni.adaptive import AdaptiveParameters
 from curation.preset import (
     _GROUPS,
     PRESETS,
@@ -19,7 +20,6 @@ from curation.preset import (
     with_settings,
 )
 from curation.sample import Quota
-from curation.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
 
 RECOMMENDED = PRESETS["recommended"]
 

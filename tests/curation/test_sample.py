@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import MixError
+from core.generation.request import Kind
 from curation.candidate import Candidate
-from curation.errors import MixError
-from curation.kind import Kind
 from curation.sample import Quota, SampleParameters, allocate, draw
-from curation.source import NI_EXACT_MATCH, NI_GENERATION, NI_SOURCES
+from curation.sources.source import NI_EXACT_MATCH, NI_GENERATION, NI_SOURCES
 
 CELLS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 60)), min_size=1, max_size=12)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.errors import MixError
+from core.errors import MixError
 from curation.share import shared_targets
 
 COUNTS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(1, 5_000), min_size=1)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import StageError
+from core.files import read_json, write_json
 from curation.curate import curate
-from curation.errors import StageError
-from curation.files import read_json, write_json
 from curation.verify import verify
 from tests.curation.test_curate import curation
 

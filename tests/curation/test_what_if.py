@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from core.files import read_jsonl
+from core.score import Normaliser, ScoreParameters
 from curation.curate import curate
-from curation.files import read_jsonl
-from curation.policy import PolicyParameters
+from curation.policies.policy import PolicyParameters
 from curation.preset import PRESETS, CurationParameters, with_choice
-from curation.score import Normaliser, ScoreParameters
 from curation.what_if import Alternatives, stored_changes, variants
 from tests.curation.test_curate import Oracle, curation
 

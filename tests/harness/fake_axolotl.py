@@ -28,8 +28,8 @@ from typing import Any
 
 import yaml
 
-from harness.checkpoint import ADAPTER_FILES, RESUME_FILES, SAVING, save_sealed
-from harness.clock import uptime
+from harness.budget.clock import uptime
+from harness.checkpoint.seal import ADAPTER_FILES, RESUME_FILES, SAVING, save_sealed
 from harness.pack import PackPlan
 
 RNG = random.Random(os.environ.get("FAKE_SEED", "0"))

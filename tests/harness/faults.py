@@ -23,9 +23,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from curation.files import read_json
-from harness.checkpoint import Checkpoint, checkpoint_folders, inspect
-from harness.ledger import Ledger
+from core.files import read_json
+from harness.budget.ledger import Ledger
+from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
 from harness.pack import PackPlan
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +175,7 @@ def start_s() -> float:
 
 def rehearsed(folder: Path, mix: Path, base: Path) -> dict[str, Any]:
     """What the real Axolotl costs on this machine now."""
-    from harness.rehearse import rehearse
+    from harness.budget.rehearse import rehearse
     from tests.harness.test_run import make_job
 
     return asdict(rehearse(make_job(folder, mix, base, budget_s=3_600.0)))

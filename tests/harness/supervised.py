@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import harness.ledger
-import harness.pick
+import harness.budget.ledger
+import harness.checkpoint.pick
 import harness.run
 import harness.supervise
-from curation.errors import Interrupted
+from core.errors import Interrupted
 from harness.axolotl_process import start_axolotl
-from harness.clock import Clock
-from harness.rehearse import Rehearsal
+from harness.budget.clock import Clock
+from harness.budget.rehearse import Rehearsal
 from tests.harness.test_run import MEASURED, fake, make_job
 
 COSTS = replace(MEASURED, eval_s=0.3, save_s=0.3)
@@ -29,13 +29,13 @@ COSTS = replace(MEASURED, eval_s=0.3, save_s=0.3)
 def main(given: dict[str, Any]) -> int:
     if given.get("silence_s"):
         harness.supervise.LEAST_SILENCE_S = given["silence_s"]
-    inspect = harness.pick.inspect
+    inspect = harness.checkpoint.pick.inspect
 
     def slow_inspect(directory: Path, *, hashes: bool = True) -> Any:
         time.sleep(given.get("pick_s", 0.0) if hashes else 0.0)
         return inspect(directory, hashes=hashes)
 
-    harness.pick.inspect = slow_inspect
+    harness.checkpoint.pick.inspect = slow_inspect
     if given.get("jump_s"):
         _move_clock(given["jump_s"])
     run = Path(given["run"])
@@ -57,7 +57,7 @@ def _move_clock(jump_s: float) -> None:
     real, moved = time.time, threading.Event()
     threading.Timer(1.0, moved.set).start()
     time.time = lambda: real() + (jump_s if moved.is_set() else 0.0)
-    harness.ledger.Clock = lambda: Clock(wall=time.time)  # type: ignore[misc,assignment]
+    harness.budget.ledger.Clock = lambda: Clock(wall=time.time)  # type: ignore[misc,assignment]
 
 
 if __name__ == "__main__":

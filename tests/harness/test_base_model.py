@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.errors import OnedayError
+from core.errors import OnedayError
 from harness.base_model import find_model, licence_of
 from tests.conftest import DEMO_BASE, write_small_mix
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.files import read_jsonl
-from curation.token_ids import IGNORED_LABEL, row_ids
+from core.files import read_jsonl
+from core.model.token_ids import IGNORED_LABEL, row_ids
 from harness.dataset import (
     check_window,
     chosen_rows,

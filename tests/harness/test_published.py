@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.axolotl_config import AxolotlConfig, find_recipe, read_recipe
-from harness.card import Card, get_card
-from harness.flops import estimated_tokens_per_s
-from harness.memory import GIB, LINEARS, MISTRAL_7B, MOST, ModelShape, peak_memory
+from harness.budget.flops import estimated_tokens_per_s
+from harness.budget.gpu_profile import Card, get_card
+from harness.budget.memory import GIB, LINEARS, MISTRAL_7B, MOST, ModelShape, peak_memory
+from harness.recipe import AxolotlConfig, find_recipe, read_recipe
 
 LLAMA_8B = replace(MISTRAL_7B, vocab=128_256)
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")

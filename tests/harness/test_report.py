@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from curation.errors import StageError
-from harness.compare import ANSWERS, COMPARISON, SCORED
+from core.comparison import ANSWERS, COMPARISON
+from core.errors import StageError
+from core.run_folder import SCORED
+from harness.budget.ledger import Ledger
 from harness.history import read_history
-from harness.ledger import Ledger
 from harness.report import write_report
 from harness.run import LEDGER, train
 from tests.harness.test_history import step, tell

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-import oneday.training_commands
-from curation.files import read_jsonl
+import oneday.commands.train
+from core.files import read_jsonl
+from core.run_folder import TRAIN
+from harness.budget.schedule import Segment, write_segment
 from harness.errors import ConfigError, DataError, TrainError
 from harness.reproduce import Verdict, compare_runs, read_record
-from harness.run import TRAIN, train
-from harness.schedule import Segment, write_segment
+from harness.run import train
 from harness.supervise import BATCHES, SCHEDULE
-from oneday.console import Console
-from oneday.reproduce_commands import ReproduceRequest, run_reproduce
+from oneday.commands.reproduce import ReproduceRequest, run_reproduce
+from oneday.display.console import Console
 from tests.harness.test_run import MEASURED, fake, make_job
 
 LAUNCH = fake(save="1,3")
@@ -29,7 +30,7 @@ def run(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, monkeyp
     train(job, MEASURED, launch=LAUNCH)
     shutil.copytree(job.mix, job.run / "05_mix")
     write_segment(job.run / TRAIN / SCHEDULE, Segment(step=3, progress=1.0, horizon=3, reason="end: epochs"))
-    monkeypatch.setattr(oneday.training_commands, "rehearse", lambda job, launch: MEASURED)
+    monkeypatch.setattr(oneday.commands.train, "rehearse", lambda job, launch: MEASURED)
     return job.run
 
 

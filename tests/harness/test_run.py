@@ -13,20 +13,21 @@ from typing import Any
 
 import pytest
 
-from curation.errors import Interrupted, StageError
-from curation.files import read_json, read_jsonl
-from curation.stage import locked
-from harness.axolotl_config import read_recipe
+from core.errors import Interrupted, StageError
+from core.files import read_json, read_jsonl
+from core.run_folder import TRAIN
+from core.stage import locked
 from harness.axolotl_process import Child, Launcher
-from harness.card import get_card
+from harness.budget.gpu_profile import get_card
+from harness.budget.rehearse import Rehearsal, rehearse
+from harness.checkpoint.loss import AdapterLosses
 from harness.dataset import load_tokenizer
 from harness.errors import BudgetError, TrainError
 from harness.job import TrainJob
-from harness.loss import AdapterLosses
-from harness.rehearse import Rehearsal, rehearse
-from harness.run import TRAIN, train
+from harness.recipe import read_recipe
+from harness.run import train
 from harness.supervise import DATA, METRICS, OUTPUT
-from oneday.demo import RECIPE
+from oneday.demo.demo import RECIPE
 
 WriteMix = Callable[..., Path]
 MEASURED = Rehearsal(
@@ -311,8 +312,8 @@ def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
     job: TrainJob, monkeypatch: pytest.MonkeyPatch, left_s: float
 ) -> None:
     """Reading a checkpoint takes .4 s here. It was over by .41 s: the pick began anew with what was left."""
-    import harness.pick
-    from harness.ledger import Ledger
+    import harness.checkpoint.pick
+    from harness.budget.ledger import Ledger
     from harness.run import LEDGER
 
     class Killed(BaseException):
@@ -322,7 +323,7 @@ def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
         time.sleep(max(0.0, Ledger.of_run(job.run / LEDGER).left_s - left_s))
         raise Killed
 
-    inspect = harness.pick.inspect
+    inspect = harness.checkpoint.pick.inspect
 
     def slow(directory: Path, *, hashes: bool = True) -> Any:
         time.sleep(0.4 if hashes else 0.0)
@@ -336,7 +337,7 @@ def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
         patched.setattr(Ledger, "stop", lambda ledger, **given: None)
         with pytest.raises(Killed):
             train(job, measured, launch=launch)
-    monkeypatch.setattr(harness.pick, "inspect", slow)
+    monkeypatch.setattr(harness.checkpoint.pick, "inspect", slow)
     result = train(job, measured, launch=fake(end="crash", save=""))  # is not started
     assert result.because == "deadline"
     assert result.ledger.overshoot_s == 0

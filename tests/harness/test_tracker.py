@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerCallback
 
-from curation.files import read_jsonl
+from core.files import read_jsonl
+from core.run_folder import TRAIN
 from harness.errors import ConfigError
-from harness.run import TRAIN, train
+from harness.inside.tracker_guard import guard_trackers
+from harness.run import train
 from harness.supervise import METRICS, TRACKING
 from harness.tracker import Tracker, how_to_look, read_trackers, tracking_environment, tracking_keys
-from harness.tracker_guard import guard_trackers
 from tests.harness.test_run import MEASURED, make_job
 
 

@@ -11,7 +11,7 @@ from axolotl.utils.dict import DictDefault
 from axolotl.utils.schemas.config import AxolotlInputConfig
 from axolotl.utils.schemas.datasets import SFTDataset
 
-from harness.plugin_args import OnedayArgs
+from harness.inside.plugin_args import OnedayArgs
 
 GPU = {"bf16": True, "fp8": False, "n_gpu": 1, "compute_capability": "sm_89", "n_node": 1, "tf32": True}
 

@@ -3,23 +3,23 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from curation.files import file_sha256, write_json, write_jsonl
-from curation.model_folder import model_fingerprint
-from curation.stage import Stage, Summary, Tally
-from harness.axolotl_config import read_recipe
-from harness.checkpoint import RESUME_FILES, seal
-from harness.clock import Clock
+from core.files import file_sha256, write_json, write_jsonl
+from core.manifest import record
+from core.model.folder import model_fingerprint
+from core.stage import Stage, Summary, Tally
+from harness.budget.clock import Clock
+from harness.budget.ledger import Ledger
+from harness.budget.rehearse import REHEARSAL, Rehearsal
+from harness.checkpoint.pick import pick
+from harness.checkpoint.seal import RESUME_FILES, seal
 from harness.dataset import read_dataset_rows, write_part
-from harness.ledger import Ledger
-from harness.manifest import record
-from harness.pick import pick
-from harness.rehearse import REHEARSAL, Rehearsal
-from oneday.comparing_commands import CompareRequest, run_compare
-from oneday.console import Console
-from oneday.demo import DEMO_BASE, RECIPE
-from oneday.training_commands import TrainRequest, training_job
+from harness.recipe import read_recipe
+from oneday.commands.compare import CompareRequest, run_compare
+from oneday.commands.train import TrainRequest, training_job
+from oneday.demo.demo import DEMO_BASE, RECIPE
+from oneday.display.console import Console
 from tests.conftest import write_small_mix
-from tests.harness.adapters import write_adapters
+from tests.harness.checkpoint.adapters import write_adapters
 
 STEPS = (10, 20)
 LOSSES = (1.5, 1.25)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from oneday.demo import DEMO_BASE, RECIPE
-from submission.ranks import COLUMNS
+from oneday.demo.demo import DEMO_BASE, RECIPE
+from submission.score.ranks import COLUMNS
 from tests.conftest import write_small_mix
 
 ROOT = Path(__file__).parents[2]

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from core.manifest import read_manifest
 from harness.axolotl_process import Child
 from harness.errors import ConfigError
-from harness.manifest import read_manifest
 from oneday.cli import main
-from oneday.console import Console
-from oneday.demo import DEMO_BASE, RECIPE
-from oneday.training_commands import TrainRequest, run_train
+from oneday.commands.train import TrainRequest, run_train
+from oneday.demo.demo import DEMO_BASE, RECIPE
+from oneday.display.console import Console
 from tests.conftest import write_small_mix
-from tests.harness.nvidia_smi import install
+from tests.harness.doctor.scripted_nvidia_smi import install
 from tests.harness.test_run import fake
 
 RTX_4090 = "NVIDIA GeForce RTX 4090, 24564, 9, 580.65.06"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oneday.cli import main
-from oneday.demo import DEMO_BASE, RECIPE
+from oneday.demo.demo import DEMO_BASE, RECIPE
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "tests" / "data" / "tasks"
@@ -163,8 +163,8 @@ def test_version_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_ledger_shows_the_day_as_table_bar_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from harness.clock import Clock
-    from harness.ledger import Ledger
+    from harness.budget.clock import Clock
+    from harness.budget.ledger import Ledger
 
     up = [1_000.0]
     day = Ledger.start(tmp_path / "ledger.jsonl", budget_s=100, clock=Clock(up=lambda: up[0]))

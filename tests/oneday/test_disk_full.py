@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from curation.files import atomic_writer, naming, write_json, write_text
-from curation.stage import Dropped, Stage
-from harness.ledger import Ledger
-from oneday.demo import DEMO_BASE
+from core.files import atomic_writer, naming, write_json, write_text
+from core.stage import Dropped, Stage
+from harness.budget.ledger import Ledger
+from oneday.demo.demo import DEMO_BASE
 from tests.oneday.finished_run import write_finished_run
 from tests.oneday.own_rows import letters, write_rows
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from oneday.cli import app, main
-from oneday.demo import DEMO_BASE, RECIPE
+from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.reference import commands
 from tests.curation.test_curate import DATA as NI_TASKS
 from tests.oneday.finished_run import write_finished_run

@@ -15,7 +15,7 @@ import pytest
 
 from oneday.cli import main
 from oneday.cli.app import ORDER
-from oneday.demo import DEMO_BASE, RECIPE
+from oneday.demo.demo import DEMO_BASE, RECIPE
 from tests.oneday.finished_run import write_finished_run
 from tests.oneday.place import (
     ARRAYS,

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from curation.errors import PredictionError
-from curation.files import read_json, write_json
-from curation.predictors.engine import Engine
-from curation.predictors.openai import OpenAIPredictor
+from core.errors import PredictionError
+from core.files import read_json, write_json
+from core.generation.engine import Engine
+from core.generation.openai import OpenAIPredictor
 from oneday.cli import main
-from oneday.curation_call import Servers, recorded_engine
-from oneday.demo import DEMO_BASE
+from oneday.commands.curation_call import Servers, recorded_engine
+from oneday.demo.demo import DEMO_BASE
 from tests.oneday.finished_run import write_finished_run
 from tests.oneday.place import TASKS, WITHOUT
 

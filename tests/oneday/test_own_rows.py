@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from core.files import read_json, read_jsonl
 from curation.curate import curate
-from curation.files import read_json, read_jsonl
+from evaluation.held_out import held_out_questions, score_answer
 from harness.reproduce import Verdict, compare_curations
 from oneday.cli import main
-from oneday.curation_call import curation_again
-from oneday.demo import DEMO_BASE
-from oneday.held_out import held_out_questions, score_answer
-from submission.model_card import _data
+from oneday.commands.curation_call import curation_again
+from oneday.demo.demo import DEMO_BASE
+from submission.export.model_card import _data
 from tests.curation.test_curate import DATA as NI_TASKS
 from tests.oneday.own_rows import letters, write_rows
 

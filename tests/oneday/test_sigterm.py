@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from oneday.demo import DEMO_BASE, RECIPE
-from submission import helm
+from oneday.demo.demo import DEMO_BASE, RECIPE
+from submission.helm import run as helm
 from tests.conftest import write_small_mix
 from tests.curation.test_curate import DATA as NI_TASKS
 from tests.oneday.finished_run import write_finished_run
-from tests.submission.scripted_server import scripted
+from tests.submission.server.scripted_server import scripted
 
 ONEDAY = [sys.executable, "-P", "-m", "oneday.cli"]
 PATIENCE_S = 120.0
@@ -199,7 +199,7 @@ def test_a_server_drains_and_ends_well(tmp_path: Path, moment: str) -> None:
 
 @pytest.mark.slow
 def test_who_watches_is_let_go(tmp_path: Path) -> None:
-    from harness.ledger import Ledger
+    from harness.budget.ledger import Ledger
     from harness.run import LEDGER
 
     ledger = Ledger.start(tmp_path / LEDGER, budget_s=1_000.0)

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from curation.files import write_json
-from curation.model_folder import model_fingerprint
-from curation.quantisation import Quantisation
+from core.files import write_json
+from core.model.folder import model_fingerprint
+from core.model.quantisation import Quantisation
+from harness.checkpoint.trained_base import TrainedBase, write_trained_base
 from harness.errors import ConfigError
-from harness.trained_base import TrainedBase, write_trained_base
 from oneday.cli import main
-from oneday.demo import DEMO_BASE
+from oneday.demo.demo import DEMO_BASE
 from submission.checkpoint import Served, find_served
 from submission.errors import ServeError
 from tests.conftest import write_small_mix
-from tests.harness.adapters import write_adapters
-from tests.harness.test_trained_base import other_weights
+from tests.harness.checkpoint.adapters import write_adapters
+from tests.harness.checkpoint.test_trained_base import other_weights
 
 NF4 = Quantisation(load_in_4bit=True, compute_dtype="bfloat16")
 

@@ -1,0 +1,1 @@
+"""What all packages stand on: run folders, models, examples, generation. Imports none of them."""

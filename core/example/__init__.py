@@ -1,0 +1,1 @@
+"""What is trained on and asked: texts in the one template."""

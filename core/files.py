@@ -1,0 +1,179 @@
+"""Files that are whole or not there: written aside, synced, renamed; JSON and JSON lines; hashes.
+
+    write_json(path, {"rows": 3})
+    with atomic_writer(path) as file: ...
+
+Where it sits: at the bottom; every stage and the harness write through it.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import orjson
+
+from core.errors import StageError
+
+JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
+
+RESTORE = "Restore it, or pass --redo."
+"""What mends a damaged file of a stage."""
+
+Record = TypeVar("Record")
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_OS_ERROR = re.compile(r"os error (\d+)")
+"""As libraries written in Rust tell it: safetensors raises no OSError."""
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Says which file could not be written: of itself the error of a full disk does not.
+
+    Raises:
+        OSError: with the file's name.
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.errno in _DISK:
+            e.filename, e.filename2 = str(path), None
+        raise
+    except Exception as e:
+        found = _OS_ERROR.search(str(e))
+        number = int(found.group(1)) if found else 0
+        if number not in _DISK:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from e
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text as UTF-8, not atomically."""
+    with naming(path):
+        path.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file under a temporary name; fsynced and renamed to `path` if the block ends well."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    temporary = path.with_name(path.name + ".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        with temporary.open("wb") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes a rename inside `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes one value, indented, atomically."""
+    with atomic_writer(path) as f:
+        f.write(orjson.dumps(value, option=JSON_OPTIONS | orjson.OPT_INDENT_2))
+
+
+def read_json(path: Path, *, mend: str = RESTORE) -> Any:
+    """The value of a JSON file.
+
+    Args:
+        mend: Ends the message about a damaged one.
+    Raises:
+        StageError: missing, not JSON, or nested so deeply that it could not be written again.
+    """
+    try:
+        value = orjson.loads(path.read_bytes())
+        orjson.dumps(value)  # orjson reads deeper than it writes
+        return value
+    except FileNotFoundError as e:
+        raise StageError(f"{path}: no such file. Has the stage before this one run?") from e
+    except orjson.JSONDecodeError as e:
+        raise StageError(f"{path}: not JSON ({e}). {mend}") from e
+    except orjson.JSONEncodeError as e:
+        raise StageError(f"{path}: nested too deeply ({e}). {mend}") from e
+
+
+def read_as(kind: type[Record], path: Path, *, mend: str = RESTORE) -> Record:
+    """A JSON file as a record, every field of it checked; keys that the record does not know are left out.
+
+    Raises:
+        StageError: as `read_json`, or a value is not what it should be; the message names its key.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path, mend=mend))
+    except ValidationError as e:
+        problem = e.errors()[0]
+        key = ".".join(map(str, problem["loc"])) or "the whole"
+        raise StageError(f"{path}: damaged: {key}: {problem['msg']}. {mend}") from e
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
+    """Writes records as JSON lines, atomically; returns how many."""
+    num = 0
+    with atomic_writer(path) as f:
+        for row in rows:
+            f.write(orjson.dumps(row, option=JSON_OPTIONS))
+            num += 1
+    return num
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file.
+
+    Raises:
+        StageError: no such file, or a line is not a JSON object; the message has the line number.
+    """
+    try:
+        f = path.open("rb")
+    except OSError as e:
+        raise StageError(f"{path}: cannot be read ({e.strerror}). Check the path.") from e
+    with f:
+        for number, line in enumerate(f, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as e:
+                raise StageError(f"{path}:{number}: not JSON ({e}). Mend or remove the line.") from e
+            if not isinstance(row, dict):
+                raise StageError(f"{path}:{number}: not a JSON object. Each line holds one record.")
+            yield row
+
+
+def encodable(*texts: str) -> bool:
+    """False if a text holds a lone surrogate, which no tokenizer and no UTF-8 file can take."""
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Requests to a model and the engines that answer them, one heavy library each."""

@@ -1,0 +1,80 @@
+"""Every answer that the base model ever gave in a run, by the hash of its request: asked once, found again.
+
+    with AnswerStore(path) as store: store.add({key: answer})
+
+Where it sits: beside the asking loop; it outlives changed parameters.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Self
+
+import orjson
+
+from core.files import naming
+from core.generation.request import Answer, Refused
+
+
+class AnswerStore:
+    """Answers on disk, found by the request's hash. Append-only: one fsynced line is one shard, whole or absent.
+
+    It outlives a changed parameter: a request that was ever answered is not asked again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._where: dict[int, tuple[int, int]] = {}
+        self.num_damaged = 0
+        """Lines that cannot be read."""
+        self._read: tuple[int, Any] = (-1, None)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        self._file: IO[bytes] = path.open("r+b")
+        offset = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):  # a kill tore it
+                self._file.truncate(offset)
+                break
+            try:
+                self._index(orjson.loads(line)["keys"], offset)
+            except (orjson.JSONDecodeError, TypeError, KeyError):
+                self.num_damaged += 1  # its shard is asked again; the others stay
+            offset += len(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return int(key[:16], 16) in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __getitem__(self, key: str) -> Answer:
+        offset, position = self._where[int(key[:16], 16)]
+        if self._read[0] != offset:
+            self._file.seek(offset)
+            self._read = (offset, orjson.loads(self._file.readline()))
+        shard = self._read[1]
+        assert shard["keys"][position] == key, f"{self.path}: two requests share the first 16 digits of {key}"
+        answer = shard["answers"][position]
+        return answer if isinstance(answer, str) else Refused(**answer)
+
+    def add(self, answers: Mapping[str, Answer]) -> None:
+        """Appends a shard's answers in one line."""
+        offset = self._file.seek(0, os.SEEK_END)
+        keys = list(answers)
+        line = {"keys": keys, "answers": list(answers.values())}
+        with naming(self.path):
+            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._index(keys, offset)
+
+    def _index(self, keys: Sequence[str], offset: int) -> None:
+        for position, key in enumerate(keys):
+            self._where[int(key[:16], 16)] = (offset, position)

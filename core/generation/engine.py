@@ -1,0 +1,95 @@
+"""Engine: which predictor, with what; small and picklable, so that a cluster's workers can build their own.
+
+    predictor = Engine(name="openai", url="http://127.0.0.1:8000/v1").build()
+
+Where it sits: the command line writes it; each predictor's library is imported only when it is built.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.errors import PredictionError
+from core.generation.request import Predictor
+from core.model.quantisation import Precision
+
+NAMES = ("transformers", "openai", "replay")
+KEY = "OPENAI_API_KEY"
+"""The variable with the key of a server."""
+
+RAY = "ray:"
+"""Before a name: that predictor on every worker of a Ray cluster."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """How the base model is asked."""
+
+    name: str
+    base: Path | None = None
+    """`transformers`: the model's folder. `openai`: only its tokenizer is read, to count a prompt's tokens."""
+    predictions: tuple[Path, ...] = ()
+    batch_size: int = 32
+    precision: Precision | None = None
+    url: str | None = None
+    sends_key: bool = False
+    """Whether the server at `url` gets the key of this environment: only if the user named it on this command line.
+    A manifest, which may be somebody else's, never decides it."""
+    model: str | None = None
+    """The name under which a server knows the base model; None: the only one it serves."""
+    concurrency: int = 64
+    ray_address: str | None = None
+    """None: a cluster on this machine. `auto`: the one that this machine belongs to."""
+    ray_workers: int | None = None
+    """None: one per GPU of the cluster, or without GPUs one per machine."""
+
+    def build(self) -> Predictor:
+        """The predictor.
+
+        Raises:
+            PredictionError: unknown, or it lacks the model, file or server that it needs.
+        """
+        if self.name.startswith(RAY):
+            from core.generation.ray import RayPredictor
+
+            self.check_inner()
+            inner = replace(self, name=self.name.removeprefix(RAY))
+            return RayPredictor(inner, address=self.ray_address, workers=self.ray_workers)
+        self.check()
+        if self.name == "replay":
+            from core.generation.replay import ReplayPredictor
+
+            return ReplayPredictor(self.predictions)
+        if self.name == "openai":
+            from core.generation.openai import OpenAIPredictor
+
+            assert self.url is not None
+            key = os.environ.get(KEY) if self.sends_key else None
+            return OpenAIPredictor(self.url, model=self.model, base=self.base, concurrency=self.concurrency, key=key)
+        from core.generation.transformers import TransformersPredictor
+
+        assert self.base is not None
+        return TransformersPredictor(self.base, batch_size=self.batch_size, precision=self.precision)
+
+    def check_inner(self) -> None:
+        """`check`, also behind `ray:`."""
+        replace(self, name=self.name.removeprefix(RAY)).check()
+
+    def check(self) -> None:
+        """Raises `PredictionError` if something that the engine needs is not given."""
+        if self.name not in NAMES:
+            known = ", ".join([*NAMES, *(f"{RAY}{n}" for n in NAMES)])
+            raise PredictionError(f"--predictor {self.name}: unknown. Use {known}.")
+        if self.name == "replay" and not self.predictions:
+            raise PredictionError("--predictor replay needs --predictions FILE, the stored predictions.")
+        if self.name == "transformers" and self.base is None:
+            raise PredictionError("--base is missing. Give the folder of the base model that answers the prompts.")
+        if self.name == "openai" and self.url is None:
+            raise PredictionError("--predictor openai needs --url, for example --url http://127.0.0.1:8000/v1.")
+
+
+def close(predictor: Predictor) -> None:
+    """Ends what a predictor started: a connection, a cluster. Most start nothing."""
+    end = getattr(predictor, "close", None)
+    if end is not None:
+        end()

@@ -1,0 +1,169 @@
+"""The base model itself, through transformers, on this machine's CPU or GPU.
+
+All prompts of a task begin with the same preamble, definition and shots: that prefix goes through the model once, and
+its keys and values are reused for every question of the task.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from core.errors import PredictionError
+from core.generation.request import Request
+from core.model.folder import model_fingerprint
+from core.model.language_model import LanguageModel, Prefix
+from core.model.libraries import give_back
+from core.model.quantisation import Precision
+from core.model.token_ids import encode
+
+MOST_BATCH_TOKENS = 32_768
+"""Prompt and answer tokens of a batch, the shared prefix counted for each: 4 GiB of bf16 keys and values at 7B."""
+
+_LEAST_PREFIX = 16
+"""A shorter prefix is not worth the copy."""
+
+
+class TransformersPredictor:
+    """Greedy answers in batches of one task, sorted by length.
+
+    Args:
+        path: A local model folder.
+        batch_size: Most prompts per forward pass. Part of `revision`: float sums depend on the batch's shape.
+        precision: As `LanguageModel.load`.
+        reuse_prefix: Off only to measure what it gives.
+    Raises:
+        PredictionError: the folder is no model, or lacks a tokenizer.
+    """
+
+    in_flight = 1
+    keeps_answers = True
+
+    def __init__(
+        self, path: Path, *, batch_size: int = 32, precision: Precision | None = None, reuse_prefix: bool = True
+    ) -> None:
+        self._model = LanguageModel.load(path, precision=precision)
+        self._batch_size = batch_size
+        self._reuse_prefix = reuse_prefix
+        self._prefix: Prefix | None = None
+        mode = "prefix" if reuse_prefix else "whole"
+        self._revision = f"{model_fingerprint(path)}:{self._model.precision}:batch{batch_size}:{mode}"
+
+    @property
+    def revision(self) -> str:
+        """Weights, precision and batch shape."""
+        return self._revision
+
+    def close(self) -> None:
+        """Gives the card back: what comes next in this process, a rehearsal say, finds it free."""
+        del self._model
+        self._prefix = None
+        give_back()
+
+    @property
+    def limit(self) -> "ContextLimit":
+        """`fits` by itself, small enough to be sent to another machine."""
+        return ContextLimit(tokenizer=self._model.tokenizer, context=self._model.context_length)
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Whether prompt and answer fit into the model's context."""
+        return self.limit(prompt, max_new_tokens)
+
+    def complete(self, requests: Sequence[Request]) -> list[str]:
+        """Greedy answers, in the order of the requests.
+
+        Raises:
+            PredictionError: a batch does not fit into the card's memory.
+        """
+        answers = [""] * len(requests)
+        encoded = [self._model.encode(r.prompt) for r in requests]
+        for group in self._groups(requests):
+            shared = self._shared(requests, encoded, group)
+            for batch in self._batches(requests, encoded, group):
+                for i, text in zip(batch, self._answer(requests, encoded, batch, shared), strict=True):
+                    answers[i] = text
+        return answers
+
+    def _answer(
+        self, requests: Sequence[Request], encoded: Sequence[list[int]], batch: Sequence[int], shared: Prefix | None
+    ) -> list[str]:
+        first = requests[batch[0]]
+        try:
+            return self._model.generate(
+                [encoded[i] for i in batch], max_new_tokens=first.max_new_tokens, stop=first.stop, prefix=shared
+            )
+        except RuntimeError as e:
+            if "out of memory" not in str(e).lower():
+                raise
+            longest = max(len(encoded[i]) for i in batch)
+            raise PredictionError(
+                f"{self._model.path}: {len(batch)} prompts of up to {longest} tokens do not fit "
+                f"into memory. Pass a --batch-size below {len(batch)}; what is answered is kept."
+            ) from e
+
+    @staticmethod
+    def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Indices of requests that share task, shots and sampling, by length of the prompt."""
+
+        def shared(i: int) -> tuple[str, int, int, tuple[str, ...]]:
+            r = requests[i]
+            return r.task, r.num_shared, r.max_new_tokens, r.stop
+
+        order = sorted(range(len(requests)), key=lambda i: (shared(i), len(requests[i].prompt), i))
+        for _, group in groupby(order, key=shared):
+            yield list(group)
+
+    def _shared(self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]) -> Prefix | None:
+        """The tokens that all prompts of a task begin with; read once, kept until another task comes.
+
+        Where a tokenizer merges across the border of the shared text, the prefix ends before the merge.
+        """
+        first = requests[group[0]]
+        ids = self._model.encode(first.prompt[: first.num_shared])
+        for i in group:
+            ids = ids[: _common(ids, encoded[i][:-1])]
+        if not self._reuse_prefix or len(ids) < _LEAST_PREFIX:
+            return None
+        if self._prefix is None or self._prefix.ids != tuple(ids):
+            self._prefix = None  # the old one goes before the new one comes
+            self._prefix = self._model.read_prefix(ids)
+        return self._prefix
+
+    def _batches(
+        self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]
+    ) -> Iterator[list[int]]:
+        """Cuts a group by the number of prompts and by their tokens."""
+        batch: list[int] = []
+        for i in group:
+            width = max(len(encoded[j]) for j in [*batch, i]) + requests[i].max_new_tokens
+            if batch and (len(batch) == self._batch_size or width * (len(batch) + 1) > MOST_BATCH_TOKENS):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextLimit:
+    """Tells whether a prompt fits; counts tokens only where the number of characters leaves a doubt."""
+
+    tokenizer: Any
+    context: int
+
+    def __call__(self, prompt: str, max_new_tokens: int) -> bool:
+        """A token is at least one byte, and few are longer than 64 characters."""
+        if len(prompt) + max_new_tokens < self.context and prompt.isascii():
+            return True
+        if len(prompt) > 64 * self.context:
+            return False
+        return len(encode(self.tokenizer, prompt)) + max_new_tokens <= self.context
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common prefix."""
+    for n, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return n
+    return min(len(a), len(b))

@@ -1,0 +1,1 @@
+"""A model's folder, its tokenizer, and its weights in memory."""

@@ -1,0 +1,65 @@
+"""A model's folder before its weights are read: is it one, and which.
+
+    model_fingerprint(check_model_folder(Path("models/base")))
+
+Where it sits: below language_model; torch is not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from core.errors import PredictionError, StageError
+from core.files import read_as
+
+_SAMPLE_BYTES = 1 << 20
+
+
+_HASHED_WHOLE = 16 << 20
+
+
+def model_fingerprint(directory: Path) -> str:
+    """A hash that changes when the model does, without reading all of a 14 GB one.
+
+    Files up to 16 MiB are hashed whole; of larger ones the size, the first and the last MiB.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if not path.is_file() or path.name.startswith(".") or path.suffix in (".md", ".jsonl"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as f:
+            if size <= _HASHED_WHOLE:
+                digest.update(f.read())
+            else:
+                digest.update(f.read(_SAMPLE_BYTES))
+                f.seek(-_SAMPLE_BYTES, os.SEEK_END)
+                digest.update(f.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def check_model_folder(directory: Path) -> Path:
+    """The folder itself.
+
+    Raises:
+        PredictionError: it is missing, or lacks a config, weights or a tokenizer.
+    """
+    if not directory.is_dir():
+        raise PredictionError(f"{directory}: no such model folder. Give the folder that holds config.json.")
+    if not (directory / "config.json").is_file():
+        raise PredictionError(f"{directory}: no config.json in it. Give the folder of a transformers model.")
+    try:
+        read_as(dict[str, Any], directory / "config.json", mend="Fetch the model again.")
+    except StageError as e:
+        raise PredictionError(str(e)) from e
+    if not any(directory.glob("*.safetensors")):
+        raise PredictionError(f"{directory}: no *.safetensors in it. Convert the weights to safetensors first.")
+    if not any((directory / n).is_file() for n in ("tokenizer.json", "tokenizer.model")):
+        raise PredictionError(
+            f"{directory}: a model without tokenizer. Put tokenizer.json (or tokenizer.model) beside its weights."
+        )
+    return directory

@@ -1,0 +1,298 @@
+"""A causal language model from local files: the one place that loads weights outside the trainer.
+
+    model = LanguageModel.load(Path("oneday/demo/demo_base"))
+    model.generate(["### Instruction:\\nSay hello.\\n\\n### Response:\\n"], max_new_tokens=8, stop=("\\n\\n",))
+
+Base in fp32, bf16 or 4-bit (NF4 with double quantisation, the settings Axolotl trains against), with or without a
+LoRA adapter. Nothing is fetched: a path that is not a local model folder is an error.
+
+Where it sits: under the `transformers` predictor, the picker's loss and the server's engine, so that all three see
+the same model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import PredictionError
+from core.example.prompt import cut_at_stop
+from core.model.folder import check_model_folder
+from core.model.libraries import disable_cpu_repack, quieten
+from core.model.quantisation import Precision, Quantisation
+from core.model.token_ids import encode
+
+if TYPE_CHECKING:
+    import torch
+
+
+_REPLACEMENT, _LONGEST_CHARACTER = "\ufffd", 8
+"""What an unfinished character decodes to, and a bound on the tokens that one takes."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Tokens that prompts share, with the keys and values that the model computed for them."""
+
+    ids: tuple[int, ...]
+    cache: Any
+    """A `DynamicCache` of batch size 1; never changed, copied for each batch."""
+
+
+@dataclass
+class LanguageModel:
+    """Weights, tokenizer and device. Build it with `load`."""
+
+    path: Path
+    lora_adapter: Path | None
+    quantisation: Quantisation
+    model: Any
+    tokenizer: Any
+
+    @classmethod
+    def load(
+        cls, path: Path, *, lora_adapter: Path | None = None, precision: Precision | Quantisation | None = None
+    ) -> LanguageModel:
+        """Loads a model folder.
+
+        Args:
+            path: A local transformers folder with a tokenizer.
+            lora_adapter: A PEFT folder to put on top.
+            precision: Default: bf16 on a GPU, fp32 on a CPU. For an adapter: as it was trained.
+        Raises:
+            PredictionError: a folder lacks what it needs, or the libraries are not installed.
+        """
+        check_model_folder(path)
+        quieten()
+        try:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ImportError as e:
+            raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
+        on_gpu = torch.cuda.is_available()
+        kept = precision if isinstance(precision, Quantisation) else Quantisation.of(precision, on_gpu=on_gpu)
+        options = {"attn_implementation": "sdpa", "local_files_only": True, **kept.load_options()}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(path, **options)
+        except Exception as e:  # a model's files can be wrong in as many ways as there are models
+            raise PredictionError(
+                f"{path}: cannot be loaded ({_reason(e)}). Fetch the model again, or give another one."
+            ) from e
+        if lora_adapter is not None:
+            try:
+                model = _with_adapter(model, lora_adapter)
+            except PredictionError:
+                raise
+            except Exception as e:  # so can an adapter's
+                raise _misfit(lora_adapter, path, e) from e
+        if on_gpu and not kept.load_in_4bit:
+            model = model.to("cuda")
+        disable_cpu_repack(model)
+        model.eval()
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return cls(path=path, lora_adapter=lora_adapter, quantisation=kept, model=model, tokenizer=tokenizer)
+
+    @property
+    def precision(self) -> str:
+        """In one word: fp32, bf16, fp16 or 4bit."""
+        return self.quantisation.precision
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def context_length(self) -> int:
+        """Tokens the model was built for."""
+        return int(getattr(self.model.config, "max_position_embeddings", 2048))
+
+    def encode(self, text: str, *, bos: bool = True) -> list[int]:
+        """Token ids of a text; special tokens written in it are ordinary text."""
+        return encode(self.tokenizer, text, bos=bos)
+
+    def continuation(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
+        """The text that `new_ids` add to a prompt, its leading space included.
+
+        A Llama-style tokenizer strips one space when it decodes from the start, and writes a rare character as
+        several byte tokens. So the new tokens are decoded behind the end of the prompt, from a whole character on,
+        and that end's text is taken off.
+        """
+        kept = [i for i in new_ids if i != self.tokenizer.eos_token_id]
+        anchor: list[int] = []
+        before = ""
+        for length in range(1, min(len(prompt_ids), _LONGEST_CHARACTER) + 1):
+            anchor = list(prompt_ids[-length:])
+            before = self.tokenizer.decode(anchor, skip_special_tokens=False)
+            if not before.startswith(_REPLACEMENT):
+                break
+        after = self.tokenizer.decode([*anchor, *kept], skip_special_tokens=False)
+        return str(after[len(before) :])
+
+    def read_prefix(self, ids: Sequence[int]) -> Prefix:
+        """Runs tokens that many prompts share through the model once; `generate` goes on from there."""
+        import torch
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        with torch.inference_mode():
+            self.model(input_ids=torch.tensor([list(ids)], device=self.device), past_key_values=cache, use_cache=True)
+        return Prefix(ids=tuple(ids), cache=cache)
+
+    def generate(
+        self,
+        prompts: Sequence[str] | Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        prefix: Prefix | None = None,
+    ) -> list[str]:
+        """Greedy answers to one batch of prompts, cut at the first stop string.
+
+        Args:
+            prompts: Texts, or token ids. Padded on the left to the longest, behind the prefix if there is one.
+            max_new_tokens: At most this many new tokens each.
+            stop: An answer ends before the first of these. A *leading* stop string ends it at once.
+            prefix: Tokens that every prompt begins with and has more than, already read.
+        """
+        import torch
+
+        encoded = [self.encode(p) if isinstance(p, str) else list(p) for p in prompts]
+        shared = list(prefix.ids) if prefix else []
+        assert all(e[: len(shared)] == shared and len(e) > len(shared) for e in encoded), "not a prefix of the prompts"
+        width = max(map(len, encoded))
+        pad = self.tokenizer.pad_token_id
+        num = len(shared)
+        rows = [shared + [pad] * (width - len(e)) + e[num:] for e in encoded]
+        masks = [[1] * num + [0] * (width - len(e)) + [1] * (len(e) - num) for e in encoded]
+        past = None
+        if prefix:
+            past = copy.deepcopy(prefix.cache)
+            past.batch_repeat_interleave(len(encoded))
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=torch.tensor(rows, device=self.device),
+                attention_mask=torch.tensor(masks, device=self.device),
+                past_key_values=past,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                repetition_penalty=1.0,
+                pad_token_id=pad,
+                stopping_criteria=self.stopping(width, stop),
+            )
+        answers = []
+        for prompt_ids, row in zip(encoded, output[:, width:].tolist(), strict=True):
+            if self.tokenizer.eos_token_id in row:
+                row = row[: row.index(self.tokenizer.eos_token_id)]
+            answers.append(cut_at_stop(self.continuation(prompt_ids, row), stop))
+        return answers
+
+    def stopping(self, width: int, stop: Sequence[str]) -> Any:
+        """Ends a row of `generate` once its text behind `width` prompt tokens holds a stop string."""
+        import torch
+        from transformers import StoppingCriteria, StoppingCriteriaList
+
+        tokenizer = self.tokenizer
+
+        class AtStopString(StoppingCriteria):  # type: ignore[misc,unused-ignore]
+            def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+                texts = tokenizer.batch_decode(input_ids[:, width:])
+                return torch.tensor([any(s in t for s in stop) for t in texts], device=input_ids.device)
+
+        return StoppingCriteriaList([AtStopString()] if stop else [])
+
+    def wear(self, lora_adapter: Path) -> None:
+        """Puts an adapter on, in place of the one before. One of the same shape only brings other numbers.
+
+        Raises:
+            PredictionError: it is no readable adapter, or does not fit the base. The model has none on then.
+        """
+        from peft import load_peft_weights, set_peft_model_state_dict
+        from safetensors import SafetensorError
+
+        try:
+            shape = _adapter_shape(lora_adapter)
+            weights = load_peft_weights(str(lora_adapter), device=str(self.device))
+        except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as e:
+            raise _misfit(lora_adapter, self.path, e) from e
+        try:
+            if self.lora_adapter is not None and shape == _adapter_shape(self.lora_adapter):
+                found = set_peft_model_state_dict(self.model, weights)
+                missing = [name for name in found.missing_keys if ".lora_" in name]
+                if missing or found.unexpected_keys:
+                    raise KeyError((missing or found.unexpected_keys)[0])
+            else:
+                self.model = _with_adapter(self._bare(), lora_adapter)
+                self.model.eval()
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as e:
+            self._load_anew()  # what PEFT left behind is neither
+            raise _misfit(lora_adapter, self.path, e) from e
+        self.lora_adapter = lora_adapter
+
+    @contextlib.contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The base alone, for as long as the block runs."""
+        with self.model.disable_adapter() if self.lora_adapter is not None else contextlib.nullcontext():
+            yield
+
+    def _bare(self) -> Any:
+        """The base without an adapter. One that changed more than it added cannot be taken off: the base comes anew."""
+        if self.lora_adapter is None:
+            return self.model
+        shape = _adapter_shape(self.lora_adapter)
+        if any(shape.get(key) not in (None, [], "none", False) for key in _CHANGES_THE_BASE):
+            self._load_anew()
+            return self.model
+        return self.model.unload()
+
+    def _load_anew(self) -> None:
+        import torch
+
+        self.model = None  # two 7B models at once are more than a card holds
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.model, self.lora_adapter = LanguageModel.load(self.path, precision=self.quantisation).model, None
+
+
+_CHANGES_THE_BASE = ("modules_to_save", "trainable_token_indices", "bias", "layer_replication")
+
+
+def _misfit(lora_adapter: Path, base: Path, error: Exception) -> PredictionError:
+    return PredictionError(
+        f"{lora_adapter}: no adapter that fits {base} ({_reason(error)}). Save it again (in a run: `oneday pick RUN`), "
+        "or give the --base that it was made for."
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Its first line; for an error that is a mere key or nothing, its kind too."""
+    first = next(iter(str(error).strip().splitlines()), "")[:200].rstrip(".")
+    return f"{type(error).__name__} {first}".strip() if isinstance(error, LookupError) or not first else first
+
+
+def _adapter_shape(lora_adapter: Path) -> dict[str, Any]:
+    """What must be equal for two adapters to take each other's place."""
+    raw = json.loads((lora_adapter / "adapter_config.json").read_bytes())
+    names = ("base_model_name_or_path", "revision", "inference_mode", "task_type", "peft_version")
+    return {key: sorted(value) if isinstance(value, list) else value for key, value in raw.items() if key not in names}
+
+
+def _with_adapter(model: Any, lora_adapter: Path) -> Any:
+    from peft import PeftModel
+
+    if not (lora_adapter / "adapter_config.json").is_file():
+        raise PredictionError(f"{lora_adapter}: no adapter_config.json. Give the folder of a PEFT LoRA adapter.")
+    return PeftModel.from_pretrained(model, lora_adapter)

@@ -1,0 +1,123 @@
+"""From text to token ids: the one way, for prompts that are asked, rows that are trained on, and questions served.
+
+    encode(tokenizer, "### Response:\\n")                 # what the tokenizer puts in front by itself, then the text
+    row_ids(tokenizer, "### Response:\\n", "yes</s>")     # the same, then the answer and one end token
+
+Text is text: a special token that stands in it is spelled out, piece by piece. Only what the tokenizer puts in front of
+every text by itself, and the end of an answer, are special ids.
+
+Where it sits: under language_model, the harness's dataset and the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from core.errors import PredictionError
+
+IGNORED_LABEL = -100
+"""Label of a position that bears no loss, as in transformers and Axolotl."""
+
+
+AT_ONCE = 1_000
+"""Texts that the tokenizer gets together."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowIds:
+    """A training row: ids of prompt and answer, loss on the answer and its end token alone."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def num_answer_tokens(self) -> int:
+        """Positions that bear loss, the end token among them."""
+        return sum(label != IGNORED_LABEL for label in self.labels)
+
+
+def encode(tokenizer: Any, text: str, *, bos: bool = True) -> list[int]:
+    """Ids of a text.
+
+    Args:
+        bos: Whether to put in front what the tokenizer puts there by itself, if it does.
+    """
+    return [*leading_ids(tokenizer), *_plain(tokenizer, text)] if bos else _plain(tokenizer, text)
+
+
+@lru_cache(maxsize=16)
+def leading_ids(tokenizer: Any) -> tuple[int, ...]:
+    """What a tokenizer puts before every text by itself: its BOS token, or nothing.
+
+    That it has a BOS token does not mean that the model was ever shown one: GPT-NeoX, Qwen and SmolLM2 do not begin
+    with it.
+    """
+    bos: int | None = tokenizer.bos_token_id
+    with_special: list[int] = tokenizer("a")["input_ids"]
+    begins = bos is not None and with_special[:1] == [bos] and _plain(tokenizer, "a")[:1] != [bos]
+    return (bos,) if begins and bos is not None else ()
+
+
+def row_ids(tokenizer: Any, prompt: str, answer: str) -> RowIds:
+    """A training row. Prompt and answer are encoded apart, so that a prompt is the same tokens when it is asked.
+
+    Raises:
+        PredictionError: the tokenizer has no end token.
+    """
+    return rows_ids(tokenizer, [(prompt, answer)])[0]
+
+
+def rows_ids(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> list[RowIds]:
+    """Many rows (prompt, answer) at once: several times faster than one by one.
+
+    Raises:
+        PredictionError: the tokenizer has no end token.
+    """
+    head, end = list(leading_ids(tokenizer)), end_id(tokenizer)
+    prompts = _plain_all(tokenizer, [prompt for prompt, _ in rows])
+    answers = _plain_all(tokenizer, [answer for _, answer in rows])
+    found = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids, tail = [*head, *prompt], [*answer, end]
+        found.append(RowIds(input_ids=(*ids, *tail), labels=(*[IGNORED_LABEL] * len(ids), *tail)))
+    return found
+
+
+def end_id(tokenizer: Any) -> int:
+    """The id that ends an answer.
+
+    Raises:
+        PredictionError: there is none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise PredictionError(
+            f"{tokenizer.name_or_path}: its tokenizer has no end token, so no answer could ever end. Name one of its "
+            'tokens as "eos_token" in tokenizer_config.json.'
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def without_end(tokenizer: Any, answer: str) -> str:
+    """An answer without the end token's text behind it: other tools write it into their data, here it comes by id."""
+    end = tokenizer.eos_token
+    stripped = answer.rstrip()
+    if not end or not stripped.endswith(end):
+        return answer
+    while stripped.endswith(end):
+        stripped = stripped.removesuffix(end).rstrip()
+    return stripped
+
+
+def _plain(tokenizer: Any, text: str) -> list[int]:
+    return _plain_all(tokenizer, [text])[0]
+
+
+def _plain_all(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    ids: list[list[int]] = []
+    for start in range(0, len(texts), AT_ONCE):
+        some = texts[start : start + AT_ONCE]
+        ids += tokenizer(some, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids

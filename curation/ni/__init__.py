@@ -1,0 +1,1 @@
+"""Super-NaturalInstructions: tasks, their selection and kinds, few-shot prompts, buckets."""

@@ -1,0 +1,132 @@
+"""How the base model is asked about an instance: the published few-shot layout, and how many shots fit.
+
+    requests = build_requests(task, kind, instances, PromptParameters(), predictor.fits, stage.drop)
+
+Source: the published few-shot example and the data scripts of the NeurIPS 2023 winner (Birbal).
+
+Where it sits: task -> **few_shot** -> request.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from core.errors import PredictionError
+from core.example.prompt import STOP
+from core.generation.request import Kind, Request
+from core.stage import Dropped
+from curation.ni.task import Example, Instance, Task
+
+PREAMBLE = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request."
+)
+"""First line of every few-shot prompt. Absent from training rows. Source: the winner's few-shot example."""
+
+
+def few_shot_prefix(definition: str, shots: Sequence[Example]) -> str:
+    """What all questions of a task share: preamble, definition, shots, and the heading of the query."""
+    blocks = [f"{PREAMBLE}\n\n### Instruction:\n{definition}\n\n"]
+    blocks += [f"### Input:\n{shot.input}\n\n### Response:\n{shot.output}\n\n" for shot in shots]
+    blocks.append("### Input:\n")
+    return "".join(blocks)
+
+
+def few_shot_prompt(definition: str, shots: Sequence[Example], query: str) -> str:
+    """The published few-shot layout: preamble, definition, every shot, the query.
+
+    Args:
+        definition: `Definition[0]` of the task.
+        shots: Worked examples in the order they are shown; their explanations are not shown.
+        query: The instance's input. Empty, for a row of one's own that has none: asked without shots or input block.
+    """
+    if not query:
+        return f"{PREAMBLE}\n\n### Instruction:\n{definition}\n\n### Response:\n"
+    return f"{few_shot_prefix(definition, shots)}{query}\n\n### Response:\n"
+
+
+class ShotOrder(StrEnum):
+    """In which order a task's positive examples are shown."""
+
+    PER_TASK = "per_task"
+    """Shuffled once: the prefix of all prompts of a task is the same, so an engine reads it once."""
+    PER_INSTANCE = "per_instance"
+    """Shuffled for each question, as the winner's record suggests: no prefix is shared."""
+    FILE = "file"
+
+
+def ordered_shots(examples: Sequence[Example], order: ShotOrder, *, seed: int, name: str) -> tuple[Example, ...]:
+    """The positive examples in an order fixed by (seed, name). The winner shuffles them without a seed."""
+    shots = list(examples)
+    if order is not ShotOrder.FILE:
+        random.Random(f"shots-{seed}-{name}").shuffle(shots)
+    return tuple(shots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptParameters:
+    """How an instance is asked."""
+
+    seed: int = 2023
+    max_shots: int | None = None
+    """None: all positive examples, as published."""
+    shot_order: ShotOrder = ShotOrder.PER_TASK
+    max_new_tokens_exact_match: int = 32
+    """Source: inferred from a published sample of the winner's predictions."""
+    max_new_tokens_generation: int = 128
+    stop: tuple[str, ...] = (STOP,)
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens_exact_match", "max_new_tokens_generation"):
+            if getattr(self, name) < 1:
+                raise PredictionError(f"prompts.{name}: {getattr(self, name)}. Give 1 or more.")
+        if self.max_shots is not None and self.max_shots < 0:
+            raise PredictionError(f"prompts.max_shots: {self.max_shots}. Give 0 or more, or none for all.")
+
+
+def build_requests(
+    task: Task,
+    kind: Kind,
+    instances: Iterable[Instance],
+    parameters: PromptParameters,
+    fits: Callable[[str, int], bool],
+    drop: Callable[[Dropped], None],
+) -> Iterator[Request]:
+    """One request per instance, with as many shots as fit; an instance that does not fit alone is dropped.
+
+    Args:
+        fits: `Predictor.fits`.
+        drop: Receives what is left out, reason `prompt_too_long`.
+    """
+    exact = kind is Kind.EXACT_MATCH
+    max_new_tokens = parameters.max_new_tokens_exact_match if exact else parameters.max_new_tokens_generation
+    shots = _shots(task, parameters, task.name)
+    for instance in instances:
+        if parameters.shot_order is ShotOrder.PER_INSTANCE:
+            shots = _shots(task, parameters, f"{task.name}-{instance.id}")
+        definition = instance.instruction or task.definition
+        for num_shots in range(0 if instance.instruction else len(shots), -1, -1):
+            prompt = few_shot_prompt(definition, shots[:num_shots], instance.input)
+            if fits(prompt, max_new_tokens):
+                yield Request(
+                    task=task.name,
+                    id=instance.id,
+                    kind=kind,
+                    prompt=prompt,
+                    num_shared=len(few_shot_prefix(definition, shots[:num_shots])),
+                    num_shots=num_shots,
+                    references=instance.references,
+                    max_new_tokens=max_new_tokens,
+                    stop=parameters.stop,
+                )
+                break
+        else:
+            detail = f"{len(instance.input)} characters, longer than the model's context even without shots"
+            drop(Dropped(unit="instance", id=instance.id, reason="prompt_too_long", detail=detail, source=task.name))
+
+
+def _shots(task: Task, parameters: PromptParameters, name: str) -> Sequence[Any]:
+    shots = ordered_shots(task.positive_examples, parameters.shot_order, seed=parameters.seed, name=name)
+    return shots[: parameters.max_shots]

@@ -1,0 +1,284 @@
+"""Task and Instance: reading and validating Super-NaturalInstructions files.
+
+    for path in task_paths([Path("natural-instructions/tasks")]):
+        task_file = read_task(path)
+        task_file.task.definition, task_file.dropped
+
+A file that is no task raises `TaskError`; a bad instance in a good file is dropped with its reason.
+
+Where it sits: the first stage; selection, prompts and samples read `Task`.
+"""
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core.errors import TaskError
+from core.files import encodable, sha256
+from core.stage import Dropped
+from core.text import nfc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A worked example: one of a task's `Positive Examples`."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One question of a task, with every accepted answer."""
+
+    id: str
+    input: str
+    outputs: tuple[str, ...]
+    instruction: str = ""
+    """Its own, for rows that share no definition; asked without shots. Empty: the task's definition."""
+    also_accepted: tuple[str, ...] = ()
+    """Answers that other instances give to the same input."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every answer that is right: its own, then those of equal inputs."""
+        return self.outputs + self.also_accepted
+
+
+class EqualInputs(StrEnum):
+    """What is right where instances of a task have the same input and different answers."""
+
+    ACCEPT_ALL = "accept_all"
+    """Each of them."""
+    OWN = "own"
+    """An instance's own answers alone: the winner's scripts look at one record at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingParameters:
+    """What is taken from a task file."""
+
+    equal_inputs: EqualInputs = EqualInputs.ACCEPT_ALL
+    """What is right where instances have the same input, NFC and NFD being one text, and different answers. The number
+    of such groups is reported either way."""
+    empty_references: bool = False
+    """Keep empty answers, as the winner did: a row may then teach to answer nothing. False: such an answer is left
+    out, and an instance without another one is dropped as `empty_output`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One NI task. Text is kept as it stands in the file, white space included."""
+
+    name: str
+    """The file's stem. May hold `-` and `.`; compare with `canonical_name`."""
+    definition: str
+    categories: tuple[str, ...]
+    languages: tuple[str, ...]
+    """Input, output and instruction languages together, sorted."""
+    licences: tuple[str, ...]
+    """`Instance License` as written; empty if the file has none."""
+    positive_examples: tuple[Example, ...]
+    instances: tuple[Instance, ...]
+    sha256: str
+    """Of the file's bytes."""
+    num_contradictory: int = 0
+    """Groups of instances with the same input and different answers, whatever was made of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFile:
+    """A read file: the task, and the instances that could not be used."""
+
+    task: Task
+    num_read: int
+    """Instances in the file."""
+    dropped: tuple[Dropped, ...]
+    dropped_at: tuple[int, ...] = ()
+    """Which instance of the file each dropped one was, from 0."""
+
+
+def task_paths(given: Sequence[Path]) -> list[Path]:
+    """Every NI file of folders and files, sorted by name.
+
+    Raises:
+        TaskError: no such path, no task file in a folder, or two files of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in given:
+        for file in _files_of(path):
+            if not encodable(file.name):
+                raise TaskError(f"{file}: its name is no UTF-8. Rename it.")
+            if os.path.realpath(found.setdefault(file.name, file)) != os.path.realpath(file):
+                raise TaskError(f"{file}: {found[file.name]} has the same name. Rename one, or give only one of them.")
+    return [found[name] for name in sorted(found)]
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise TaskError(f"{path}: no such folder. --tasks takes a folder of NI task files (*.json).")
+    files = [file for file in path.glob("*.json") if not file.is_dir()]
+    if not files:
+        raise TaskError(f"{path}: no *.json in it. --tasks takes a folder of NI task files.")
+    return files
+
+
+def read_task(path: Path, reading: ReadingParameters | None = None) -> TaskFile:
+    """Reads one NI file.
+
+    Raises:
+        TaskError: unreadable, not JSON, or without `Definition` or `Instances`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise TaskError(f"{path}: cannot be read ({e.strerror}). Check the path and its permissions.") from e
+    document = _parse(path, data)
+    definition = _definition(path, document)
+    reading = reading or ReadingParameters()
+    instances, bad = _instances(path, document, reading.empty_references)
+    contradictory = _contradictory(instances)
+    if reading.equal_inputs is EqualInputs.ACCEPT_ALL:
+        instances = _accepting(instances, contradictory)
+    raw_examples = document.get("Positive Examples")
+    examples = raw_examples if isinstance(raw_examples, list) else []
+    task = Task(
+        name=path.stem,
+        definition=definition,
+        categories=_strings(document.get("Categories")),
+        languages=tuple(
+            sorted({s for key in ("Input", "Output", "Instruction") for s in _strings(document.get(f"{key}_language"))})
+        ),
+        licences=_strings(document.get("Instance License")),
+        positive_examples=tuple(x for raw in examples if (x := _example(raw)) is not None),
+        instances=tuple(instances),
+        sha256=sha256(data),
+        num_contradictory=len(contradictory),
+    )
+    return TaskFile(task=task, num_read=len(document["Instances"]), dropped=tuple(bad.values()), dropped_at=tuple(bad))
+
+
+def _parse(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:  # orjson refuses the literal NaN of some upstream headers (task603); json takes it
+            document = json.loads(data)
+        except (ValueError, RecursionError) as e:
+            raise TaskError(f"{path}: not JSON ({e}). Mend the file or move it out of the folder.") from e
+    if not isinstance(document, dict):
+        raise TaskError(
+            f"{path}: a JSON {type(document).__name__}, not an NI task (an object with Definition, Instances)."
+        )
+    return document
+
+
+def _definition(path: Path, document: dict[str, Any]) -> str:
+    """`Definition[0]`: the published few-shot prompt shows the first one."""
+    raw = document.get("Definition")
+    first = raw[0] if isinstance(raw, list) and raw else raw
+    if not isinstance(first, str) or not first.strip():
+        raise TaskError(f"{path}: lacks `Definition`. An NI task has a list with at least one text there.")
+    if not encodable(first):
+        raise TaskError(f"{path}: `Definition` is not valid Unicode (a lone surrogate). Re-encode the file as UTF-8.")
+    return first
+
+
+def _instances(path: Path, document: dict[str, Any], keep_empty: bool) -> tuple[list[Instance], dict[int, Dropped]]:
+    raw = document.get("Instances")
+    if not isinstance(raw, list) or not raw:
+        raise TaskError(f"{path}: lacks `Instances`. An NI task has a list of {{id, input, output}} there.")
+    instances: list[Instance] = []
+    dropped: dict[int, Dropped] = {}
+    seen: set[str] = set()
+    for index, item in enumerate(raw):
+        instance, reason = _instance(item, f"{path.stem}-{index}", keep_empty)
+        given = item.get("id") if isinstance(item, dict) else None
+        named = isinstance(given, str) and given and encodable(given)
+        identity = instance.id if instance else str(given) if named else f"{path.stem}-{index}"
+        if instance and instance.id in seen:
+            reason = "duplicate_id"
+        if reason or instance is None:
+            dropped[index] = Dropped(unit="instance", id=identity, reason=reason, source=path.stem)
+        else:
+            seen.add(instance.id)
+            instances.append(instance)
+    return instances, dropped
+
+
+def _instance(item: Any, default_id: str, keep_empty: bool) -> tuple[Instance | None, str]:
+    """The instance, or the reason why there is none. Derived copies hold `output` as a string, not a list."""
+    if not isinstance(item, dict) or not isinstance(item.get("input"), str):
+        return None, "malformed"
+    output = item.get("output")
+    outputs = [output] if isinstance(output, str) else output
+    if not isinstance(outputs, list) or not all(isinstance(o, str) for o in outputs):
+        return None, "malformed"
+    given, own = item.get("id"), item.get("instruction")
+    instance_id = given if isinstance(given, str) and given else default_id
+    usable = tuple(o for o in outputs if keep_empty or o.strip())
+    instruction = own if isinstance(own, str) else ""
+    if not encodable(item["input"], instance_id, instruction, *outputs):
+        return None, "invalid_unicode"
+    instance = Instance(id=instance_id, input=item["input"], outputs=usable, instruction=instruction)
+    if not item["input"].strip() and not instruction.strip():
+        return instance, "empty_input"
+    return instance, "" if usable else "empty_output"
+
+
+def _contradictory(instances: Sequence[Instance]) -> list[list[int]]:
+    """Groups of instances, by number, that have the same instruction and input and different answers."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, instance in enumerate(instances):
+        groups[nfc(instance.instruction), nfc(instance.input)].append(number)
+    return [
+        group
+        for group in groups.values()
+        if len(group) > 1 and len({frozenset(_answers(instances[number])) for number in group}) > 1
+    ]
+
+
+def _answers(instance: Instance) -> dict[str, str]:
+    """As they are told apart -> as they are written."""
+    return {nfc(output).strip(): output for output in reversed(instance.outputs)}
+
+
+def _accepting(instances: Sequence[Instance], groups: Sequence[Sequence[int]]) -> list[Instance]:
+    """Every instance of a group accepts the answers of all of them."""
+    accepting = list(instances)
+    for group in groups:
+        union = {key: output for number in reversed(group) for key, output in _answers(instances[number]).items()}
+        for number in group:
+            own = _answers(instances[number])
+            others = tuple(output for key, output in sorted(union.items()) if key not in own)
+            accepting[number] = replace(instances[number], also_accepted=others)
+    return accepting
+
+
+def _example(raw: Any) -> Example | None:
+    """A positive example; some hold `output` as a list. Unusable ones are left out of the shots."""
+    if not isinstance(raw, dict):
+        return None
+    output = raw.get("output")
+    if isinstance(output, list):
+        output = output[0] if output else None
+    if not isinstance(raw.get("input"), str) or not isinstance(output, str):
+        return None
+    return Example(input=raw["input"], output=output) if encodable(raw["input"], output) else None
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    """A header field as texts: a string, a list, nothing, or the NaN of some upstream files."""
+    values = value if isinstance(value, list) else [value]
+    present = (str(v) for v in values if v is not None and not (isinstance(v, float) and math.isnan(v)))
+    return tuple(text if encodable(text) else ascii(text) for text in present)

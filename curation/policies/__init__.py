@@ -1,0 +1,1 @@
+"""What bars a row from the mix: licence, language, length, contamination, duplicates."""

@@ -1,0 +1,229 @@
+"""Policies: what bars a row from the mix, each with a reason that `dropped.jsonl` keeps.
+
+    screen = Screen(ScreenSpec(parameters=PolicyParameters(), tokenizer=None, suites={}))
+    screen.examine([row])[0].reason
+
+All of it looks at one row alone, so that it runs in any number of workers; duplicates, which look at other rows, stand
+in `duplicate.py`.
+
+Where it sits: sample and source -> **policy** -> draw.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import eq
+from pathlib import Path
+from typing import Any
+
+from core.errors import MixError
+from core.model.token_counter import TokenCounter
+from curation.policies.contamination import NGRAM, Suites
+from curation.policies.duplicate import DedupKey
+from curation.policies.licence import Licence, LicencePolicy, classify
+from curation.sources.source import MixRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyParameters:
+    """Which rows may not be trained on."""
+
+    max_tokens: int | None = 2048
+    """Template, question and answer with the base's tokenizer. None: words alone bound a row."""
+    max_words: int | None = None
+    """Instruction and input, split at spaces; a row needs fewer. Source: 800 in the winner's scripts."""
+    min_input_words: int = 0
+    """Source: the winner's script drops inputs of 4 words or fewer, and with them most one-line questions."""
+    licences: LicencePolicy = LicencePolicy.COMMERCIAL
+    llm_generated: bool = False
+    """Take rows that a language model wrote. The challenge forbade them for most models, OpenAI's among them."""
+    language: str | None = "en"
+    """ISO 639-1, told from the text for sources that do not declare a row's language. None: not looked at."""
+    degenerate: bool = True
+    """Drop answers that are broken: undecodable characters, placeholders, one piece of text over and over."""
+    dedup_key: DedupKey = DedupKey.INSTRUCTION_AND_INPUT
+    near_duplicates: float | None = 0.9
+    """Jaccard similarity of 5-word shingles from which two rows with the same answer are one. None: exact only."""
+    contamination_ngram: int = NGRAM
+    refill: bool = True
+    """Screen rows before the draw, so that what is dropped is replaced. The winner's scripts draw first."""
+
+    def __post_init__(self) -> None:
+        if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
+            raise MixError(f"policies.near_duplicates: {self.near_duplicates} is not in [0.5, 1]. 0.9 is usual.")
+        if self.language is not None and len(self.language) != 2:
+            raise MixError(f"policies.language: {self.language} is no ISO 639-1 code. Give en, or none for all.")
+        if self.contamination_ngram < 5:
+            raise MixError(f"policies.contamination_ngram: {self.contamination_ngram} is below 5. 13 is usual.")
+        for name, value in (("max_tokens", self.max_tokens), ("max_words", self.max_words)):
+            if value is not None and value < 1:
+                raise MixError(f"policies.{name}: {value} would drop every row. Give 1 or more, or none.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenSpec:
+    """What a worker needs to build its own `Screen`."""
+
+    parameters: PolicyParameters
+    tokenizer: Path | None
+    """A tokenizer file; None: tokens are not counted."""
+    suites: Mapping[str, Path]
+    count_all: bool = False
+    """Count the tokens of every row, not only of those whose length leaves a doubt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """What the policies say of one row."""
+
+    reason: str
+    """Empty: the row may be drawn."""
+    detail: str
+    num_tokens: int
+    """0 if they were not counted."""
+
+
+class Screen:
+    """The policies that look at one row alone."""
+
+    def __init__(self, spec: ScreenSpec) -> None:
+        self._spec = spec
+        self.parameters = spec.parameters
+        self._tokens = TokenCounter.load(spec.tokenizer) if spec.tokenizer else None
+        self._suites = Suites.read(spec.suites, ngram=self.parameters.contamination_ngram) if spec.suites else None
+        self._language_of: Callable[[str], str] | None = None
+
+    def examine(self, rows: Sequence[MixRow]) -> list[Screened]:
+        """One verdict per row; the first policy that speaks against it gives the reason."""
+        counts = self._count(rows)
+        return [self._verdict(row, n) for row, n in zip(rows, counts, strict=True)]
+
+    def _verdict(self, row: MixRow, num_tokens: int) -> Screened:
+        reason, detail = self._bad_origin(row)
+        if not reason:
+            reason, detail = self._bad_length(row, num_tokens)
+        if not reason:
+            reason, detail = self._bad_text(row)
+        if not reason:
+            reason, detail = self._contaminated(row)
+        return Screened(reason=reason, detail=detail, num_tokens=num_tokens)
+
+    def count_rows(self, rows: Sequence[MixRow]) -> list[int]:
+        """Tokens of every row; 0 without a tokenizer."""
+        if self._tokens is None:
+            return [0] * len(rows)
+        return self._tokens.count_rows([(r.instruction, r.input, r.output) for r in rows])
+
+    def _count(self, rows: Sequence[MixRow]) -> list[int]:
+        """Tokens where they are asked for or may be too many: a token is at least one byte."""
+        if self._tokens is None:
+            return [0] * len(rows)
+        limit = self.parameters.max_tokens
+        doubtful = [
+            i for i, r in enumerate(rows) if self._spec.count_all or (limit is not None and _num_bytes(r) > limit)
+        ]
+        counts = self._tokens.count_rows([(rows[i].instruction, rows[i].input, rows[i].output) for i in doubtful])
+        result = [0] * len(rows)
+        for i, n in zip(doubtful, counts, strict=True):
+            result[i] = n
+        return result
+
+    def _bad_origin(self, row: MixRow) -> tuple[str, str]:
+        licence = classify(row.licence.split(" | "))
+        if self.parameters.licences.refuses(licence):
+            return ("non_commercial" if licence is Licence.NON_COMMERCIAL else "unknown_licence"), row.licence
+        if row.llm_generated and not self.parameters.llm_generated:
+            return "llm_generated", row.origin
+        return "", ""
+
+    def _bad_length(self, row: MixRow, num_tokens: int) -> tuple[str, str]:
+        if self.parameters.max_tokens is not None and num_tokens > self.parameters.max_tokens:
+            return "too_long", f"{num_tokens} tokens, limit {self.parameters.max_tokens}"
+        if self.parameters.max_words is not None:
+            num_words = len(f"{row.instruction} {row.input}".split(" "))
+            if num_words >= self.parameters.max_words:
+                return "too_long", f"{num_words} words, limit {self.parameters.max_words}"
+        num_words = len(row.input.split(" ")) if row.input else 0
+        if num_words < self.parameters.min_input_words:
+            return "short_input", f"{num_words} words, at least {self.parameters.min_input_words}"
+        return "", ""
+
+    def _bad_text(self, row: MixRow) -> tuple[str, str]:
+        if self.parameters.degenerate and (why := degenerate(row.output)):
+            return "degenerate", why
+        if self.parameters.language and not row.language:
+            found = self._detect(row)
+            if found not in ("", self.parameters.language):
+                return "language", found
+        return "", ""
+
+    def _detect(self, row: MixRow) -> str:
+        """The language of question and answer; empty if there is too little text, or code, to tell."""
+        text = f"{row.instruction} {row.input} {row.output}"
+        letters = sum(map(str.isalpha, text))
+        if letters < _LEAST_LETTERS or letters < 0.6 * len(text):
+            return ""
+        if self._language_of is None:
+            self._language_of = _language_detector()
+        return self._language_of(text[:_DETECTED_CHARACTERS])
+
+    def _contaminated(self, row: MixRow) -> tuple[str, str]:
+        if self._suites is None:
+            return "", ""
+        for text in (row.instruction, row.input, row.output):
+            match = self._suites.find(text)
+            if match:
+                return "contaminated", str(match)
+        return "", ""
+
+
+_LEAST_LETTERS, _DETECTED_CHARACTERS = 60, 1000
+_SURE = 0.9
+"""A language other than the wanted one is believed from this probability on."""
+
+
+def _language_detector() -> Callable[[str], str]:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier: Any = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+    def detect(text: str) -> str:
+        language, probability = identifier.classify(text)
+        return str(language) if probability >= _SURE else ""
+
+    return detect
+
+
+def _num_bytes(row: MixRow) -> int:
+    return len(row.instruction.encode()) + len(row.input.encode()) + len(row.output.encode()) + 64
+
+
+_PLACEHOLDER = re.compile(r"^(nan|#ref!|#value!|\[deleted\]|\[removed\]|lorem ipsum.*)$", re.IGNORECASE | re.DOTALL)
+
+
+def degenerate(answer: str) -> str:
+    """Why an answer teaches nothing, or an empty text.
+
+    Only what is broken for certain: a short label, a symbol or a copy of the input may be the right answer.
+
+    >>> degenerate("yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes")
+    'one piece of text makes up 100 % of it'
+    """
+    text = answer.strip()
+    if not text:
+        return "empty"
+    if "\ufffd" in text:
+        return "undecodable characters"
+    if _PLACEHOLDER.match(text):
+        return f"placeholder {text[:20]!r}"
+    words = text.split()
+    if len(words) >= _LEAST_REPEATED_WORDS:
+        longest = min(_LONGEST_PIECE, len(words) // _LEAST_TIMES)
+        share = max(sum(map(eq, words, words[n:])) / (len(words) - n) for n in range(1, longest + 1))
+        if share >= _REPEATED_SHARE:
+            return f"one piece of text makes up {share:.0%} of it".replace("%", " %")
+    return ""
+
+
+_LEAST_REPEATED_WORDS, _LONGEST_PIECE, _LEAST_TIMES, _REPEATED_SHARE = 20, 16, 4, 0.75
+"""So many words equal the word that stands a piece further on. A list may repeat its pattern in fewer."""

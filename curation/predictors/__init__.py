@@ -1,1 +1,0 @@
-"""Engines behind `curation.predict.Predictor`, one heavy library each."""

@@ -1,0 +1,1 @@
+"""Recorded or generated answers -> scores with intervals. Imports core alone."""

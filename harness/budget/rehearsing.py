@@ -1,0 +1,52 @@
+"""A rehearsal that another process is at: how long, and what it did last. Read from the run's folder.
+
+    found = read_rehearsing(Path("runs/200k"))
+    found.doing, found.seconds           # "step 3", 41.0
+
+Where it sits: the rehearsal's own events -> **rehearsing** -> `oneday watch`, before there is a ledger to be read.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.run_folder import PLAN
+from core.stage import DONE, INPUTS, SCRATCH, is_locked
+from harness.axolotl_process import EventReader
+
+_DOING: Mapping[str, str] = {
+    "base_loss": "the base is measured",
+    "train_begin": "the hardest batches",
+    "step": "step {step}",
+    "evaluate": "evaluated",
+    "save": "saved",
+    "train_end": "reading the checkpoint back",
+}
+"""By the last event that says something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsing:
+    """A rehearsal under way."""
+
+    run: Path
+    seconds: float
+    """Since it began."""
+    doing: str
+
+
+def read_rehearsing(run: Path) -> Rehearsing | None:
+    """The rehearsal that is at work in a run at this moment; None: there is none."""
+    stage = run / PLAN
+    began = stage / INPUTS
+    if not began.is_file() or (stage / DONE).is_file() or not is_locked(run):
+        return None
+    doing = "starting Axolotl"
+    try:
+        for event in EventReader(stage / SCRATCH / "metrics.jsonl", from_start=True).read():
+            doing = _DOING.get(event["event"], doing).format(**event)
+        seconds = max(0.0, time.time() - began.stat().st_mtime)
+    except OSError:  # it ended while it was read
+        return None
+    return Rehearsing(run=run, seconds=seconds, doing=doing)

@@ -1,0 +1,1 @@
+"""Checkpoints: sealed, measured, raced, picked, published."""

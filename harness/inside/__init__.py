@@ -1,0 +1,1 @@
+"""What runs inside Axolotl's process: plugin, callback, trainer, and the events that it sends."""

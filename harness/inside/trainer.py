@@ -1,0 +1,203 @@
+"""What our trainer does differently: batches by number, randomness by step, an exact validation loss, sealed saves.
+
+Mixed in before Axolotl's trainer by the plugin:
+
+    class OnedayTrainer(ExactTrainer, AxolotlTrainer): ...
+
+Where it sits: inside the child process, between the plugin and Hugging Face's training loop.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler
+
+from core.model.token_ids import IGNORED_LABEL
+from harness.checkpoint.seal import SAVING, save_sealed
+from harness.inside.callback import BudgetCallback
+from harness.inside.neftune import PerSampleNoise, lengths_in
+from harness.pack import Bin, PackPlan, pack_in_order
+
+Base: Any = object  # Axolotl's trainer stands there when this is mixed in
+
+
+class PlannedBatches(BatchSampler):
+    """Micro-batches as the plan has them.
+
+    Args:
+        shape: How Axolotl wants a micro-batch: `rows` of a bin each, `bins` as lists, or one `joined` list.
+    """
+
+    def __init__(self, batches: Sequence[Sequence[Bin]], shape: str) -> None:
+        self.batches, self.shape = batches, shape
+        self.sampler, self.batch_size, self.drop_last = range(len(batches)), 1, False
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            rows = [row for found in batch for row in found]
+            yield {"rows": rows, "bins": [list(found) for found in batch], "joined": [rows]}[self.shape]
+
+
+class ExactTrainer(Base):  # type: ignore[misc]
+    """See the module. `budget`, `packs` and `noise` are set by the plugin."""
+
+    budget: BudgetCallback
+    packs: PackPlan | None = None
+    noise: PerSampleNoise | None = None
+    job: str = ""
+    keep: int = 10
+    _step, _micro = -1, 0
+
+    # --- batches
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.packs is None:
+            return super()._get_train_sampler(train_dataset)
+        return PlannedBatches(self.packs.micro_batches, self._shape(packed=self.args.sample_packing))
+
+    def _get_eval_sampler(self, eval_dataset: Any = None) -> Any:
+        """Every row, in order: upstream drops the rows of the last bins."""
+        if self.packs is None or not (self.args.sample_packing and self.args.eval_sample_packing is not False):
+            return super()._get_eval_sampler(eval_dataset)
+        batches = pack_in_order(
+            lengths_of(eval_dataset),
+            capacity=self.packs.capacity,
+            bins_per_batch=self.args.per_device_train_batch_size,
+        )
+        return PlannedBatches(batches, self._shape(packed=True))
+
+    def _shape(self, *, packed: bool) -> str:
+        if not packed:
+            return "rows"
+        return "bins" if self.args.multipack_real_batches else "joined"
+
+    # --- steps
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """As upstream; what is random in it hangs on (seed, step, micro-step) alone."""
+        if self.state.global_step != self._step:
+            self._step, self._micro = self.state.global_step, 0
+            self.budget.begin_batch()
+        torch.manual_seed(micro_seed(self.args.seed, self._step, self._micro))
+        self._micro += 1
+        if self.noise is not None:
+            self.noise.lengths = lengths_in(inputs)
+        num_tokens = num_real_tokens(inputs, self.processing_class.pad_token_id)
+        digest = batch_digest(inputs)
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.budget.add_micro_batch(digest, loss.detach(), num_tokens)
+        return loss
+
+    # --- evaluation
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """As upstream, with the token-weighted loss and the number of tokens among the metrics."""
+        self._summed_loss, self._num_answer_tokens = 0.0, 0
+        self.budget.begin("evaluate")
+        if self.noise is not None:
+            self.noise.lengths = None
+        output = super().evaluation_loop(*args, **kwargs)
+        output.metrics["eval_validation_loss"] = self._summed_loss / max(1, self._num_answer_tokens)
+        output.metrics["eval_answer_tokens"] = self._num_answer_tokens
+        return output
+
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        """As upstream, summed over answer tokens. A batch that does not fit the card's memory is halved."""
+        summed, num_tokens = self._evaluated(model, inputs, ignore_keys)
+        self._summed_loss += summed
+        self._num_answer_tokens += num_tokens
+        return torch.tensor(summed / max(1, num_tokens), device=self.args.device), None, None
+
+    def _evaluated(self, model: Any, inputs: Any, ignore_keys: Any) -> tuple[float, int]:
+        num_tokens = int((inputs["labels"][..., 1:] != IGNORED_LABEL).sum())
+        if num_tokens == 0:
+            return 0.0, 0
+        try:
+            loss = super().prediction_step(model, inputs, True, ignore_keys=ignore_keys)[0]
+            return float(loss) * num_tokens, num_tokens
+        except torch.OutOfMemoryError:
+            halves = halved(inputs)
+            if len(halves) < 2:
+                raise
+            self.budget.events.emit("evaluation_halved", step=self.state.global_step)
+        torch.cuda.empty_cache()
+        parts = [self._evaluated(model, half, ignore_keys) for half in halves]
+        return sum(s for s, _ in parts), sum(n for _, n in parts)
+
+    # --- saves
+
+    def _get_output_dir(self, trial: Any = None) -> str:
+        """Where upstream writes a checkpoint; it gets its place when it is whole."""
+        return str(Path(self.args.output_dir) / SAVING)
+
+    def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
+        self.budget.begin("save")
+        step = self.state.global_step
+        upstream = super()._save_checkpoint
+        saved = save_sealed(
+            Path(self.args.output_dir),
+            lambda: upstream(model, trial),
+            step=step,
+            validation_loss=self.budget.loss_at(step),
+            job=self.job,
+            keep=self.keep,
+        )
+        self.budget.saved(step, saved)
+
+
+def lengths_of(dataset: Any) -> list[int]:
+    """Tokens of each row of Axolotl's prepared dataset."""
+    if "length" in dataset.column_names:
+        return [int(n) for n in dataset["length"]]
+    return [len(ids) for ids in dataset["input_ids"]]
+
+
+def micro_seed(seed: int, step: int, micro: int) -> int:
+    """Of the generator, at the start of a micro-step."""
+    return int.from_bytes(hashlib.sha256(f"{seed}-{step}-{micro}".encode()).digest()[:8], "big") >> 1
+
+
+def batch_digest(inputs: Any) -> bytes:
+    """Of the tokens, their labels and their positions."""
+    found = hashlib.sha256()
+    for name in ("input_ids", "labels", "position_ids"):
+        if inputs.get(name) is not None:
+            found.update(inputs[name].to("cpu", torch.int64).numpy().tobytes())
+    return found.digest()
+
+
+def num_real_tokens(inputs: Any, pad_token_id: int) -> int:
+    """Tokens of a batch without its padding."""
+    mask = inputs.get("attention_mask")
+    return int((mask != 0).sum() if mask is not None else (inputs["input_ids"] != pad_token_id).sum())
+
+
+def halved(inputs: Any) -> list[dict[str, Any]]:
+    """A batch in two: by rows, or between the samples of its one row. One part if it cannot be cut."""
+    num_rows, num_tokens = inputs["input_ids"].shape
+    if num_rows > 1:
+        dimension, cut, end = 0, num_rows // 2, num_rows
+    else:
+        starts = _sample_starts(inputs)
+        if not starts:
+            return [dict(inputs)]
+        dimension, cut, end = 1, min(starts, key=lambda start: abs(start - num_tokens // 2)), num_tokens
+    return [{key: _part(value, dimension, a, b) for key, value in inputs.items()} for a, b in ((0, cut), (cut, end))]
+
+
+def _sample_starts(inputs: Any) -> list[int]:
+    """Where the samples of the first row begin, the first one left out."""
+    positions = inputs.get("position_ids")
+    if positions is None:
+        return []
+    return [int(start) for start in (positions[0] == 0).nonzero().flatten() if start > 0]
+
+
+def _part(value: Any, dimension: int, start: int, end: int) -> Any:
+    return value.narrow(dimension, start, end - start) if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,319 @@
+"""Questions about a curation that run none: score, check, verify, compare, estimate."""
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.errors import PredictionError, StageError, TaskError
+from core.files import read_as
+from core.generation.engine import close
+from core.generation.prediction import read_predictions
+from core.generation.request import Predictor
+from core.model.token_counter import TokenCounter
+from core.run_folder import MIX, SAMPLES
+from core.score import EmptyRule, Normaliser, rouge_l_scorer, score
+from core.stage import Summary
+from curation.check import check
+from curation.departures import DEPARTURES
+from curation.estimate import Estimate, estimate
+from curation.ni.bucket import bucket_tasks
+from curation.preset import Difference, differences, preset, reseeded
+from curation.stages.context import Curation
+from curation.verify import verify
+from curation.what_if import Alternatives, Change, stored_changes, variants
+from harness.budget.duration import pretty
+from oneday.commands.curate import (
+    CurateRequest,
+    choice,
+    curation_parameters,
+    described,
+    rouge_choices,
+)
+from oneday.display.console import Console
+from oneday.display.curation_tables import show_kinds
+
+
+def run_score(path: Path, *, rouge: str, empty: str, normaliser: str, console: Console) -> None:
+    """Scores a file of predictions and shows its buckets."""
+    p = preset("recommended")
+    parameters = replace(
+        p.scores,
+        **rouge_choices(rouge),
+        empty=choice(EmptyRule, empty, "--empty"),
+        normaliser=choice(Normaliser, normaliser, "--normaliser"),
+    )
+    rouge_l = rouge_l_scorer(parameters)
+    scores = sorted((score(q, parameters, rouge_l) for q in read_predictions(path)), key=lambda s: (s.task, s.kind))
+    buckets = bucket_tasks(scores, p.buckets)
+    if not buckets:
+        raise PredictionError(f"{path}: no prediction in it. Each line holds task, id, references, prediction.")
+    columns = ("task", "n", "mean", "[0,.2)", "[.2,.3)", "[.3,.4)", "[.4,.5)", "[.5,.6)", "[.6,.7)", "[.7,.8)", ">=.8")
+    rows = [(b.task, str(b.num_scores), f"{b.mean_score:.3f}", *map(str, b.histogram)) for b in buckets]
+    console.table(f"{parameters.rouge}, empty prediction: {parameters.empty}", columns, rows)
+    totals: dict[str, list[int]] = {}
+    for b in buckets:  # a task may occur with both kinds
+        before = totals.get(b.task, [0] * len(b.histogram))
+        totals[b.task] = [x + y for x, y in zip(before, b.histogram, strict=True)]
+    console.result({"buckets": totals})
+
+
+def run_check(path: Path, console: Console) -> None:
+    """Lists every problem of task files and own data.
+
+    Raises:
+        TaskError: there is one.
+    """
+    files = list(check(path))
+    problems = [problem for file in files for problem in file.problems]
+    for problem in problems:
+        console.out.print(str(problem), markup=False, soft_wrap=True)
+    num_records = sum(file.num_records for file in files)
+    console.say(f"{len(files)} files, {num_records:,} records, {len(problems)} problems")
+    console.result({"files": len(files), "records": num_records, "problems": [str(p) for p in problems]})
+    if problems:
+        raise TaskError(
+            f"{path}: {len(problems)} problems, listed above. Mend them, or let curate leave those rows out."
+        )
+
+
+def run_verify(run: Path, console: Console) -> None:
+    """Recomputes every hash of a run.
+
+    Raises:
+        StageError: one does not agree.
+    """
+    results = list(verify(run))
+    bad = [r for r in results if not r.is_fine]
+    for r in bad:
+        console.out.print(f"{r.what}: {r.detail}", markup=False, soft_wrap=True)
+    console.say(f"{len(results)} checks, {len(bad)} failed")
+    console.result({"checks": len(results), "failed": [r.what for r in bad]})
+    if bad:
+        raise StageError(
+            f"{run}: {len(bad)} of {len(results)} checks failed, listed above. Restore the files, or --redo."
+        )
+
+
+def run_diff(request: CurateRequest, other: str, console: Console) -> None:
+    """The choices in which two presets differ; on a finished run, the rows that each changes."""
+    mine, theirs = curation_parameters(request), reseeded(preset(other), request.seed)
+    common = ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit")
+    own = {name: getattr(mine.samples, name) for name in ("take_all", "own_share")}
+    theirs = replace(
+        theirs, samples=replace(theirs.samples, **own), **{name: getattr(mine, name) for name in common}
+    )  # fmt: skip
+    found = differences(mine, theirs)
+    is_finished = (request.run / MIX / "done.json").is_file()
+    changes: dict[str, Change] = {}
+    if is_finished:
+        curation = described(request, console)
+        _refuse_other_parameters(request.run, curation)
+        for change in Alternatives(curation).changes(theirs):
+            console.progress("what if", len(changes) + 1, len(found))
+            changes[change.what] = change
+    _show_differences(found, changes, request.preset, other, console)
+    for name in dict.fromkeys((request.preset, other)):
+        if DEPARTURES[name]:
+            rows = [(what, text) for what, _, text in (departure.partition(": ") for departure in DEPARTURES[name])]
+            console.table(f"where {name} departs from its source", ("what", "how"), rows)
+    if not is_finished:
+        console.say(f"rows are told once {request.run} is finished with --preset {request.preset}")
+    console.result(
+        {
+            "differences": [asdict(d) for d in found],
+            "rows_changed": {key: change.num_rows for key, change in changes.items()},
+            "departures": {name: DEPARTURES[name] for name in (request.preset, other)},
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What of a mix's manifest says how it was made."""
+
+    parameters: Mapping[str, Any]
+
+
+def _refuse_other_parameters(run: Path, curation: Curation) -> None:
+    stored = read_as(_Made, run / MIX / "manifest.json").parameters
+    mine = curation.parameters.fingerprint()
+    differ = [key for key in mine if read_back(mine[key]) != stored.get(key)]
+    if differ:
+        raise StageError(
+            f"{run}: was made with other {', '.join(differ)}. Give the options it was made with, or another --run."
+        )
+
+
+def read_back(value: Any) -> Any:
+    """A value as JSON gives it back."""
+    import orjson
+
+    return orjson.loads(orjson.dumps(value))
+
+
+def _show_differences(
+    found: Sequence[Difference], changes: Mapping[str, Change], a: str, b: str, console: Console
+) -> None:
+    rows = []
+    for d in found:
+        change = changes.get(d.key)
+        told = "" if change is None else (change.note if change.num_rows is None else f"{change.num_rows:,}")
+        rows.append((d.key, _short(d.a), _short(d.b), told, d.why))
+    console.table(f"{len(found)} choices differ", ("choice", a, b, "rows changed", "why recommended differs"), rows)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def run_stability(request: CurateRequest, console: Console) -> None:
+    """Which tasks change bucket, and how many rows the mix, under another score or seed."""
+    if (request.run / MIX / "done.json").is_file() and (request.tasks or not request.engine.predictions):
+        curation = described(request, console)
+        _refuse_other_parameters(request.run, curation)
+        alternatives = Alternatives(curation)
+        total = sum(read_as(Summary, request.run / SAMPLES / "summary.json").details["drawn"].values())
+        changes = [alternatives.change(what, p) for what, p in variants(curation.parameters)]
+    elif request.engine.predictions:
+        p, total = curation_parameters(request), 0
+        changes = [c for path in request.engine.predictions for c in stored_changes(path, p.scores, p.buckets)]
+    else:
+        raise StageError(
+            f"{request.run}: not finished, and no --predictions. Give a finished --run or --predictions FILE."
+        )
+    rows = [
+        (
+            c.what,
+            str(len(c.moved_tasks)),
+            f"{c.moved_share:.1%}",
+            "-" if c.num_rows is None or not total else f"{c.num_rows:,} ({c.num_rows / total:.1%})",
+            c.note or ", ".join(c.moved_tasks[:3]) + (" …" if len(c.moved_tasks) > 3 else ""),
+        )
+        for c in changes
+    ]
+    columns = ("instead of this run's choice", "tasks moved", "answers moved", "rows differ", "which")
+    console.table("stability: exact-match tasks and generated answers in another bucket", columns, rows)
+    console.result({"rows": total, "changes": [asdict(c) for c in changes]})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What an engine does and costs, as far as it is known."""
+
+    prompts_per_s: float | None
+    per_million_tokens: str | None
+    per_hour: float | None
+
+    def __post_init__(self) -> None:
+        for option, value in (("--prompts-per-s", self.prompts_per_s), ("--price-per-hour", self.per_hour)):
+            if value is not None and not math.isfinite(value):
+                raise PredictionError(f"{option} {value}: not a number to reckon with. Give one, for example 12.5.")
+        if not self._of_tokens() and self.per_million_tokens is not None:
+            raise PredictionError(
+                f"--price-per-million-tokens {self.per_million_tokens}: give IN or IN,OUT, for example 0.1,0.3."
+            )
+
+    def _of_tokens(self) -> list[float]:
+        """One price or two; none, if there is no such text."""
+        try:
+            given = [float(x) for x in (self.per_million_tokens or "").split(",")]
+        except ValueError:
+            return []
+        return given if len(given) <= 2 and all(0 <= x < math.inf for x in given) else []
+
+    def cost(self, found: Estimate, hours: float | None) -> float | None:
+        """What an engine would take; None: not known."""
+        if of_tokens := self._of_tokens():
+            return (found.prompt_tokens * of_tokens[0] + found.most_new_tokens * of_tokens[-1]) / 1e6
+        return hours * self.per_hour if self.per_hour is not None and hours is not None else None
+
+
+def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
+    """Prompts, tokens, time and cost, before anything is spent. Nothing is written."""
+    with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
+        _show_estimate(request, described(request, console, scratch=Path(scratch)), prices, console)
+
+
+def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, console: Console) -> None:
+    assert curation.tokenizer is None or curation.tokenizer.is_file()
+    counter = TokenCounter.load(curation.tokenizer) if curation.tokenizer else TokenCounter.mistral_7b()
+    found = estimate(curation, counter)
+    rate, whence = prices.prompts_per_s, "as given"
+    if rate is None and request.engine.name == "transformers" and found.sample:
+        console.say(f"timing {len(found.sample)} prompts with {request.engine.base}")
+        rate, whence = _timed(request.engine.build(), found), f"measured on {len(found.sample)} prompts of this job"
+    hours = found.num_prompts / rate / 3600 if rate else None
+    rows = [
+        ("tasks", f"{len(found.tasks):,}", ""),
+        ("prompts", f"{found.num_prompts:,}", "exact"),
+        ("prompt tokens", f"{found.prompt_tokens:,}", f"estimated with {counter.path.name}"),
+        ("of these read, with the shots of a task read once", f"{found.read_tokens:,}", "once per 128 prompts"),
+        ("new tokens", f"{found.most_new_tokens:,}", "at most"),
+    ]
+    if rate and hours is not None:
+        rows.append(("prompts per second", f"{rate:,.1f}", whence))
+        rows.append(("time", pretty(hours * 3600), ""))
+    elif not found.num_prompts:
+        rows.append(("time", "none", "nothing is asked: every row of your own is taken"))
+    else:
+        rows.append(("time", "unknown", "give --prompts-per-s; a trial with --instances-per-task 5 shows it"))
+    cost = prices.cost(found, hours)
+    show_kinds(found.kinds, curation.parameters.typing, console)
+    rows.append(
+        ("cost", "unknown" if cost is None else f"{cost:,.2f}", "--price-per-hour or --price-per-million-tokens")
+    )
+    if curation.parameters.adaptive:
+        rows.append(("with --adaptive", "less", "how much depends on the answers"))
+    console.table("before anything is asked", ("what", "amount", ""), rows)
+    _show_surplus(curation, found, console)
+    console.result(
+        {
+            "kinds": {task: typed.kind for task, typed in found.kinds.items()},
+            "prompts": found.num_prompts,
+            "prompt_tokens": found.prompt_tokens,
+            "read_tokens": found.read_tokens,
+            "most_new_tokens": found.most_new_tokens,
+            "prompts_per_s": rate,
+            "hours": hours,
+            "cost": cost,
+        }
+    )
+
+
+MOST_ASKED = 10
+"""Questions per NI row that a share of own rows leaves room for: more are a waste."""
+
+
+def _show_surplus(curation: Curation, found: Estimate, console: Console) -> None:
+    """Far more NI questions than the user's own rows leave room for."""
+    share = curation.parameters.samples.own_share
+    if share is None:
+        return
+    own = found.num_own_rows
+    wanted = round(own * (1 - share) / share)
+    ni = [task for task in found.tasks if not task.is_own]
+    asked = sum(task.num_prompts for task in ni)
+    if ni and asked > MOST_ASKED * wanted:
+        enough = max(1, math.ceil(MOST_ASKED * wanted / 2 / len(ni)))
+        console.say(
+            f"note: {asked:,} NI questions for at most {wanted:,} NI rows beside {own:,} of your own; "
+            f"--instances-per-task {enough} asks about {enough * len(ni):,}"
+        )
+
+
+def _timed(predictor: Predictor, found: Estimate) -> float:
+    """Prompts per second; the first pass, which warms up, is not counted."""
+    fitting = [r for r in found.sample if predictor.fits(r.prompt, r.max_new_tokens)]
+    if not fitting:
+        raise PredictionError("no sampled prompt fits into the model's context. Pass --shots 0, or another base.")
+    predictor.complete(fitting[:4])
+    start = time.monotonic()
+    predictor.complete(fitting)
+    elapsed = time.monotonic() - start
+    close(predictor)
+    return len(fitting) / elapsed

@@ -1,0 +1,72 @@
+"""`oneday export`: a run's result as files that others can use."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast, get_args
+
+from core.stage import locked
+from harness.budget.ledger import Ledger
+from harness.run import LEDGER
+from oneday.display.console import Console
+from submission.errors import ExportError
+from submission.export.export import Export, export
+from submission.export.merge import Dtype
+
+
+def run_export(
+    run: Path,
+    *,
+    merge: str | None,
+    base: Path | None,
+    base_changed: bool = False,
+    check: bool,
+    push: str | None,
+    console: Console,
+) -> None:
+    """Exports, says how well merged weights agree, uploads if asked to."""
+    if merge is not None and merge not in get_args(Dtype):
+        raise ExportError(f"--merge {merge[:40]}: unknown. Use {' or '.join(get_args(Dtype))}.")
+    if not run.is_dir():
+        raise ExportError(f"{run}: no such folder. Give a run.")
+    command = f"oneday export {run.name}{f' --merge {merge}' if merge else ''}"
+    began = time.monotonic()
+    with locked(run):
+        exported = export(
+            Export(run=run, merge=cast("Dtype | None", merge), base=base, base_changed=base_changed, check=check),
+            command=command,
+            on_progress=lambda done, total: console.progress("weights merged", done, total),
+        )
+        if (run / LEDGER).is_file():
+            Ledger.of_run(run / LEDGER).note_not_charged("export", time.monotonic() - began)
+    found = exported.agreement
+    if found:
+        console.say(
+            f"against base and adapter, {found.num_positions:,} positions: largest difference of a logit "
+            f"{found.largest_difference:.2g}, same most likely token at {found.top_1:.2%}"
+        )
+    for note in exported.notes:
+        console.say(f"warning: {note}")
+    console.say(f"exported: {exported.folder} (README.md is its model card)")
+    if push:
+        push_to_hub(exported.folder, push)
+        console.say(f"uploaded to {push}")
+    console.result({"folder": str(exported.folder), "agreement": asdict(found) if found else None})
+
+
+def push_to_hub(folder: Path, repository: str) -> None:
+    """Uploads a folder; makes the repository, private, if there is none.
+
+    Raises:
+        ExportError: no network, no right to it, or no such name.
+    """
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    try:
+        HfApi().create_repo(repository, private=True, exist_ok=True)
+        HfApi().upload_folder(folder_path=folder, repo_id=repository)
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, httpx.HTTPError, OSError) as e:
+        reason = (str(e) or type(e).__name__).splitlines()[0][:200]
+        raise ExportError(f"--push {repository}: {reason}. `hf auth login`, check the name and the network.") from e

@@ -1,0 +1,200 @@
+"""`oneday helm`: the real HELM against a checkpoint of ours, or against any server of the contract."""
+
+import contextlib
+import json
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+
+from core.files import write_json
+from oneday.commands.serve import served_precision
+from oneday.display.console import Console
+from oneday.local_server import local_server
+from submission.checkpoint import find_served
+from submission.errors import HelmError, TableError
+from submission.helm.results import RunLog, RunResult, read_runs
+from submission.helm.run import RESULTS, HelmRun, install, is_installed, reason, run_helm, wait_for
+from submission.helm.suite import Suite, check_data, place_gsm8k, place_scenarios, read_suite
+from submission.helm.tables import read_suite as read_tables
+from submission.score.ranks import COLUMNS
+
+DEMO_RUN = Path("runs/demo")
+DEMO_BASE = Path(__file__).parents[1] / "demo" / "demo_base"
+SIMPLE_INSTANCES = 10
+"""Of each scenario: enough to see a server's faults, seconds for a small model."""
+
+OTHER_INSTANCES = 1000
+"""Of an entry that does not say; the challenge's all do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelmRequest:
+    """The options of `oneday helm`, as given."""
+
+    suite: str = "simple"
+    checkpoint: Path | None = None
+    base: Path | None = None
+    precision: str | None = None
+    base_changed: bool = False
+    url: str | None = None
+    num_instances: int | None = None
+    num_threads: int = 4
+    gsm8k: Path | None = None
+    scenarios: Path | None = None
+    out: Path = Path("runs/helm")
+    environment: Path = Path(".helm")
+    dry_run: bool = False
+
+    def served(self) -> Path:
+        """The checkpoint to serve: the one given, else the demo's, else the demo's base model."""
+        if self.checkpoint is not None:
+            return self.checkpoint
+        return DEMO_RUN if (DEMO_RUN / "08_pick" / "picked.json").is_file() else DEMO_BASE
+
+
+def run_helm_command(request: HelmRequest, console: Console) -> None:
+    """Checks, installs, serves, runs, shows; ends in an error if a run of HELM's failed."""
+    suite = _suite(request)
+    precision = served_precision(request.precision)
+    check_data(request.gsm8k, request.scenarios)
+    if request.url is None:
+        find_served(request.served(), base=request.base, precision=precision, base_changed=request.base_changed)
+    elif request.checkpoint is not None:
+        raise HelmError("--checkpoint and --url: which one? --url asks a server that runs, --checkpoint starts one.")
+    if request.out.exists() and not request.out.is_dir():
+        raise HelmError(f"--out {request.out}: a file. Give a folder for HELM's results.")
+    if request.dry_run:
+        _show_plan(request, suite, console)
+        return
+    if not is_installed(request.environment):
+        console.say(f"installing HELM in {request.environment}: about 1 GB, one to three minutes")
+    helm = install(request.environment)
+    started = time.monotonic()
+    with _server(request, console) as (url, model):
+        run = HelmRun(
+            helm=helm,
+            url=url,
+            model=model,
+            out=request.out.absolute(),
+            suite=suite,
+            num_instances=request.num_instances or (SIMPLE_INSTANCES if suite.name == "simple" else OTHER_INSTANCES),
+            num_threads=request.num_threads,
+        )
+        _place(request, run, console)
+        log = run_helm(run, on_progress=lambda log: _show_progress(log, console))
+    results = read_runs(run.results)
+    columns = measured_columns(run.results)
+    show_results(results, log, seconds=time.monotonic() - started, console=console)
+    console.say(f"HELM's own files, for oneday score and helm-server: {run.results}")
+    summary = {
+        "suite": suite.name, "model": model, "num_retries": log.num_retries, "failed": dict(log.failed),
+        "columns": columns, "runs": [asdict(r) for r in results],
+    }  # fmt: skip
+    console.result(summary)
+    if log.failed:
+        raise HelmError(
+            f"{len(log.failed)} of {log.num_runs} runs failed, first {reason(log, run.log)} "
+            "The same command runs what is missing."
+        )
+    write_json(run.folder / RESULTS, summary)
+
+
+def _suite(request: HelmRequest) -> Suite:
+    suite = read_suite(request.suite, at_most=request.num_instances)
+    if suite.name == "simple" and request.gsm8k is not None:
+        return Suite(name=suite.name, conf=suite.conf, entries=("gsm",))
+    return suite
+
+
+def _show_plan(request: HelmRequest, suite: Suite, console: Console) -> None:
+    what = request.url or f"oneday serve --checkpoint {request.served()} on a free port"
+    ready = "is there" if is_installed(request.environment) else "would be installed, about 1 GB"
+    rows = [
+        ("suite", " + ".join([suite.name, *suite.entries])),
+        ("server", what),
+        ("HELM", f"{request.environment} {ready}"),
+        ("results", str(request.out / "benchmark_output" / "runs" / suite.name)),
+    ]
+    console.table("oneday helm --dry-run", ("what", "plan"), rows)
+    console.result({"dry_run": True, **dict(rows)})
+
+
+def _place(request: HelmRequest, run: HelmRun, console: Console) -> None:
+    """Lays the data where HELM looks before it downloads."""
+    if request.scenarios is not None:
+        place_scenarios(request.scenarios, run.scenarios)
+    if request.gsm8k is not None:
+        console.say(place_gsm8k(request.gsm8k, run.scenarios))
+    elif run.suite.name == "simple":
+        console.say("gsm is left out: pass --gsm8k FOLDER, the one with GSM8K's train.jsonl")
+
+
+@contextlib.contextmanager
+def _server(request: HelmRequest, console: Console) -> Iterator[tuple[str, str]]:
+    """The server's address and which model it is; starts `oneday serve` on a free port unless one was named."""
+    if request.url is not None:
+        url = request.url.rstrip("/")
+        wait_for(url, patience_s=5.0)
+        yield url, _model_at(url)
+        return
+    checkpoint = request.served()
+    if request.checkpoint is None and checkpoint == DEMO_BASE:
+        console.say(f"no {DEMO_RUN} yet (oneday demo makes it): serving the base model it starts from, {checkpoint}")
+    else:
+        console.say(f"serving {checkpoint}")
+    log = request.out / "server.log"
+    with local_server(
+        checkpoint, log=log, base=request.base, precision=request.precision, base_changed=request.base_changed
+    ) as url:
+        wait_for(url, patience_s=5.0)
+        yield url, str(checkpoint.absolute())
+
+
+def _model_at(url: str) -> str:
+    """What /health says of the model, for a server that has it; else the address."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+            health = json.load(reply)
+        return " ".join(str(health[key]) for key in ("model", "lora_adapter") if health.get(key)) or url
+    return url
+
+
+def measured_columns(suite: Path) -> Mapping[str, object]:
+    """The challenge's columns that helm-summarize has a figure for."""
+    try:
+        return {name: value for _, row in read_tables(suite, COLUMNS) for name, value in row.items()}
+    except TableError:  # a suite of other scenarios than the challenge's
+        return {}
+
+
+def _show_progress(log: RunLog, console: Console) -> None:
+    if log.started:
+        console.progress("helm-run", max(0, len(log.started) - 1), log.num_runs, log.started[-1].split(",model=")[0])
+
+
+def show_results(results: Sequence[RunResult], log: RunLog, *, seconds: float, console: Console) -> None:
+    """One row per scenario; its score is the mean over its runs, as in HELM's tables."""
+    groups: dict[str, list[RunResult]] = defaultdict(list)
+    for result in results:
+        groups[result.group].append(result)
+    rows = []
+    for group, runs in groups.items():
+        scores = [run.score for run in runs if run.score is not None]
+        rows.append(
+            (
+                group, str(len(runs)), str(sum(run.num_instances for run in runs)), runs[0].metric,
+                f"{fmean(scores):.3f}" if scores else "-", f"{fmean(run.output_tokens for run in runs):.1f}",
+                str(sum(run.num_overruns for run in runs)),
+            )
+        )  # fmt: skip
+    title = f"HELM: {len(results)} runs in {seconds:.0f} s, {log.num_retries} retries, {len(log.failed)} failed"
+    names = ("scenario", "runs", "instances", "metric", "score", "tokens an answer", "overruns")
+    console.table(title, names, rows)
+    if log.num_retries:
+        console.say(f"warning: HELM sent {log.num_retries} requests again: the server failed them, see its log")
+    if any(result.num_overruns for result in results):
+        console.say("warning: overruns are answers beyond max_new_tokens or a stop sequence; the server must cut them")

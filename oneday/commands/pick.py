@@ -1,0 +1,304 @@
+"""`oneday pick`: over a run's checkpoints, within its budget, or over those of any trainer."""
+
+import contextlib
+import math
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from core.errors import StageError
+from core.files import read_as
+from core.manifest import read_manifest, record
+from core.model.folder import check_model_folder
+from core.model.quantisation import Precision, Quantisation
+from core.run_folder import PICK, TRAIN
+from core.stage import Dropped, locked
+from harness.budget.clock import uptime
+from harness.budget.duration import pretty, seconds
+from harness.budget.ledger import Ledger
+from harness.budget.rehearse import rehearsed_base_loss
+from harness.checkpoint.adapter import find_adapters
+from harness.checkpoint.pick import Picked
+from harness.checkpoint.race import Race
+from harness.checkpoint.seal import SEAL, Checkpoint, checkpoint_folders, inspect_all
+from harness.checkpoint.timed_pick import PickJob, timed_pick
+from harness.checkpoint.trained_base import UNTOLD, check_same_base, find_trained_base
+from harness.dataset import read_dataset_rows
+from harness.errors import BudgetError, CheckpointError, ConfigError
+from harness.inside.main import PARENT_VARIABLE, end_with_parent
+from harness.run import LEDGER
+from harness.supervise import DATA, OUTPUT
+from oneday import child
+from oneday.display.console import Console
+
+PRECISIONS = ("fp32", "bf16", "4bit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickRequest:
+    """The options of `oneday pick`, as given."""
+
+    folder: Path
+    time: str | None = None
+    average: int = 0
+    base: Path | None = None
+    validation: Path | None = None
+    precision: str | None = None
+    base_changed: bool = False
+    """The base may be another one than in training."""
+    uncharged: bool = False
+    dry_run: bool = False
+    seed: int = 2023
+
+
+def run_pick(request: PickRequest, console: Console) -> None:
+    """Checks, measures within the time, publishes, shows why."""
+    began = uptime()
+    if WITHIN in os.environ and PARENT_VARIABLE in os.environ:
+        end_with_parent()
+    limit_s = seconds(request.time, option="--time") if request.time else math.inf
+    if request.precision is not None and request.precision not in PRECISIONS:
+        raise ConfigError(f"--precision {request.precision[:40]}: unknown. Use {', '.join(PRECISIONS)}.")
+    if request.dry_run:
+        show_dry_run(request, console)
+        return
+    trained = (request.folder / TRAIN).is_dir()
+    checkpoints, rejected = _checkpoints(request.folder, trained=trained)
+    base, precision = _model(request, checkpoints, console, trained=trained)
+    measures = request.average > 1 or any(c.validation_loss is None for c in checkpoints)
+    if measures:
+        _check_validation(request, trained=trained)
+    alone = contextlib.nullcontext() if WITHIN in os.environ else locked(request.folder)
+    with alone, _charged(request, console, measures=measures) as (beat, deadline):
+        job = PickJob(
+            folder=request.folder,
+            checkpoints=checkpoints,
+            rejected=rejected,
+            base=base,
+            precision=precision,
+            rows=read_dataset_rows(_validation(request), base) if measures else (),
+            seed=request.seed,
+            average=request.average,
+            base_loss=rehearsed_base_loss(request.folder) if _measures_its_own_rows(request, trained=trained) else None,
+            until=min(began + limit_s, deadline),
+        )
+        picked = timed_pick(job, on_slice=lambda race: _show_slice(race, console), while_measuring=beat)
+        if trained:
+            record(request.folder, "pick", asdict(picked))
+    show_pick(picked, request.folder, console)
+
+
+WITHIN = "ONEDAY_PICK_WITHIN"
+"""When a picking process must be done, on the uptime clock; lock, ledger and its end are its starter's business.
+A moment and no duration: its imports take a while, and they are not its own time."""
+
+KILL_S = 0.25
+"""To end a process and see that it is gone."""
+
+LAST_WORDS_S = 3.0
+"""For the picking process to publish and go, before it is killed."""
+
+
+def pick_within(arguments: Sequence[str], *, deadline: float, beat: Callable[[], None]) -> int | None:
+    """`oneday` with these arguments in a process of its own; its exit code, or None if it had to be killed.
+
+    Loading a model cannot be interrupted from within: only a process that is killed keeps a deadline for sure.
+    """
+    until = deadline - KILL_S
+    if uptime() >= until:
+        return None
+    environment = child.environment(**{WITHIN: str(deadline - LAST_WORDS_S), PARENT_VARIABLE: str(os.getpid())})
+    # in a session of its own: a Ctrl-C is ours, and we end it
+    picking = subprocess.Popen(child.command(*arguments), env=environment, start_new_session=True)
+    try:
+        while (code := picking.poll()) is None and uptime() < until:
+            beat()
+            time.sleep(0.05)
+        return code
+    finally:
+        if picking.poll() is None:
+            picking.kill()
+            picking.wait()
+
+
+def run_pick_within_its_time(request: PickRequest, arguments: Sequence[str], console: Console) -> None:
+    """`run_pick`; where there is a limit, in a process that is killed at it.
+
+    Raises:
+        click.exceptions.Exit: with the exit code of that process.
+        BudgetError: it was killed.
+    """
+    began = uptime()
+    limit_s = seconds(request.time, option="--time") if request.time else math.inf
+    trained = (request.folder / TRAIN).is_dir()
+    bounded = request.time is not None or (trained and (request.folder / LEDGER).is_file() and not request.uncharged)
+    bounded = bounded and request.folder.is_dir()
+    if request.dry_run or WITHIN in os.environ or not bounded or not _will_measure(request, trained=trained):
+        run_pick(request, console)
+        return
+    with locked(request.folder), _charged(request, console, measures=True) as (beat, deadline):
+        code = pick_within(arguments, deadline=min(began + limit_s, deadline), beat=beat)
+    if code is None:
+        raise BudgetError(
+            f"{request.folder}: the time was up before anything could be picked; what was picked before stays. Give "
+            "more with --time."
+        )
+    raise click.exceptions.Exit(code)
+
+
+def _will_measure(request: PickRequest, *, trained: bool) -> bool:
+    """From the seals alone: hashing every checkpoint is the picking process's work."""
+    if request.average > 1 or not trained:
+        return True
+    seals = [path / SEAL for path in checkpoint_folders(request.folder / TRAIN / OUTPUT) if (path / SEAL).is_file()]
+    return any(map(_lacks_loss, seals))
+
+
+def _lacks_loss(seal: Path) -> bool:
+    try:
+        return read_as(dict[str, Any], seal).get("validation_loss") is None
+    except StageError:  # its checkpoint will be rejected
+        return False
+
+
+def show_dry_run(request: PickRequest, console: Console) -> None:
+    """What `oneday pick` would do."""
+    folder = request.folder
+    trained = (folder / TRAIN).is_dir()
+    good, rejected = _checkpoints(folder, trained=trained) if folder.is_dir() else ([], [])
+    known = sum(c.validation_loss is not None for c in good)
+    ledger = Ledger.of_run(folder / LEDGER) if (folder / LEDGER).is_file() else None
+    charged = "not charged: --uncharged" if request.uncharged else "charged to the budget, if anything is measured"
+    rows = [
+        ("checkpoints", f"{len(good)} whole, {len(rejected)} not" if folder.is_dir() else f"{folder}: not there yet"),
+        ("losses known", f"{known}: measured by the trainer over all validation rows"),
+        ("to be measured", f"{len(good) - known}, {f'within {request.time}' if request.time else 'on all rows'}"),
+        ("average", f"of the {request.average} best, kept if better" if request.average > 1 else "none"),
+        ("time", charged + (f", of which {pretty(max(0.0, ledger.left_s))} are left" if ledger else "")),
+        ("result", str(folder / PICK / "adapter")),
+    ]
+    console.table("oneday pick --dry-run: nothing is started", ("what", "value"), rows)
+    console.result({"dry_run": True, "checkpoints": len(good), "known": known})
+
+
+def _checkpoints(folder: Path, *, trained: bool) -> tuple[list[Checkpoint], list[Dropped]]:
+    good, rejected = inspect_all(folder / TRAIN / OUTPUT) if trained else find_adapters(folder)
+    if not good:
+        why = f"{rejected[0].id}: {rejected[0].detail}" if rejected else "there is none"
+        mend = "Run `oneday train` first." if trained else "Give a run, or a folder of PEFT checkpoints."
+        raise CheckpointError(f"{folder}: no whole checkpoint ({why}). {mend}")
+    return good, rejected
+
+
+def _model(
+    request: PickRequest, checkpoints: list[Checkpoint], console: Console, *, trained: bool
+) -> tuple[Path, Precision | Quantisation | None]:
+    """Base and precision: as asked, as the run or the adapter recorded, as the adapter names.
+
+    Raises:
+        ConfigError: no base, or another one than in training.
+    """
+    adapter = checkpoints[0].path
+    manifest = read_manifest(request.folder) if trained else {}
+    run = manifest.get("train", {})
+    named = run.get("base_path") or manifest.get("curate", {}).get("base_path")
+    named = named or read_as(dict[str, Any], adapter / "adapter_config.json").get("base_model_name_or_path")
+    if request.base is None and not Path(str(named or "not named")).is_dir():
+        raise ConfigError(
+            f"{request.folder}: its base model, {named or 'not named'}, is no local folder. Pass --base FOLDER."
+        )
+    base = check_model_folder(request.base or Path(str(named)))
+    recorded = find_trained_base(adapter)
+    check_same_base(recorded, base, request.folder, on_purpose=request.base_changed)
+    if request.precision is not None:
+        return base, cast("Precision", request.precision)
+    if recorded is not None:
+        return base, recorded.quantisation
+    if not trained:
+        console.say(
+            f"warning: {UNTOLD.format(folder=request.folder)} --precision 4bit measures and publishes them in NF4."
+        )
+    recipe = run.get("recipe")
+    four_bit = trained and (not isinstance(recipe, dict) or recipe.get("load_in_4bit", True))
+    return base, "4bit" if four_bit else None
+
+
+def _check_validation(request: PickRequest, *, trained: bool) -> None:
+    if request.validation is None and not trained:
+        raise ConfigError("--validation is missing: the rows to measure on. Give a mix's validation.jsonl.")
+
+
+def _measures_its_own_rows(request: PickRequest, *, trained: bool) -> bool:
+    """Whether losses are those of the run's own validation rows, on its own base."""
+    return trained and request.validation is None and not request.base_changed
+
+
+def _validation(request: PickRequest) -> Path:
+    return request.validation or request.folder / TRAIN / DATA / "validation.parquet"
+
+
+@contextlib.contextmanager
+def _charged(request: PickRequest, console: Console, *, measures: bool) -> Iterator[tuple[Callable[[], None], float]]:
+    """Charges what is measured to the run's ledger, if it has one; yields its heartbeat and the deadline (uptime).
+
+    Raises:
+        BudgetError: nothing is left.
+    """
+    path = request.folder / LEDGER
+    if WITHIN in os.environ:
+        yield (lambda: None), float(os.environ[WITHIN])
+        return
+    if not (measures and path.is_file()):
+        yield (lambda: None), math.inf
+        return
+    ledger = Ledger.of_run(path)
+    if request.uncharged:
+        began = uptime()
+        yield (lambda: None), math.inf
+        ledger.note_not_charged("pick", uptime() - began)
+        return
+    used_up = BudgetError(
+        f"{request.folder}: its budget of {pretty(ledger.budget_s)} is used up. Pick with --uncharged: outside of it, "
+        "and noted in the ledger."
+    )
+    if ledger.is_closed and ledger.left_s <= 0:
+        raise used_up
+    with ledger.working("pick"):  # only this tells what a killed run has left: the time it lay may count or not
+        if ledger.left_s <= 0:
+            raise used_up
+        console.say(f"charged to the budget: {pretty(ledger.left_s)} of {pretty(ledger.budget_s)} are left")
+        yield ledger.beat, ledger.deadline
+
+
+def _show_slice(race: Race, console: Console) -> None:
+    console.say(f"{race.num_rows:>6} of {race.total_rows} rows: {len(race.field)} still in the race")
+
+
+def show_pick(picked: Picked, folder: Path, console: Console) -> None:
+    """All candidates with their losses, and what was rejected."""
+    rows = []
+    for c in picked.candidates:
+        doubt = f" ± {c.standard_error:.4f}" if c.standard_error else ""
+        measured = c.measured_by if c.num_rows is None else f"{c.measured_by}, {c.num_rows} rows"
+        verdict = f"picked: {c.verdict}" if c.checkpoint == picked.checkpoint else c.verdict
+        rows.append((c.checkpoint, f"{c.validation_loss:.4f}{doubt}", measured, verdict))
+    rows += [(r.id, "-", "-", f"rejected: {r.detail}") for r in picked.rejected]
+    console.table(picked.rule, ("checkpoint", "validation loss", "measured by", "why"), rows)
+    if picked.seconds:
+        console.say(f"measured in {pretty(picked.seconds)}")
+    if picked.better_than_base is False:
+        console.alarm(f"NOT better than the base, whose validation loss is {picked.base_loss:.4f}")
+    console.say(f"LoRA adapter: {folder / PICK / 'adapter'}")
+    console.result(
+        {
+            "picked": picked.checkpoint, "step": picked.step, "validation_loss": picked.validation_loss,
+            "base_validation_loss": picked.base_loss, "better_than_base": picked.better_than_base,
+            "seconds": picked.seconds,
+        }
+    )  # fmt: skip

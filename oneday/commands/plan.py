@@ -1,0 +1,221 @@
+"""`oneday rehearse` and `oneday plan`: what a day would be, before its clock starts."""
+
+import contextlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from core.example.prompt import training_prompt
+from core.files import read_as, read_jsonl
+from core.model.folder import check_model_folder
+from core.model.token_ids import row_ids
+from core.run_folder import PLAN
+from core.stage import INPUTS
+from curation.sources.source import EPOCHS, ESTIMATED_TOKENS, MIXES
+from harness.axolotl_process import Launcher, start_axolotl
+from harness.budget.duration import pretty, seconds
+from harness.budget.few_steps import few_steps
+from harness.budget.gpu_profile import Card
+from harness.budget.memory import MISTRAL_7B, ModelShape, peak_of
+from harness.budget.plan import (
+    ESTIMATED_VALIDATION_ROWS,
+    Costs,
+    DayPlan,
+    Needed,
+    mixes_needed,
+    plan_day,
+)
+from harness.budget.profile_choice import NAMED
+from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, rehearse
+from harness.dataset import load_tokenizer, prepare_dataset
+from harness.errors import ConfigError
+from harness.job import TrainJob
+from harness.recipe import AxolotlConfig
+from oneday.commands.train import TrainRequest, say_card, training_job, with_card
+from oneday.display.console import Console
+from oneday.display.training import show_rehearsal
+
+WORTH_USING = 0.05
+"""Of a budget."""
+
+
+def run_rehearse(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
+    """Measures what start, step, evaluation and save cost here; nothing is charged."""
+    request = with_card(request)
+    job = _job(request)
+    say_card(request, console)
+    console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
+    measured = rehearse(job, launch=launch)
+    show_rehearsal(measured, job, console)
+    console.result({"run": str(job.run), "card": job.card.name, "card_how": job.card_how, **asdict(measured)})
+
+
+def run_plan(request: TrainRequest, console: Console) -> None:
+    """What the budget buys, from a rehearsal if there is one, else from the card's profile."""
+    request = with_card(request)
+    if request.dry_run:
+        _plan_from_profile(request, console)
+        return
+    job = _job(request)
+    budget_s = seconds(request.budget)
+    check_model_folder(job.base)
+    with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
+        dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=Path(scratch))
+        means = mean_tokens(job)
+    packs = pack_plan(job.recipe, dataset.lengths, epochs=job.recipe.num_epochs)
+    costs = _costs(job, validation_tokens=dataset.validation.num_tokens)
+    plan = plan_day(job.recipe, packs, costs, budget_s=budget_s)
+    of_paper = not set(means).isdisjoint(MIXES["200k"])
+    needed = (
+        mixes_needed(
+            job.recipe,
+            costs,
+            mixes=MIXES,
+            papers_epochs=EPOCHS,
+            mean_tokens=means,
+            efficiency=packs.efficiency,
+            budget_s=budget_s,
+        )
+        if of_paper
+        else []
+    )
+    say_card(request, console)
+    show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
+    note = few_steps(job.recipe, dataset.lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
+    if note:
+        console.alarm(note)
+    if needed:
+        show_needed(needed, costs, console)
+    _show_memory(job.recipe, ModelShape.of(job.base), job.card, console)
+    console.result(
+        {"card": job.card.name, "card_how": job.card_how, "plan": asdict(plan), "mixes": [asdict(n) for n in needed]}
+    )
+
+
+def _plan_from_profile(request: TrainRequest, console: Console) -> None:
+    """The day of the paper's 200K mix on a card that need not be at hand. Every figure is an estimate."""
+    recipe, card, budget_s = request.recipe(), request.profile, seconds(request.budget)
+    rows = MIXES["200k"]
+    lengths = [round(ESTIMATED_TOKENS[source]) for source, number in rows.items() for _ in range(number)]
+    num_tokens = ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths)
+    with _found_card_told(request.card_how):
+        costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
+    packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
+    plan = plan_day(recipe, packs, costs, budget_s=budget_s)
+    needed = mixes_needed(
+        recipe, costs, mixes=MIXES, papers_epochs=EPOCHS, mean_tokens=ESTIMATED_TOKENS,
+        efficiency=packs.efficiency, budget_s=budget_s,
+    )  # fmt: skip
+    say_card(request, console)
+    console.say(f"oneday plan --dry-run: {request.recipe_path.name} on {card.name}, the paper's 200K mix; estimates")
+    show_plan(plan, recipe, card, budget_s, sum(lengths), packs.efficiency, console)
+    show_needed(needed, costs, console)
+    _show_memory(recipe, MISTRAL_7B, card, console)
+    console.result(
+        {
+            "estimate": True,
+            "card": card.name,
+            "card_how": request.card_how,
+            "plan": asdict(plan),
+            "mixes": [asdict(n) for n in needed],
+        }
+    )
+
+
+def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: Card, console: Console) -> None:
+    if card.is_gpu:
+        peak = peak_of(recipe, shape)
+        console.say(
+            f"memory: {peak.gib:.1f} GiB computed, {peak.most_gib:.1f} at the high end of what was published; "
+            f"{card.name} has {card.memory_gib:g}"
+        )
+
+
+def _job(request: TrainRequest) -> TrainJob:
+    return training_job(request, request.recipe(), seconds(request.budget))
+
+
+def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
+    stored, made_with = job.run / PLAN / REHEARSAL, job.run / PLAN / INPUTS
+    mend = "`oneday rehearse --redo` measures anew."
+    if stored.is_file() and made_with.is_file() and read_as(dict[str, Any], made_with, mend=mend) == job.inputs():
+        return Costs.of(read_as(Rehearsal, stored, mend=mend), job.average)
+    with _found_card_told(job.card_how):
+        return Costs.estimated(job.card, job.recipe, ModelShape.of(job.base), validation_tokens=validation_tokens)
+
+
+@contextlib.contextmanager
+def _found_card_told(how: str) -> Iterator[None]:
+    """An error about a card that nobody named says where it is from."""
+    try:
+        yield
+    except ConfigError as e:
+        if how in ("", NAMED):
+            raise
+        raise ConfigError(f"{e} The card was not named ({how}).") from e
+
+
+def mean_tokens(job: TrainJob) -> dict[str, float]:
+    """Of a training row, by source."""
+    tokenizer = load_tokenizer(job.base)
+    found: dict[str, list[int]] = defaultdict(list)
+    for row in read_jsonl(job.mix / "train.jsonl"):
+        prompt = training_prompt(row["instruction"], row["input"])
+        found[str(row.get("source", ""))].append(len(row_ids(tokenizer, prompt, row["output"]).input_ids))
+    return {source: sum(lengths) / len(lengths) for source, lengths in found.items()}
+
+
+def show_plan(
+    plan: DayPlan,
+    recipe: AxolotlConfig,
+    card: Card,
+    budget_s: float,
+    num_tokens: int,
+    efficiency: float,
+    console: Console,
+) -> None:
+    """The day as a table."""
+    ending = "the deadline ends" if plan.because == "deadline" else "the epochs end"
+    rows = [
+        (
+            "costs",
+            "measured by the rehearsal"
+            if plan.measured
+            else f"ESTIMATED for {card.name}, low end of what was published",
+        ),
+        ("training tokens", f"{num_tokens:,} a pass, packed {efficiency:.1%} full"),
+        (
+            "steps",
+            f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs; {ending} it",
+        ),
+        ("evaluations and saves", f"{plan.num_evaluations}, every {recipe.eval_steps} steps"),
+        ("kept for the last ones and the pick", pretty(plan.reserve_s)),
+        ("finish", f"{pretty(plan.finish_s)} of {pretty(budget_s)}"),
+        (
+            "share of the budget that trains",
+            f"{plan.trained_share:.1%}, of the time until then {plan.worked_share:.1%}",
+        ),
+    ]
+    console.table("the day", ("what", "plan"), rows)
+    unused_s = budget_s - plan.finish_s
+    if plan.because == "epochs" and unused_s > WORTH_USING * budget_s:
+        console.say(f"{pretty(unused_s)} of the budget are not used: take a larger mix, or raise num_epochs")
+
+
+def show_needed(needed: list[Needed], costs: Costs, console: Console) -> None:
+    """The paper's mixes on this card."""
+    rows = [
+        (
+            n.mix,
+            str(n.epochs) + (" (the paper's)" if n.is_papers else ""),
+            f"{n.tokens * n.epochs:,}",
+            pretty(n.seconds),
+            "fits" if n.fits else "",
+        )
+        for n in needed
+    ]
+    title = "the paper's mixes here" + ("" if costs.measured else " (estimates)")
+    console.table(title, ("mix", "epochs", "tokens", "would take", ""), rows)

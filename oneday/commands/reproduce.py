@@ -1,0 +1,173 @@
+"""`oneday reproduce`: a run again from its record, with a table of what came out the same."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+from core.files import read_json
+from core.generation.engine import close
+from core.manifest import read_manifest, record
+from core.model.folder import model_fingerprint
+from core.run_folder import MIX
+from core.workers import default_workers
+from curation.curate import curate
+from evaluation.held_out import Question, held_out_questions, score_answer
+from harness.axolotl_process import Launcher, start_axolotl
+from harness.base_model import find_model
+from harness.budget.duration import seconds
+from harness.budget.profile_choice import choose_card
+from harness.errors import ConfigError, TrainError
+from harness.job import TrainJob
+from harness.recipe import check_card
+from harness.reproduce import (
+    BUDGET_FACTOR,
+    Figure,
+    Record,
+    Verdict,
+    check_base,
+    check_inputs,
+    check_plan_is_followed,
+    compare_answers,
+    compare_curations,
+    compare_runs,
+    read_record,
+)
+from oneday.commands.compare import mix_of
+from oneday.commands.curation_call import Servers, curation_again, recorded_engine
+from oneday.commands.train import charging_of, rehearse_and_train
+from oneday.demo.demo import DEMO_BASE
+from oneday.display.console import Console
+from oneday.display.training import show_training
+from oneday.local_server import ask, local_server
+
+MAX_NEW_TOKENS = 128
+SERVER_LOG = "server.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReproduceRequest:
+    """The options of `oneday reproduce`, as given."""
+
+    manifest: Path
+    run: Path
+    mix: Path | None = None
+    base: Path | None = None
+    card: str | None = None
+    budget: str | None = None
+    curate: bool = False
+    tasks: tuple[Path, ...] = ()
+    url: str | None = None
+    """Where the base is asked, with `curate`; only a URL that is given here gets a key."""
+    ray_address: str | None = None
+    num_questions: int = 32
+    """Asked of both served checkpoints; 0: neither is served."""
+    redo: bool = False
+
+
+def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
+    """Checks what goes in, curates if asked, trains by the logged plan, picks, serves, compares.
+
+    Raises:
+        TrainError: something came out different.
+    """
+    recorded = read_record(request.manifest)
+    check_plan_is_followed(recorded)
+    job = _job(request, recorded)
+    check_base(recorded, job.base)
+    figures = _curate(request, recorded, job.base, console) if request.curate else []
+    if any(f.verdict is Verdict.DIFFERENT for f in figures):
+        _end(request, recorded, figures, console)
+    check_inputs(recorded, mix=job.mix, base=job.base)
+    console.say(f"rows and base model are those of {recorded.run}; the run follows its plan")
+    result = rehearse_and_train(job, console, launch=launch)
+    show_training(result, console)
+    figures += compare_runs(recorded.run, request.run)
+    if request.num_questions:
+        questions = held_out_questions(job.mix, request.num_questions)
+        figures += serve_both((recorded.run, request.run), questions, base=job.base, console=console)
+    _end(request, recorded, figures, console, is_short=result.because in ("deadline", "killed"))
+
+
+def _end(
+    request: ReproduceRequest, recorded: Record, figures: list[Figure], console: Console, *, is_short: bool = False
+) -> None:
+    """The table, and the exit code that it deserves."""
+    show_figures(figures, console)
+    console.result({"run": str(request.run), "figures": [asdict(f) for f in figures]})
+    different = [f.name for f in figures if f.verdict is Verdict.DIFFERENT and not f.name.startswith("version of ")]
+    if different:
+        mend = "Its budget ended before the plan: give it more, --budget with --redo." if is_short else "See the table."
+        raise TrainError(f"{request.run}: not the same as {recorded.run}: {', '.join(different)}. {mend}")
+    console.say(f"serve it: oneday serve --checkpoint {request.run}")
+
+
+def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Console) -> list[Figure]:
+    """The same questions to the base model, scored and drawn anew."""
+    section = read_manifest(recorded.run).get("curate", {})
+    servers = Servers(url=request.url, ray_address=request.ray_address)
+    engine = recorded_engine(recorded.run, section, servers)
+    if engine.url is not None and not engine.sends_key:
+        console.say(f"the base is asked at {engine.url}, which the manifest names, without a key; --url sends one")
+    curation = curation_again(
+        recorded.run, section, run=request.run, tasks=request.tasks, base=base, redo=request.redo, servers=servers
+    )
+    console.say(f"curating again: {len(curation.files)} task files")
+    try:
+        mix = curate(replace(curation, workers=default_workers(), on_progress=console.progress))
+    finally:
+        close(curation.predictor)
+    now = read_json(mix / "manifest.json")
+    call = section["call"] | {"tasks": [str(path.resolve()) for path in curation.tasks]}
+    record(request.run, "curate", {**section, **now, "base_path": str(base), "call": call})
+    return compare_curations(section, now)
+
+
+def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: Path, console: Console) -> list[Figure]:
+    """What the checkpoint on record and the new one answer over HTTP to the same questions."""
+    answers, scores = [], []
+    for run in runs:
+        console.say(f"asking {run} {len(questions)} held-out questions over HTTP")
+        with local_server(run, log=runs[1] / SERVER_LOG, base=base) as url:
+            texts = ask(url, [question.prompt for question in questions], max_new_tokens=MAX_NEW_TOKENS)
+        answers.append(texts)
+        scores.append(fmean(score_answer(q, text) for q, text in zip(questions, texts, strict=True)))
+    return compare_answers(answers[0], answers[1], (scores[0], scores[1]))
+
+
+def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
+    mix = request.run / MIX if request.curate else request.mix or mix_of(recorded.run)
+    choice = choose_card(request.card or str(recorded.train["card"]))
+    check_card(recorded.recipe, choice.card)
+    if os.path.realpath(request.run) == os.path.realpath(recorded.run):
+        raise ConfigError(f"--run {request.run}: the run itself. Give another folder for the repetition.")
+    return TrainJob(
+        run=request.run,
+        mix=mix,
+        base=_base(request, recorded),
+        recipe=recorded.recipe,
+        card=choice.card,
+        card_how=choice.how if request.card else "the one on record",
+        device=choice.device,
+        budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * float(recorded.train["budget_s"]),
+        redo=request.redo,
+        charging=charging_of(str(recorded.train["clock"])),
+        follow_plan=recorded.plan,
+    )
+
+
+def _base(request: ReproduceRequest, recorded: Record) -> Path:
+    """As given; else where it was; else the demo's, which moves with the program, if it is that one."""
+    if request.base is None and recorded.train["base"] == model_fingerprint(DEMO_BASE):
+        return DEMO_BASE
+    return find_model(str(request.base or recorded.train.get("base_path", "")))
+
+
+def show_figures(figures: list[Figure], console: Console) -> None:
+    """The table."""
+    rows = [
+        (f.name, f.before, f.now, f"{f.verdict}{f' ({f.bound})' if f.verdict is Verdict.WITHIN and f.bound else ''}")
+        for f in figures
+    ]
+    console.table("on record and repeated", ("figure", "on record", "now", ""), rows)

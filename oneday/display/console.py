@@ -1,0 +1,116 @@
+"""What a person sees: progress on stderr, one closing table, one JSON line when asked for.
+
+    console = Console(json_line=True)
+    console.progress("02_predictions", 128, 4480)
+    console.result({"run": "runs/demo"})
+
+In a terminal progress is one moving line; in a pipe it is one plain line every ten seconds.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.box import SIMPLE
+from rich.console import Console as RichConsole
+from rich.table import Table
+from rich.text import Text
+
+from core.files import read_json
+from core.stage import Stage
+
+PLAIN_EVERY_S = 10.0
+
+
+class Console:
+    """stdout for results, stderr for everything on the way."""
+
+    def __init__(self, *, json_line: bool = False) -> None:
+        self.err = RichConsole(stderr=True, highlight=False)
+        # A pipe has no width of its own: give tables room instead of folding them to 80 columns.
+        self.out = RichConsole(highlight=False, width=None if sys.stdout.isatty() else 150)
+        self._json_line = json_line
+        self._last_plain = 0.0
+        self._moving = False
+        self._quiet = False
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """No moving line: something else draws at the foot of the terminal."""
+        self._end_line()
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def line(self, text: str) -> None:
+        """A plain line on stdout."""
+        self._end_line()
+        self.out.print(text, markup=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line on the way."""
+        self._end_line()
+        self.err.print(text, markup=False, soft_wrap=True)
+
+    def alarm(self, text: str) -> None:
+        """A line that must not be overlooked: red in a terminal."""
+        self._end_line()
+        self.err.print(text, markup=False, soft_wrap=True, style="bold red")
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        """`what 128/4480`, moving in a terminal, now and then elsewhere."""
+        self.status(f"{what:<15} {done}/{total} {note}".rstrip(), last=done >= total)
+
+    def status(self, line: str, *, last: bool = False) -> None:
+        """One line that replaces the one before it."""
+        if self._quiet:
+            return
+        if self.err.is_terminal:
+            width = max(20, self.err.width - 1)
+            sys.stderr.write("\r" + line[:width].ljust(width))
+            sys.stderr.flush()
+            self._moving = True
+            if last:
+                self._end_line()
+        elif last or time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
+            self._last_plain = time.monotonic()
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def _end_line(self) -> None:
+        if self._moving:
+            sys.stderr.write("\n")
+            self._moving = False
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table on stdout; all columns but the first are aligned to the right."""
+        self._end_line()
+        self.out.print(title, style="bold", markup=False)
+        table = Table(box=SIMPLE, show_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold", no_wrap=number == 0)
+        for row in rows:
+            table.add_row(*map(Text, row))  # text from data files is no markup
+        self.out.print(table)
+
+    def stages(self, run: Path, names: Sequence[str]) -> None:
+        """In, kept, dropped by reason and seconds of every stage."""
+        rows = []
+        for name in names:
+            stage = Stage(run / name, inputs=read_json(run / name / "inputs.json"))
+            for unit, tally in stage.summary().tallies.items():
+                dropped = ", ".join(f"{n} {reason}" for reason, n in tally.dropped.items()) or "-"
+                rows.append((f"{name} {unit}s", str(tally.read), str(tally.kept), dropped, f"{stage.seconds():.1f}"))
+        self.table("stages", ("stage", "in", "kept", "dropped", "s"), rows)
+
+    def result(self, values: Mapping[str, Any]) -> None:
+        """The machine-readable last line, with `--json`."""
+        self._end_line()
+        if self._json_line:
+            sys.stdout.write(orjson.dumps(values).decode() + "\n")
+            sys.stdout.flush()

@@ -1,0 +1,176 @@
+"""What a person sees of a run: events as lines, the measured costs, the day as table and bar."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.files import read_json
+from core.run_folder import PICK, TRAIN
+from harness.base_model import licence_of
+from harness.budget.day import LedgerReport
+from harness.budget.duration import pretty
+from harness.budget.ledger import Ledger
+from harness.budget.rehearse import Rehearsal
+from harness.budget.speed import SpeedMeter
+from harness.inside.kernels import describe
+from harness.job import TrainJob
+from harness.run import LEDGER, TrainResult
+from oneday.display.console import Console
+
+ENDINGS = {
+    "deadline": "stopped for the deadline",
+    "epochs": "all epochs done",
+    "plan": "the followed plan ended",
+    "killed": "the trainer was too slow to close and was ended at the deadline",
+    "signal": "stopped by a signal",
+    "not_finite": "stopped at a loss that is not finite; the best checkpoint before it is kept",
+}
+
+
+class TrainingDisplay:
+    """Turns events into one status line, and lines for what should stay.
+
+    The status line tells the last thing that happened: a log in a file never goes back to what was before it.
+
+    Args:
+        calm: A screen shows steps and losses: only what is out of the ordinary is said.
+    """
+
+    def __init__(self, console: Console, *, calm: bool = False) -> None:
+        self._console = console
+        self._calm = calm
+        self._speed = SpeedMeter()
+        self._status = "starting Axolotl"
+        self._best: float | None = None
+
+    def __call__(self, event: dict[str, Any], left_s: float) -> None:
+        """Shows one event."""
+        name = event["event"]
+        self._speed.hear(event)
+        self._status = self._status_after(event)
+        if name == "evaluate" and not self._calm:
+            loss = float(event["validation_loss"])
+            better = self._best is None or loss < self._best
+            self._best = loss if better else self._best
+            mark = " (best so far)" if better else ""
+            self._console.say(f"step {event['step']:>6}  validation loss {loss:.4f}{mark}, {event['seconds']:.1f} s")
+        elif name in _SENTENCES:
+            self._console.say(_SENTENCES[name](event))
+        self._console.status(f"{self._status} | budget left {pretty(max(0.0, left_s))}")
+
+    def _status_after(self, event: dict[str, Any]) -> str:
+        """What is being done now; an event that says nothing of it changes nothing."""
+        match event:
+            case {"event": "train_begin", "step": step}:
+                return f"training, step {step + 1} is the next"
+            case {"event": "step"}:
+                speed = f" | {self._speed.tokens_per_s:,.0f} tokens/s" if self._speed.tokens_per_s else ""
+                loss = float(event["loss"])
+                return f"step {event['step']:>6} of about {event['horizon']} | loss {loss:.4f}{speed}"
+            case {"event": "phase", "phase": "evaluate" | "save" as phase}:
+                return f"step {self._speed.steps:>6} | {'evaluating' if phase == 'evaluate' else 'saving'}"
+            case {"event": "evaluate" | "save" as done, "step": step}:
+                return f"step {step:>6} | {done}d"
+            case {"event": "stopping", "step": step}:
+                return f"step {step:>6} | closing"
+            case {"event": "train_end", "step": step}:
+                return f"step {step:>6} | trained; picking"
+            case {"event": "restart"}:
+                return "starting Axolotl again"
+        return self._status
+
+
+def _begun(event: dict[str, Any]) -> str:
+    return "training" if event["step"] == 0 else f"training goes on from step {event['step']}"
+
+
+_SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "train_begin": _begun,
+    "restart": lambda e: f"the trainer {e['because']}; it is started again from the last whole checkpoint",
+    "tracker_failed": lambda e: f"{e['tracker']} failed and is left out, training goes on: {e['why']}",
+    "disk_full": lambda e: (
+        f"step {e['step']:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
+    ),
+    "stopping": lambda e: f"step {e['step']:>6}  stopping because of the {e['because']}: last evaluation and save",
+    "not_finite": lambda e: f"step {e['step']:>6}  the loss is {e['loss']}: stopping; the best checkpoint is kept",
+}
+"""What is out of the ordinary, by the event's name."""
+
+
+def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None:
+    """What was measured."""
+    memory = f", peak memory {measured.peak_memory_gib:.1f} GiB" if measured.peak_memory_gib is not None else ""
+    if measured.peak_memory_gib is not None:
+        memory += f" of {job.card.memory_gib:g}"
+    if measured.peak_by_phase_gib:
+        memory += f" ({', '.join(f'{phase} {gib:.1f}' for phase, gib in measured.peak_by_phase_gib.items())})"
+    console.say(
+        f"measured: {measured.describe()}{memory}; the shortest budget is {pretty(measured.minimum_s(job.average))}"
+    )
+    if measured.few_steps:
+        console.alarm(measured.few_steps)
+    if measured.base_loss is not None:
+        console.say(f"the base without an adapter: validation loss {measured.base_loss:.4f}")
+    if measured.kernels:
+        console.say(f"kernels that ran: {describe(measured.kernels)}")
+    console.say(f"base model: {job.base}, licence {licence_of(job.base) or 'not stated in its folder'}")
+
+
+def show_training(result: TrainResult, console: Console) -> None:
+    """The verdict, where the day went, and what was picked."""
+    verdict = result.verdict
+    (console.say if verdict.is_good else console.alarm)(verdict.headline)
+    if verdict.warning:
+        console.alarm(verdict.warning)
+    if result.was_done:
+        console.say(f"{result.run}: training is done already; nothing was computed")
+    show_ledger(result.ledger, console)
+    picked = result.picked
+    summary = read_json(result.run / TRAIN / "summary.json")
+    rows = summary["tallies"]["row"]
+    if rows["dropped"]:
+        reasons = ", ".join(f"{num} {reason.replace('_', ' ')}" for reason, num in rows["dropped"].items())
+        console.say(f"rows: {rows['kept']} of {rows['read']}; left out: {reasons}")
+    if summary["details"].get("num_ends_removed"):
+        console.say(
+            f"answers that ended in the text of the end token: {summary['details']['num_ends_removed']}, removed"
+        )
+    console.say(
+        f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.because]}; "
+        f"picked {picked.checkpoint} of {picked.num_checkpoints}, validation loss {picked.validation_loss:.4f}"
+    )
+    console.say(f"LoRA adapter: {result.run / PICK / 'adapter'}")
+
+
+def show_ledger(report: LedgerReport, console: Console) -> None:
+    """The budget by phase."""
+    rows = [(phase, f"{spent:.1f}", f"{spent / report.budget_s:.1%}") for phase, spent in report.by_phase.items()]
+    rows.append(("charged", f"{report.charged_s:.1f}", f"{report.charged_s / report.budget_s:.1%}"))
+    if report.downtime_past_deadline_s:
+        rows.append(("down past the deadline", f"{report.downtime_past_deadline_s:.1f}", "not charged"))
+    rows += [(what, f"{spent:.1f}", "not charged") for what, spent in (report.not_charged or {}).items()]
+    console.table(
+        f"budget {pretty(report.budget_s)}, over by {report.overshoot_s:.1f} s", ("phase", "s", "share"), rows
+    )
+
+
+def run_ledger(run: Path, console: Console) -> None:
+    """The day as a table and a bar."""
+    report = Ledger.of_run(run / LEDGER).report()
+    show_ledger(report, console)
+    console.say(bar(report))
+    names = ("budget_s", "charged_s", "overshoot_s", "downtime_past_deadline_s", "by_phase", "resumes")
+    console.result({name: getattr(report, name) for name in names} | {"not_charged": report.not_charged})
+
+
+BAR_WIDTH = 60
+SIGNS = {"load": "l", "pack": "p", "train": "█", "evaluate": "e", "save": "s", "pick": "k", "idle": "i", "down": "·"}
+
+
+def bar(report: LedgerReport) -> str:
+    """The budget as one line; a phase too short for a sign of its own has none."""
+    signs = "".join(
+        SIGNS[phase] * round(BAR_WIDTH * spent / report.budget_s) for phase, spent in report.by_phase.items()
+    )
+    shown = ", ".join(f"{SIGNS[phase]} {phase}" for phase in report.by_phase)
+    return f"[{signs[:BAR_WIDTH]:<{BAR_WIDTH}}] {shown}"

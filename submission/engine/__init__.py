@@ -1,0 +1,1 @@
+"""Prompts in, text with log-probabilities out: batched decoding in one model thread."""

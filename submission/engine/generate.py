@@ -1,0 +1,244 @@
+"""Batched decoding: rows through the model token by token, each with its own settings, its own start and its own end.
+
+    decoder = Decoder(model)
+    ended = decoder.admit([row, row])
+    while decoder.rows:
+        ended += decoder.step()
+
+A row that ends leaves the batch at once and another may take its place in the middle: its prompt is read alone, and its
+keys and values are put beside the others', padded on the left. Nothing of size [steps, rows, vocabulary] is kept.
+
+Where it sits: under the engine, on the model's thread.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from core.model.language_model import LanguageModel
+from submission.engine.detokenize import Detokenizer
+
+LOWEST_LOGPROB = -1e4
+"""JSON has no infinity, and HELM chokes on NaN."""
+
+Choose = Callable[[torch.Tensor], int]
+"""Raw logits of a row, shape [vocabulary] -> the next id."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One prompt, and its answer as far as it has come."""
+
+    prompt_ids: Sequence[int]
+    max_new_tokens: int
+    stop: Sequence[str] = ()
+    choose: Choose | None = None
+    """None: greedy."""
+    is_given_up: Callable[[], bool] = lambda: False
+    """Asked before every token."""
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    """Raw softmax."""
+    best: list[tuple[int, float]] = field(default_factory=list)
+    """The most likely id at each place, and its log-probability."""
+    texts: list[str] = field(default_factory=list)
+    text: str = ""
+    stream: Detokenizer | None = None
+
+    def push(self, token_id: int, logprob: float, best: tuple[int, float], ends: frozenset[int]) -> bool:
+        """Takes a token; True if the row has ended."""
+        if token_id in ends:
+            return True
+        assert self.stream is not None
+        piece = self.stream.push(token_id)
+        self.ids.append(token_id)
+        self.logprobs.append(logprob)
+        self.best.append(best)
+        self.texts.append(piece)
+        seen = len(self.text)
+        self.text += piece
+        return len(self.ids) >= self.max_new_tokens or self._has_stop(seen)
+
+    def _has_stop(self, seen: int) -> bool:
+        """Whether a stop string ends in the text from `seen` on."""
+        return any(self.text.find(s, max(0, seen - len(s) + 1)) >= 0 for s in self.stop)
+
+    def finish(self) -> None:
+        """Of a character cut at the end there is something to read too."""
+        if self.texts and self.stream is not None:
+            rest = self.stream.finish()
+            self.texts[-1] += rest
+            self.text += rest
+
+
+class Decoder:
+    """The rows that are being answered, with their keys and values."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        self._ends = end_ids(model)
+        self.rows: list[Row] = []
+        self._cache: Any = None
+        self._mask = self._positions = torch.zeros(0, 0, dtype=torch.long)
+
+    def admit(self, rows: Sequence[Row]) -> list[Row]:
+        """Reads new prompts and chooses their first tokens; returns those that have ended with it.
+
+        Raises:
+            torch.OutOfMemoryError: nothing is as it was; `clear`.
+        """
+        for row in rows:
+            row.stream = Detokenizer(self._model.tokenizer, context=row.prompt_ids)
+        ids, mask = _padded(rows, self._model)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        cache = DynamicCache()
+        logits = self._forward(ids, mask, positions, cache)
+        before = [cache] if not self.rows else [self._cache, cache]
+        masks = [mask] if not self.rows else [self._mask, mask]
+        joined, joined_mask = _join(before, masks)
+        going, ended = self._choose(logits, rows)
+        last = positions[:, -1:]
+        self._positions = torch.cat([self._positions, last]) if self.rows else last
+        self._cache, self._mask = joined, joined_mask
+        old = len(self.rows)
+        self.rows += rows
+        self._keep([*range(old), *(old + n for n in going)])
+        return ended
+
+    def step(self) -> list[Row]:
+        """One token for every row; returns those that have ended with it.
+
+        Raises:
+            torch.OutOfMemoryError: as for `admit`.
+        """
+        ids = torch.tensor([[row.ids[-1]] for row in self.rows], device=self._model.device)
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
+        self._positions = self._positions + 1
+        logits = self._forward(ids, self._mask, self._positions, self._cache)
+        going, ended = self._choose(logits, self.rows)
+        self._keep(going)
+        return ended
+
+    def clear(self) -> None:
+        """Without any row, as in the beginning."""
+        self.rows, self._cache = [], None
+
+    def _forward(self, ids: Any, mask: Any, positions: Any, cache: DynamicCache) -> torch.Tensor:
+        with torch.inference_mode():
+            output = self._model.model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+                logits_to_keep=1,
+            )  # fmt: skip
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def _choose(self, logits: torch.Tensor, rows: Sequence[Row]) -> tuple[list[int], list[Row]]:
+        """Numbers of the rows that go on, and the rows that have ended."""
+        raw = logits.float()
+        logprobs = torch.log_softmax(raw, dim=-1)
+        best_logprobs, best_ids = logprobs.max(dim=-1)
+        chosen = best_ids.tolist()
+        for number, row in enumerate(rows):
+            if row.choose is not None:
+                chosen[number] = row.choose(raw[number])
+        picked = logprobs.gather(1, torch.tensor(chosen, device=raw.device)[:, None])[:, 0]
+        found = zip(chosen, picked.tolist(), best_ids.tolist(), best_logprobs.tolist(), strict=True)
+        going, ended = [], []
+        for number, (row, (token_id, logprob, best_id, best)) in enumerate(zip(rows, found, strict=True)):
+            if row.is_given_up() or row.push(token_id, finite(logprob), (best_id, finite(best)), self._ends):
+                row.finish()
+                ended.append(row)
+            else:
+                going.append(number)
+        return going, ended
+
+    def _keep(self, numbers: Sequence[int]) -> None:
+        if len(numbers) == len(self.rows):
+            return
+        self.rows = [self.rows[n] for n in numbers]
+        if not self.rows:
+            self.clear()  # an idle server keeps no keys and values
+            return
+        index = torch.tensor(list(numbers), device=self._model.device)
+        self._cache.batch_select_indices(index)
+        self._mask, self._positions = self._mask[index], self._positions[index]
+        unused = int((self._mask.sum(dim=0) == 0).sum())  # padding on the left that nobody needs any more
+        if unused:
+            self._mask = self._mask[:, unused:]
+            for layer in self._cache.layers:
+                layer.keys, layer.values = layer.keys[:, :, unused:], layer.values[:, :, unused:]
+
+
+def _join(caches: Sequence[DynamicCache], masks: Sequence[torch.Tensor]) -> tuple[DynamicCache, torch.Tensor]:
+    """Rows of several batches in one, the shorter padded on the left. Keys know their positions: shifting is free."""
+    if len(caches) == 1:
+        return caches[0], masks[0]
+    width = max(mask.shape[1] for mask in masks)
+    pads = [width - mask.shape[1] for mask in masks]
+    joined = DynamicCache()
+    for number, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
+        keys, values = (
+            torch.cat([_pad_left(t, pad, dim=2) for t, pad in zip(parts, pads, strict=True)])
+            for parts in ([layer.keys for layer in layers], [layer.values for layer in layers])
+        )
+        joined.update(keys, values, number)
+    return joined, torch.cat([_pad_left(mask, pad, dim=1) for mask, pad in zip(masks, pads, strict=True)])
+
+
+def _pad_left(tensor: torch.Tensor, pad: int, *, dim: int) -> torch.Tensor:
+    if pad == 0:
+        return tensor
+    shape = list(tensor.shape)
+    shape[dim] = pad
+    return torch.cat([tensor.new_zeros(shape), tensor], dim=dim)
+
+
+def _padded(rows: Sequence[Row], model: LanguageModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask), shape [rows, longest], padded on the left."""
+    width = max(len(row.prompt_ids) for row in rows)
+    pad = model.tokenizer.pad_token_id or 0
+    ids = [[pad] * (width - len(row.prompt_ids)) + list(row.prompt_ids) for row in rows]
+    mask = [[0] * (width - len(row.prompt_ids)) + [1] * len(row.prompt_ids) for row in rows]
+    return torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device)
+
+
+def end_ids(model: LanguageModel) -> frozenset[int]:
+    """Ids that end an answer: the tokenizer's, and those of the model's own generation settings."""
+    found: Any = getattr(getattr(model.model, "generation_config", None), "eos_token_id", None)
+    named = found if isinstance(found, list) else [found]
+    return frozenset(i for i in (*named, model.tokenizer.eos_token_id) if i is not None)
+
+
+def sampler(*, temperature: float, top_p: float, top_k: int | None, seed: int | None, device: torch.device) -> Choose:
+    """Draws from the warped softmax, with a generator of its own: a seed gives the same draws in any batch."""
+    from transformers.generation.logits_process import (
+        LogitsProcessorList,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        warpers.append(TopPLogitsWarper(top_p))
+    generator = torch.Generator(device=device)
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+
+    def choose(logits: torch.Tensor) -> int:
+        scores: torch.Tensor = warpers(torch.zeros(1, 0, dtype=torch.long), logits[None])
+        return int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=generator))
+
+    return choose
+
+
+def finite(value: float) -> float:
+    """A number that JSON knows."""
+    return max(LOWEST_LOGPROB, value) if value == value else LOWEST_LOGPROB

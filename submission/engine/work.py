@@ -1,0 +1,121 @@
+"""The jobs that an engine has at hand: those to begin with, and those that are being answered, token by token.
+
+    work = Work(engine, on_done)
+    work.pending += jobs
+    while work.load.num_rows:
+        work.advance()
+
+Memory too small for all of them ends none: they begin anew, fewer at a time.
+
+Where it sits: engine -> **work** -> generate.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+
+from core.model.language_model import LanguageModel
+from submission.engine.generate import Decoder, Row
+from submission.engine.job import Completion, Job, Load, OnDone
+from submission.errors import TooLargeError
+
+MOST_ROWS = 1_024
+"""Of a batch, whoever asks."""
+
+
+CALM_TOKENS = 256
+"""After so many tokens without trouble twice as many rows are tried."""
+
+
+class Answering(Protocol):
+    """What an engine knows of jobs."""
+
+    model: LanguageModel
+
+    def row(self, job: Job) -> Row:
+        """For the decoder."""
+
+    def completion(self, job: Job, row: Row | None) -> Completion:
+        """The answer."""
+
+
+class Work:
+    """The jobs that an engine has at hand: those to begin with, and those that are being answered."""
+
+    def __init__(self, engine: Answering, on_done: OnDone) -> None:
+        self._engine, self._on_done = engine, on_done
+        self.decoder = Decoder(engine.model)
+        self.pending: list[Job] = []
+        self._jobs: dict[int, Job] = {}
+        self._most_rows = MOST_ROWS
+        """Fewer after memory was too small, until it was enough for a while."""
+        self._calm_for = 0
+
+    @property
+    def load(self) -> Load:
+        """With what is pending."""
+        jobs = [*self._jobs.values(), *self.pending]
+        return Load(num_rows=len(jobs), size=max((job.size for job in jobs), default=0))
+
+    def advance(self) -> None:
+        """Takes in what is pending, then one token for all."""
+        room = max(0, self._most_rows - len(self.decoder.rows))
+        begun, self.pending = self.pending[:room], self.pending[room:]
+        self._calm_for += 1
+        if self._calm_for > CALM_TOKENS:
+            self._most_rows, self._calm_for = min(MOST_ROWS, 2 * self._most_rows), 0
+        if self.decoder.rows:
+            self._guarded(self.decoder.rows, self.decoder.step)
+        if begun:
+            self._begin(begun)
+
+    def _begin(self, jobs: Sequence[Job]) -> None:
+        rows = []
+        for job in jobs:
+            if job.max_new_tokens == 0:
+                self._tell(job, None)
+            else:
+                try:
+                    row = self._engine.row(job)
+                except Exception as e:
+                    self._on_done(job, e)
+                    continue
+                self._jobs[id(row)] = job
+                rows.append(row)
+        if rows:
+            self._guarded(rows, lambda: self.decoder.admit(rows))
+
+    def _guarded(self, rows: Sequence[Row], work: Callable[[], list[Row]]) -> None:
+        """Tells of the rows that ended; of memory too small, begins them all anew, fewer at a time."""
+        concerned = list({id(row): row for row in (*self.decoder.rows, *rows)}.values())
+        try:
+            for row in work():
+                self._tell(self._jobs.pop(id(row)), row)
+        except torch.OutOfMemoryError:
+            self.decoder.clear()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            jobs = [self._jobs.pop(id(row)) for row in concerned if id(row) in self._jobs]
+            if len(jobs) == 1:
+                error = TooLargeError(f"not enough memory for {jobs[0].size} tokens")
+                self._on_done(jobs[0], error)
+                return
+            self._most_rows = max(1, len(jobs) // 2)
+            self._calm_for = 0
+            self.pending = [*jobs, *self.pending]
+        except Exception as e:
+            self.decoder.clear()
+            for row in concerned:
+                if id(row) in self._jobs:
+                    self._on_done(self._jobs.pop(id(row)), e)
+
+    def _tell(self, job: Job, row: Row | None) -> None:
+        result: Completion | Exception
+        try:
+            result = self._engine.completion(job, row)
+        except torch.OutOfMemoryError:
+            result = TooLargeError(f"not enough memory for {job.size} tokens")
+        except Exception as e:
+            result = e
+        self._on_done(job, result)

@@ -1,0 +1,293 @@
+"""Export: a run's picked adapter, or merged weights, with a model card; ready for a hub, or for another server.
+
+    exported = export(Export(run=Path("runs/200k"), merge="bf16"))
+    exported.agreement.top_1
+
+Where it sits: picked checkpoint -> **09_export**.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from core.comparison import Comparison
+from core.errors import StageError
+from core.files import naming, read_as, read_json, sync_directory, write_json, write_text
+from core.manifest import MANIFEST, read_manifest
+from core.model.folder import check_model_folder, model_fingerprint
+from core.model.language_model import LanguageModel
+from core.model.libraries import quieten
+from core.model.quantisation import Precision, Quantisation
+from core.model.token_ids import RowIds
+from core.run_folder import EXPORT, PICK, TRAIN
+from harness.base_model import licence_of
+from harness.checkpoint.pick import PICKED, Picked, read_picked
+from harness.checkpoint.trained_base import (
+    TrainedBase,
+    check_same_base,
+    find_trained_base,
+    hub_name,
+    write_trained_base,
+)
+from harness.dataset import read_part
+from harness.supervise import DATA
+from submission.errors import ExportError
+from submission.export.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
+from submission.export.model_card import Told, model_card
+
+ADAPTER_FOLDER, MERGED_FOLDER = "adapter", "merged"
+CHECKED_ROWS = 32
+"""Of the validation set, on which merged weights are compared with base and adapter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What is exported."""
+
+    run: Path
+    merge: Dtype | None = None
+    """None: the adapter."""
+    base: Path | None = None
+    """Overrides the base model that the pick names."""
+    base_changed: bool = False
+    """The base may be another one than in training."""
+    check: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Merged weights against base and adapter, over all positions of some validation rows."""
+
+    num_positions: int
+    largest_difference: float
+    """Of a logit."""
+    top_1: float
+    """Share of positions at which both find the same token most likely."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """Where it lies."""
+
+    folder: Path
+    agreement: Agreement | None
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is exported, and what it stands on."""
+
+    picked: Picked
+    adapter: Path
+    base: Path
+    trained: TrainedBase
+    reference: Path | None
+    """The base in training, to compare with; None: not at hand."""
+
+    @property
+    def own(self) -> Path:
+        """The adapter's base: the one in training, if it is at hand."""
+        return self.reference or self.base
+
+    @property
+    def is_changed(self) -> bool:
+        """The base is another one than in training."""
+        return self.reference != self.base
+
+
+def export(
+    wanted: Export, *, command: str, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Exported:
+    """Writes `09_export/adapter` or `09_export/merged`; what was there before goes when the new one is whole.
+
+    Args:
+        command: Stands in the model card.
+    Raises:
+        ExportError: nothing picked, or it cannot be merged.
+        ConfigError: the base is another one than in training.
+    """
+    found = _found(wanted)
+    manifest = _manifest(wanted.run)
+    scores = _scores(wanted.run)
+    name = MERGED_FOLDER if wanted.merge else ADAPTER_FOLDER
+    folder = wanted.run / EXPORT / name
+    temporary = folder.with_name(f"{name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    agreement: Agreement | None = None
+    notes: tuple[str, ...] = ()
+    if wanted.merge:
+        agreement, notes = _merge(wanted, wanted.merge, found, temporary, on_progress)
+    else:
+        _copy_adapter(found, temporary)
+    card = model_card(
+        manifest,
+        asdict(found.picked),
+        name=wanted.run.resolve().name,
+        base_name=_base_name(found, merged=bool(wanted.merge)),
+        base_licence=licence_of(found.base if wanted.merge else found.own),
+        quantisation=found.trained.quantisation,
+        merged=wanted.merge,
+        is_changed=found.is_changed,
+        agreement=asdict(agreement) if agreement else None,
+        scores=scores,
+        command=command,
+    )
+    write_text(temporary / "README.md", card)
+    write_json(temporary / "manifest.json", _without_paths(manifest))
+    _publish(temporary, folder)
+    return Exported(folder=folder, agreement=agreement, notes=notes)
+
+
+def _merge(
+    wanted: Export, dtype: Dtype, found: _Found, out: Path, on_progress: Callable[[int, int], None]
+) -> tuple[Agreement | None, tuple[str, ...]]:
+    """Merged weights, and how well they agree with the base in training and its adapter."""
+    rows = _validation(wanted.run) if wanted.check else []
+    quieten()
+    kept = found.trained.quantisation
+    merge(found.base, found.adapter, out, quantisation=kept, dtype=dtype, on_progress=on_progress)
+    if not rows:
+        return None, ()
+    if found.reference is None:
+        return None, ("not compared with base and adapter: the base in training is not at hand",)
+    before = _logits(found.reference, found.adapter, kept, rows)
+    return compare(before, _logits(out, None, dtype, rows)), ()
+
+
+def _copy_adapter(found: _Found, out: Path) -> None:
+    """The adapter with the base's tokenizer; what names the base names it on the hub, or not at all."""
+    for path in filter(Path.is_file, found.adapter.iterdir()):
+        with naming(out / path.name):
+            shutil.copyfile(path, out / path.name)
+    copy_those_there(TOKENIZER_FILES, found.own, out)
+    trained = found.trained
+    config = read_json(out / "adapter_config.json")
+    config |= {"base_model_name_or_path": trained.name, "revision": trained.revision}
+    write_text(out / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_trained_base(out, trained)
+
+
+def _found(wanted: Export) -> _Found:
+    """The pick, its adapter and the base."""
+    folder = wanted.run / PICK
+    if not (folder / PICKED).is_file() or not (wanted.run / MANIFEST).is_file():
+        raise ExportError(f"{wanted.run}: nothing picked in it. Run `oneday train`, or `oneday pick {wanted.run}`.")
+    picked = read_picked(wanted.run)
+    base = wanted.base or Path(picked.base_model)
+    if not base.is_dir():
+        raise ExportError(f"{wanted.run}: its base model {base} is not here. Pass --base FOLDER.")
+    check_model_folder(base)
+    adapter = folder / picked.adapter
+    try:
+        read_as(dict[str, Any], adapter / "adapter_config.json", mend="")
+        with opened(adapter / "adapter_model.safetensors"):
+            pass
+    except (StageError, ExportError) as e:
+        raise ExportError(f"{adapter}: not whole ({e}) `oneday pick {wanted.run}` writes it anew.") from e
+    trained = find_trained_base(adapter) or _as_picked(picked, base)
+    check_same_base(trained, base, wanted.run, on_purpose=wanted.base_changed)
+    places = [base, Path(picked.base_model)]
+    reference = next((p for p in places if p.is_dir() and model_fingerprint(p) == trained.fingerprint), None)
+    if trained.name is None and reference is not None:
+        name, revision = hub_name(reference, _recipe_base(wanted.run))
+        trained = replace(trained, name=name, revision=revision)
+    return _Found(picked=picked, adapter=adapter, base=base, trained=trained, reference=reference)
+
+
+def _as_picked(picked: Picked, base: Path) -> TrainedBase:
+    """Of a pick that does not say what its adapter was trained on: what the picker measured it on."""
+    precision: Precision | None = "4bit" if picked.precision == "4bit" else None
+    kept = Quantisation.of(precision, on_gpu=torch.cuda.is_available())
+    return TrainedBase(quantisation=kept, fingerprint=model_fingerprint(base))
+
+
+def _manifest(run: Path) -> dict[str, dict[str, Any]]:
+    """The run's, with what the model card tells in order."""
+    manifest = read_manifest(run)
+    read_as(Told, run / MANIFEST, mend=f"Restore it, or move it away and run `oneday pick {run}`.")
+    return manifest
+
+
+def _recipe_base(run: Path) -> object:
+    recipe = read_manifest(run).get("train", {}).get("recipe")
+    return recipe.get("base_model") if isinstance(recipe, dict) else None
+
+
+def _base_name(found: _Found, *, merged: bool) -> str:
+    """As the hub knows it; else its folder's name alone."""
+    if found.is_changed and merged:
+        return hub_name(found.base, None)[0] or found.base.resolve().name
+    return found.trained.name or found.own.resolve().name
+
+
+def _without_paths(value: Any) -> Any:
+    """Folders of this machine are nobody's business; hashes say what was in them."""
+    if isinstance(value, dict):
+        return {k: _without_paths(v) for k, v in value.items() if k != "base_path"}
+    if isinstance(value, list):
+        return [_without_paths(v) for v in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    for path in temporary.iterdir():
+        with path.open("rb") as f:
+            os.fsync(f.fileno())
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    temporary.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    sync_directory(folder.parent)
+
+
+def _validation(run: Path) -> list[RowIds]:
+    """The rows that merged weights are compared on, in the ids of the training."""
+    path = run / TRAIN / DATA / "validation.parquet"
+    if not path.is_file():
+        raise ExportError(f"{path}: not there, so merged weights cannot be compared. Restore it, or pass --no-check.")
+    try:
+        return read_part(path)[:CHECKED_ROWS]
+    except (pa.ArrowException, OSError, KeyError) as e:
+        why = next(iter(str(e).splitlines()), "")
+        raise ExportError(f"{path}: cannot be read ({why}). Restore it, or pass --no-check.") from e
+
+
+def _scores(run: Path) -> list[dict[str, Any]]:
+    """Base against tuned, if that was measured."""
+    path = run / "10_scores" / "comparison.json"
+    mend = f"`oneday compare {run} --redo` measures anew."
+    return [asdict(c) for c in read_as(list[Comparison], path, mend=mend)] if path.is_file() else []
+
+
+def _logits(
+    base: Path, adapter: Path | None, precision: Precision | Quantisation, rows: Sequence[RowIds]
+) -> list[torch.Tensor]:
+    """Of each row, shape [positions, vocabulary]."""
+    model = LanguageModel.load(base, lora_adapter=adapter, precision=precision)
+    found = []
+    with torch.inference_mode():
+        for row in rows:
+            ids = torch.tensor([row.input_ids], device=model.device)
+            found.append(model.model(input_ids=ids).logits[0].float().cpu())
+    return found
+
+
+def compare(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> Agreement:
+    """Logits of the same texts."""
+    pairs = list(zip(before, after, strict=True))
+    num = sum(len(a) for a, _ in pairs)
+    same = sum(int((a.argmax(-1) == b.argmax(-1)).sum()) for a, b in pairs)
+    largest = max(float((a - b).abs().max()) for a, b in pairs)
+    return Agreement(num_positions=num, largest_difference=largest, top_1=same / num)

@@ -1,0 +1,1 @@
+"""The real HELM: installed, run, and its results read."""

@@ -1,0 +1,273 @@
+"""The real HELM in an environment of its own, run against a server of the challenge's contract.
+
+    helm = install(Path(".helm"))
+    run = HelmRun(helm=helm, url="http://127.0.0.1:8080", out=Path("runs/helm"), suite=read_suite("simple"), ...)
+    run_helm(run)
+    read_runs(run.results)
+
+HELM forces other versions of datasets and numpy than Axolotl, so it gets a folder `.helm` with a virtual environment,
+made by pip from helm_requirements.txt (about 1 GB, one to three minutes). It asks the deployment `neurips/local`, the
+one of the challenge, at HELM_HTTP_MODEL_BASE_URL.
+
+Everything lies below one folder: `benchmark_output` is HELM's (`scenarios` the data, `runs/SUITE` the results, as
+`oneday score` reads them), `SUITE` ours (the entries, the logs, results.json).
+
+Where it sits: a served checkpoint -> **helm** -> helm_results, suite -> score.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.files import write_text
+from submission.errors import HelmError
+from submission.helm.results import SCHEMA, RunLog, read_log
+from submission.helm.suite import Suite
+
+REQUIREMENTS = Path(__file__).parent / "requirements.txt"
+PLUGIN = Path(__file__).parent / "plugin" / "challenge_scenarios.py"
+MODEL = "neurips/local"
+RESULTS = "results.json"
+"""Written last: with it a run is finished."""
+
+_INSTALLED = "oneday-requirements.sha256"
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Helm:
+    """HELM's environment, ready to use."""
+
+    folder: Path
+
+    def tool(self, name: str) -> Path:
+        """An executable of it."""
+        return (self.folder / "bin" / name).absolute()
+
+    def variables(self) -> dict[str, str]:
+        """What its tools need: nltk's data, which it would download, lies in a wheel."""
+        found = sorted(self.folder.glob("lib/python*/site-packages/llama_index/core/_static/nltk_cache"))
+        folders = [str(folder.absolute()) for folder in found] + [os.environ.get("NLTK_DATA", "")]
+        return {"NLTK_DATA": os.pathsep.join(filter(None, folders))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelmRun:
+    """A suite, a server, a place."""
+
+    helm: Helm
+    url: str
+    model: str
+    """Which model answers there; a run of another one is not gone on with."""
+    out: Path
+    suite: Suite
+    num_instances: int
+    """At most so many of each entry that does not say itself."""
+    num_threads: int = 4
+
+    @property
+    def folder(self) -> Path:
+        """Our files of this suite."""
+        return self.out / self.suite.name
+
+    @property
+    def results(self) -> Path:
+        """HELM's files of this suite."""
+        return self.out / "benchmark_output" / "runs" / self.suite.name
+
+    @property
+    def scenarios(self) -> Path:
+        """HELM's data; what lies here is not downloaded."""
+        return self.out / "benchmark_output" / "scenarios"
+
+    @property
+    def log(self) -> Path:
+        """What helm-run printed."""
+        return self.folder / "helm-run.log"
+
+    def inputs(self) -> dict[str, object]:
+        """What decides the results; the same ones go on with an interrupted run."""
+        text = "\n".join([self.suite.conf, *self.suite.entries])
+        return {
+            "entries_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "model": self.model,
+            "num_instances": self.num_instances,
+        }
+
+
+def is_installed(folder: Path) -> bool:
+    """True if the environment has what helm_requirements.txt asks for."""
+    marker = folder / _INSTALLED
+    return marker.is_file() and marker.read_text() == _digest()
+
+
+def _digest() -> str:
+    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+
+
+def install(folder: Path, *, python: str = sys.executable) -> Helm:
+    """Makes the environment, or takes the one that is there. The marker comes last, so a broken attempt is mended.
+
+    Raises:
+        HelmError: the folder is something else, or pip fails.
+    """
+    if is_installed(folder):
+        return Helm(folder)
+    if folder.exists() and not (folder / "pyvenv.cfg").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise HelmError(f"{folder}: is there and is no virtual environment. Pass another --environment.")
+    _checked([python, "-m", "venv", str(folder)], folder)
+    helm = Helm(folder)
+    pip = [str(helm.tool("python")), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    _checked([*pip, "--quiet", "--no-deps", "-r", str(REQUIREMENTS)], folder)
+    _checked([str(helm.tool("helm-run")), "--help"], folder)
+    (folder / _INSTALLED).write_text(_digest())
+    return helm
+
+
+def _checked(command: Sequence[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError as e:
+        raise HelmError(f"HELM cannot be installed in {folder}: {command[0]}: {e.strerror}.") from e
+    if done.returncode:
+        lines = (done.stderr + done.stdout).strip().splitlines() or ["no output"]
+        errors = [line for line in lines if line.startswith("ERROR")]
+        raise HelmError(
+            f"HELM cannot be installed in {folder}: {(errors or lines)[-1].strip()[:300].rstrip('.')}. "
+            "Check network and space and run it again, or pass --environment of one that has it."
+        )
+
+
+def wait_for(url: str, *, patience_s: float, alive: Callable[[], bool] = lambda: True) -> None:
+    """Until the server answers /tokenize. HELM would meet a server that is not there with minutes of retries.
+
+    Raises:
+        HelmError: it does not within `patience_s`, or ended.
+    """
+    until = time.monotonic() + patience_s
+    body = json.dumps({"text": "one day", "truncation": True, "max_length": 16}).encode()
+    while True:
+        try:
+            request = urllib.request.Request(f"{url}/tokenize", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                json.load(reply)["tokens"]
+            return
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            why = f"HTTP {e.code}" if isinstance(e, urllib.error.HTTPError) else str(e) or type(e).__name__
+            if not alive() or time.monotonic() >= until:
+                raise HelmError(
+                    f"{url}: no server that answers /tokenize ({why}). Start one: oneday serve --checkpoint RUN."
+                ) from e
+        time.sleep(_POLL_S)
+
+
+def run_helm(run: HelmRun, *, on_progress: Callable[[RunLog], None] = lambda log: None) -> RunLog:
+    """helm-run, then helm-summarize. Goes on where the same run was interrupted, else starts anew.
+
+    Returns:
+        What helm-run's log says; runs that failed are in it, for the others are worth keeping.
+    Raises:
+        HelmError: HELM could not start, or nothing came of it.
+    """
+    goes_on = _prepare(run)
+    conf = run.folder / "entries.conf"
+    write_text(conf, run.suite.conf)
+    # Paths are HELM's own, relative to `out`: its perturbations look for benchmark_output where they stand.
+    command = [
+        *(str(run.helm.tool("helm-run")), "--conf-paths", str(conf.absolute()), "--models-to-run", MODEL),
+        *("--suite", run.suite.name, "--max-eval-instances", str(run.num_instances), "-n", str(run.num_threads)),
+        *("--plugins", str(PLUGIN), "--disable-cache", *(["--skip-completed-runs"] if goes_on else [])),
+        *(["--run-entries", *run.suite.entries] if run.suite.entries else []),
+    ]
+    code = _follow(command, run, run.log, lambda: on_progress(_log(run.log)))
+    log = _log(run.log)
+    if not list(run.results.glob("*/stats.json")):
+        raise HelmError(f"helm-run ended with exit code {code} and no result: {reason(log, run.log)}")
+    summary = run.folder / "helm-summarize.log"
+    show = [str(run.helm.tool("helm-summarize")), "--suite", run.suite.name, "--schema-path", str(SCHEMA)]
+    if code := _follow(show, run, summary, lambda: None):
+        raise HelmError(f"helm-summarize ended with exit code {code}: {_last_line(summary)} See {summary}.")
+    return log
+
+
+def _prepare(run: HelmRun) -> bool:
+    """True if an unfinished run with the same inputs is there; clears away any other of ours."""
+    marker, inputs = run.folder / "inputs.json", json.dumps(run.inputs(), indent=1)
+    if marker.is_file() and marker.read_text() == inputs and not (run.folder / RESULTS).is_file():
+        return True
+    for old in (run.results, run.folder):
+        if old.is_dir() and any(old.iterdir()):
+            if not marker.is_file():
+                raise HelmError(f"{old}: is there and was not made by oneday helm. Pass another --out.")
+            shutil.rmtree(old)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_text(marker, inputs)
+    return False
+
+
+def _environment(run: HelmRun) -> Mapping[str, str]:
+    """Ours, without what would lead HELM's Python to our packages or its requests to a proxy."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    local = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1,localhost")))
+    return {
+        **kept, **run.helm.variables(), "HELM_HTTP_MODEL_BASE_URL": run.url, "NO_PROXY": local, "no_proxy": local,
+        "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+
+
+def _follow(command: Sequence[str], run: HelmRun, log: Path, on_tick: Callable[[], None]) -> int:
+    """Runs one of HELM's tools to its end; Ctrl-C ends it and its threads."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=run.out,
+            env=_environment(run),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(timeout=1.0)
+                on_tick()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _log(path: Path) -> RunLog:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return read_log(lines)
+
+
+def reason(log: RunLog, path: Path) -> str:
+    """Why it went wrong and what to do: the first failed run's error, else what the log ends with."""
+    failed = next(iter(log.failed.items()), None)
+    said = (f"{failed[0]}: {failed[1]}" if failed else _last_line(path))[:300].rstrip(".")
+    mend = (
+        "HELM could not download it: give it a network, or --scenarios FOLDER with the data. " if _OFFLINE(said) else ""
+    )
+    return f"{said}. {mend}See {path}."
+
+
+_OFFLINE = re.compile("urlopen error|ConnectionError|Max retries exceeded").search
+
+
+def _last_line(path: Path) -> str:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "no output")[:300]

@@ -1,0 +1,1 @@
+"""The challenge's score: tables of results -> win rates -> one number."""

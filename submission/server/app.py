@@ -1,0 +1,260 @@
+"""The challenge's contract as an application: /process, /tokenize, /decode; /health, /ready, /metrics beside them.
+
+    app = build_app(load_engine, health, limits)
+
+It answers before the model is loaded: /health at once, /ready and the rest with 503 until then.
+
+Where it sits: batcher -> **app** -> server.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from core.files import encodable
+from submission.engine.batcher import Batcher, Limits
+from submission.engine.engine import Engine
+from submission.errors import (
+    BrokenError,
+    ClosingError,
+    DeadlineError,
+    GoneError,
+    OverlongError,
+    QueueFullError,
+    RequestError,
+    TooLargeError,
+)
+from submission.server.api import (
+    DecodeRequest,
+    DecodeResponse,
+    Health,
+    Invalid,
+    Problem,
+    ProcessRequest,
+    ProcessResponse,
+    TokenizeRequest,
+    TokenizeResponse,
+)
+from submission.server.body_limit import BodyLimit
+from submission.server.metrics import CountRequests, Metrics
+
+RETRY_AFTER_S = 5
+CLIENT_CLOSED = 499
+"""Nobody reads it; it stands in the log alone."""
+
+STATUS: dict[type[RequestError], int] = {
+    OverlongError: 400,
+    QueueFullError: 503,
+    TooLargeError: 503,
+    ClosingError: 503,
+    BrokenError: 503,
+    DeadlineError: 504,
+    GoneError: CLIENT_CLOSED,
+}
+
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is no JSON, or the prompt does not fit and such are refused."},
+    408: {"model": Problem, "description": "The body did not come to its end in time."},
+    413: {"model": Problem, "description": "The body is too large."},
+    422: {"model": Invalid, "description": "A field is missing, unknown or out of range."},
+    503: {"model": Problem, "description": "Not ready yet, or too many requests wait: try again."},
+    504: {"model": Problem, "description": "It took too long."},
+}
+
+LoadEngine = Callable[[], Engine]
+
+
+class Model:
+    """What is behind the server, once it is there."""
+
+    batcher: Batcher | None = None
+    error: BaseException | None = None
+    """Why it will never be."""
+
+    @property
+    def is_ready(self) -> bool:
+        """It is there, and answers."""
+        return self.batcher is not None and self.batcher.error is None
+
+    def ready(self) -> Batcher:
+        """The batcher, if it answers.
+
+        Raises:
+            HTTPException: not loaded yet.
+            BrokenError: it answers no more.
+        """
+        if self.batcher is None:
+            raise HTTPException(503, detail="the model is not loaded yet", headers={"Retry-After": str(RETRY_AFTER_S)})
+        if self.batcher.error is not None:
+            raise BrokenError(f"the model has ended: {self.batcher.error}")
+        return self.batcher
+
+
+def build_app(
+    load: LoadEngine, health: Health, limits: Limits, *, on_loaded: Callable[[Model], None] = lambda model: None
+) -> FastAPI:
+    """The application; OpenAPI at /openapi.json.
+
+    Args:
+        load: Called once, on the model's thread, when the server has started.
+        on_loaded: Called when the model is there, or when it will never be (`model.error`).
+    """
+    model = Model()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            loading = asyncio.create_task(_load(load, limits, model, stack, on_loaded))
+            yield
+            loading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await loading
+
+    app = FastAPI(
+        title="oneday", description="One LLM, one GPU, one day: the challenge's HTTP contract.", lifespan=lifespan
+    )
+    metrics = _metrics(model)
+    app.state.model = model
+    _add_error_handlers(app)
+    _add_endpoints(app, model, health, metrics)
+    paths = frozenset(route.path for route in app.routes if isinstance(route, Route))
+    app.add_middleware(BodyLimit, max_bytes=limits.body_bytes, receive_s=limits.receive_s)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(CountRequests, metrics=metrics, paths=paths)
+    return app
+
+
+class HeadAsGet:
+    """Answers HEAD as GET; uvicorn leaves the body out. FastAPI alone says 405, and load balancers ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
+
+
+def _metrics(model: Model) -> Metrics:
+    metrics = Metrics()
+    metrics.gauge("oneday_ready", "1: the model is loaded and answers.", lambda: model.is_ready)
+    metrics.gauge(
+        "oneday_waiting", "Requests and texts that wait.", lambda: model.batcher.num_waiting if model.batcher else 0
+    )
+    metrics.gauge(
+        "oneday_answering",
+        "Requests in the model's batch.",
+        lambda: model.batcher.num_answering if model.batcher else 0,
+    )
+    return metrics
+
+
+async def _load(
+    load: LoadEngine,
+    limits: Limits,
+    model: Model,
+    stack: contextlib.AsyncExitStack,
+    on_loaded: Callable[[Model], None],
+) -> None:
+    batcher = await stack.enter_async_context(Batcher(load, limits))
+    try:
+        await batcher.loaded
+        model.batcher = batcher
+    except Exception as e:
+        model.error = e
+    on_loaded(model)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Says where and why. The input itself is left out: it may hold NaN or half a character, which no JSON can."""
+        return _invalid([{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()])
+
+    @app.exception_handler(RecursionError)
+    async def too_deep(request: Request, error: RecursionError) -> JSONResponse:
+        """JSON that is nested beyond reason."""
+        return _invalid([{"loc": ["body"], "msg": "nested too deeply", "type": "json_invalid"}])
+
+    @app.exception_handler(RequestError)
+    async def not_answered(request: Request, error: RequestError) -> JSONResponse:
+        """With the status of its kind."""
+        status = STATUS[type(error)]
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+        return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
+
+
+def _invalid(problems: list[dict[str, Any]]) -> JSONResponse:
+    return JSONResponse({"detail": problems}, status_code=422)
+
+
+def _add_endpoints(app: FastAPI, model: Model, health: Health, metrics: Metrics) -> None:
+    @app.post("/process", responses=DESCRIBED, response_model_exclude_none=True)
+    async def process(asked: ProcessRequest, request: Request) -> ProcessResponse:
+        start = time.perf_counter()
+        _refuse_surrogates("prompt", asked.prompt, *asked.stop_sequences)
+        done = await model.ready().answer(asked, is_gone=request.is_disconnected)
+        metrics.prompt_tokens.inc(done.num_prompt_tokens)
+        metrics.answer_tokens.inc(len(done.tokens))
+        return ProcessResponse(
+            text=done.text,
+            tokens=list(done.tokens),
+            logprob=done.logprob,
+            request_time=time.perf_counter() - start,
+            max_new_tokens=done.clamped_to,
+        )
+
+    @app.post("/tokenize", responses=DESCRIBED)
+    async def tokenize(asked: TokenizeRequest) -> TokenizeResponse:
+        start = time.perf_counter()
+        _refuse_surrogates("text", asked.text)
+        tokens = await model.ready().text(
+            lambda engine: engine.tokenize(asked.text, truncation=asked.truncation, max_length=asked.max_length),
+            length=len(asked.text),
+        )
+        return TokenizeResponse(tokens=tokens, request_time=time.perf_counter() - start)
+
+    @app.post("/decode", responses=DESCRIBED)
+    async def decode(asked: DecodeRequest) -> DecodeResponse:
+        start = time.perf_counter()
+        try:
+            text = await model.ready().text(lambda engine: engine.decode(asked.tokens), length=len(asked.tokens))
+        except ValueError as e:
+            raise _wrong("tokens", str(e)) from e
+        return DecodeResponse(text=text, request_time=time.perf_counter() - start)
+
+    @app.get("/health")
+    async def health_() -> Health:
+        """The process lives."""
+        return health
+
+    @app.get("/ready", responses={503: DESCRIBED[503]})
+    async def ready_() -> Health:
+        """The model is loaded and answers."""
+        model.ready()
+        return health
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics_() -> Response:
+        """For Prometheus."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _wrong(field: str, message: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": ("body", field), "msg": message, "type": "value_error"}])
+
+
+def _refuse_surrogates(field: str, *texts: str) -> None:
+    """JSON may carry a lone surrogate; no tokenizer takes one."""
+    if not encodable(*texts):
+        raise _wrong(field, "the text holds a lone surrogate, which is not Unicode")

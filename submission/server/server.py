@@ -1,0 +1,117 @@
+"""The HTTP server: the application of the contract on uvicorn, from a listening socket to the last answer.
+
+    with bind("127.0.0.1", 8080) as listener:
+        serve(load_engine, health, limits, listener)
+
+Where it sits: app -> **server**; started by `oneday serve`.
+"""
+
+import errno
+import math
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from submission.engine.batcher import Limits
+from submission.errors import ServeError
+from submission.server.api import Health
+from submission.server.app import LoadEngine, Model, build_app
+from submission.server.connection import KEEP_ALIVE_S, connection_class
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one.
+
+    Raises:
+        ServeError: the port is in use, or the address is not this machine's.
+    """
+    if not host.strip():
+        raise ServeError("--host is empty. Give 127.0.0.1, or 0.0.0.0 for every network.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named: without it asyncio leaves Nagle's algorithm on, and each answer waits 40 ms (measured).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as e:
+        listener.close()
+        why = getattr(e, "strerror", None) or str(e)
+        if getattr(e, "errno", None) in (None, errno.EADDRINUSE, errno.EACCES):
+            raise ServeError(
+                f"--port {port}: cannot listen on {host} ({why}). Stop what runs there, or take another."
+            ) from e
+        raise ServeError(
+            f"--host {host}: cannot listen there ({why}). Give an address of this machine: 127.0.0.1, or 0.0.0.0 for "
+            "every network."
+        ) from e
+    return listener
+
+
+class Server(uvicorn.Server):
+    """Tells when a signal asks it to end."""
+
+    on_exit: Callable[[], object]
+    failed: BaseException | None = None
+    """Why the model could not be loaded."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """As upstream."""
+        self.on_exit()
+        super().handle_exit(sig, frame)
+
+
+def make_server(
+    load: LoadEngine, health: Health, limits: Limits, *, on_ready: Callable[[], None] = lambda: None
+) -> Server:
+    """The application on uvicorn; `run(sockets=[listener])` serves until it is told to end.
+
+    Args:
+        on_ready: Called when the model is loaded.
+    """
+
+    def on_loaded(model: Model) -> None:
+        if model.error is None:
+            on_ready()
+        else:
+            server.failed = model.error
+            server.should_exit = True
+
+    app = build_app(load, health, limits, on_loaded=on_loaded)
+    config = uvicorn.Config(
+        app,
+        http=connection_class(head_s=limits.receive_s),
+        timeout_keep_alive=KEEP_ALIVE_S,
+        # uvicorn's own set-up of logging would end every handler of this process, and some close their stream: absl's
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        # what is not answered by the end of the draining gets a 503 of ours, a moment before uvicorn would cancel it
+        timeout_graceful_shutdown=math.ceil(limits.drain_s) + 2,
+    )
+    server = Server(config)
+    server.on_exit = lambda: app.state.model.batcher and app.state.model.batcher.close_within(limits.drain_s)
+    return server
+
+
+def serve(
+    load: LoadEngine,
+    health: Health,
+    limits: Limits,
+    listener: socket.socket,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves until SIGINT or SIGTERM; what is being answered then has `drain_s` to end.
+
+    Args:
+        on_ready: Called when the model is loaded.
+    Raises:
+        Exception: the model could not be loaded; whatever the loader raised.
+    """
+    server = make_server(load, health, limits, on_ready=on_ready)
+    server.run(sockets=[listener])
+    if server.failed:
+        raise server.failed

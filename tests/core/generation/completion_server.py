@@ -1,0 +1,68 @@
+"""A small server that speaks `/v1/completions`, with faults on demand; run as a program, or started by a test.
+
+    python tests/core/generation/completion_server.py PORT_FILE '{"latency_s": 0.05, "fail_first": 3}'
+
+It answers a prompt with its last line that is not empty, reversed.
+"""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+
+def answer_to(prompt: str) -> str:
+    return prompt.replace("\n\n### Response:\n", "").splitlines()[-1][::-1]
+
+
+class Server:
+    def __init__(self, *, latency_s: float = 0.0, fail_first: int = 0, refuse: str = "", status: int = 503) -> None:
+        self.latency_s, self.fail_first, self.refuse, self.status = latency_s, fail_first, refuse, status
+        self.seen: Counter[str] = Counter()
+        self.now = self.most = 0
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "base", "object": "model", "max_model_len": 2048}]})
+
+    async def completions(self, request: web.Request) -> web.Response:
+        body: dict[str, Any] = await request.json()
+        prompt = body["prompt"]
+        self.seen[prompt] += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(self.latency_s)
+            if self.seen[prompt] <= self.fail_first:
+                return web.Response(status=self.status, headers={"Retry-After": "0.01"})
+            if self.refuse and self.refuse in prompt:
+                return web.json_response({"error": {"message": "too long for me"}}, status=400)
+            text = f"{answer_to(prompt)}{body['stop'][0]}more" if body["stop"] else answer_to(prompt)
+            return web.json_response({"choices": [{"index": 0, "text": text}]})
+        finally:
+            self.now -= 1
+
+    async def stats(self, request: web.Request) -> web.Response:
+        return web.json_response({"most_at_once": self.most, "asked": sum(self.seen.values())})
+
+
+async def serve(port_file: Path, server: Server) -> None:
+    app = web.Application()
+    app.router.add_get("/v1/models", server.models)
+    app.router.add_post("/v1/completions", server.completions)
+    app.router.add_get("/stats", server.stats)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    addresses: Any = runner.addresses
+    port_file.with_suffix(".tmp").write_text(str(addresses[0][1]))
+    port_file.with_suffix(".tmp").replace(port_file)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), Server(**json.loads(sys.argv[2]))))

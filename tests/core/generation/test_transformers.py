@@ -1,0 +1,108 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.errors import PredictionError
+from core.generation.request import Kind, Request
+from core.generation.transformers import TransformersPredictor
+from curation.ni.few_shot import few_shot_prefix, few_shot_prompt
+from curation.ni.task import Example
+from oneday.demo.tasks import DEMO_TASKS, positive_examples
+
+
+@pytest.fixture(scope="module")
+def predictor(demo_base: Path) -> TransformersPredictor:
+    return TransformersPredictor(demo_base, batch_size=4)
+
+
+def request(number: int, query: str, max_new_tokens: int = 8) -> Request:
+    task = DEMO_TASKS[0]
+    shots = [Example(input=i, output=o) for i, o in positive_examples(task)]
+    prompt = few_shot_prompt(task.definition, shots, query)
+    return Request(
+        task=task.name,
+        id=str(number),
+        kind=Kind.EXACT_MATCH,
+        prompt=prompt,
+        num_shared=len(few_shot_prefix(task.definition, shots)),
+        num_shots=3,
+        references=("x",),
+        max_new_tokens=max_new_tokens,
+        stop=("\n\n",),
+    )
+
+
+QUERIES = [
+    "Anna from Lund says peach",
+    "Ben from Oslo says hammer",
+    "Carl from Brno says red",
+    "Dora from Riga says cow",
+]
+
+
+def test_answers_come_back_in_order_and_are_right(predictor: TransformersPredictor) -> None:
+    asked = [request(n, q, max_new_tokens=(8, 12)[n % 2]) for n, q in enumerate([*QUERIES, *QUERIES[::-1]])]
+    answers = [a.strip() if a else a for a in predictor.complete(asked)]
+    expected = ["fruit", "tool", "colour", "animal"]
+    assert answers == [*expected, *expected[::-1]]
+
+
+def test_batching_does_not_change_an_answer(predictor: TransformersPredictor) -> None:
+    asked = [request(n, q) for n, q in enumerate(QUERIES)]
+    assert predictor.complete(asked) == [predictor.complete([r])[0] for r in asked]
+
+
+def test_a_prompt_must_leave_room_for_the_answer(predictor: TransformersPredictor) -> None:
+    assert predictor.fits("short", 32)
+    assert not predictor.fits("word " * 5_000, 32)
+    assert not predictor.fits("x" * 1_000_000, 32)
+    assert not predictor.fits("漢" * 1_000, 32)  # three bytes each
+
+
+@pytest.mark.parametrize("missing", ["folder", "config", "weights", "tokenizer"])
+def test_a_folder_that_is_no_model_says_what_it_lacks(tmp_path: Path, missing: str) -> None:
+    folder = tmp_path / "model"
+    words = {
+        "folder": "no such model folder",
+        "config": "no config",
+        "weights": "safetensors",
+        "tokenizer": "tokenizer",
+    }
+    if missing != "folder":
+        folder.mkdir()
+    if missing in ("weights", "tokenizer"):
+        (folder / "config.json").write_text("{}")
+    if missing == "tokenizer":
+        (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(PredictionError, match=words[missing]):
+        TransformersPredictor(folder)
+
+
+def test_reading_the_shots_once_does_not_change_an_answer(demo_base: Path) -> None:
+    asked = [
+        request(n, f"{query} {extra}") for n, query in enumerate(QUERIES) for extra in ("today", "and then, again")
+    ]
+    once = TransformersPredictor(demo_base, batch_size=4)
+    anew = TransformersPredictor(demo_base, batch_size=4, reuse_prefix=False)
+    assert once.complete(asked) == anew.complete(asked)
+    assert once.revision != anew.revision
+
+
+def test_the_prefix_of_a_task_is_read_once_over_shards(demo_base: Path) -> None:
+    predictor = TransformersPredictor(demo_base, batch_size=4)
+    predictor.complete([request(n, q) for n, q in enumerate(QUERIES)])
+    first = predictor._prefix
+    predictor.complete([request(n, q + " now") for n, q in enumerate(QUERIES)])
+    assert first is not None
+    assert predictor._prefix is first
+
+
+def test_tasks_are_not_mixed_up_in_a_shard(predictor: TransformersPredictor) -> None:
+    mixed = []
+    for number, query in enumerate(QUERIES):
+        plain = request(number, query)
+        prompt = few_shot_prompt("Say the name of the town.", [], query)
+        shared = len(few_shot_prefix("Say the name of the town.", []))
+        mixed += [plain, replace(plain, task="other", prompt=prompt, num_shared=shared)]
+    assert predictor.complete(mixed) == [predictor.complete([r])[0] for r in mixed]

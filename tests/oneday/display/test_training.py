@@ -1,0 +1,74 @@
+"""What `oneday train` writes into a file or a pipe: one line after another, each later than the one before."""
+
+from typing import Any
+
+import pytest
+
+from oneday.display import console as console_module
+from oneday.display.console import Console
+from oneday.display.training import TrainingDisplay
+from tests.harness.test_history import step
+
+TICK = {"event": "tick", "up": 0.0}
+
+
+def event(name: str, **fields: Any) -> dict[str, Any]:
+    return {"event": name, "t": 0.0, "up": 0.0, **fields}
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is printed of a sequence of events, the time that was left taken off."""
+    monkeypatch.setattr(console_module, "PLAIN_EVERY_S", -1.0)  # every status line, not one in ten seconds
+
+    def shown(*events: dict[str, Any]) -> list[str]:
+        display = TrainingDisplay(Console())
+        for one in events:
+            display(one, 100.0)
+        return [line.partition(" | budget left")[0] for line in capsys.readouterr().err.splitlines()]
+
+    return shown
+
+
+def test_the_log_never_goes_back_to_an_earlier_phase(lines: Any) -> None:
+    said = lines(
+        TICK,
+        event("registered"),
+        event("train_begin", step=0),
+        TICK,
+        step(1, 1.0),
+        step(2, 3.0),
+        event("phase", phase="evaluate"),
+        TICK,
+        event("evaluate", step=2, validation_loss=1.5, seconds=1.0),
+        event("phase", phase="save"),
+        event("save", step=2, seconds=1.0),
+        TICK,
+        event("stopping", step=2, because="deadline"),
+        TICK,
+        event("train_end", step=2, because="deadline"),
+        TICK,
+    )
+    assert list(dict.fromkeys(said)) == [
+        "starting Axolotl",
+        "training",
+        "training, step 1 is the next",
+        "step      1 of about 50 | loss 1.0000",
+        "step      2 of about 50 | loss 1.0000 | 50 tokens/s",
+        "step      2 | evaluating",
+        "step      2  validation loss 1.5000 (best so far), 1.0 s",
+        "step      2 | evaluated",
+        "step      2 | saving",
+        "step      2 | saved",
+        "step      2  stopping because of the deadline: last evaluation and save",
+        "step      2 | closing",
+        "step      2 | trained; picking",
+    ]
+    assert len(set(said)) == sum(a != b for a, b in zip([None, *said], said, strict=False)), "a line came twice"
+
+
+def test_a_trainer_that_is_started_again_is_said_to_start(lines: Any) -> None:
+    said = lines(event("train_begin", step=0), step(7, 1.0), event("restart", because="hung"), TICK)
+    assert said[-1] == "starting Axolotl again"
+    said = lines(event("train_begin", step=7), TICK)
+    assert said == ["training goes on from step 7", *["training, step 8 is the next"] * 2]
