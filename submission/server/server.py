@@ -85,7 +85,7 @@ def make_server(
         app,
         http=connection_class(head_s=limits.receive_s),
         timeout_keep_alive=KEEP_ALIVE_S,
-        # uvicorn's own logging setup would remove all handlers of this process; some, such as absl's, close their stream
+        # uvicorn's logging setup would remove all handlers of this process; some, such as absl's, close their stream
         log_config=None,
         log_level="warning",
         access_log=False,
