@@ -105,7 +105,7 @@ def ours(folder: Path, document: dict[str, Any]) -> dict[str, float]:
     """The child that `oneday train` starts."""
     document |= {"eval_steps": EVERY, "save_steps": EVERY}
     (folder / "ours.yml").write_text(yaml.safe_dump(document))
-    environment = {**os.environ, **axolotl_environment(get_card("cpu"), num_rows=1_000), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **axolotl_environment(get_card("cpu")), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "harness.inside.main", str(os.getpid()), str(folder / "ours.yml")]
     began, ended = run(command, environment)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]

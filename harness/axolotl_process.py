@@ -1,6 +1,6 @@
 """The child: Axolotl's own training command, its environment, and the events it reports.
 
-    child = start_axolotl(config, log=..., environment=axolotl_environment(card, num_rows=2000))
+    child = start_axolotl(config, log=..., environment=axolotl_environment(card))
     for event in EventReader(path).read(): ...
 
 Where it sits: between the supervisor (run.py, rehearse.py) and the plugin.
@@ -24,9 +24,6 @@ from harness.budget.gpu_profile import Card
 from harness.doctor.card import only
 from harness.errors import TrainError
 
-SMALL_DATA_ROWS = 5_000
-"""Below this, compiling Axolotl's packing with numba costs more than it saves."""
-
 
 class Child(Protocol):
     """A running training process."""
@@ -46,7 +43,7 @@ Launcher = Callable[[Path, Path, Mapping[str, str]], Child]
 """(config, log, environment) -> child. Tests pass a fork server that has Axolotl imported already."""
 
 
-def axolotl_environment(card: Card, *, num_rows: int, device: str = "") -> dict[str, str]:
+def axolotl_environment(card: Card, *, device: str = "") -> dict[str, str]:
     """Quiet, offline, quick to start, and fit for a machine that others use. How OpenMP works is the user's, if said.
 
     Only the card `device` is seen: Axolotl would spread a run over all.
@@ -61,18 +58,17 @@ def axolotl_environment(card: Card, *, num_rows: int, device: str = "") -> dict[
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+        "NUMBA_DISABLE_JIT": "1",  # for Axolotl's packing, which never runs: batches are those of the pack plan
     }
     defaults = {}
     if not card.is_gpu:
         defaults["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
-        environment |= {"AXOLOTL_DATASET_NUM_PROC": "0", "CUDA_VISIBLE_DEVICES": ""}
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     elif device:
         environment |= only(device)
     environment |= {name: os.environ.get(name, value) for name, value in defaults.items()}
     environment |= {name: value for name, value in os.environ.items() if name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     wait_briefly(environment)
-    if num_rows < SMALL_DATA_ROWS:
-        environment["NUMBA_DISABLE_JIT"] = "1"
     return environment
 
 

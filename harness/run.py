@@ -29,6 +29,7 @@ from harness.checkpoint.pick import Picked, pick, read_picked
 from harness.checkpoint.seal import checkpoint_folders
 from harness.checkpoint.trained_base import quantisation_in_training
 from harness.checkpoint.verdict import Verdict, faint_share
+from harness.dataset import DROPPED, described_dataset
 from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
@@ -179,9 +180,9 @@ def _finish(
     picked = _pick(job, stage, ledger, because, measured)
     speed = SpeedMeter.of(events_of(stage.directory))
     report = ledger.report()
-    dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / "dropped.jsonl")]
-    dataset = read_json(stage.path(DATA) / "dataset.json")
-    num_kept = dataset["train"]["num_rows"] + dataset["validation"]["num_rows"]
+    dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / DROPPED)]
+    dataset = described_dataset(stage.path(DATA))
+    num_kept = dataset.train.num_rows + dataset.validation.num_rows
     for row in dropped:
         stage.drop(row)
     tally = stage.tally("row", read=num_kept + len(dropped), kept=num_kept)
@@ -190,7 +191,7 @@ def _finish(
         "because": because,
         "tokens_per_s": speed.tokens_per_s or 0.0,
         "ledger": asdict(report),
-        "num_ends_removed": dataset["num_ends_removed"],
+        "num_ends_removed": dataset.num_ends_removed,
         "base_loss": measured.base_loss,
         "last_loss": _last_loss(stage.directory),
         "faint_share": _faint_share(stage.directory, job.recipe),

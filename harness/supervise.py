@@ -30,7 +30,7 @@ from harness.budget.pace import first_horizon
 from harness.budget.rehearse import REAP_S, Rehearsal, pack_plan
 from harness.budget.schedule import Segment, read_segments, write_segment
 from harness.checkpoint.seal import SAVING, newest_whole, set_aside
-from harness.dataset import Dataset, prepare_dataset, prepared_dataset
+from harness.dataset import Dataset, link_dataset, read_dataset
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import TrainError
 from harness.job import TrainJob
@@ -126,7 +126,7 @@ class Supervisor:
         write_config(self.stage.path("axolotl.yml"), self.job.recipe, settings, self.job.card)
         self.ledger.enter("load")
         environment = {
-            **axolotl_environment(self.job.card, num_rows=dataset.train.num_rows, device=self.job.device),
+            **axolotl_environment(self.job.card, device=self.job.device),
             **tracking_environment(self.job.trackers, self.stage.path(TRACKING).resolve()),
         }
         reader = EventReader(settings.events)
@@ -150,9 +150,9 @@ class Supervisor:
         self.on_event(event, self.ledger.left_s)
 
     def _silence_s(self, seen: Seen) -> float:
-        """Starting and preparing data give no sign; in between the costs of steps and saves tell."""
+        """The start gives no sign; after it the costs of steps and saves tell."""
         if "train_begin" not in seen:
-            return IMPORT_PATIENCE_S + 5 * self.measured.load_s + 10 * self.measured.prepare_s
+            return IMPORT_PATIENCE_S + 5 * self.measured.load_s
         costs = [self.measured.step_s, self.measured.save_s, float(seen.get("save", {}).get("seconds", 0.0))]
         return max(LEAST_SILENCE_S, SILENT_COSTS * max(costs))
 
@@ -197,14 +197,15 @@ class Supervisor:
         return f"checkpoint of step {step} is whole" if step else "no checkpoint yet"
 
     def _dataset(self) -> tuple[Dataset, PackPlan]:
-        """Rendered, measured and packed once; read again by a resume."""
-        job, out = self.job, self.stage.path(DATA)
-        dataset = prepared_dataset(out) or prepare_dataset(
-            job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=out
-        )
-        path = self.stage.path(PACKS)
+        """The rows that the run was begun with, else those of its inputs; and every batch of them.
+
+        What the rehearsal or `oneday plan` tokenised is found here. Without them it is done now, on the clock.
+        """
+        out, path = self.stage.path(DATA), self.stage.path(PACKS)
+        dataset = read_dataset(out) or link_dataset(self.job.dataset(), out)
         if not path.is_file():
-            pack_plan(job.recipe, dataset.lengths, epochs=job.recipe.num_epochs).write(path)
+            recipe = self.job.recipe
+            pack_plan(recipe, dataset.lengths(), epochs=recipe.num_epochs).write(path)
         return dataset, PackPlan.read(path)
 
     def _settings(self, dataset: Dataset, packs: PackPlan) -> RunSettings:
@@ -219,15 +220,12 @@ class Supervisor:
             base_model=self.job.base.resolve(),
             train_file=dataset.train.path.resolve(),
             validation_file=dataset.validation.path.resolve(),
-            prepared=(self.stage.directory / "prepared" / dataset.digest).resolve(),
             output_dir=output,
             events=self.stage.path(METRICS).resolve(),
             plan=self.stage.path(SCHEDULE).resolve(),
             packs=self.stage.path(PACKS).resolve(),
             batches=self.stage.path(BATCHES).resolve(),
             num_steps=packs.num_steps(self.job.recipe.gradient_accumulation_steps),
-            packing_efficiency=packs.efficiency,
-            num_tokens=dataset.train.num_tokens,
             deadline=self.ledger.deadline - self.reserve_s - REAP_S,
             job=self.name,
             follow_plan=self.job.follow_plan is not None,

@@ -22,6 +22,7 @@ from core.run_folder import PLAN
 from core.stage import SCRATCH, Stage, Summary, locked
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import EventReader, Launcher, axolotl_environment, failure, start_axolotl
+from harness.base_model import check_embeddings, load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
 from harness.budget.few_steps import few_steps
@@ -30,12 +31,12 @@ from harness.budget.gpu_profile import Card
 from harness.budget.memory import ModelShape, smaller
 from harness.budget.schedule import Segment, write_segment
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
-from harness.dataset import check_embeddings, check_window, chosen_rows, load_tokenizer, prepare_dataset
+from harness.dataset import check_window
 from harness.doctor.card import check_gpu, check_torch, find_gpu
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.job import TrainJob
-from harness.pack import PackPlan, rehearsal_packs
+from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig, has_flash_attn
 
 REHEARSAL = "rehearsal.json"
@@ -69,9 +70,9 @@ class Rehearsal:
     """Measured costs. Seconds."""
 
     prepare_s: float
-    """Rendering and tokenising all rows, as the run does; Axolotl then tokenises them once more."""
+    """Finding the tokenised table and planning every batch of it, as the run does on its clock."""
     load_s: float
-    """From the start of the process to the first step, the packing of the rehearsal's few rows included."""
+    """From the start of the process to the first step; the whole table is read, as in the run."""
     step_s: float
     """The slowest."""
     eval_s: float
@@ -124,7 +125,7 @@ class Rehearsal:
 
     def minimum_s(self, average: int = 0) -> float:
         """The shortest budget that ends with a verified checkpoint: data, start, one step, evaluation, save, pick."""
-        start = CLOSING_MARGIN * (self.load_s + 2 * self.prepare_s)
+        start = CLOSING_MARGIN * (self.load_s + self.prepare_s)
         closing = CLOSING_MARGIN * (self.eval_s + self.save_s)
         picking = self.pick_reserve_s(average)
         return math.ceil(start + 2 * self.step_s + 2 * closing + picking + REAP_S)
@@ -162,7 +163,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     write_config(work / "axolotl.yml", job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
-    child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0, device=job.device))
+    child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, device=job.device))
     ending = drive(
         child,
         reader,
@@ -317,42 +318,38 @@ def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> Non
 
 
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
-    """The job on a few of its rows, with the whole validation file; the time that data took; a note on the run."""
-    check_embeddings(
-        job.base, load_tokenizer(job.base)
-    )  # the first one imports its library, which the run has done by then
+    """The job on a few of its batches, with the whole validation file; the time that data took; a note on the run."""
+    check_embeddings(job.base, load_tokenizer(job.base))
+    job.dataset()  # tokenises the mix, unless an earlier command has: not a cost of the run, which finds it
     started = uptime()
-    dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
-    prepare_s = uptime() - started
+    dataset = job.dataset()
+    lengths = dataset.lengths()
     recipe = job.recipe
+    whole = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
+    prepare_s = uptime() - started
     check_window(dataset, job.base, recipe.overrides_of_model_config)
-    whole = pack_plan(recipe, dataset.lengths, epochs=recipe.num_epochs)
-    numbers, packs = rehearsal_packs(
-        whole,
-        dataset.lengths,
+    packs = whole.rehearsal(
+        lengths,
         worst=WORST_STEPS * recipe.gradient_accumulation_steps,
         typical=TYPICAL_STEPS * recipe.gradient_accumulation_steps,
         seed=recipe.seed,
     )
-    part = chosen_rows(dataset, numbers, work / "data" / "rehearsed.parquet")
+    work.mkdir(parents=True)
     packs.write(work / "packs.jsonl")
     num_steps = packs.num_steps(recipe.gradient_accumulation_steps)
     write_segment(work / "plan.jsonl", Segment(step=0, progress=0.0, horizon=num_steps, reason="rehearsal"))
     settings = RunSettings(
         base_model=job.base.resolve(),
-        train_file=part.path.resolve(),
+        train_file=dataset.train.path.resolve(),
         validation_file=dataset.validation.path.resolve(),
-        prepared=(work / "prepared").resolve(),
         output_dir=(work / "output").resolve(),
         events=(work / "metrics.jsonl").resolve(),
         plan=(work / "plan.jsonl").resolve(),
         packs=(work / "packs.jsonl").resolve(),
         batches=(work / "batches.jsonl").resolve(),
         num_steps=num_steps,
-        packing_efficiency=packs.efficiency,
-        num_tokens=part.num_tokens,
         deadline=uptime() + LONGEST_S,
         rehearsal=True,
     )
-    note = few_steps(recipe, dataset.lengths, whole.num_steps(recipe.gradient_accumulation_steps))
+    note = few_steps(recipe, lengths, whole.num_steps(recipe.gradient_accumulation_steps))
     return settings, prepare_s, note

@@ -152,10 +152,8 @@ class ExactTrainer(Base):  # type: ignore[misc]
 
 
 def lengths_of(dataset: Any) -> list[int]:
-    """Tokens of each row of Axolotl's prepared dataset."""
-    if "length" in dataset.column_names:
-        return [int(n) for n in dataset["length"]]
-    return [len(ids) for ids in dataset["input_ids"]]
+    """Tokens of each row."""
+    return list(dataset.data.column("length").to_pylist())
 
 
 def micro_seed(seed: int, step: int, micro: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from core.example.table import TableRow, write_table
 from core.files import read_json, write_jsonl
 from core.model.token_ids import RowIds
 from harness.budget.clock import uptime
@@ -17,7 +18,7 @@ from harness.checkpoint.loss import AdapterLosses
 from harness.checkpoint.pick import Picked, pick
 from harness.checkpoint.seal import RESUME_FILES, Checkpoint, inspect_all, seal
 from harness.checkpoint.timed_pick import PickJob, timed_pick
-from harness.dataset import read_dataset_rows, write_part
+from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
 from harness.recipe import read_recipe
@@ -171,7 +172,8 @@ def run(tmp_path: Path, adapters: Path, validation: Path) -> Path:
         step = int(name[11:])
         seal(folder, step=step, validation_loss=3.0 if step == 20 else None)
     (run / "07_train" / "data").mkdir()
-    write_part(run / "07_train" / "data" / "validation.parquet", read_dataset_rows(validation, DEMO_BASE))
+    rows = [TableRow(id="", ids=ids) for ids in read_dataset_rows(validation, DEMO_BASE)]
+    write_table(run / "07_train" / "data" / "validation.parquet", rows)
     manifest = {"train": {"base_path": str(DEMO_BASE), "recipe": {"load_in_4bit": False}}}
     (run / "manifest.json").write_text(json.dumps(manifest))
     ledger = Ledger.start(run / "ledger.jsonl", budget_s=100)

@@ -145,11 +145,11 @@ def test_threads_are_fixed_and_spin_briefly_unless_the_user_says_otherwise(monke
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     for name in names:
         monkeypatch.delenv(name, raising=False)
-    environment = axolotl_environment(get_card("cpu"), num_rows=1)
+    environment = axolotl_environment(get_card("cpu"))
     assert [environment.get(name) for name in names] == [str(os.cpu_count()), None, str(SPIN_COUNT)]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    environment = axolotl_environment(get_card("cpu"), num_rows=1)
+    environment = axolotl_environment(get_card("cpu"))
     assert [environment.get(name) for name in names] == ["1", "active", None]
 
 
