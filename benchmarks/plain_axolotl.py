@@ -30,6 +30,8 @@ from harness.budget.clock import uptime
 from harness.budget.gpu_profile import get_card
 from harness.budget.schedule import Segment, write_segment
 from harness.dataset import prepare_dataset
+from harness.inside.batch_log import read_batches
+from harness.inside.events import EventReader, Step
 from harness.pack import PackPlan, digest_of, pack_in_order
 from harness.recipe import read_recipe
 from oneday.demo.demo import DEMO_BASE, RECIPE
@@ -176,9 +178,9 @@ def main() -> None:
             run(plain, folder / "plain.yml", folder / "plain.json")
             run(ours, folder / "ours.yml", folder / "unused.json")
             noted = json.loads((folder / "plain.json").read_text())
-            events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-            times = [e["up"] for e in events if e["event"] == "step"]
-            logged = [json.loads(line)["loss"] for line in (folder / "batches.jsonl").read_text().splitlines()]
+            events = EventReader(folder / "events.jsonl", from_start=True).read()
+            times = [event.up for event in events if isinstance(event, Step)]
+            logged = [step.loss for step in read_batches(folder / "batches.jsonl").values()]
             # the first step evaluates and saves: its neighbours are left out with it
             step_s["ours"].append(
                 statistics.median(b - a for a, b in zip(times[WARM:], times[WARM + 1 :], strict=False))

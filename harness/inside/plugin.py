@@ -23,7 +23,7 @@ from core.model.libraries import disable_cpu_repack, give_back
 from harness.budget.schedule import Plan, read_segments
 from harness.checkpoint.seal import checkpoint_folders
 from harness.inside.callback import BudgetCallback, PlannedLR
-from harness.inside.events import Events
+from harness.inside.events import Events, Isolation, Kernels, PluginAlive, Proof, Registered, TrackerFailed, now
 from harness.inside.kernels import kernel_paths
 from harness.inside.neftune import PerSampleNoise
 from harness.inside.rows import PACKED_WITHOUT_MASK, trained_rows
@@ -57,7 +57,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         gc.collect()
         gc.freeze()
         self.events = Events(Path(cfg["oneday_events"]))
-        self.events.emit("registered")
+        self.events.emit(Registered(**now()))
 
     def load_datasets(self, cfg: Any, preprocess: bool = False) -> TrainDatasetMeta:
         """The tokenised tables as they are.
@@ -76,7 +76,8 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
     def pre_model_load(self, cfg: Any) -> None:
         """The sign of life: the configuration was read and the data loaded with this plugin in place."""
         capped = cap_memory(cfg.oneday_memory_gib)
-        self.events.emit("plugin_alive", attn_implementation=cfg.attn_implementation, memory_capped_gib=capped)
+        alive = PluginAlive(**now(), attn_implementation=cfg.attn_implementation, memory_capped_gib=capped)
+        self.events.emit(alive)
 
     def post_model_build(self, cfg: Any, model: Any) -> None:
         """See `disable_cpu_repack`: without it a CPU run loses its gradients after the first evaluation."""
@@ -108,7 +109,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         """Hands our trainer what it works with."""
         trainer.budget, trainer.job, trainer.keep = self.callback, cfg.oneday_job or "", cfg.oneday_keep
         trainer.packs = _packs(cfg, trainer)
-        guard_trackers(trainer, lambda who, why: self.events.emit("tracker_failed", tracker=who, why=why))
+        guard_trackers(trainer, lambda who, why: self.events.emit(TrackerFailed(**now(), tracker=who, why=why)))
         if cfg.oneday_token_weighted:
             trainer.model_accepts_loss_kwargs = True  # divide by the answer tokens of the whole step
         if cfg.oneday_neftune:
@@ -117,14 +118,14 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         if cfg.oneday_rehearsal:
             if cfg.sample_packing:
                 moved, spread = leak(trainer)
-                self.events.emit("isolation", moved=moved, spread=spread)
-            self.events.emit("kernels", paths=_paths(trainer))
+                self.events.emit(Isolation(**now(), moved=moved, spread=spread))
+            self.events.emit(Kernels(**now(), paths=_paths(trainer)))
 
     def post_train_unload(self, cfg: Any) -> None:
         """Gives the frozen objects back. A rehearsal then uses what it saved, as whoever serves it will."""
         gc.unfreeze()
         if cfg.oneday_rehearsal:
-            self.events.emit("proof", failed=why_unusable(cfg))
+            self.events.emit(Proof(**now(), failed=why_unusable(cfg)))
 
 
 def cap_memory(card_gib: float | None) -> float | None:

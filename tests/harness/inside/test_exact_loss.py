@@ -19,6 +19,7 @@ from harness.budget.rehearse import rehearse
 from harness.checkpoint.loss import AdapterLosses, answer_losses
 from harness.dataset import read_dataset_rows
 from harness.errors import TrainError
+from harness.inside.events import Event, Isolation, Kernels
 from harness.job import TrainJob
 from harness.pack import PackPlan, rows_of
 from harness.run import train
@@ -107,15 +108,15 @@ def test_packed_samples_do_not_see_each_other(
 ) -> None:
     job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     job = replace(job, recipe=job.recipe.model_copy(update={"attn_implementation": attention}))
-    seen: list[dict[str, Any]] = []
+    seen: list[Event] = []
     # torch has no backward pass for flex attention on a CPU; the proof comes before it
     with pytest.raises(TrainError, match="FlexAttention") if attention == "flex_attention" else nullcontext():
         rehearse(job, launch=axolotl, on_event=seen.append)
-    (found,) = (e for e in seen if e["event"] == "isolation")
-    assert found["moved"] == 0.0
-    assert found["spread"] > 0.1
+    (found,) = (e for e in seen if isinstance(e, Isolation))
+    assert found.moved == 0.0
+    assert found.spread > 0.1
     if attention != "flex_attention":
-        (ran,) = (e["paths"]["attention"] for e in seen if e["event"] == "kernels")
+        (ran,) = (e.paths["attention"] for e in seen if isinstance(e, Kernels))
         assert ran == {"sdpa": ["aten::_scaled_dot_product_flash_attention_for_cpu"], "eager": []}[attention]
 
 
