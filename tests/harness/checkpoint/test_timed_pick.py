@@ -10,7 +10,7 @@ import pytest
 from core.example.table import TableRow, write_table
 from core.files import read_json, write_jsonl
 from core.model.token_ids import RowIds
-from harness.budget.clock import uptime
+from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_card
 from harness.budget.ledger import Ledger
 from harness.checkpoint.adapter import find_adapters
@@ -176,13 +176,12 @@ def run(tmp_path: Path, adapters: Path, validation: Path) -> Path:
     write_table(run / "07_train" / "data" / "validation.parquet", rows)
     manifest = {"train": {"base_path": str(DEMO_BASE), "recipe": {"load_in_4bit": False}}}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    ledger = Ledger.start(run / "ledger.jsonl", budget_s=100)
+    began = uptime() - 60
+    moved = [0.0]
+    ledger = Ledger.start(run / "ledger.jsonl", budget_s=100, clock=Clock(up=lambda: began + moved[0]))
     ledger.enter("train")
-    ledger._records[-1]["up"] -= 60  # a minute ago
-    ledger._charged += 60
+    moved[0] = 60.0
     ledger.stop()
-    lines = [json.dumps(record) for record in ledger._records]
-    (run / "ledger.jsonl").write_text("\n".join(lines) + "\n")
     return run
 
 
