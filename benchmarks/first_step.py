@@ -65,7 +65,9 @@ def cpu_s(process: psutil.Process) -> float:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """The run saves and ends; whatever is left of it is killed."""
-    descendants = psutil.Process(process.pid).children(recursive=True)
+    descendants: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        descendants = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=120)

@@ -106,7 +106,7 @@ class TextRow:
 
 
 def check_mix(mix: Path) -> None:
-    """Whether both files of a mix are there. What is in them is checked as it is read.
+    """Refuses a mix without both of its files. What is in them is checked when they are read.
 
     Raises:
         DataError: one is missing or empty.
