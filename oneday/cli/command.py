@@ -147,6 +147,9 @@ class RequestCommand(click.Command):
                 f"{ctx.command_path} --help-all shows {num_left_out} more; docs/reference.md explains every choice."
             )
 
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: `format_options` writes the arguments. click 8.5 calls this too, 8.4 does not."""
+
 
 class RequestGroup(RequestCommand, click.Group):
     """A command with subcommands that also runs without one."""
