@@ -89,6 +89,10 @@ class Suite(ABC, Generic[ItemT]):
     def score(self, item: ItemT, response: Response) -> Sequence[Outcome]:
         """What a response is worth. An empty response gets 0 in every accuracy."""
 
+    def cluster(self, item: ItemT) -> str:
+        """Items with the same cluster are resampled together. Default: each item alone."""
+        return f"{item.suite} {item.language} {item.id}"
+
     def not_run(self) -> Mapping[str, str]:
         """Metric -> why it cannot be computed here: a library that is missing (with its extra), no judge."""
         return {}

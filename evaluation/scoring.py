@@ -1,0 +1,272 @@
+"""Scores all responses of a suite: one figure with an interval for each metric, and by category, type, language, ...
+
+    evaluation = evaluate(suite, join(suite, responses), responses)
+    evaluation.metrics["prompt_strict"]     # Figure(k=417, n=541, value=0.7708, interval=(0.7335, 0.8044))
+
+Where it sits: responses -> suite -> join -> **scoring** -> the command, the report.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evaluation.join import Joined
+from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios, wilson
+from evaluation.responses import Prompt, Response, ResponseFile
+from evaluation.suite import Item, ItemT, Metric, Outcome, Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of a table."""
+
+    k: int | None
+    """How many observations are right; None where they are not right or wrong, or the figure is no share of all."""
+    n: int
+    """Observations."""
+    value: float | None
+    """None: nothing to average."""
+    interval: Interval | None
+    """95 %; None where there is none, as for a median."""
+
+    def as_json(self) -> dict[str, Any]:
+        """`{k, n, value, interval}`, rounded to six decimals."""
+        return {
+            "k": self.k,
+            "n": self.n,
+            "value": None if self.value is None else round(self.value, 6),
+            "interval": self.interval and [round(bound, 6) for bound in self.interval],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredItem:
+    """One item with its response and what it was worth."""
+
+    item: Item
+    cluster: str
+    prompt: Prompt
+    response: Response
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A responses file, scored by one suite."""
+
+    suite: str
+    responses: ResponseFile
+    metrics: Mapping[str, Figure]
+    """In the order of `Suite.metrics`; one that was not run is absent."""
+    by: Mapping[str, Mapping[str, Mapping[str, Figure]]]
+    """Dimension -> label -> metric."""
+    nulls: Mapping[str, int]
+    """Metric -> undecided outcomes, which no figure counts."""
+    not_run: Mapping[str, str]
+    """Metric -> why."""
+    parameters: Mapping[str, str | int | float | bool | None]
+    missing: tuple[str, ...]
+    """Items without a response, counted as failed; not empty only where that was asked for."""
+    unexpected: tuple[str, ...]
+    other_prompts: tuple[str, ...]
+    rows: tuple[ScoredItem, ...]
+    specs: tuple[Metric, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The machine-readable result. Counts, not lists: the lists stand in the report."""
+        return {
+            "suite": self.suite,
+            "responses": str(self.responses.path),
+            "metrics": {name: figure.as_json() for name, figure in self.metrics.items()},
+            "by": {
+                dimension: {
+                    label: {name: figure.as_json() for name, figure in figures.items()}
+                    for label, figures in labels.items()
+                }
+                for dimension, labels in self.by.items()
+            },
+            "unexpected": len(self.unexpected),
+            "not_run": dict(self.not_run),
+            "prompts_differ": len(self.other_prompts),
+            "missing": len(self.missing),
+            "nulls": dict(self.nulls),
+            "parameters": dict(self.parameters),
+        }
+
+
+@dataclass(slots=True)
+class Cell:
+    """All observations behind one figure, by cluster."""
+
+    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    values: list[float] = field(default_factory=list)
+
+    def add(self, cluster: str, value: float) -> None:
+        """Takes one observation."""
+        self.sums[cluster] += value
+        self.counts[cluster] += 1
+        self.values.append(value)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether every observation is right or wrong."""
+        return all(value in (0.0, 1.0) for value in self.values)
+
+    @property
+    def mean(self) -> float:
+        """Over observations."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def wilson_interval(self) -> Interval | None:
+        """For a share with one observation a cluster, and where all are right or all wrong: a bootstrap then has no
+        width. None: the bootstrap decides."""
+        if not self.is_share:
+            return None
+        if len(self.counts) == len(self.values):
+            return wilson(sum(self.values), len(self.values))
+        if self.mean in (0.0, 1.0):
+            return wilson(self.mean * len(self.counts), len(self.counts))
+        return None
+
+
+Place = tuple[str, str, str]
+"""Dimension, label and metric; ("", "", metric) for the whole suite."""
+
+
+def evaluate(
+    suite: Suite[ItemT],
+    joined: Joined[ItemT],
+    responses: ResponseFile,
+    *,
+    seed: int = SEED,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Scores every pair. A pure function of the suite, the responses and the seed."""
+    rows = []
+    for item, response in joined.pairs:
+        rows.append(
+            ScoredItem(
+                item=item,
+                cluster=suite.cluster(item),
+                prompt=suite.prompt(item),
+                response=response,
+                outcomes=tuple(suite.score(item, response)),
+            )
+        )
+        on_progress(len(rows), len(joined.pairs))
+    not_run = suite.not_run()
+    specs = tuple(metric for metric in suite.metrics if metric.name not in not_run)
+    cells, nulls = collect(rows, specs)
+    figures = _figures(cells, specs, seed)
+    return Evaluation(
+        suite=suite.name,
+        responses=responses,
+        metrics={spec.name: figures["", "", spec.name] for spec in specs},
+        by=_breakdowns(figures, specs),
+        nulls=nulls,
+        not_run=dict(not_run),
+        parameters={**suite.parameters(), "bootstrap_seed": seed},
+        missing=joined.missing,
+        unexpected=joined.unexpected,
+        other_prompts=joined.other_prompts,
+        rows=tuple(rows),
+        specs=specs,
+    )
+
+
+def collect(rows: Iterable[ScoredItem], specs: Sequence[Metric]) -> tuple[dict[Place, Cell], dict[str, int]]:
+    """Observations by place, and the undecided ones by metric."""
+    names = {spec.name for spec in specs}
+    cells: dict[Place, Cell] = {("", "", spec.name): Cell() for spec in specs}
+    nulls: dict[str, int] = {}
+    for row in rows:
+        for outcome in row.outcomes:
+            if outcome.metric not in names:
+                continue
+            if outcome.value is None:
+                nulls[outcome.metric] = nulls.get(outcome.metric, 0) + 1
+                continue
+            for dimension, label in (("", ""), *outcome.by.items()):
+                cells.setdefault((dimension, label, outcome.metric), Cell()).add(row.cluster, outcome.value)
+    return cells, nulls
+
+
+def _figures(cells: Mapping[Place, Cell], specs: Sequence[Metric], seed: int) -> dict[Place, Figure]:
+    of = {spec.name: spec for spec in specs}
+    figures: dict[Place, Figure] = {}
+    resampled: list[Place] = []
+    for place, cell in cells.items():
+        spec = of[place[2]]
+        if spec.macro_over and not place[0]:
+            figures[place] = _macro(cells, spec, len(cell.values), seed)
+        elif spec.statistic == "median" or not cell.values:
+            figures[place] = Figure(
+                k=None if cell.values or spec.statistic == "median" else 0,
+                n=len(cell.values),
+                value=statistics.median(cell.values) if cell.values else None,
+                interval=None,
+            )
+        else:
+            figures[place] = _share(cell, cell.wilson_interval)
+            if figures[place].interval is None:
+                resampled.append(place)
+    for place, interval in zip(resampled, _bootstrap([cells[p] for p in resampled], seed), strict=True):
+        figures[place] = _share(cells[place], interval)
+    return figures
+
+
+def _share(cell: Cell, interval: Interval | None) -> Figure:
+    k = round(sum(cell.values)) if cell.is_share else None
+    return Figure(k=k, n=len(cell.values), value=cell.mean, interval=interval)
+
+
+def _matrix(cells: Sequence[Cell]) -> tuple[Any, Any]:
+    """Sums and counts as [clusters, cells]; clusters sorted, so that the order of a file changes nothing."""
+    import numpy as np
+
+    clusters = {name: place for place, name in enumerate(sorted({c for cell in cells for c in cell.counts}))}
+    sums, counts = np.zeros((len(clusters), len(cells))), np.zeros((len(clusters), len(cells)))
+    for column, cell in enumerate(cells):
+        rows = [clusters[name] for name in cell.counts]
+        sums[rows, column], counts[rows, column] = list(cell.sums.values()), list(cell.counts.values())
+    return sums, counts
+
+
+def _bootstrap(cells: Sequence[Cell], seed: int) -> list[Interval]:
+    if not cells:
+        return []
+    draws = resampled_ratios(*_matrix(cells), seed=seed)
+    return [percentile_interval(draws[:, column]) for column in range(len(cells))]
+
+
+def _macro(cells: Mapping[Place, Cell], spec: Metric, n: int, seed: int) -> Figure:
+    """The plain mean of the labels' means. Clusters of one label are resampled within it, others all together."""
+    import numpy as np
+
+    parts = [
+        c for (dimension, _, name), c in sorted(cells.items()) if name == spec.name and dimension == spec.macro_over
+    ]
+    if not parts:
+        return Figure(k=None, n=n, value=None, interval=None)
+    clusters = [name for part in parts for name in part.counts]
+    if len(set(clusters)) == len(clusters):
+        each = [resampled_ratios(*_matrix([part]), seed=seed + place) for place, part in enumerate(parts)]
+        draws = np.concatenate(each, axis=1).mean(axis=1)
+    else:
+        draws = np.nanmean(resampled_ratios(*_matrix(parts), seed=seed), axis=1)
+    value = sum(part.mean for part in parts) / len(parts)
+    return Figure(k=None, n=n, value=value, interval=percentile_interval(draws))
+
+
+def _breakdowns(figures: Mapping[Place, Figure], specs: Sequence[Metric]) -> dict[str, dict[str, dict[str, Figure]]]:
+    """Labels sorted; metrics in the suite's order."""
+    order = {spec.name: place for place, spec in enumerate(specs)}
+    found: dict[str, dict[str, dict[str, Figure]]] = {}
+    for dimension, label, metric in sorted(figures, key=lambda p: (p[0], p[1], order[p[2]])):
+        if dimension:
+            found.setdefault(dimension, {}).setdefault(label, {})[metric] = figures[dimension, label, metric]
+    return found
