@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 DRAWS = 10_000
-"""Of every bootstrap. Percentile intervals at 95 % move by less than 0.001 from one seed to another."""
+"""Of every bootstrap. From seed to seed the bounds of GPT-4's instruction-level accuracy move by 0.001 (8 seeds)."""
 
-SEED = 4242
+SEED = 0
 
 Z_95 = 1.959963984540054
 

@@ -198,7 +198,7 @@ def collect(rows: Iterable[ScoredItem], specs: Sequence[Metric]) -> tuple[dict[P
 def _figures(cells: Mapping[Place, Cell], specs: Sequence[Metric], seed: int) -> dict[Place, Figure]:
     of = {spec.name: spec for spec in specs}
     figures: dict[Place, Figure] = {}
-    resampled: list[Place] = []
+    resampled: dict[Place, Cell] = {}
     for place, cell in cells.items():
         spec = of[place[2]]
         if spec.macro_over and not place[0]:
@@ -213,8 +213,8 @@ def _figures(cells: Mapping[Place, Cell], specs: Sequence[Metric], seed: int) ->
         else:
             figures[place] = _share(cell, cell.wilson_interval)
             if figures[place].interval is None:
-                resampled.append(place)
-    for place, interval in zip(resampled, _bootstrap([cells[p] for p in resampled], seed), strict=True):
+                resampled[place] = cell
+    for place, interval in _bootstrap(resampled, seed).items():
         figures[place] = _share(cells[place], interval)
     return figures
 
@@ -236,11 +236,16 @@ def _matrix(cells: Sequence[Cell]) -> tuple[Any, Any]:
     return sums, counts
 
 
-def _bootstrap(cells: Sequence[Cell], seed: int) -> list[Interval]:
-    if not cells:
-        return []
-    draws = resampled_ratios(*_matrix(cells), seed=seed)
-    return [percentile_interval(draws[:, column]) for column in range(len(cells))]
+def _bootstrap(cells: Mapping[Place, Cell], seed: int) -> dict[Place, Interval]:
+    """Each cell's own clusters are resampled; cells with the same clusters share their draws."""
+    alike: dict[frozenset[str], list[Place]] = defaultdict(list)
+    for place, cell in cells.items():
+        alike[frozenset(cell.counts)].append(place)
+    found: dict[Place, Interval] = {}
+    for places in alike.values():
+        draws = resampled_ratios(*_matrix([cells[place] for place in places]), seed=seed)
+        found |= {place: percentile_interval(draws[:, column]) for column, place in enumerate(places)}
+    return found
 
 
 def _macro(cells: Mapping[Place, Cell], spec: Metric, n: int, seed: int) -> Figure:
