@@ -3,19 +3,20 @@
     evaluation = evaluate(suite, join(suite, responses), responses)
     evaluation.metrics["prompt_strict"]     # Figure(k=417, n=541, value=0.7708, interval=(0.7335, 0.8044))
 
-Where it sits: responses -> suite -> join -> **scoring** -> the command, the report.
+Where it sits: responses -> suite -> join -> cells -> **scoring** -> difference, the command, the report.
 """
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from evaluation.cells import Cell, Place, ScoredItem, breakdowns, collect, matrix, parts_of
 from evaluation.join import Joined
-from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios, wilson
-from evaluation.responses import Prompt, Response, ResponseFile
-from evaluation.suite import Item, ItemT, Metric, Outcome, Suite
+from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios
+from evaluation.responses import ResponseFile
+from evaluation.suite import ItemT, Metric, Suite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +43,6 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredItem:
-    """One item with its response and what it was worth."""
-
-    item: Item
-    cluster: str
-    prompt: Prompt
-    response: Response
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """A responses file, scored by one suite."""
 
@@ -74,6 +64,11 @@ class Evaluation:
     rows: tuple[ScoredItem, ...]
     specs: tuple[Metric, ...]
 
+    def figure(self, place: Place) -> Figure:
+        """The figure of a place that has one."""
+        dimension, label, metric = place
+        return self.by[dimension][label][metric] if dimension else self.metrics[metric]
+
     def as_json(self) -> dict[str, Any]:
         """The machine-readable result. Counts, not lists: the lists stand in the report."""
         return {
@@ -94,47 +89,6 @@ class Evaluation:
             "nulls": dict(self.nulls),
             "parameters": dict(self.parameters),
         }
-
-
-@dataclass(slots=True)
-class Cell:
-    """All observations behind one figure, by cluster."""
-
-    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    values: list[float] = field(default_factory=list)
-
-    def add(self, cluster: str, value: float) -> None:
-        """Takes one observation."""
-        self.sums[cluster] += value
-        self.counts[cluster] += 1
-        self.values.append(value)
-
-    @property
-    def is_share(self) -> bool:
-        """Whether every observation is right or wrong."""
-        return all(value in (0.0, 1.0) for value in self.values)
-
-    @property
-    def mean(self) -> float:
-        """Over observations."""
-        return sum(self.values) / len(self.values)
-
-    @property
-    def wilson_interval(self) -> Interval | None:
-        """For a share with one observation a cluster, and where all are right or all wrong: a bootstrap then has no
-        width. None: the bootstrap decides."""
-        if not self.is_share:
-            return None
-        if len(self.counts) == len(self.values):
-            return wilson(sum(self.values), len(self.values))
-        if self.mean in (0.0, 1.0):
-            return wilson(self.mean * len(self.counts), len(self.counts))
-        return None
-
-
-Place = tuple[str, str, str]
-"""Dimension, label and metric; ("", "", metric) for the whole suite."""
 
 
 def evaluate(
@@ -166,7 +120,7 @@ def evaluate(
         suite=suite.name,
         responses=responses,
         metrics={spec.name: figures["", "", spec.name] for spec in specs},
-        by=_breakdowns(figures, specs),
+        by=breakdowns(figures, specs),
         nulls=nulls,
         not_run=dict(not_run),
         parameters={**suite.parameters(), "bootstrap_seed": seed},
@@ -176,23 +130,6 @@ def evaluate(
         rows=tuple(rows),
         specs=specs,
     )
-
-
-def collect(rows: Iterable[ScoredItem], specs: Sequence[Metric]) -> tuple[dict[Place, Cell], dict[str, int]]:
-    """Observations by place, and the undecided ones by metric."""
-    names = {spec.name for spec in specs}
-    cells: dict[Place, Cell] = {("", "", spec.name): Cell() for spec in specs}
-    nulls: dict[str, int] = {}
-    for row in rows:
-        for outcome in row.outcomes:
-            if outcome.metric not in names:
-                continue
-            if outcome.value is None:
-                nulls[outcome.metric] = nulls.get(outcome.metric, 0) + 1
-                continue
-            for dimension, label in (("", ""), *outcome.by.items()):
-                cells.setdefault((dimension, label, outcome.metric), Cell()).add(row.cluster, outcome.value)
-    return cells, nulls
 
 
 def _figures(cells: Mapping[Place, Cell], specs: Sequence[Metric], seed: int) -> dict[Place, Figure]:
@@ -224,18 +161,6 @@ def _share(cell: Cell, interval: Interval | None) -> Figure:
     return Figure(k=k, n=len(cell.values), value=cell.mean, interval=interval)
 
 
-def _matrix(cells: Sequence[Cell]) -> tuple[Any, Any]:
-    """Sums and counts as [clusters, cells]; clusters sorted, so that the order of a file changes nothing."""
-    import numpy as np
-
-    clusters = {name: place for place, name in enumerate(sorted({c for cell in cells for c in cell.counts}))}
-    sums, counts = np.zeros((len(clusters), len(cells))), np.zeros((len(clusters), len(cells)))
-    for column, cell in enumerate(cells):
-        rows = [clusters[name] for name in cell.counts]
-        sums[rows, column], counts[rows, column] = list(cell.sums.values()), list(cell.counts.values())
-    return sums, counts
-
-
 def _bootstrap(cells: Mapping[Place, Cell], seed: int) -> dict[Place, Interval]:
     """Each cell's own clusters are resampled; cells with the same clusters share their draws."""
     alike: dict[frozenset[str], list[Place]] = defaultdict(list)
@@ -243,7 +168,7 @@ def _bootstrap(cells: Mapping[Place, Cell], seed: int) -> dict[Place, Interval]:
         alike[frozenset(cell.counts)].append(place)
     found: dict[Place, Interval] = {}
     for places in alike.values():
-        draws = resampled_ratios(*_matrix([cells[place] for place in places]), seed=seed)
+        draws = resampled_ratios(*matrix([cells[place] for place in places]), seed=seed)
         found |= {place: percentile_interval(draws[:, column]) for column, place in enumerate(places)}
     return found
 
@@ -252,26 +177,14 @@ def _macro(cells: Mapping[Place, Cell], spec: Metric, n: int, seed: int) -> Figu
     """The plain mean of the labels' means. Clusters of one label are resampled within it, others all together."""
     import numpy as np
 
-    parts = [
-        c for (dimension, _, name), c in sorted(cells.items()) if name == spec.name and dimension == spec.macro_over
-    ]
+    parts = [cells[place] for place in parts_of(cells, spec)]
     if not parts:
         return Figure(k=None, n=n, value=None, interval=None)
     clusters = [name for part in parts for name in part.counts]
     if len(set(clusters)) == len(clusters):
-        each = [resampled_ratios(*_matrix([part]), seed=seed + place) for place, part in enumerate(parts)]
+        each = [resampled_ratios(*matrix([part]), seed=seed + place) for place, part in enumerate(parts)]
         draws = np.concatenate(each, axis=1).mean(axis=1)
     else:
-        draws = np.nanmean(resampled_ratios(*_matrix(parts), seed=seed), axis=1)
+        draws = np.nanmean(resampled_ratios(*matrix(parts), seed=seed), axis=1)
     value = sum(part.mean for part in parts) / len(parts)
     return Figure(k=None, n=n, value=value, interval=percentile_interval(draws))
-
-
-def _breakdowns(figures: Mapping[Place, Figure], specs: Sequence[Metric]) -> dict[str, dict[str, dict[str, Figure]]]:
-    """Labels sorted; metrics in the suite's order."""
-    order = {spec.name: place for place, spec in enumerate(specs)}
-    found: dict[str, dict[str, dict[str, Figure]]] = {}
-    for dimension, label, metric in sorted(figures, key=lambda p: (p[0], p[1], order[p[2]])):
-        if dimension:
-            found.setdefault(dimension, {}).setdefault(label, {})[metric] = figures[dimension, label, metric]
-    return found
