@@ -104,10 +104,11 @@ def matrix(cells: Sequence[Cell]) -> tuple["Array", "Array"]:
 
 
 def breakdowns(figures: Mapping[Place, Value], specs: Sequence[Metric]) -> dict[str, dict[str, dict[str, Value]]]:
-    """Dimension -> label -> metric; labels sorted, metrics in the suite's order."""
+    """Dimension -> label -> metric; dimensions as they first appear, labels sorted, metrics in the suite's order."""
     order = {spec.name: place for place, spec in enumerate(specs)}
+    dimensions = {name: place for place, name in enumerate(dict.fromkeys(dimension for dimension, _, _ in figures))}
     found: dict[str, dict[str, dict[str, Value]]] = {}
-    for dimension, label, metric in sorted(figures, key=lambda p: (p[0], p[1], order[p[2]])):
+    for dimension, label, metric in sorted(figures, key=lambda p: (dimensions[p[0]], p[1], order[p[2]])):
         if dimension:
             found.setdefault(dimension, {}).setdefault(label, {})[metric] = figures[dimension, label, metric]
     return found

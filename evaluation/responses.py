@@ -219,7 +219,7 @@ def _recorded(row: Mapping[str, Any], where: str, number: int) -> Response:
     name = row.get("name")
     return Response(
         id=None if identity is None else _identity(identity, where),
-        suite=_optional(row, "task", where),
+        suite=_optional(row, "task", where) or _optional(row, "suite", where),
         text=_text(row, where),
         language=_optional(row, "language", where),
         prompt=_prompt(row, where),

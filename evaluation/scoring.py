@@ -64,6 +64,20 @@ class Evaluation:
     rows: tuple[ScoredItem, ...]
     specs: tuple[Metric, ...]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before the figures."""
+        found = []
+        if self.missing:
+            found.append(f"partial: {len(self.missing)} items without a response count as failed")
+        if self.unexpected:
+            found.append(f"{len(self.unexpected)} unexpected ids, which the suite does not have, are not scored")
+        if self.other_prompts:
+            names = ", ".join(self.other_prompts[:5])
+            found.append(f"{len(self.other_prompts)} responses were given to another wording of the prompt ({names})")
+        found += [f"{num} undecided outcomes of {metric} are in no figure" for metric, num in self.nulls.items()]
+        return found
+
     def figure(self, place: Place) -> Figure:
         """The figure of a place that has one."""
         dimension, label, metric = place

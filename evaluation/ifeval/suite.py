@@ -13,12 +13,13 @@ Where it sits: items, checks -> **suite** -> scoring.
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from evaluation.extra import missing_libraries, why_not_run
 from evaluation.ifeval.arguments import Arguments
 from evaluation.ifeval.checks import LIBRARIES, Check, LetterRule, Rules, make_check
-from evaluation.ifeval.items import IfevalItem
+from evaluation.ifeval.items import IfevalItem, read_items
 from evaluation.responses import Prompt, Response
 from evaluation.suite import Metric, Outcome, Suite
 
@@ -141,6 +142,7 @@ class IfevalFinnish(Ifeval):
             LOCALISED: Rules(
                 constrained_responses=FINNISH_ANSWERS,
                 case_language="fi",
+                detect_in_lower_case=True,
                 punkt_model="finnish",
                 letter_rule=self._parameters.letter_rule,
             ),
@@ -172,3 +174,13 @@ def _outcomes(item: IfevalItem, passed: Sequence[bool], level: str) -> Iterable[
         if subset:
             by[CATEGORY_OF_SUBSET] = instruction.category
         yield Outcome(metric=f"instruction_{level}", value=float(is_followed), by=by)
+
+
+def load_english(path: Path, parameters: IfevalParameters) -> Ifeval:
+    """The suite `ifeval`."""
+    return Ifeval(read_items(path, suite=Ifeval.name, language="en"), parameters, where=str(path))
+
+
+def load_finnish(path: Path, parameters: IfevalParameters) -> IfevalFinnish:
+    """The suite `ifeval-fi`."""
+    return IfevalFinnish(read_items(path, suite=IfevalFinnish.name, language="fi"), parameters, where=str(path))

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 EPILOG = "A first look: oneday demo. On your card: oneday curate, oneday train, oneday serve."
 
 ORDER = (
-    "demo", "doctor", "curate", "rehearse", "plan", "train", "watch", "pick", "compare", "report", "ledger",
+    "demo", "doctor", "curate", "rehearse", "plan", "train", "watch", "pick", "compare", "evaluate", "report", "ledger",
     "export", "serve", "try", "helm", "score", "reproduce",
 )  # fmt: skip
 """As a day goes."""

@@ -14,7 +14,15 @@ from typing import Any
 
 import click
 
-from oneday.cli import curation, doctor, looking, results, submission, training  # noqa: F401  (they register their commands)
+from oneday.cli import (  # noqa: F401  (they register their commands)
+    curation,
+    doctor,
+    evaluating,
+    looking,
+    results,
+    submission,
+    training,
+)
 from oneday.cli.app import app
 
 
