@@ -6,6 +6,7 @@ Where it sits: scoring, difference -> **report**.
 """
 
 import random
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ def _value_of(row: ScoredItem, metric: str) -> float | None:
 def _example(row: ScoredItem) -> Example:
     prompt = _text(row.prompt)
     return Example(
-        title=f"{row.item.id}: {_cut(' '.join(prompt.split()), 90)}",
+        title=f"{row.item.id}: {textwrap.shorten(prompt, 90, placeholder='…')}",
         prompt=_cut(prompt),
         response=_cut(row.response.text),
         outcomes=tuple(_marks(row)),
@@ -172,5 +173,5 @@ def _text(prompt: Prompt) -> str:
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def _cut(text: str, length: int = _SHOWN_CHARACTERS) -> str:
-    return text if len(text) <= length else f"{text[:length]}… ({len(text):,} characters)"
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… ({len(text):,} characters)"

@@ -69,13 +69,17 @@ class Evaluation:
         """What a reader must know before the figures."""
         found = []
         if self.missing:
-            found.append(f"partial: {len(self.missing)} items without a response count as failed")
+            found.append(f"partial: items without a response, which count as failed: {len(self.missing)}")
         if self.unexpected:
-            found.append(f"{len(self.unexpected)} unexpected ids, which the suite does not have, are not scored")
+            found.append(
+                f"unexpected ids, which the suite does not have and which are not scored: {len(self.unexpected)}"
+            )
         if self.other_prompts:
             names = ", ".join(self.other_prompts[:5])
-            found.append(f"{len(self.other_prompts)} responses were given to another wording of the prompt ({names})")
-        found += [f"{num} undecided outcomes of {metric} are in no figure" for metric, num in self.nulls.items()]
+            found.append(f"responses to another wording of the prompt: {len(self.other_prompts)} ({names})")
+        found += [
+            f"undecided outcomes of {metric}, which are in no figure: {num}" for metric, num in self.nulls.items()
+        ]
         return found
 
     def figure(self, place: Place) -> Figure:

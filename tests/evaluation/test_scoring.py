@@ -58,7 +58,7 @@ def test_an_undecided_outcome_is_counted_and_never_a_number(tmp_path: Path) -> N
 def test_a_missing_response_counts_as_failed_and_is_told(tmp_path: Path) -> None:
     evaluation = scored(tmp_path, ANSWERS[1:])
     assert (evaluation.metrics["accuracy"].k, evaluation.metrics["accuracy"].n) == (1, 3)
-    assert evaluation.warnings == ["partial: 1 items without a response count as failed"]
+    assert evaluation.warnings == ["partial: items without a response, which count as failed: 1"]
 
 
 def test_a_shuffled_file_gives_the_same_result_to_the_last_digit(tmp_path: Path) -> None:
