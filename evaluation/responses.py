@@ -216,13 +216,15 @@ def _parse(row: Mapping[str, Any], path: Path, number: int) -> Response:
 
 def _recorded(row: Mapping[str, Any], where: str, number: int) -> Response:
     identity = row.get("id", row.get("key"))
-    name = row.get("name")
+    prompt, name = _prompt(row, where), row.get("name")
+    if identity is None and prompt is None:
+        raise EvaluationError(f"{where}: neither id, key nor prompt says what it answers. Mend the line.")
     return Response(
         id=None if identity is None else _identity(identity, where),
         suite=_optional(row, "task", where) or _optional(row, "suite", where),
         text=_text(row, where),
         language=_optional(row, "language", where),
-        prompt=_prompt(row, where),
+        prompt=prompt,
         prompt_sha256=_optional(row, "prompt_sha256", where),
         checkpoint={"name": name} if isinstance(name, str) else {},
         recorded=True,

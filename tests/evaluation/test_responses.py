@@ -87,6 +87,8 @@ def test_the_word_results_in_a_first_line_does_not_make_it_a_document(tmp_path: 
         ({**ROW, "generation": "greedy"}, r"r:1: generation is no object"),
         ({**ROW, "finish": "eos"}, r"r:1: tokens must be a number of tokens, finish stop or length"),
         ({**ROW, "language": 5}, r"r:1: language is no text"),
+        ({"key": None, "response": "a"}, r"r:1: neither id, key nor prompt says what it answers"),
+        ({"results": {"DRCD": [{"response": "a"}]}}, r"r: results\.DRCD\[0\]: neither id, key nor prompt says"),
         ({"results": {"DRCD": [5]}}, r"r: results\.DRCD is not a list of \{id, response\}"),
         ("", r"r: no response in it"),
     ],
