@@ -2,10 +2,10 @@
 
     python benchmarks/wait_policy.py [--busy 0 2] [--rounds 3]
 
-A thread that has nothing to do may spin (`OMP_WAIT_POLICY=active`, what libgomp does when nothing is said, for a while)
-or sleep (`passive`, what oneday sets unless the user says otherwise). Each round starts a process per policy, in turn,
+A waiting thread may spin for long (libgomp's default), sleep at once (`OMP_WAIT_POLICY=passive`), or spin briefly and
+then sleep, which is what oneday sets (core/threads.py). Each round starts a process per policy, in turn,
 with and without processes that keep the cores busy. Prints one JSON line: median seconds of a training step and of
-generating 16 tokens with the demo's base, and the ratios passive / unset.
+generating 16 tokens with the demo's base, and the ratios to libgomp's default.
 """
 
 import argparse
@@ -17,8 +17,14 @@ import sys
 import time
 from pathlib import Path
 
+from core.threads import SPIN_COUNT
+
 ROOT = Path(__file__).parent.parent
-POLICIES = {"unset": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
+POLICIES = {
+    "unset": {"OMP_WAIT_POLICY": ""},  # an empty value keeps `wait_briefly` from setting anything
+    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "briefly": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": str(SPIN_COUNT)},
+}
 
 
 def measure() -> dict[str, float]:
@@ -54,11 +60,9 @@ def measure() -> dict[str, float]:
 
 def child(policy: str) -> dict[str, float]:
     """One policy in a process of its own."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
-    # `measure` loads our modules, which set the policy unless something is said: GOMP's own default is to be measured.
-    said = POLICIES[policy] or {"OMP_WAIT_POLICY": ""}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
     command = [sys.executable, str(Path(__file__).resolve()), "--measure"]
-    done = subprocess.run(command, env={**clean, **said}, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env={**clean, **POLICIES[policy]}, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -86,8 +90,12 @@ def main() -> None:
             policy: {name: round(statistics.median(r[policy][name] for r in rounds), 4) for name in rounds[0][policy]}
             for policy in POLICIES
         }
-        ratios = {name: round(medians["passive"][name] / medians["unset"][name], 3) for name in medians["unset"]}
-        line[f"busy_{num}"] = {**medians, "passive_over_unset": ratios}
+        ratios = {
+            f"{policy}_over_unset": {name: round(found[name] / medians["unset"][name], 3) for name in found}
+            for policy, found in medians.items()
+            if policy != "unset"
+        }
+        line[f"busy_{num}"] = {**medians, **ratios}
     print(json.dumps(line))
 
 

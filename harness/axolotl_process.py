@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from core.threads import wait_briefly
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import Card
 from harness.doctor.card import only
@@ -66,13 +67,15 @@ def axolotl_environment(card: Card, *, num_rows: int, device: str = "") -> dict[
         "PYTHONUNBUFFERED": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     }
-    defaults = {"OMP_WAIT_POLICY": "passive"}  # a thread that waits by spinning made a step ten times slower (measured)
+    defaults = {}
     if not card.is_gpu:
         defaults["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
         environment |= {"AXOLOTL_DATASET_NUM_PROC": "0", "CUDA_VISIBLE_DEVICES": ""}
     elif device:
         environment |= only(device)
     environment |= {name: os.environ.get(name, value) for name, value in defaults.items()}
+    environment |= {name: value for name, value in os.environ.items() if name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    wait_briefly(environment)
     if num_rows < SMALL_DATA_ROWS:
         environment["NUMBA_DISABLE_JIT"] = "1"
     return environment

@@ -1,4 +1,4 @@
-"""What is served: a run folder, its picked adapter, any PEFT adapter, or a whole model.
+"""What can be served: a run folder, its picked adapter, any PEFT adapter, or a whole model.
 
 served = find_served(Path("runs/demo"), base=None)
 """
@@ -23,14 +23,14 @@ class Served:
     base: Path
     lora_adapter: Path | None
     precision: Precision | Quantisation | None
-    """As asked, else as the adapter was trained; None: as the device has it."""
+    """The requested precision, else that of the adapter's training; None: the device's default."""
     warnings: tuple[str, ...] = ()
-    """What had to be assumed."""
+    """Assumptions that the user should know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Choice:
-    """What of `picked.json` is needed."""
+    """The fields of `picked.json` that are needed."""
 
     base_model: str
     precision: str
@@ -39,7 +39,7 @@ class _Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Adapter:
-    """What of PEFT's `adapter_config.json` is needed."""
+    """The fields of PEFT's `adapter_config.json` that are needed."""
 
     base_model_name_or_path: str | None = None
 
@@ -47,23 +47,23 @@ class _Adapter:
 def find_served(
     checkpoint: Path, *, base: Path | None, precision: Precision | None = None, base_changed: bool = False
 ) -> Served:
-    """Reads what a folder is.
+    """Finds the base model and the adapter of a folder.
 
     Args:
         checkpoint: A run folder or its `08_pick`; a PEFT adapter folder; or a model folder.
         base: Overrides the base model that the folder names.
-        precision: Overrides how the base was kept in training.
-        base_changed: The base may be another one than in training.
+        precision: Overrides the precision of the base in training.
+        base_changed: Allows a base other than the one in training.
     Raises:
-        ServeError: it is none of these, or its base model is not there.
-        ConfigError: its base is another one than in training.
-        StageError: the file that says what it is, is damaged.
+        ServeError: the folder is none of these, or its base model is missing.
+        ConfigError: the base is not the one in training.
+        StageError: the file that describes the folder is damaged.
     """
     for folder in (checkpoint / PICK, checkpoint):
         if (folder / PICKED).is_file():
             picked = read_as(_Choice, folder / PICKED, mend=f"`oneday pick {folder.parent}` writes it anew.")
             found = _existing(base, picked.base_model, folder)
-            # of a pick that is older than the record of the base
+            # a pick made before the base was recorded says only this
             kept: Precision | None = "4bit" if picked.precision == "4bit" else None
             return _on_its_base(folder / picked.adapter, found, precision, base_changed, assumed=kept, is_told=True)
     if (checkpoint / "adapter_config.json").is_file():
@@ -80,7 +80,7 @@ def find_served(
 def _on_its_base(
     adapter: Path, base: Path, asked: Precision | None, base_changed: bool, *, assumed: Precision | None, is_told: bool
 ) -> Served:
-    """An adapter as it was trained, unless something else is asked for."""
+    """The adapter on its base, in the precision of training unless another is requested."""
     trained = find_trained_base(adapter)
     check_same_base(trained, base, adapter, on_purpose=base_changed)
     precision = asked or (trained.quantisation if trained else assumed)
@@ -90,7 +90,7 @@ def _on_its_base(
 
 
 def _existing(given: Path | None, named: str | None, folder: Path) -> Path:
-    """A folder, or what the hub's cache on this machine has under the name."""
+    """The base as a local folder, or from the hub's cache on this machine."""
     if given is None and not named:
         raise ServeError(f"{folder}: it does not say which base model it belongs to. Pass --base FOLDER.")
     base = given or Path(str(named))

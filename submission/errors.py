@@ -1,18 +1,18 @@
-"""The submission's part of the error tree. See curation/errors.py.
+"""The submission's part of the error tree. See core/errors.py.
 
 SubmissionError             exit code 2
 ├── ServeError              no model to serve, or no place to serve it
 ├── TableError              a table of results that cannot be read, scored or drawn
 ├── ExportError             nothing to export, or it cannot be merged
-├── HelmError               HELM cannot be installed, or a run of it failed
-└── RequestError            one request that is not answered; an HTTP status, never the end of the server
-    ├── OverlongError       400: its prompt does not fit the model's window, and such are refused
-    ├── QueueFullError      503: too many wait
-    ├── TooLargeError       503: alone it takes more memory than there is
-    ├── ClosingError        503: the server ends
-    ├── BrokenError         503: the model has ended, for good
-    ├── DeadlineError       504: it took too long
-    └── GoneError           its client went away: nobody hears of it
+├── HelmError               HELM cannot be installed, or its run failed
+└── RequestError            one request that is not answered: an HTTP status, never the end of the server
+    ├── OverlongError       400: the prompt does not fit the context window, and overlong prompts are refused
+    ├── QueueFullError      503: too many requests are waiting
+    ├── TooLargeError       503: the request alone needs more memory than there is
+    ├── ClosingError        503: the server is shutting down
+    ├── BrokenError         503: the model's thread has ended
+    ├── DeadlineError       504: the deadline has passed
+    └── GoneError           the client has disconnected; the error is only logged
 """
 
 from core.errors import OnedayError
@@ -43,19 +43,19 @@ class RequestError(SubmissionError):
 
 
 class OverlongError(RequestError):
-    """A prompt does not fit the window."""
+    """A prompt does not fit the context window."""
 
 
 class QueueFullError(RequestError):
-    """Too many requests wait."""
+    """Too many requests are waiting."""
 
 
 class TooLargeError(RequestError):
-    """One request alone is too large for the card's memory."""
+    """One request alone is too large for the GPU's memory."""
 
 
 class ClosingError(RequestError):
-    """The server ends before an answer."""
+    """The server shuts down before the answer."""
 
 
 class BrokenError(RequestError):
@@ -63,8 +63,8 @@ class BrokenError(RequestError):
 
 
 class DeadlineError(RequestError):
-    """A request took too long."""
+    """The request's deadline has passed."""
 
 
 class GoneError(RequestError):
-    """The client went away."""
+    """The client has disconnected."""

@@ -13,6 +13,8 @@ import os
 import warnings
 from typing import Any
 
+from core.threads import wait_briefly
+
 
 def disable_cpu_repack(model: Any) -> None:
     """Keeps bitsandbytes from repacking 4-bit weights on CPUs with avx512_bf16.
@@ -29,7 +31,7 @@ def quieten() -> None:
     """Optional kernels that a build lacks are reported by these libraries, at import and later: nothing to act on."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; see harness/axolotl_process.py
+    wait_briefly(os.environ)
     for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="Skipping publisher trust check")

@@ -29,8 +29,9 @@ from oneday.cli.app import app
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; turns errors into one line and an exit code."""
     from core.errors import Interrupted, OnedayError
+    from core.threads import wait_briefly
 
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # OpenMP reads it when torch is loaded, here and in children
+    wait_briefly(os.environ)
     given = sys.argv[1:] if arguments is None else arguments
     if wrong := next((text for text in given if not _is_text(text)), None):
         sys.exit(_fail(f"argument {wrong[:200]!a}: not valid Unicode. Rename that file or folder in UTF-8."))

@@ -162,19 +162,19 @@ def curate_demo(run: Path, *, retain: float, redo: bool, console: Console) -> No
 
 
 def band(bucket: dict[str, Any]) -> str:
-    """How well the base model does a task, from its few-shot mean score."""
+    """How well the base model solves a task, from its mean few-shot score."""
     mean = bucket["mean_score"]
     return "solved" if mean >= 0.9 else "half" if mean >= 0.2 else "unsolved"
 
 
 def compare_demo(run: Path, *, redo: bool, console: Console) -> list[Comparison]:
-    """Base and tuned model on fresh instances."""
+    """Compares base and tuned model on new instances."""
     questions = fresh_questions(run, per_task=_per_task(run, redo=redo))
     return compare_run(run, questions, base=None, max_new_tokens=MAX_NEW_TOKENS, redo=redo, console=console)
 
 
 def _per_task(run: Path, *, redo: bool) -> int:
-    """Questions of each task, by the speed at which the base answered in curation; as before if they were asked."""
+    """Questions per task, from the base's speed in curation; the stored number if they were asked before."""
     num_tasks = sum(not task.unwanted for task in DEMO_TASKS)
     stored = run / SCORED / INPUTS
     if stored.is_file() and not redo:
@@ -185,7 +185,7 @@ def _per_task(run: Path, *, redo: bool) -> int:
 
 
 def fresh_questions(run: Path, *, per_task: int) -> list[Question]:
-    """New instances of every wanted task; no input of theirs stands in the mix or in the task's file."""
+    """New instances of every wanted task, with inputs that occur neither in the mix nor in the task's file."""
     known = {row["input"] for name in ("train", "validation") for row in read_jsonl(run / "05_mix" / f"{name}.jsonl")}
     buckets = {row["task"]: row for row in read_jsonl(run / SCORES / "buckets.jsonl")}
     questions = []

@@ -17,11 +17,11 @@ USUAL_S, MOST_S = 150.0, 900.0
 """The demo's training budget on idle cores, and on cores that others use."""
 
 GOOD_STEPS, LEAST_STEPS = 300, 60
-"""What the budget is stretched for, and what a comparison is worth something from."""
+"""Steps that the budget is extended for, and the fewest steps that make a comparison meaningful."""
 
 MOST_PER_TASK, LEAST_QUESTIONS = 20, 100
 ASKING_S = 120.0
-"""For asking base and tuned model, together."""
+"""Seconds for the answers of base and tuned model together."""
 
 
 def steps_within(budget_s: float, measured: Rehearsal, recipe: AxolotlConfig) -> int:
@@ -38,7 +38,7 @@ def steps_within(budget_s: float, measured: Rehearsal, recipe: AxolotlConfig) ->
 
 
 def budget_for(measured: Rehearsal, recipe: AxolotlConfig) -> float:
-    """Seconds: the usual budget, or as much more as `GOOD_STEPS` steps need, at most `MOST_S`."""
+    """The budget in seconds: the usual one, extended to hold `GOOD_STEPS` steps, at most `MOST_S`."""
     budget_s = USUAL_S
     while steps_within(budget_s, measured, recipe) < GOOD_STEPS and budget_s < MOST_S:
         budget_s = min(MOST_S, budget_s + 30.0)
@@ -46,7 +46,7 @@ def budget_for(measured: Rehearsal, recipe: AxolotlConfig) -> float:
 
 
 def questions_per_task(*, num_tasks: int, seconds_per_prompt: float) -> int:
-    """As many as there is time for, the usual number at most; at least `LEAST_QUESTIONS` in all."""
+    """Questions per task that fit the time, within the usual number; at least `LEAST_QUESTIONS` in total."""
     least = math.ceil(LEAST_QUESTIONS / num_tasks)
     affordable = int(ASKING_S / (2 * num_tasks * max(seconds_per_prompt, 1e-6)))
     return max(least, min(MOST_PER_TASK, affordable))

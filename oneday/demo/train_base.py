@@ -2,9 +2,9 @@
 
     python -m oneday.demo.train_base --out oneday/demo/demo_base
 
-The result is shipped as package data (safetensors, under 2 MB, with the log of the run that made it), so that
-nobody waits for it. The architecture and the kind of tokenizer are Mistral-7B-v0.1's: grouped-query attention,
-RMSNorm, SwiGLU, a BPE with byte fallback and the `▁` word mark. Everything that bites with the real one bites here.
+The result is shipped as package data (safetensors, under 2 MB, with the log of the run that made it), so that nobody
+has to train it. The architecture and the kind of tokenizer are Mistral-7B-v0.1's: grouped-query attention, RMSNorm,
+SwiGLU, a BPE with byte fallback and the `▁` word mark, so that it shows the same difficulties as the real model.
 
 The training text is few-shot documents over the demo tasks in the layout of `core.example.prompt`, weighted by
 `DemoTask.base_weight`. It says nothing about real language: on real tasks the model shows mechanics only.

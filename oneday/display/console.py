@@ -1,10 +1,10 @@
-"""What a person sees: progress on stderr, one closing table, one JSON line when asked for.
+"""The console: progress on stderr, result tables on stdout, and one JSON line with `--json`.
 
     console = Console(json_line=True)
     console.progress("02_predictions", 128, 4480)
     console.result({"run": "runs/demo"})
 
-In a terminal progress is one moving line; in a pipe it is one plain line every ten seconds.
+In a terminal, progress is one line that is redrawn; in a pipe, one plain line every ten seconds.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ PLAIN_EVERY_S = 10.0
 
 
 class Console:
-    """stdout for results, stderr for everything on the way."""
+    """Writes results to stdout and everything else to stderr."""
 
     def __init__(self, *, json_line: bool = False) -> None:
         self.err = RichConsole(stderr=True, highlight=False)
-        # A pipe has no width of its own: give tables room instead of folding them to 80 columns.
+        # A pipe has no width: tables get 150 columns instead of being folded to 80.
         self.out = RichConsole(highlight=False, width=None if sys.stdout.isatty() else 150)
         self._json_line = json_line
         self._last_plain = 0.0
@@ -40,7 +40,7 @@ class Console:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """No moving line: something else draws at the foot of the terminal."""
+        """Suppresses the redrawn progress line while a live view uses the terminal."""
         self._end_line()
         self._quiet = True
         try:
@@ -54,21 +54,21 @@ class Console:
         self.out.print(text, markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """A line on the way."""
+        """A line of information on stderr."""
         self._end_line()
         self.err.print(text, markup=False, soft_wrap=True)
 
     def alarm(self, text: str) -> None:
-        """A line that must not be overlooked: red in a terminal."""
+        """An important line on stderr, red in a terminal."""
         self._end_line()
         self.err.print(text, markup=False, soft_wrap=True, style="bold red")
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        """`what 128/4480`, moving in a terminal, now and then elsewhere."""
+        """Progress such as `02_predictions 128/4480`."""
         self.status(f"{what:<15} {done}/{total} {note}".rstrip(), last=done >= total)
 
     def status(self, line: str, *, last: bool = False) -> None:
-        """One line that replaces the one before it."""
+        """A line that replaces the previous status line."""
         if self._quiet:
             return
         if self.err.is_terminal:
@@ -95,11 +95,11 @@ class Console:
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number == 0 else "right", overflow="fold", no_wrap=number == 0)
         for row in rows:
-            table.add_row(*map(Text, row))  # text from data files is no markup
+            table.add_row(*map(Text, row))  # text from data files must not be read as markup
         self.out.print(table)
 
     def stages(self, run: Path, names: Sequence[str]) -> None:
-        """In, kept, dropped by reason and seconds of every stage."""
+        """A table of records in, kept and dropped by reason, and seconds, for every stage."""
         rows = []
         for name in names:
             stage = Stage(run / name, inputs=read_json(run / name / "inputs.json"))
@@ -109,7 +109,7 @@ class Console:
         self.table("stages", ("stage", "in", "kept", "dropped", "s"), rows)
 
     def result(self, values: Mapping[str, Any]) -> None:
-        """The machine-readable last line, with `--json`."""
+        """The machine-readable last line, if `--json` was given."""
         self._end_line()
         if self._json_line:
             sys.stdout.write(orjson.dumps(values).decode() + "\n")

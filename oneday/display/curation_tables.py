@@ -1,4 +1,4 @@
-"""What a person sees of a curation: its stages, what it costs, how it fits a budget."""
+"""The tables and notes of a curation: its stages, its cost, and how it fits a budget."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,14 +16,14 @@ from oneday.display.console import Console
 Choice = TypeVar("Choice", bound=StrEnum)
 
 NEAR_ENOUGH = 0.01
-"""A share of whole rows is seldom exact."""
+"""Tolerance of the share of own rows: whole rows rarely give an exact share."""
 
 FEW_VALIDATION_ROWS = 16
-"""Fewer tell two checkpoints apart by luck."""
+"""With fewer validation rows, checkpoints differ by chance."""
 
 
 def show_curation(run: Path, console: Console) -> None:
-    """The closing tables of a curated run."""
+    """Shows the result of a curation."""
     console.stages(run, [OWN, *CURATION] if (run / OWN / DONE).is_file() else CURATION)
     tasks = read_json(run / TASKS / "summary.json")["details"]
     mix = read_json(run / MIX / "summary.json")["details"]
@@ -51,14 +51,14 @@ def show_curation(run: Path, console: Console) -> None:
 
 
 def show_kinds(kinds: Mapping[str, KindEvidence], parameters: TypingParameters, console: Console) -> None:
-    """How every task was typed, and by what share of its answers."""
+    """Shows the kind of every task and the evidence for it."""
     spans = "exact match" if parameters.short_spans else "generation"
     rows = [(task, typed.kind.value.replace("_", " "), typed.reason) for task, typed in kinds.items()]
     console.table(f"kinds; short spans of the input are {spans} (typing.short_spans)", ("task", "kind", "by"), rows)
 
 
 def _show_buckets(scores: Mapping[str, Any], console: Console) -> None:
-    """What the base made of tasks and answers; of kinds that there are."""
+    """Shows the base model's scores by bucket."""
     if scores["exact_match_tasks_by_bucket"]:
         console.say(f"exact-match tasks by accuracy bucket (0 = below 10 %): {scores['exact_match_tasks_by_bucket']}")
     counts = scores["generation_instances_by_bucket"]
@@ -67,7 +67,7 @@ def _show_buckets(scores: Mapping[str, Any], console: Console) -> None:
 
 
 def _show_notes(run: Path, mix: Mapping[str, Any], console: Console) -> None:
-    """What a reader should know of the rows."""
+    """Shows what a reader should know about the rows."""
     for short in mix["shortfalls"]:
         console.say(f"note: {short['text']}")
     for suite, num in read_json(run / SAMPLES / "summary.json")["details"]["suites_unchecked"].items():
@@ -87,7 +87,7 @@ def _show_notes(run: Path, mix: Mapping[str, Any], console: Console) -> None:
 
 
 def _show_licence_cost(run: Path, console: Console) -> None:
-    """What refusing licences costs, LIMA included."""
+    """Shows how many tasks and rows were refused because of their licence."""
     tasks = read_json(run / TASKS / "summary.json")["tallies"]["task"]["dropped"]
     lost = read_json(run / SAMPLES / "summary.json")["details"]["lost"]
     num_tasks = tasks.get("non_commercial", 0) + tasks.get("unknown_licence", 0)
@@ -100,7 +100,7 @@ def _show_licence_cost(run: Path, console: Console) -> None:
 
 
 def show_fit(fit: Mapping[str, Any], console: Console) -> None:
-    """What was chosen to fill the budget, and where the paper's mixes would end."""
+    """Shows the size that fills the budget, beside the paper's mixes."""
     rows = [
         ("this mix", str(fit["epochs"]), f"{sum(fit['targets'].values()):,}", pretty(fit["seconds"])),
         *((e["mix"], str(e["epochs"]), f"{e['rows']:,}", pretty(e["seconds"])) for e in fit["paper"]),

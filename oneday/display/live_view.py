@@ -1,9 +1,9 @@
-"""One calm screen of a run, drawn from its folder: `oneday train` in a terminal, and `oneday watch` from any other.
+"""The live view of a run, drawn from its folder, in `oneday train` and in `oneday watch` from any terminal.
 
     with live(console, run): ...          # redraws itself twice a second until the block ends
     console.out.print(panel(read_history(run)))
 
-Where it sits: history -> **live view** -> a person who looks at it for a day.
+Where it sits: history -> **live view** -> terminal.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from harness.run import LEDGER
 from oneday.display.console import Console
 
 PER_S = 2
-"""Redraws."""
+"""Redraws per second."""
 
 BEGINS_S = 20.0
-"""For a run whose command was just given: it imports, hashes its rows and then takes the run's lock."""
+"""Grace period for a run that was just started: it imports, hashes its rows, and then takes the run's lock."""
 
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH, BAR_WIDTH = 40, 40
@@ -43,7 +43,7 @@ _WORDS = {
 
 
 def sparkline(values: list[float], *, width: int = SPARK_WIDTH) -> str:
-    """The values as one line of blocks, the lowest as the lowest; each block the mean of its share."""
+    """A line of block characters; each shows the mean of an equal share of the values."""
     values = [value for value in values if math.isfinite(value)]
     if not values:
         return ""
@@ -56,7 +56,7 @@ def sparkline(values: list[float], *, width: int = SPARK_WIDTH) -> str:
 
 
 def panel(history: History) -> RenderableType:
-    """The screen."""
+    """The whole view."""
     day = history.day
     used = 1 - history.left_s / day.budget_s
     filled = min(BAR_WIDTH, round(used * BAR_WIDTH))
@@ -103,7 +103,7 @@ def _finish(history: History) -> str:
 
 
 def plain(history: History) -> str:
-    """The same as one line."""
+    """The same information in one line."""
     parts = [str(history.run), _WORDS[history.phase] if history.state is State.RUNNING else str(history.state)]
     if history.steps:
         parts += [f"step {_step(history)}", f"loss {history.steps[-1].loss:.4f}"]
@@ -116,7 +116,7 @@ def plain(history: History) -> str:
 
 @contextlib.contextmanager
 def live(console: Console, run: Path) -> Iterator[bool]:
-    """Draws the run at the foot of a terminal until the block ends. Yields False, drawing nothing, in a pipe."""
+    """Draws the run at the bottom of a terminal until the block ends. In a pipe it draws nothing and yields False."""
     if not console.err.is_terminal:
         yield False
         return
@@ -128,7 +128,7 @@ def live(console: Console, run: Path) -> Iterator[bool]:
 
 
 def _drawn(run: Path) -> Callable[[], RenderableType]:
-    """Reads again when that has cost less than a twentieth of the time since: a long day's events are many."""
+    """Reads the run again only when reading takes less than a twentieth of the time: a long run has many events."""
     shown: RenderableType = Text(f"oneday  {run}  starting", style="dim")
     again = 0.0
 
@@ -137,7 +137,9 @@ def _drawn(run: Path) -> Callable[[], RenderableType]:
         started = time.monotonic()
         if started < again:
             return shown
-        with contextlib.suppress(OnedayError, OSError, ValueError, KeyError, IndexError):  # it is just being made
+        with contextlib.suppress(
+            OnedayError, OSError, ValueError, KeyError, IndexError
+        ):  # the folder is just being created
             shown = screen(run)
         again = time.monotonic() + 20 * (time.monotonic() - started)
         return shown
@@ -160,7 +162,7 @@ def screen(run: Path) -> RenderableType:
 
 
 def one_line(run: Path) -> str:
-    """The same as one line."""
+    """The same information in one line."""
     found = read_rehearsing(run)
     if found is None:
         return plain(read_history(run))

@@ -4,8 +4,8 @@
         await batcher.loaded
         completion = await batcher.answer(request, is_gone=request.is_disconnected)
 
-Requests that wait together begin together, those of like length in one batch, the oldest always among them; and they
-join a batch that is on its way as soon as it has room. A client that went away and a deadline end a row in the middle.
+Waiting requests of similar length are started together, always including the oldest one, and join a running batch as
+soon as it has room. A row ends early if its client disconnects or its deadline passes.
 
 Where it sits: engine -> **batcher** -> server.
 """
@@ -28,32 +28,32 @@ from submission.server.api import ProcessRequest
 T = TypeVar("T")
 
 LOOK_S = 0.1
-"""Between two looks whether the client is still there."""
+"""Seconds between two checks whether the client is still connected."""
 
 LONG_TEXT = 32_768
-"""Characters or ids; what is longer is worked on by a thread of its own, so that the others need not wait for it."""
+"""Characters or ids. Longer inputs are tokenised on a separate thread, so that short ones do not wait for them."""
 
 LAST_TOKEN_S = 10.0
-"""At the end, for rows that were given up to notice it at their next token."""
+"""Seconds at shutdown for rows that were given up to end at their next token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the server takes at once."""
+    """How much the server accepts at once, and how long it waits."""
 
     max_batch: int = 16
     batch_wait_s: float = 0.01
-    """For others to come, when the model has nothing to do."""
+    """How long an idle model waits for more requests before it starts a batch."""
     batch_tokens: int = 32_768
-    """Prompts padded to the longest, and what they may be answered: keys and values of 4 GiB for a Mistral-7B."""
+    """Tokens of a batch, padding and answers included: 4 GiB of keys and values for a Mistral-7B."""
     max_waiting: int = 256
     deadline_s: float = 600.0
-    """From a request's arrival to its answer."""
+    """Seconds from a request's arrival to its answer."""
     drain_s: float = 30.0
-    """At the end, for what is being answered."""
+    """Seconds at shutdown for requests that are being answered."""
     body_bytes: int = 4 << 20
     receive_s: float = 30.0
-    """From the first byte of a request's head, or of its body, to the last."""
+    """Seconds from the first to the last byte of a request's head, and of its body."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -64,17 +64,17 @@ class _Waiting:
 
 
 class Batcher:
-    """Lives in one event loop; the model has a thread of its own, and so have short texts and long ones.
+    """Runs in one event loop. The model, short texts and long texts have one thread each.
 
-    The model is loaded on its thread too: OpenMP gives each thread that computes a pool of its own, and on a CPU two
-    pools made every token take 6.0 instead of 2.5 ms (measured).
+    The model is loaded on its own thread as well: OpenMP creates a pool for each thread that computes, and on a CPU two
+    pools made every token take 6.0 ms instead of 2.5 ms (measured).
 
     Args:
         load: Called once, on the model's thread.
     """
 
     loaded: "asyncio.Future[None]"
-    """Done when the model is there; or has the error that the loader raised."""
+    """Completes when the model is loaded, or holds the exception that the loader raised."""
 
     def __init__(self, load: Callable[[], Engine], limits: Limits) -> None:
         self._load, self._limits = load, limits
@@ -88,9 +88,9 @@ class Batcher:
         self._in_house = self._texts = 0
         self._closes_at = math.inf
         self.error: Exception | None = None
-        """What ended the model's thread: nothing is answered any more."""
+        """The exception that ended the model's thread; no request is answered after it."""
         self._usual = 0.0
-        """Requests that were in the house at a time, of late: how many are worth waiting for."""
+        """Recent maximum of concurrent requests: how many are worth waiting for."""
 
     async def __aenter__(self) -> "Batcher":
         self._loop = asyncio.get_running_loop()
@@ -108,22 +108,22 @@ class Batcher:
 
     @property
     def num_waiting(self) -> int:
-        """Requests that the model has not begun with, and texts."""
+        """Requests that the model has not started, and texts."""
         return self._in_house - len(self._answers) + self._texts
 
     @property
     def num_answering(self) -> int:
-        """Requests that the model is at work on."""
+        """Requests that the model is answering."""
         return len(self._answers)
 
     async def text(self, work: Callable[[Engine], T], *, length: int = 0) -> T:
-        """Runs work on the tokenizer, beside the model.
+        """Runs tokenizer work on a text thread, in parallel to the model.
 
         Args:
-            length: Of the text or of the ids.
+            length: Length of the text in characters, or number of ids.
         Raises:
-            QueueFullError: too many wait already.
-            DeadlineError: it took too long.
+            QueueFullError: too many requests are waiting.
+            DeadlineError: the deadline has passed.
         """
         self._refuse_beyond()
         self._texts += 1
@@ -147,16 +147,16 @@ class Batcher:
             raise QueueFullError(f"{self.num_waiting} requests wait already")
 
     def close_within(self, seconds: float) -> None:
-        """Ends what is not answered by then; the server is about to go."""
+        """Fails requests that are unanswered after `seconds`; called at shutdown."""
         self._closes_at = time.monotonic() + seconds
 
     async def answer(self, request: ProcessRequest, *, is_gone: Callable[[], Awaitable[bool]]) -> Completion:
-        """The answer, when it is this request's turn.
+        """Queues a request and returns its answer.
 
         Raises:
-            QueueFullError: too many wait already.
-            DeadlineError: it took too long.
-            GoneError: the client is no longer there.
+            QueueFullError: too many requests are waiting.
+            DeadlineError: the deadline has passed.
+            GoneError: the client has disconnected.
             OverlongError: see `Engine.prepare`.
         """
         self._refuse_beyond()
@@ -209,7 +209,7 @@ class Batcher:
             self._tell(self._break, e)
 
     def _break(self, error: Exception) -> None:
-        """On the event loop: the model's thread has ended, with what it had at hand."""
+        """Runs on the event loop after the model's thread has ended: fails all requests."""
         self.error = error
         broken = BrokenError(f"the model has ended: {error}")
         for answer in [*self._answers.values(), *(w.answer for w in self._waiting)]:
@@ -217,12 +217,12 @@ class Batcher:
         self._answers.clear()
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> None:
-        """Has the event loop do something."""
-        with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
+        """Calls a function on the event loop."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for an answer
             self._loop.call_soon_threadsafe(what, *arguments)
 
     def _take(self, load: Load) -> list[Job] | None:
-        """Jobs to begin with now; with nothing to do it waits for some."""
+        """Jobs to start now; waits for some if the model is idle."""
         with self._news:
             while True:
                 if self._closed:
@@ -236,13 +236,13 @@ class Batcher:
             return [w.job for w in sorted(batch, key=lambda w: w.job.size)]
 
     def _patience_s(self) -> float | None:
-        """Until the oldest has waited long enough; for ever if there is none."""
+        """Seconds until the oldest request has waited long enough; None without a request."""
         if not self._waiting:
             return None
         return max(0.0005, self._waiting[0].arrived + self._limits.batch_wait_s - time.monotonic())
 
     def _next(self, load: Load) -> list[_Waiting]:
-        """The oldest, and those most like it in length, as far as rows and tokens allow; nobody if more are to come."""
+        """The oldest request and those of most similar length that fit; none while more are expected."""
         room = self._limits.max_batch - load.num_rows
         if not self._waiting or room <= 0:
             return []
@@ -264,7 +264,7 @@ class Batcher:
         self._tell(self._settle, job, result)
 
     def _settle(self, job: Job, result: Completion | Exception) -> None:
-        """On the event loop."""
+        """Sets the result of a job; runs on the event loop."""
         answer = self._answers.pop(id(job), None)
         if answer is None:
             return
@@ -282,4 +282,4 @@ def _succeed(future: "asyncio.Future[None]") -> None:
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # whoever went away asks no more: this is no forgotten error
+        future.exception()  # marks the exception as retrieved: a disconnected client never reads it

@@ -1,10 +1,10 @@
-"""The engine: prompts in, text and tokens with raw-softmax log-probabilities out.
+"""The engine: from prompts to text and tokens with log-probabilities under the raw softmax.
 
     engine = Engine(LanguageModel.load(base, lora_adapter=adapter))
     engine.process(ProcessRequest(prompt="2 + 2 =", max_new_tokens=4)).text
 
-What holds for every answer: the tokens' text in a row is `text`, their log-probabilities sum to `logprob`, and both
-end at the first stop string.
+For every answer, the concatenated text of the tokens is `text`, their log-probabilities sum to `logprob`, and both end
+at the first stop string.
 
 Where it sits: api -> **engine** -> batcher -> server.
 """
@@ -28,7 +28,7 @@ from submission.errors import OverlongError
 from submission.server.api import ProcessRequest, Token
 
 GREEDY_BELOW = 1e-5
-"""Temperatures up to this are greedy. Source: HELM sends 1e-7 for a temperature of 0."""
+"""Temperatures up to this value are greedy. Source: HELM sends 1e-7 for a temperature of 0."""
 
 BLANK_LINE = "\n\n"
 
@@ -40,22 +40,22 @@ SELF_CHECK = (
 ROUND_TRIP = " Ann's  plate:\n\ttwo 漢字 <s> é "
 
 ECHO_CHUNK = 256
-"""Positions of a prompt whose log-probabilities are computed at once: fp32 of [positions, vocabulary]."""
+"""Positions of an echoed prompt whose log-probabilities are computed together, as fp32 of [positions, vocabulary]."""
 
 
 class Overlong(StrEnum):
-    """What becomes of a prompt that the model's window does not hold."""
+    """What happens to a prompt that does not fit the model's context window."""
 
     LEFT_TRUNCATE = "left-truncate"
-    """It loses its beginning."""
+    """The beginning of the prompt is removed."""
     REFUSE = "refuse"
 
 
 class Engine:
-    """One thread may use the model (`run`, `process`); any may work on text (`tokenize`, `decode`, `prepare`).
+    """Answers requests. One thread uses the model (`run`, `process`); any may use `tokenize`, `decode`, `prepare`.
 
     Args:
-        overlong: Policy for prompts that are too long.
+        overlong: Policy for prompts that do not fit the context window.
         birbal: As the winner's server did: a prompt with fewer than two blank lines is wrapped in the training
             template, and an answer ends at its first blank line.
     """
@@ -72,21 +72,21 @@ class Engine:
 
     @property
     def _tokenizer(self) -> Any:
-        """This thread's own: a Rust tokenizer is not to be borrowed by two."""
+        """This thread's copy: a fast tokenizer must not be used by two threads at once."""
         if not hasattr(self._of_thread, "tokenizer"):
             with self._copying:
                 self._of_thread.tokenizer = copy.deepcopy(self._pristine)
         return self._of_thread.tokenizer
 
     def tokenize(self, text: str, *, truncation: bool, max_length: int) -> list[int]:
-        """Ids without BOS, so that a count of them is the text's own length."""
+        """Ids without BOS, so that their number is the length of the text alone."""
         tokenizer = self._tokenizer
         if not truncation:
             return encode(tokenizer, text, bos=False)
         return first_ids(lambda part: encode(tokenizer, part, bos=False), text, max_length)[:max_length]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; what `tokenize` gave comes back as it was.
+        """The text of ids; the inverse of `tokenize`.
 
         Raises:
             ValueError: an id outside the vocabulary.
@@ -97,19 +97,19 @@ class Engine:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def prepare(self, request: ProcessRequest, *, is_given_up: Callable[[], bool] = lambda: False) -> Job:
-        """The request as the model takes it.
+        """Converts a request to the ids that the model reads.
 
         Raises:
-            OverlongError: it does not fit the window, and such prompts are refused.
+            OverlongError: the prompt does not fit the context window, and overlong prompts are refused.
         """
         prompt, stop = request.prompt, tuple(request.stop_sequences)
         if self._birbal:
             prompt = wrap_as_birbal(prompt)
             stop = (*stop, BLANK_LINE)
         tokenizer = self._tokenizer
-        # of what the window cannot hold nothing is read: 4 MB of text took 17 s, and everybody waited
+        # text that the window cannot hold is not tokenised: 4 MB took 17 s, and all other requests waited
         ids = last_ids(lambda part: encode(tokenizer, part), prompt, self.model.context_length)
-        if not ids:  # without a BOS token an empty prompt has none at all: one to begin with, and none to echo
+        if not ids:  # an empty prompt without BOS has no ids: start from EOS, and echo nothing
             ids, request = [tokenizer.eos_token_id], request.model_copy(update={"echo_prompt": False})
         fitted, max_new_tokens = self._fitted(ids, request.max_new_tokens)
         if len(fitted) < len(ids) and self._overlong is Overlong.REFUSE:
@@ -126,10 +126,10 @@ class Engine:
         )
 
     def _fitted(self, ids: list[int], max_new_tokens: int) -> tuple[list[int], int]:
-        """A prompt and a number of new tokens that fit the model's window together.
+        """A prompt and a number of new tokens that together fit the model's context window.
 
-        The answer gets what the prompt leaves of the window. Only a prompt that leaves less than an eighth of it loses
-        its beginning (BOS stays in front), and so much that an eighth is left.
+        The answer gets the part of the window that the prompt leaves. If that is less than an eighth of the window, the
+        beginning of the prompt is removed (BOS is kept) until an eighth is left.
         """
         window = self.model.context_length
         allowed = min(max_new_tokens, max(window - len(ids), window // 8))
@@ -142,7 +142,7 @@ class Engine:
     # --- model
 
     def process(self, request: ProcessRequest) -> Completion:
-        """One request alone."""
+        """Answers one request alone."""
         found: list[Completion | Exception] = []
         self.run([self.prepare(request)], lambda job, result: found.append(result))
         if isinstance(found[0], Exception):
@@ -150,7 +150,7 @@ class Engine:
         return found[0]
 
     def run(self, jobs: Sequence[Job], on_done: OnDone) -> None:
-        """Answers these and no others; `on_done` hears of each as soon as it is done."""
+        """Answers these jobs only; calls `on_done` for each as soon as it ends."""
         waiting = list(jobs)
 
         def take(load: Load) -> list[Job] | None:
@@ -166,8 +166,8 @@ class Engine:
         """Answers jobs as they come, until `take` gives None and all are answered.
 
         Args:
-            take: Asked before every token for jobs to be answered along with those that are at work.
-            on_done: Hears of each job once, as soon as it is done, with its answer or with what went wrong.
+            take: Called before every token; returns jobs that join the batch.
+            on_done: Called once for each job as soon as it ends, with its answer or the exception.
         """
         work = Work(self, on_done)
         while True:
@@ -178,7 +178,7 @@ class Engine:
             work.advance()
 
     def check_itself(self) -> list[str]:
-        """What an organiser should know before he scores this. Source: HELM's multiple choice asks for one token."""
+        """Problems that would spoil a score. Source: HELM's multiple-choice scenarios ask for one token."""
         found = []
         answer = self.process(ProcessRequest(prompt=SELF_CHECK, max_new_tokens=1))
         if not answer.text.strip():
@@ -189,7 +189,7 @@ class Engine:
         return found
 
     def row(self, job: Job) -> Row:
-        """For the decoder."""
+        """The decoder's row for a job."""
         asked = job.request
         choose = None
         if asked.temperature > GREEDY_BELOW:
@@ -206,7 +206,7 @@ class Engine:
         )
 
     def completion(self, job: Job, row: Row | None) -> Completion:
-        """The answer; without a row only the prompt, if it is to be echoed."""
+        """The answer; without a row, only the echoed prompt."""
         tokens = self._tokens(row.texts, row.ids, row.logprobs, row.best) if row else []
         return self._completion(job, tokens)
 
@@ -223,7 +223,7 @@ class Engine:
         )
 
     def _echo(self, prompt_ids: Sequence[int]) -> list[Token]:
-        """The prompt's own tokens with their log-probabilities; without BOS the first has no context and gets 0.0."""
+        """The prompt's tokens with their log-probabilities. Without BOS the first has no context and gets 0.0."""
         has_bos = prompt_ids[0] == self.model.tokenizer.bos_token_id
         ids = list(prompt_ids[1:] if has_bos else prompt_ids)
         with torch.inference_mode():
@@ -240,7 +240,7 @@ class Engine:
     def _tokens(
         self, texts: Sequence[str], ids: Sequence[int], logprobs: Sequence[float], best: Sequence[tuple[int, float]]
     ) -> list[Token]:
-        """With the text that a token has in its place; the alternative has the text it has behind any other word."""
+        """Tokens with their text in context; the alternative gets its text in the middle of a text."""
         tokens = []
         for text, token_id, logprob, (best_id, best_logprob) in zip(texts, ids, logprobs, best, strict=True):
             piece = text if best_id == token_id and text else self._piece(best_id)
@@ -248,7 +248,7 @@ class Engine:
         return tokens
 
     def _piece(self, token_id: int) -> str:
-        """A token's text in the middle of a text, its leading space included."""
+        """A token's text in the middle of a text, including its leading space."""
         if token_id not in self._pieces:
             tokenizer = self.model.tokenizer
             anchor = encode(tokenizer, "a", bos=False)
@@ -257,7 +257,7 @@ class Engine:
 
 
 def _logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[tuple[float, tuple[int, float] | None]]:
-    """Of each id under the logits at its place, shape [places, vocabulary]; and the most likely one there."""
+    """The log-probability of each id, and the most likely id there, from logits of shape [positions, vocabulary]."""
     found: list[tuple[float, tuple[int, float] | None]] = []
     for start in range(0, len(ids), ECHO_CHUNK):
         part = torch.log_softmax(logits[start : start + ECHO_CHUNK].float(), dim=-1)
@@ -272,14 +272,14 @@ def _logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[tuple[float, tup
 
 
 def wrap_as_birbal(prompt: str) -> str:
-    """Source: the winner's server, which so told HELM's prompts from those in the training template."""
+    """Wraps a prompt as the winner's server did, which told HELM's prompts from those in the template this way."""
     if prompt.count(BLANK_LINE) >= 2:
         return prompt
     return f"### Input:\n{prompt}\n\n### Response:\n"
 
 
 def cut_tokens(tokens: list[Token], stop: Sequence[str]) -> list[Token]:
-    """Tokens up to the first stop string; one that straddles it keeps the text before it."""
+    """Tokens up to the first stop string; a token that contains its start keeps the text before it."""
     text = "".join(t.text for t in tokens)
     ends = [position for s in stop if (position := text.find(s)) >= 0]
     if not ends:

@@ -1,12 +1,12 @@
-"""Batched decoding: rows through the model token by token, each with its own settings, its own start and its own end.
+"""Batched decoding, token by token: each row has its own settings, and starts and ends independently of the others.
 
     decoder = Decoder(model)
     ended = decoder.admit([row, row])
     while decoder.rows:
         ended += decoder.step()
 
-A row that ends leaves the batch at once and another may take its place in the middle: its prompt is read alone, and its
-keys and values are put beside the others', padded on the left. Nothing of size [steps, rows, vocabulary] is kept.
+A row that ends leaves the batch at once, and another row can take its place: its prompt is read alone, and its keys and
+values are added to the others', padded on the left. Nothing of size [steps, rows, vocabulary] is kept.
 
 Where it sits: under the engine, on the model's thread.
 """
@@ -22,7 +22,7 @@ from core.model.language_model import LanguageModel
 from submission.engine.detokenize import Detokenizer
 
 LOWEST_LOGPROB = -1e4
-"""JSON has no infinity, and HELM chokes on NaN."""
+"""The lowest log-probability that is reported: JSON has no infinity, and HELM fails on NaN."""
 
 Choose = Callable[[torch.Tensor], int]
 """Raw logits of a row, shape [vocabulary] -> the next id."""
@@ -30,7 +30,7 @@ Choose = Callable[[torch.Tensor], int]
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """One prompt, and its answer as far as it has come."""
+    """One prompt and the tokens of its answer so far."""
 
     prompt_ids: Sequence[int]
     max_new_tokens: int
@@ -38,18 +38,18 @@ class Row:
     choose: Choose | None = None
     """None: greedy."""
     is_given_up: Callable[[], bool] = lambda: False
-    """Asked before every token."""
+    """Called before every token."""
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    """Raw softmax."""
+    """Log-probabilities of `ids` under the raw softmax."""
     best: list[tuple[int, float]] = field(default_factory=list)
-    """The most likely id at each place, and its log-probability."""
+    """The most likely id at each position, and its log-probability."""
     texts: list[str] = field(default_factory=list)
     text: str = ""
     stream: Detokenizer | None = None
 
     def push(self, token_id: int, logprob: float, best: tuple[int, float], ends: frozenset[int]) -> bool:
-        """Takes a token; True if the row has ended."""
+        """Appends a token; returns True if the row has ended."""
         if token_id in ends:
             return True
         assert self.stream is not None
@@ -63,11 +63,11 @@ class Row:
         return len(self.ids) >= self.max_new_tokens or self._has_stop(seen)
 
     def _has_stop(self, seen: int) -> bool:
-        """Whether a stop string ends in the text from `seen` on."""
+        """Whether a stop string ends in the text after position `seen`."""
         return any(self.text.find(s, max(0, seen - len(s) + 1)) >= 0 for s in self.stop)
 
     def finish(self) -> None:
-        """Of a character cut at the end there is something to read too."""
+        """Appends the text of an incomplete character at the end."""
         if self.texts and self.stream is not None:
             rest = self.stream.finish()
             self.texts[-1] += rest
@@ -75,7 +75,7 @@ class Row:
 
 
 class Decoder:
-    """The rows that are being answered, with their keys and values."""
+    """The rows that are being decoded, with their cached keys and values."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
@@ -213,7 +213,7 @@ def end_ids(model: LanguageModel) -> frozenset[int]:
 
 
 def sampler(*, temperature: float, top_p: float, top_k: int | None, seed: int | None, device: torch.device) -> Choose:
-    """Draws from the warped softmax, with a generator of its own: a seed gives the same draws in any batch."""
+    """A sampler with its own generator, so that a seed gives the same draws in any batch."""
     from transformers.generation.logits_process import (
         LogitsProcessorList,
         TemperatureLogitsWarper,
@@ -240,5 +240,5 @@ def sampler(*, temperature: float, top_p: float, top_k: int | None, seed: int | 
 
 
 def finite(value: float) -> float:
-    """A number that JSON knows."""
+    """The value, bounded to a number that JSON can represent."""
     return max(LOWEST_LOGPROB, value) if value == value else LOWEST_LOGPROB

@@ -1,4 +1,4 @@
-"""A request in tokens, its answer, and how the two meet: the types between batcher, engine and work.
+"""The types that batcher, engine and work exchange: a request in tokens, and its answer.
 
 Where it sits: api -> **job** -> engine, batcher.
 """
@@ -11,40 +11,40 @@ from submission.server.api import ProcessRequest, Token
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """An answer, before HTTP."""
+    """An answer, before it becomes an HTTP response."""
 
     text: str
     tokens: tuple[Token, ...]
     logprob: float
     num_prompt_tokens: int = field(default=0, compare=False)
     clamped_to: int | None = None
-    """New tokens that the window left room for, where more were asked for."""
+    """The number of new tokens that the context window allowed; None if all requested tokens fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
-    """A request in tokens, fitted to the model's window."""
+    """A request in tokens that fits the model's context window."""
 
     request: ProcessRequest
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
     stop: tuple[str, ...]
     is_given_up: Callable[[], bool] = lambda: False
-    """Asked before every token: by a deadline, or a client that is gone."""
+    """Called before every token; true after the deadline, or if the client has disconnected."""
 
     @property
     def size(self) -> int:
-        """Tokens that it may come to hold."""
+        """The largest number of tokens that the job can reach."""
         return len(self.prompt_ids) + self.max_new_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is being answered at this moment."""
+    """What is being answered now."""
 
     num_rows: int
     size: int
-    """Tokens that the largest of them may come to hold."""
+    """The largest number of tokens that any of the jobs can reach."""
 
 
 Take = Callable[[Load], list[Job] | None]

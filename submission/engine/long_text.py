@@ -1,13 +1,13 @@
-"""The ids at one end of a text, without tokenising all of it: a window of 2,048 tokens needs no 4 MB of text read.
+"""The ids at one end of a long text, without tokenising all of it.
 
     last_ids(encode, "word " * 200_000, 2_048)[-2_048:] == encode("word " * 200_000)[-2_048:]
 
-A text is cut where words part: before a space, or behind a line's end. No tokenizer in use joins the characters on both
-sides of such a place (BPE and unigram models split there, or have no token across it), so what is read there are the
-same ids as in the whole text. A cut may change the few ids next to it: so many more are read and thrown away.
+A text is cut at a word boundary: before a space or after a newline. The tokenizers in use do not join characters across
+such a boundary (BPE and unigram models split there, or have no token across it), so the ids are those of the whole
+text. A cut may change the few ids next to it; therefore some more ids are read and discarded.
 
-**Bound**: where 4,096 characters hold no such place the cut falls anywhere, and ids may differ from those of the whole
-text, as far as the run without a space goes.
+**Limit**: if 4,096 characters contain no such boundary, the cut is made anywhere, and ids up to the next boundary may
+differ from those of the whole text.
 
 Where it sits: under the engine.
 """
@@ -18,19 +18,19 @@ from collections.abc import Callable
 Encode = Callable[[str], list[int]]
 
 CHARACTERS_PER_TOKEN = 4
-"""A first guess; where it is too low, twice as much text is read, until there are ids enough."""
+"""A first guess. If it yields too few ids, twice as much text is read."""
 
 SPARE = 64
-"""Ids next to the cut that are read, and must not be used."""
+"""Ids next to the cut that are read and discarded."""
 
 REACH = 4_096
-"""Characters in which a place to cut is looked for."""
+"""Characters that are searched for a word boundary."""
 
 _PLACE = re.compile(r"(?<=\S)(?= )|(?<=\n)(?=\S)")
 
 
 def last_ids(encode: Encode, text: str, num: int) -> list[int]:
-    """The last `num` ids of a text, and at least `SPARE` before them; all if it has no more than that."""
+    """The last `num` ids of a text and at least `SPARE` before them, or all ids if there are fewer."""
     length = CHARACTERS_PER_TOKEN * (num + SPARE)
     while length < len(text):
         target = len(text) - length
@@ -43,7 +43,7 @@ def last_ids(encode: Encode, text: str, num: int) -> list[int]:
 
 
 def first_ids(encode: Encode, text: str, num: int) -> list[int]:
-    """The first `num` ids of a text, and at least `SPARE` behind them; all if it has no more than that."""
+    """The first `num` ids of a text and at least `SPARE` after them, or all ids if there are fewer."""
     length = CHARACTERS_PER_TOKEN * (num + SPARE)
     while length < len(text):
         place = _PLACE.search(text, length, length + REACH)

@@ -1,11 +1,11 @@
-"""The jobs that an engine has at hand: those to begin with, and those that are being answered, token by token.
+"""The jobs of an engine: those that wait to be started and those that are being answered, token by token.
 
     work = Work(engine, on_done)
     work.pending += jobs
     while work.load.num_rows:
         work.advance()
 
-Memory too small for all of them ends none: they begin anew, fewer at a time.
+If memory is too small for all of them, no job fails: they are started again, fewer at a time.
 
 Where it sits: engine -> **work** -> generate.
 """
@@ -21,27 +21,27 @@ from submission.engine.job import Completion, Job, Load, OnDone
 from submission.errors import TooLargeError
 
 MOST_ROWS = 1_024
-"""Of a batch, whoever asks."""
+"""The largest batch."""
 
 
 CALM_TOKENS = 256
-"""After so many tokens without trouble twice as many rows are tried."""
+"""After this many tokens without an out-of-memory error, the batch limit is doubled."""
 
 
 class Answering(Protocol):
-    """What an engine knows of jobs."""
+    """What `Work` needs from an engine."""
 
     model: LanguageModel
 
     def row(self, job: Job) -> Row:
-        """For the decoder."""
+        """The decoder's row for a job."""
 
     def completion(self, job: Job, row: Row | None) -> Completion:
         """The answer."""
 
 
 class Work:
-    """The jobs that an engine has at hand: those to begin with, and those that are being answered."""
+    """The jobs that wait to be started and those that are being answered."""
 
     def __init__(self, engine: Answering, on_done: OnDone) -> None:
         self._engine, self._on_done = engine, on_done
@@ -49,17 +49,17 @@ class Work:
         self.pending: list[Job] = []
         self._jobs: dict[int, Job] = {}
         self._most_rows = MOST_ROWS
-        """Fewer after memory was too small, until it was enough for a while."""
+        """The batch limit: lowered after an out-of-memory error, raised again after a while."""
         self._calm_for = 0
 
     @property
     def load(self) -> Load:
-        """With what is pending."""
+        """The current load, pending jobs included."""
         jobs = [*self._jobs.values(), *self.pending]
         return Load(num_rows=len(jobs), size=max((job.size for job in jobs), default=0))
 
     def advance(self) -> None:
-        """Takes in what is pending, then one token for all."""
+        """Starts pending jobs and generates one token for all rows."""
         room = max(0, self._most_rows - len(self.decoder.rows))
         begun, self.pending = self.pending[:room], self.pending[room:]
         self._calm_for += 1
@@ -87,7 +87,7 @@ class Work:
             self._guarded(rows, lambda: self.decoder.admit(rows))
 
     def _guarded(self, rows: Sequence[Row], work: Callable[[], list[Row]]) -> None:
-        """Tells of the rows that ended; of memory too small, begins them all anew, fewer at a time."""
+        """Reports rows that ended. After an out-of-memory error, starts all rows again, fewer at a time."""
         concerned = list({id(row): row for row in (*self.decoder.rows, *rows)}.values())
         try:
             for row in work():

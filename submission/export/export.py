@@ -165,7 +165,7 @@ def _merge(
 
 
 def _copy_adapter(found: _Found, out: Path) -> None:
-    """The adapter with the base's tokenizer; what names the base names it on the hub, or not at all."""
+    """Copies the adapter and the base's tokenizer. The base is named by its hub name, or not at all."""
     for path in filter(Path.is_file, found.adapter.iterdir()):
         with naming(out / path.name):
             shutil.copyfile(path, out / path.name)
@@ -178,7 +178,7 @@ def _copy_adapter(found: _Found, out: Path) -> None:
 
 
 def _found(wanted: Export) -> _Found:
-    """The pick, its adapter and the base."""
+    """Finds the pick, its adapter and the base."""
     folder = wanted.run / PICK
     if not (folder / PICKED).is_file() or not (wanted.run / MANIFEST).is_file():
         raise ExportError(f"{wanted.run}: nothing picked in it. Run `oneday train`, or `oneday pick {wanted.run}`.")
@@ -205,14 +205,14 @@ def _found(wanted: Export) -> _Found:
 
 
 def _as_picked(picked: Picked, base: Path) -> TrainedBase:
-    """Of a pick that does not say what its adapter was trained on: what the picker measured it on."""
+    """For a pick without a record of its base: the base that the picker measured it on."""
     precision: Precision | None = "4bit" if picked.precision == "4bit" else None
     kept = Quantisation.of(precision, on_gpu=torch.cuda.is_available())
     return TrainedBase(quantisation=kept, fingerprint=model_fingerprint(base))
 
 
 def _manifest(run: Path) -> dict[str, dict[str, Any]]:
-    """The run's, with what the model card tells in order."""
+    """The run's manifest, checked for what the model card needs."""
     manifest = read_manifest(run)
     read_as(Told, run / MANIFEST, mend=f"Restore it, or move it away and run `oneday pick {run}`.")
     return manifest
@@ -224,14 +224,14 @@ def _recipe_base(run: Path) -> object:
 
 
 def _base_name(found: _Found, *, merged: bool) -> str:
-    """As the hub knows it; else its folder's name alone."""
+    """The base's hub name, else the name of its folder."""
     if found.is_changed and merged:
         return hub_name(found.base, None)[0] or found.base.resolve().name
     return found.trained.name or found.own.resolve().name
 
 
 def _without_paths(value: Any) -> Any:
-    """Folders of this machine are nobody's business; hashes say what was in them."""
+    """Reduces absolute paths to their last part: local paths are private, and hashes identify the content."""
     if isinstance(value, dict):
         return {k: _without_paths(v) for k, v in value.items() if k != "base_path"}
     if isinstance(value, list):
@@ -253,7 +253,7 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 
 def _validation(run: Path) -> list[RowIds]:
-    """The rows that merged weights are compared on, in the ids of the training."""
+    """The validation rows, as token ids, on which merged weights are compared."""
     path = run / TRAIN / DATA / "validation.parquet"
     if not path.is_file():
         raise ExportError(f"{path}: not there, so merged weights cannot be compared. Restore it, or pass --no-check.")
@@ -265,7 +265,7 @@ def _validation(run: Path) -> list[RowIds]:
 
 
 def _scores(run: Path) -> list[dict[str, Any]]:
-    """Base against tuned, if that was measured."""
+    """The comparison of base and tuned, if it was measured."""
     path = run / "10_scores" / "comparison.json"
     mend = f"`oneday compare {run} --redo` measures anew."
     return [asdict(c) for c in read_as(list[Comparison], path, mend=mend)] if path.is_file() else []
@@ -274,7 +274,7 @@ def _scores(run: Path) -> list[dict[str, Any]]:
 def _logits(
     base: Path, adapter: Path | None, precision: Precision | Quantisation, rows: Sequence[RowIds]
 ) -> list[torch.Tensor]:
-    """Of each row, shape [positions, vocabulary]."""
+    """The logits of each row, shape [positions, vocabulary]."""
     model = LanguageModel.load(base, lora_adapter=adapter, precision=precision)
     found = []
     with torch.inference_mode():
@@ -285,7 +285,7 @@ def _logits(
 
 
 def compare(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> Agreement:
-    """Logits of the same texts."""
+    """Compares logits of the same texts."""
     pairs = list(zip(before, after, strict=True))
     num = sum(len(a) for a, _ in pairs)
     same = sum(int((a.argmax(-1) == b.argmax(-1)).sum()) for a, b in pairs)

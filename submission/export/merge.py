@@ -2,10 +2,10 @@
 
     merge(base, lora_adapter, out, quantisation=trained.quantisation, dtype="fp32")
 
-An adapter that was trained on a 4-bit base corrects that base's rounding too, so it is merged onto weights that went
-through the same round trip: all linears but the output layer. Axolotl's default merge rounds that one and the
-embeddings as well, and moves logits by up to 0.77 (measured); onto the unrounded base it is 0.21, this way 2e-6.
-A shard is in memory at a time, so a 7B model needs no 28 GB.
+An adapter that was trained on a 4-bit base also corrects that base's rounding, so it is merged onto weights that were
+quantised and dequantised in the same way: all linear layers except the output layer. Axolotl's default merge rounds
+the output layer and the embeddings as well, which changes logits by up to 0.77 (measured); merging onto unrounded
+weights changes them by 0.21, this method by 2e-6. One shard is in memory at a time, so a 7B model does not need 28 GB.
 
 Where it sits: picked checkpoint -> **merge** -> export.
 """
@@ -31,24 +31,24 @@ Dtype = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 READABLE = 0o644
-"""Of what is handed on: safetensors writes files that their owner alone may read."""
+"""File mode of published weights: safetensors writes files that only their owner can read."""
 
 _PREFIX = "base_model.model."
-"""PEFT's, before the base's own names."""
+"""The prefix that PEFT puts before the base's names."""
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
                    "chat_template.json")  # fmt: skip
-"""Whatever of these a base has is its tokenizer."""
+"""The files that may make up a base's tokenizer."""
 
 _CARRIED = (*TOKENIZER_FILES, "generation_config.json", "LICENSE")
 _OF_THE_MACHINE = ("_name_or_path", "quantization_config", "torch_dtype", "dtype")
-"""Of a base's `config.json`: where its maker had it, and what merging changes."""
+"""Keys of a base's `config.json` that are dropped: local paths, and what merging changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """What an adapter adds to one weight."""
+    """The change that an adapter makes to one weight."""
 
     a: torch.Tensor
     """Shape [rank, in]."""
@@ -73,10 +73,10 @@ def merge(
     """Writes a model folder that transformers loads without PEFT.
 
     Args:
-        quantisation: How the base was kept when the adapter was trained.
-        on_progress: (weights done, weights in all).
+        quantisation: The base's quantisation when the adapter was trained.
+        on_progress: Called with (weights done, total weights).
     Raises:
-        ExportError: the adapter is no plain LoRA, or names weights that the base does not have.
+        ExportError: the adapter is not plain LoRA, or names weights that the base does not have.
     """
     deltas = read_deltas(lora_adapter)
     rounded = linear_names(base) if quantisation.load_in_4bit else frozenset()
@@ -107,10 +107,10 @@ def merge(
 
 
 def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
-    """By the name of the base's module.
+    """The deltas of an adapter, by the name of the base's module.
 
     Raises:
-        ExportError: more than plain LoRA.
+        ExportError: the adapter is not plain LoRA.
     """
     config = read_as(dict[str, Any], lora_adapter / "adapter_config.json", mend="Save the adapter again.")
     for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "layer_replication"):
@@ -133,17 +133,17 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
 
 
 def linear_names(base: Path) -> frozenset[str]:
-    """The linears that 4-bit loading quantises: all but the output layer.
+    """The linear layers that 4-bit loading quantises: all except the output layer.
 
     Raises:
-        ExportError: no model can be made from its config.
+        ExportError: no model can be built from the config.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True))
-    except Exception as e:  # a config can be wrong in as many ways as there are models
+    except Exception as e:  # each model class raises its own errors for a wrong config
         why = next(iter(str(e).splitlines()), "") or type(e).__name__
         raise ExportError(f"{base}/config.json: no model of it ({why[:200]}). Pass --base of a whole model.") from e
     head = model.get_output_embeddings()
@@ -153,7 +153,7 @@ def linear_names(base: Path) -> frozenset[str]:
 
 
 def as_trained(weight: torch.Tensor, quantisation: Quantisation, *, is_rounded: bool) -> torch.Tensor:
-    """A weight as training saw it: in the type it computed in and, if quantised there, through 4 bits and back."""
+    """A weight as training used it: in the compute dtype and, if it was quantised, after a 4-bit round trip."""
     if not weight.is_floating_point():
         return weight
     weight = weight.to(getattr(torch, quantisation.compute_dtype))
@@ -174,7 +174,7 @@ class _Index:
 
 
 def _shards(base: Path) -> list[Path]:
-    """Those that transformers loads: a folder may hold another layout of the weights too (`consolidated.…`)."""
+    """The files that transformers loads; a folder may also hold the weights in another layout (`consolidated.…`)."""
     index = base / "model.safetensors.index.json"
     if index.is_file():
         names = read_as(_Index, index, mend="Fetch the model again.").weight_map.values()
@@ -185,7 +185,7 @@ def _shards(base: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, whose header tells whether it is whole.
+    """An open safetensors file; its header is checked.
 
     Raises:
         ExportError: missing or damaged.
@@ -209,7 +209,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _describe(base: Path, out: Path, dtype: Dtype) -> None:
-    """Everything beside the weights."""
+    """Writes all files except the weights."""
     config: Mapping[str, Any] = read_json(base / "config.json")
     kept = {k: v for k, v in config.items() if k not in _OF_THE_MACHINE}
     named = {"fp32": "float32", "bf16": "bfloat16"}[dtype]
@@ -223,7 +223,7 @@ def _describe(base: Path, out: Path, dtype: Dtype) -> None:
 
 
 def copy_those_there(names: Iterable[str], source: Path, target: Path) -> None:
-    """Copies files that a folder may or may not have."""
+    """Copies the files that exist."""
     for name in names:
         if (source / name).is_file():
             with naming(target / name):

@@ -1,12 +1,12 @@
-"""What HELM measured, run by run, and what its log tells of the server.
+"""HELM's figures for each run, and what its log says about the server.
 
     for result in read_runs(Path("runs/helm/benchmark_output/runs/simple")):
         print(result.run, result.score, result.num_overruns)
 
 A run is one entry of run_specs.conf, after HELM has expanded it (BIG-bench: one for each number of shots). Its folder
-holds `run_spec.json`, `stats.json` and `scenario_state.json`; the last has every request with its answer, which tells
-whether the server kept to `max_new_tokens` and `stop_sequences`. Accuracy alone would not tell a weak model from a
-server that never stops: both score 0.
+holds `run_spec.json`, `stats.json` and `scenario_state.json`. The last has every request with its answer, from which
+one sees whether the server respected `max_new_tokens` and `stop_sequences`. Accuracy alone does not distinguish a weak
+model from a server that never stops: both score 0.
 
 Where it sits: run -> **results** -> `oneday helm`. The challenge's columns come from tables.py instead.
 """
@@ -23,48 +23,48 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from submission.errors import HelmError
 
 SCHEMA = Path(__file__).parent / "schema.yaml"
-"""What helm-summarize shows: the main metric and split of every group."""
+"""The schema for helm-summarize: the main metric and split of every group."""
 
 FAMILIES = ("robustness", "fairness")
-"""Of perturbations; HELM's figure for one is the worst over them."""
+"""Families of perturbations. HELM reports the worst figure over each."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """One run's figures on its main split."""
+    """The figures of one run on its main split."""
 
     run: str
     group: str
     metric: str
-    """The one that the challenge, or HELM, ranks by."""
+    """The metric that the challenge, or HELM, ranks by."""
     score: float | None
-    """None where HELM did not measure it, as with BIG-bench's tasks that are scored by BLEU."""
+    """None if HELM did not measure it, as for BIG-bench's tasks that are scored by BLEU."""
     num_instances: int
     output_tokens: float
-    """Mean of the answers, as the server counts."""
+    """Mean number of tokens of an answer, as the server counts them."""
     num_overruns: int
-    """Answers longer than asked for, or with a stop sequence inside: the server's fault, for HELM does not cut them."""
+    """Answers that are too long or contain a stop sequence. The server is at fault: HELM does not cut them."""
     metrics: Mapping[str, float]
-    """All means by HELM's names; ` (robustness)` and ` (fairness)` mark the worst case."""
+    """All means under HELM's names; ` (robustness)` and ` (fairness)` mark worst cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLog:
-    """What a log of helm-run says."""
+    """The content of helm-run's log."""
 
     num_runs: int
-    """Planned; 0 before HELM has read its entries."""
+    """Number of planned runs; 0 before HELM has read its entries."""
     started: tuple[str, ...]
     failed: Mapping[str, str]
-    """Run -> its error, in one line."""
+    """The error of each failed run, in one line."""
     num_retries: int
-    """Requests that HELM sent again, /tokenize and /decode included. Above 0 the server failed some."""
+    """Requests that HELM repeated, /tokenize and /decode included. More than 0 means that the server failed some."""
 
 
 class _Lenient(BaseModel):
-    # HELM writes far more than is read here, and more with every version.
+    # HELM writes many more fields than are read here.
     model_config = ConfigDict(extra="ignore")
 
 
@@ -80,7 +80,7 @@ class _MetricName(_Lenient):
     perturbation: _Perturbation | None = None
 
     def shown(self) -> str | None:
-        """The name in `RunResult.metrics`; None for what is not kept."""
+        """The name in `RunResult.metrics`; None if the metric is not kept."""
         if self.sub_split is not None:
             return None
         if self.perturbation is None:
@@ -138,10 +138,10 @@ class _Schema(_Lenient):
 
 
 def read_runs(suite: Path) -> list[RunResult]:
-    """Every finished run of a suite folder, by name.
+    """Every finished run of a suite folder, sorted by name.
 
     Raises:
-        HelmError: a file is not what HELM writes.
+        HelmError: a file does not have HELM's format.
     """
     groups = _Schema.model_validate(yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))).run_groups
     main = {group.name: group.environment for group in groups if group.environment is not None}
@@ -175,7 +175,7 @@ def _read_run(folder: Path, main: Mapping[str, _Environment]) -> RunResult:
 
 def _overruns(state: _RequestState) -> bool:
     asked = state.request
-    if asked.echo_prompt:  # the prompt's own tokens are in the answer
+    if asked.echo_prompt:  # the answer contains the prompt's tokens
         return False
     return any(
         len(answer.tokens) > asked.max_tokens or any(stop in answer.text for stop in asked.stop_sequences)
@@ -202,9 +202,9 @@ _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|NotFound|Interrupt)\b.*")
 def read_log(lines: Iterable[str]) -> RunLog:
     """Counts retries and finds failed runs.
 
-    The lines that are looked for: `N entries produced M run specs`, `Running NAME {`, `Error when running NAME:` with a
+    The relevant lines are `N entries produced M run specs`, `Running NAME {`, `Error when running NAME:` with a
     traceback after it, and `Request failed. Retrying (attempt #2) in 10 seconds...` of HELM's proxy/retry.py. The lines
-    of a traceback bear no time stamp. Of a run that was gone on with, the last attempt counts, and every retry.
+    of a traceback have no time stamp. For a resumed run, the last attempt and all retries count.
     """
     planned, retries, failing = 0, 0, None
     started: list[str] = []

@@ -5,14 +5,14 @@
     run_helm(run)
     read_runs(run.results)
 
-HELM forces other versions of datasets and numpy than Axolotl, so it gets a folder `.helm` with a virtual environment,
-made by pip from helm_requirements.txt (about 1 GB, one to three minutes). It asks the deployment `neurips/local`, the
-one of the challenge, at HELM_HTTP_MODEL_BASE_URL.
+HELM needs other versions of datasets and numpy than Axolotl, so it gets its own virtual environment in `.helm`, made by
+pip from requirements.txt (about 1 GB, one to three minutes). It asks the challenge's deployment `neurips/local` at
+HELM_HTTP_MODEL_BASE_URL.
 
-Everything lies below one folder: `benchmark_output` is HELM's (`scenarios` the data, `runs/SUITE` the results, as
-`oneday score` reads them), `SUITE` ours (the entries, the logs, results.json).
+All files are below one folder: `benchmark_output` belongs to HELM (`scenarios` holds the data, `runs/SUITE` the results
+that `oneday score` reads), `SUITE` to this program (the entries, the logs, results.json).
 
-Where it sits: a served checkpoint -> **helm** -> helm_results, suite -> score.
+Where it sits: a served checkpoint -> **run** -> results, tables -> score.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 PLUGIN = Path(__file__).parent / "plugin" / "challenge_scenarios.py"
 MODEL = "neurips/local"
 RESULTS = "results.json"
-"""Written last: with it a run is finished."""
+"""Written last: its presence marks a finished run."""
 
 _INSTALLED = "oneday-requirements.sha256"
 _POLL_S = 0.2
@@ -53,11 +53,11 @@ class Helm:
     folder: Path
 
     def tool(self, name: str) -> Path:
-        """An executable of it."""
+        """The path of an executable in the environment."""
         return (self.folder / "bin" / name).absolute()
 
     def variables(self) -> dict[str, str]:
-        """What its tools need: nltk's data, which it would download, lies in a wheel."""
+        """Environment variables of HELM's tools: nltk's data is taken from a wheel instead of being downloaded."""
         found = sorted(self.folder.glob("lib/python*/site-packages/llama_index/core/_static/nltk_cache"))
         folders = [str(folder.absolute()) for folder in found] + [os.environ.get("NLTK_DATA", "")]
         return {"NLTK_DATA": os.pathsep.join(filter(None, folders))}
@@ -65,16 +65,16 @@ class Helm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HelmRun:
-    """A suite, a server, a place."""
+    """What HELM runs, against which server, and where the results go."""
 
     helm: Helm
     url: str
     model: str
-    """Which model answers there; a run of another one is not gone on with."""
+    """The model that answers there. A run of another model is not resumed."""
     out: Path
     suite: Suite
     num_instances: int
-    """At most so many of each entry that does not say itself."""
+    """The most instances of each entry that does not set its own number."""
     num_threads: int = 4
 
     @property
@@ -89,7 +89,7 @@ class HelmRun:
 
     @property
     def scenarios(self) -> Path:
-        """HELM's data; what lies here is not downloaded."""
+        """HELM's data; files that are here are not downloaded."""
         return self.out / "benchmark_output" / "scenarios"
 
     @property
@@ -98,7 +98,7 @@ class HelmRun:
         return self.folder / "helm-run.log"
 
     def inputs(self) -> dict[str, object]:
-        """What decides the results; the same ones go on with an interrupted run."""
+        """What decides the results. A run with the same inputs is resumed."""
         text = "\n".join([self.suite.conf, *self.suite.entries])
         return {
             "entries_sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -108,7 +108,7 @@ class HelmRun:
 
 
 def is_installed(folder: Path) -> bool:
-    """True if the environment has what helm_requirements.txt asks for."""
+    """Whether the environment matches requirements.txt."""
     marker = folder / _INSTALLED
     return marker.is_file() and marker.read_text() == _digest()
 
@@ -118,10 +118,10 @@ def _digest() -> str:
 
 
 def install(folder: Path, *, python: str = sys.executable) -> Helm:
-    """Makes the environment, or takes the one that is there. The marker comes last, so a broken attempt is mended.
+    """Creates the environment, or uses the existing one. The marker is written last, so an aborted attempt is repeated.
 
     Raises:
-        HelmError: the folder is something else, or pip fails.
+        HelmError: the folder holds something else, or pip fails.
     """
     if is_installed(folder):
         return Helm(folder)
@@ -151,10 +151,10 @@ def _checked(command: Sequence[str], folder: Path) -> None:
 
 
 def wait_for(url: str, *, patience_s: float, alive: Callable[[], bool] = lambda: True) -> None:
-    """Until the server answers /tokenize. HELM would meet a server that is not there with minutes of retries.
+    """Waits until the server answers /tokenize. Without it, HELM retries for minutes.
 
     Raises:
-        HelmError: it does not within `patience_s`, or ended.
+        HelmError: the server does not answer within `patience_s`, or has ended.
     """
     until = time.monotonic() + patience_s
     body = json.dumps({"text": "one day", "truncation": True, "max_length": 16}).encode()
@@ -174,17 +174,17 @@ def wait_for(url: str, *, patience_s: float, alive: Callable[[], bool] = lambda:
 
 
 def run_helm(run: HelmRun, *, on_progress: Callable[[RunLog], None] = lambda log: None) -> RunLog:
-    """helm-run, then helm-summarize. Goes on where the same run was interrupted, else starts anew.
+    """Runs helm-run and helm-summarize; resumes an interrupted run with the same inputs.
 
     Returns:
-        What helm-run's log says; runs that failed are in it, for the others are worth keeping.
+        The content of helm-run's log. Failed runs are listed in it; they do not discard the others.
     Raises:
-        HelmError: HELM could not start, or nothing came of it.
+        HelmError: HELM could not start, or produced no result.
     """
     goes_on = _prepare(run)
     conf = run.folder / "entries.conf"
     write_text(conf, run.suite.conf)
-    # Paths are HELM's own, relative to `out`: its perturbations look for benchmark_output where they stand.
+    # HELM runs in `out`: its perturbations look for benchmark_output in the working directory.
     command = [
         *(str(run.helm.tool("helm-run")), "--conf-paths", str(conf.absolute()), "--models-to-run", MODEL),
         *("--suite", run.suite.name, "--max-eval-instances", str(run.num_instances), "-n", str(run.num_threads)),
@@ -203,7 +203,7 @@ def run_helm(run: HelmRun, *, on_progress: Callable[[RunLog], None] = lambda log
 
 
 def _prepare(run: HelmRun) -> bool:
-    """True if an unfinished run with the same inputs is there; clears away any other of ours."""
+    """Whether an unfinished run with the same inputs exists; removes any other run of this program."""
     marker, inputs = run.folder / "inputs.json", json.dumps(run.inputs(), indent=1)
     if marker.is_file() and marker.read_text() == inputs and not (run.folder / RESULTS).is_file():
         return True
@@ -218,7 +218,7 @@ def _prepare(run: HelmRun) -> bool:
 
 
 def _environment(run: HelmRun) -> Mapping[str, str]:
-    """Ours, without what would lead HELM's Python to our packages or its requests to a proxy."""
+    """This process's environment without PYTHON* variables, and without a proxy for local requests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     local = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1,localhost")))
     return {
@@ -228,7 +228,7 @@ def _environment(run: HelmRun) -> Mapping[str, str]:
 
 
 def _follow(command: Sequence[str], run: HelmRun, log: Path, on_tick: Callable[[], None]) -> int:
-    """Runs one of HELM's tools to its end; Ctrl-C ends it and its threads."""
+    """Runs one of HELM's tools to its end; Ctrl-C ends the tool too."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -256,7 +256,7 @@ def _log(path: Path) -> RunLog:
 
 
 def reason(log: RunLog, path: Path) -> str:
-    """Why it went wrong and what to do: the first failed run's error, else what the log ends with."""
+    """Why HELM failed and what to do: the error of the first failed run, else the last line of the log."""
     failed = next(iter(log.failed.items()), None)
     said = (f"{failed[0]}: {failed[1]}" if failed else _last_line(path))[:300].rstrip(".")
     mend = (

@@ -1,9 +1,9 @@
-"""What HELM is to run: the entries of run_specs.conf, and the data laid where HELM looks before it downloads.
+"""What HELM runs: the entries of run_specs.conf, and data placed where HELM looks before it downloads.
 
     suite = read_suite("open", at_most=20)
     place_gsm8k(Path("gsm8k"), Path("runs/helm/benchmark_output/scenarios"))
 
-Where it sits: run_specs.conf, data -> **helm_suite** -> helm.
+Where it sits: run_specs.conf, data -> **suite** -> run.
 """
 
 import json
@@ -19,7 +19,7 @@ RUN_SPECS = Path(__file__).parent / "run_specs.conf"
 SUITES = ("simple", "open", "hidden", "all")
 
 HELD_OUT = 0.1
-"""Of GSM8K's training rows, from the end: they stand in for a test file that is not there."""
+"""The share of GSM8K's training rows, taken from the end, that replaces a missing test file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Suite:
     conf: str
     """HOCON with `entries`."""
     entries: tuple[str, ...] = ()
-    """More of them, such as `gsm`."""
+    """Further entries, such as `gsm`."""
 
 
 def read_suite(name: str, *, at_most: int | None = None) -> Suite:
@@ -63,10 +63,10 @@ def read_suite(name: str, *, at_most: int | None = None) -> Suite:
 
 
 def place_gsm8k(folder: Path, scenarios: Path) -> str:
-    """Lays GSM8K where HELM looks for it; without a test file the end of the training rows stands in for one.
+    """Places GSM8K where HELM looks for it. Without a test file, the last training rows are held out instead.
 
     Returns:
-        What was placed, for people to read.
+        A line that says what is evaluated.
     Raises:
         HelmError: no train.jsonl with questions and answers.
     """
@@ -85,7 +85,7 @@ def place_gsm8k(folder: Path, scenarios: Path) -> str:
 
 
 def _gsm8k_rows(path: Path) -> list[str]:
-    """Its lines, each checked and ended."""
+    """The checked lines of a file, each with its newline."""
     try:
         lines = [line + "\n" for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         good = all({"question", "answer"} <= json.loads(line).keys() for line in lines)
@@ -99,10 +99,10 @@ def _gsm8k_rows(path: Path) -> list[str]:
 
 
 def check_data(gsm8k: Path | None, scenarios: Path | None) -> None:
-    """Before HELM is installed: whether what will be placed can be.
+    """Checks the data before HELM is installed.
 
     Raises:
-        HelmError: it cannot.
+        HelmError: a file or folder is missing or not in the expected form.
     """
     if gsm8k is not None:
         _gsm8k_rows(gsm8k / "train.jsonl")
@@ -113,7 +113,7 @@ def check_data(gsm8k: Path | None, scenarios: Path | None) -> None:
 
 
 def place_scenarios(folder: Path, scenarios: Path) -> None:
-    """Links the files of `folder` into HELM's scenario folder; what is there already stays.
+    """Links the files of `folder` into HELM's scenario folder; existing files stay.
 
     Raises:
         HelmError: no such folder.

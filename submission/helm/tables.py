@@ -1,18 +1,19 @@
-"""What HELM writes: the tables of one suite, after `helm-summarize`.
+"""The tables that `helm-summarize` writes for one suite.
 
     read_suite(Path("benchmark_output/runs/mine"), COLUMNS)
 
-Format, as HELM 0.5.16 wrote it here for `mmlu` and `gsm` with its `schema_classic.yaml`, and as its
-`presentation/summarize.py` and `table.py` say: `groups/GROUP.json` is a list of tables (accuracy, robustness, ...),
+The format, observed for `mmlu` and `gsm` with HELM 0.5.16's `schema_classic.yaml` and read in its
+`presentation/summarize.py` and `table.py`: `groups/GROUP.json` is a list of tables (accuracy, robustness, ...),
 each with a `header` of cells and `rows` of cells, a row per model. The header's `value` is the column's name, such as
-`MMLU - EM (Robustness)`. A cell without a `value` is null; its `description` tells a metric over nothing, `(0)` (read
-in the source, not seen), from a scenario that was not run. Releases (`benchmark_output/releases/R`) look the same.
+`MMLU - EM (Robustness)`. A cell without a `value` is null; its `description` distinguishes a metric without data, `(0)`
+(read in the source, not observed), from a scenario that was not run. Releases (`benchmark_output/releases/R`) have the
+same form.
 
-The challenge took its columns from `core_scenarios.json`, BBQ's from `targeted_evaluations.json`, of a HELM of its own.
-The schema of 0.5.16 shows no `BIG-bench`, `sam_sum`, `corr2cause` or `ethics_*`: they need run groups of these names in
-a `--schema-path`, and the last three their scenarios too.
+The challenge took its columns from `core_scenarios.json` and BBQ's from `targeted_evaluations.json` of its own version
+of HELM. The schema of 0.5.16 has no `BIG-bench`, `sam_sum`, `corr2cause` or `ethics_*`: they need run groups of these
+names in a `--schema-path`, and the last three need their scenarios too.
 
-Where it sits: helm-run, helm-summarize -> **suite** -> submissions.
+Where it sits: helm-run, helm-summarize -> **tables** -> ranks.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -24,14 +25,14 @@ from submission.errors import TableError
 
 GROUPS = "groups"
 FIRST = ("core_scenarios.json", "targeted_evaluations.json")
-"""Where the challenge looked; other groups may show a column for some of its runs only."""
+"""The groups that the challenge used. Others may show a column for some of its runs only."""
 
 _OVER_NOTHING = "(0)"
-"""How HELM prints a statistic without a single value, such as a bias metric that computed 0/0."""
+"""How HELM prints a statistic without any value, such as a bias metric that computed 0/0."""
 
 
 class _Cell(BaseModel):
-    # HELM adds keys from version to version (style, href, markdown): a table must not be lost to the next one.
+    # Each version of HELM adds keys (style, href, markdown): unknown ones must not make a table unreadable.
     model_config = ConfigDict(extra="ignore")
 
     value: object = None
@@ -39,7 +40,7 @@ class _Cell(BaseModel):
 
     @property
     def was_run(self) -> bool:
-        """False if no run gave this metric."""
+        """Whether a run produced this metric."""
         return self.value is not None or self.description.startswith(_OVER_NOTHING)
 
 
@@ -54,13 +55,13 @@ _TABLES = TypeAdapter(list[_Table])
 
 
 def read_suite(folder: Path, columns: Collection[str]) -> list[tuple[str, Mapping[str, object]]]:
-    """The submissions of a suite and what HELM measured of `columns`.
+    """The submissions of a suite with HELM's figures for `columns`.
 
-    A suite of one model goes by the folder's name, for every submission's model is `neurips/local`; else each by the
-    folder's and the model's.
+    A suite of one model is named after its folder, because every submission's model is `neurips/local`; otherwise each
+    submission is named after folder and model.
 
     Raises:
-        TableError: the folder was not summarized, or its tables are not what HELM writes.
+        TableError: the folder was not summarised, or its tables do not have HELM's format.
     """
     models: dict[str, dict[str, object]] = {}
     for path in _files(folder):

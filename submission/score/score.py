@@ -3,8 +3,8 @@
     standings = score(submissions, rule=Rule.PUBLISHED)
     standings[0].name, standings[0].full
 
-A win rate is the share of the field that a submission beats in one column, so every score hangs on the whole field: one
-more submission changes them all.
+A win rate is the share of the field that a submission beats in one column, so every score depends on the whole field:
+another submission changes all of them.
 
 Where it sits: submissions -> **scores**; `oneday score` shows them, submission/score/plot.py draws them.
 """
@@ -18,10 +18,10 @@ from submission.errors import TableError
 from submission.score.ranks import SCENARIOS, Part, Submission, lower_is_better
 
 OPEN_SHARE = 1 / 3
-"""Of the final score; the hidden stage has the rest. Source: the challenge's published scores."""
+"""The weight of the open stage in the final score. Source: the challenge's published scores."""
 
 SAME = 1e-12
-"""Figures that are closer are equal: they were added up in another order."""
+"""Figures that differ by less are equal: they were summed in another order."""
 
 
 class Rule(StrEnum):
@@ -41,26 +41,26 @@ DESCRIPTION = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What one submission scored in its field. None: by HELM's rule nothing of it could be compared."""
+    """The scores of one submission in its field. None: HELM's rule could not compare any of its figures."""
 
     name: str
     win_rates: Mapping[str, float | None]
-    """Mean over the columns of each scenario."""
+    """Mean win rate over the columns of each scenario."""
     open: float | None
     hidden: float | None
     full: float | None
 
     def figures(self) -> dict[str, float | None]:
-        """By their published names, `ranks.FIGURES`."""
+        """All figures under their published names, `ranks.FIGURES`."""
         scores = {"Score_full": self.full, "Score_open": self.open, "Score_hidden": self.hidden}
         return scores | {f"{name} Mean Win Rate": rate for name, rate in self.win_rates.items()}
 
 
 def score(submissions: Sequence[Submission], *, rule: Rule) -> list[Standing]:
-    """Scores a field, best first; those without a score come last.
+    """Scores a field, best first; submissions without a score come last.
 
     Raises:
-        TableError: a field of one, in which nothing can win.
+        TableError: the field has only one submission.
     """
     if len(submissions) < 2:
         names = "".join(s.name for s in submissions)
@@ -71,7 +71,7 @@ def score(submissions: Sequence[Submission], *, rule: Rule) -> list[Standing]:
 
 
 def _mean_win_rates(submissions: Sequence[Submission], rule: Rule) -> dict[str, list[float | None]]:
-    """By scenario, for each submission."""
+    """The mean win rates of all submissions, by scenario."""
     win_rates = published_win_rates if rule is Rule.PUBLISHED else helm_win_rates
     rates = {}
     for scenario in SCENARIOS:
@@ -86,8 +86,8 @@ def _mean_win_rates(submissions: Sequence[Submission], rule: Rule) -> dict[str, 
 def published_win_rates(values: Sequence[float | None], *, lower_is_better: bool) -> list[float]:
     """The share of the whole field, itself included, that each value beats.
 
-    Of t >= 2 values that are equal bit for bit each is given 1/t of a win. None is worse than any number and ties with
-    None. Found by fitting the published figures; the largest error over all 96 is below 1e-15.
+    Each of t >= 2 bitwise equal values gets 1/t of a win. None is worse than any number and ties with None. The rule
+    fits the published figures; the largest error over all 96 is below 1e-15.
     """
     ranked = _ranked(values, lower_is_better)
     wins = []
@@ -98,7 +98,7 @@ def published_win_rates(values: Sequence[float | None], *, lower_is_better: bool
 
 
 def helm_win_rates(values: Sequence[float | None], *, lower_is_better: bool) -> list[float | None]:
-    """The share of the others that each value beats; half a win for a tie; None takes no part.
+    """The share of the others that each value beats. A tie is half a win; None is left out.
 
     Source: compute_aggregate_row_win_rates in HELM 0.5.16, which skips a column with fewer than two numbers.
     """
@@ -117,7 +117,7 @@ def _ranked(values: Iterable[float | None], lower_is_better: bool) -> list[float
 
 
 def _goodness(value: float | None, lower_is_better: bool) -> float:
-    """The value such that more is better."""
+    """The value with its sign such that larger is better."""
     if value is None:
         return -math.inf
     return -value if lower_is_better else value
@@ -134,27 +134,27 @@ def _standing(name: str, rates: Mapping[str, float | None]) -> Standing:
 
 
 def _mean(rates: Iterable[float | None]) -> float | None:
-    """Of those that there are."""
+    """The mean of the known rates; None if there are none."""
     known = [rate for rate in rates if rate is not None]
     return math.fsum(known) / len(known) if known else None
 
 
 def _geometric_mean(rates: Sequence[float | None]) -> float | None:
-    """0 if one is 0; None if one is not known."""
+    """The geometric mean; 0 if a rate is 0, None if a rate is unknown."""
     known = [rate for rate in rates if rate is not None]
     return math.prod(known) ** (1 / len(known)) if len(known) == len(rates) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How many of the figures that stood in the tables were found again."""
+    """How many of the tables' published figures were reproduced."""
 
     num_equal: int
     num: int
 
 
 def agreement(submissions: Sequence[Submission], standings: Sequence[Standing]) -> Agreement:
-    """Compares with the published figures, to `SAME`."""
+    """Compares with the published figures, up to `SAME`."""
     found = {standing.name: standing.figures() for standing in standings}
     pairs = [(found[s.name][figure], value) for s in submissions for figure, value in s.published.items()]
     equal = sum(ours is not None and abs(ours - theirs) <= SAME for ours, theirs in pairs)

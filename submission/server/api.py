@@ -1,6 +1,6 @@
 """The challenge's contract as types: what /process, /tokenize and /decode take and give.
 
-HELM and the challenge's own OpenAPI file name some fields differently; both spellings are taken.
+HELM and the challenge's own OpenAPI file name some fields differently; both spellings are accepted.
 
 Where it sits: between HTTP (server.py) and the engine.
 """
@@ -22,19 +22,19 @@ MAX_PROMPT_CHARACTERS = 1_000_000
 
 
 class _Request(BaseModel):
-    # Unknown keys are let through: a client of tomorrow that sends one more must not lose its run.
-    # Strict: `false` is no number, as the OpenAPI says.
+    # Unknown keys are ignored, so that a future client that sends one more key still works.
+    # Strict mode: `false` is not accepted as a number, as the OpenAPI says.
     model_config = ConfigDict(extra="ignore", populate_by_name=True, strict=True)
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_the_default(cls, data: Any) -> Any:
-        """Clients write `null` for what they do not set; a field that is required is missing then."""
+        """Treats `null` as an unset field, because clients send it so; a required field is then missing."""
         return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Says so in the OpenAPI."""
+        """Declares in the OpenAPI schema that optional fields may be null."""
         schema = handler.resolve_ref_schema(handler(core_schema))
         for name, field in schema["properties"].items():
             if name not in schema.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
@@ -44,24 +44,24 @@ class _Request(BaseModel):
 
 
 def _whole(value: Any) -> Any:
-    """JSON knows no difference between 1.0 and 1."""
+    """Converts a float that is a whole number to int: JSON does not distinguish 1.0 from 1."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _all_whole(values: Any) -> Any:
-    """`_whole` of each; a list of integers, which may be a million long, is passed on as it is."""
+    """Applies `_whole` to each value; a list of integers only, which may be long, is returned unchanged."""
     is_odd = isinstance(values, list) and not all(type(value) is int for value in values)
     return [_whole(value) for value in values] if is_odd else values
 
 
 WHOLE = BeforeValidator(_whole)
-"""Behind the bounds in an annotation, or they do not reach the OpenAPI."""
+"""Must stand after the bounds in an annotation; otherwise the bounds do not appear in the OpenAPI schema."""
 
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
 
 class ProcessRequest(_Request):
-    """A prompt to complete. Defaults are the challenge's."""
+    """A prompt to complete. The defaults are those of the challenge."""
 
     prompt: Prompt
     temperature: float = Field(default=0.0, ge=0, le=100)
@@ -71,16 +71,16 @@ class ProcessRequest(_Request):
     )
     """Only 1 is served."""
     max_new_tokens: Annotated[int, Field(ge=0), WHOLE] = 50
-    """More than the window holds is cut to what it holds, and the answer says so."""
+    """A number larger than the context window allows is reduced to fit, and the response says so."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: Annotated[int, Field(ge=1), WHOLE] | None = None
     """The challenge's sampling parameter."""
     top_k_per_token: Annotated[int, Field(ge=0), WHOLE] = 1
-    """HELM asks for so many alternatives per token; the best one is returned, as the contract says."""
+    """The number of alternatives per token that HELM asks for. Only the best one is returned, as the contract says."""
     echo_prompt: bool = False
     stop_sequences: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(default=[], max_length=32)
     seed: Annotated[int, Field(ge=0, le=2**53 - 1), WHOLE] | None = None
-    """Up to what every JSON reader takes for an integer."""
+    """At most 2^53 - 1, the largest integer that every JSON reader represents exactly."""
 
 
 class Token(BaseModel):
@@ -93,14 +93,14 @@ class Token(BaseModel):
 
 
 class ProcessResponse(BaseModel):
-    """An answer. `text` is the tokens' text in a row, `logprob` the sum of theirs."""
+    """An answer. `text` is the concatenated text of the tokens and `logprob` the sum of their log-probabilities."""
 
     text: str
     tokens: list[Token]
     logprob: float
     request_time: float
     max_new_tokens: int | None = None
-    """Only where fewer new tokens were allowed than asked for: so many, for the window holds no more."""
+    """The number of new tokens that the context window allowed; present only if it is less than requested."""
 
 
 class TokenizeRequest(_Request):

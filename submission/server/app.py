@@ -2,7 +2,7 @@
 
     app = build_app(load_engine, health, limits)
 
-It answers before the model is loaded: /health at once, /ready and the rest with 503 until then.
+The application answers before the model is loaded: /health succeeds at once, the others return 503 until then.
 
 Where it sits: batcher -> **app** -> server.
 """
@@ -49,7 +49,7 @@ from submission.server.metrics import CountRequests, Metrics
 
 RETRY_AFTER_S = 5
 CLIENT_CLOSED = 499
-"""Nobody reads it; it stands in the log alone."""
+"""The client has disconnected, so this status appears only in the log."""
 
 STATUS: dict[type[RequestError], int] = {
     OverlongError: 400,
@@ -62,35 +62,35 @@ STATUS: dict[type[RequestError], int] = {
 }
 
 DESCRIBED: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is no JSON, or the prompt does not fit and such are refused."},
-    408: {"model": Problem, "description": "The body did not come to its end in time."},
+    400: {"model": Problem, "description": "The body is not JSON, or the prompt is too long and such are refused."},
+    408: {"model": Problem, "description": "The body was not received in time."},
     413: {"model": Problem, "description": "The body is too large."},
     422: {"model": Invalid, "description": "A field is missing, unknown or out of range."},
-    503: {"model": Problem, "description": "Not ready yet, or too many requests wait: try again."},
-    504: {"model": Problem, "description": "It took too long."},
+    503: {"model": Problem, "description": "Not ready yet, or too many requests are waiting: try again later."},
+    504: {"model": Problem, "description": "The request exceeded its deadline."},
 }
 
 LoadEngine = Callable[[], Engine]
 
 
 class Model:
-    """What is behind the server, once it is there."""
+    """The state of the model behind the server."""
 
     batcher: Batcher | None = None
     error: BaseException | None = None
-    """Why it will never be."""
+    """Why loading failed."""
 
     @property
     def is_ready(self) -> bool:
-        """It is there, and answers."""
+        """Whether the model is loaded and answers requests."""
         return self.batcher is not None and self.batcher.error is None
 
     def ready(self) -> Batcher:
-        """The batcher, if it answers.
+        """The batcher, if the model answers requests.
 
         Raises:
             HTTPException: not loaded yet.
-            BrokenError: it answers no more.
+            BrokenError: the model's thread has ended.
         """
         if self.batcher is None:
             raise HTTPException(503, detail="the model is not loaded yet", headers={"Retry-After": str(RETRY_AFTER_S)})
@@ -106,7 +106,7 @@ def build_app(
 
     Args:
         load: Called once, on the model's thread, when the server has started.
-        on_loaded: Called when the model is there, or when it will never be (`model.error`).
+        on_loaded: Called when the model is loaded, or when loading failed (`model.error`).
     """
     model = Model()
 
@@ -134,7 +134,7 @@ def build_app(
 
 
 class HeadAsGet:
-    """Answers HEAD as GET; uvicorn leaves the body out. FastAPI alone says 405, and load balancers ask so."""
+    """Handles HEAD as GET, without a body. Load balancers send HEAD, and FastAPI alone answers 405."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -178,17 +178,17 @@ async def _load(
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        """Says where and why. The input itself is left out: it may hold NaN or half a character, which no JSON can."""
+        """Reports where and why a field is invalid, without the input: it may hold NaN or a lone surrogate."""
         return _invalid([{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()])
 
     @app.exception_handler(RecursionError)
     async def too_deep(request: Request, error: RecursionError) -> JSONResponse:
-        """JSON that is nested beyond reason."""
+        """JSON that is nested too deeply."""
         return _invalid([{"loc": ["body"], "msg": "nested too deeply", "type": "json_invalid"}])
 
     @app.exception_handler(RequestError)
     async def not_answered(request: Request, error: RequestError) -> JSONResponse:
-        """With the status of its kind."""
+        """Maps a request error to its HTTP status."""
         status = STATUS[type(error)]
         headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
         return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
@@ -235,18 +235,18 @@ def _add_endpoints(app: FastAPI, model: Model, health: Health, metrics: Metrics)
 
     @app.get("/health")
     async def health_() -> Health:
-        """The process lives."""
+        """Whether the process is alive."""
         return health
 
     @app.get("/ready", responses={503: DESCRIBED[503]})
     async def ready_() -> Health:
-        """The model is loaded and answers."""
+        """Whether the model is loaded and answers requests."""
         model.ready()
         return health
 
     @app.get("/metrics", include_in_schema=False)
     def metrics_() -> Response:
-        """For Prometheus."""
+        """Metrics in the Prometheus format."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -255,6 +255,6 @@ def _wrong(field: str, message: str) -> RequestValidationError:
 
 
 def _refuse_surrogates(field: str, *texts: str) -> None:
-    """JSON may carry a lone surrogate; no tokenizer takes one."""
+    """Rejects lone surrogates: JSON can carry them, but no tokenizer accepts them."""
     if not encodable(*texts):
         raise _wrong(field, "the text holds a lone surrogate, which is not Unicode")

@@ -1,4 +1,4 @@
-"""A cap on request bodies, counted on the bytes that come in, for a header may be missing or lie; and their deadline.
+"""A size limit and a deadline for request bodies. Received bytes are counted: a header may be missing or wrong.
 
     app.add_middleware(BodyLimit, max_bytes=4 << 20, receive_s=30.0)
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """Reads a body up to the cap and hands it on whole; more is answered with 413, one that does not end with 408."""
+    """Reads a whole body before the application runs. Answers 413 if it is too large and 408 if it takes too long."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, receive_s: float) -> None:
         self._app, self._max_bytes, self._receive_s = app, max_bytes, receive_s
@@ -44,7 +44,7 @@ class BodyLimit:
         await self._app(scope, replay, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """None: too large."""
+        """The body, or None if it is too large."""
         parts: list[bytes] = []
         length = 0
         while True:

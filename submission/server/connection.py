@@ -1,9 +1,9 @@
-"""HTTP connections: how long one may be idle, and how long a request may take to come in.
+"""HTTP connections: how long they may be idle, and how long a client may take to send a request's head.
 
     uvicorn.Config(app, http=connection_class(head_s=30.0), timeout_keep_alive=KEEP_ALIVE_S)
 
-uvicorn waits for the end of a request's head as long as the connection lives: whoever opens some thousand and sends one
-line on each keeps the server from everybody else.
+uvicorn waits for a request's head as long as the connection is open, so a client that opens a thousand connections and
+sends one line on each blocks the server for everybody else.
 
 Where it sits: under the server; body_limit.py does the same for a body.
 """
@@ -21,7 +21,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Lengt
 
 
 class _Connection(H11Protocol):
-    """Ends when a request's head is not whole in time, from the connection's begin or the head's first byte."""
+    """Closes if a request's head is not complete in time, counted from the connection's start or the first byte."""
 
     head_s: float
     _head: asyncio.TimerHandle | None = None
@@ -37,7 +37,7 @@ class _Connection(H11Protocol):
         self._look()
 
     def on_response_complete(self) -> None:
-        """As upstream; with the answer the next request's head may have come in too, or the half of it."""
+        """As upstream. The head of the next request, or part of it, may already have been received."""
         super().on_response_complete()
         self._look()
 
@@ -53,7 +53,7 @@ class _Connection(H11Protocol):
             self._forget_head()
 
     def _watch_head(self) -> None:
-        """A byte now and then does not buy more time."""
+        """Starts the timer once; further bytes do not restart it."""
         if self._head is None:
             self._head = self.loop.call_later(self.head_s, self._end)
 
@@ -72,6 +72,6 @@ def connection_class(*, head_s: float) -> type[H11Protocol]:
     """The class for uvicorn.
 
     Args:
-        head_s: For a request's head.
+        head_s: Seconds that a client has to send a request's head.
     """
     return type("Connection", (_Connection,), {"head_s": head_s})

@@ -2,8 +2,8 @@
 
     python3 -m submission.server.health_check
 
-It asks at the port that the running `oneday serve` was started with, which is no fixed one: options behind the image's
-name may set it. Standard library alone, for it runs twice a minute.
+It asks on the port that the running `oneday serve` was started with: options after the image's name may set it. It uses
+the standard library only, because it runs twice a minute.
 
 Where it sits: beside the server, in the image.
 """
@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 DEFAULT_PORT = 8080
-"""Of `oneday serve`."""
+"""The default port of `oneday serve`."""
 
 TIMEOUT_S = 4.0
 
 
 def main() -> None:
-    """Looks for the server, asks it."""
+    """Finds the server and asks it whether it is ready."""
     port = next(server_ports(Path("/proc")), None)
     sys.exit(0 if port is not None and is_ready(port) else 1)
 
 
 def server_ports(proc: Path) -> Iterator[int]:
-    """Of every `oneday serve` among the processes, the oldest first."""
+    """The port of each running `oneday serve`, oldest process first."""
     for folder in sorted((p for p in proc.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)):
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -37,7 +37,7 @@ def server_ports(proc: Path) -> Iterator[int]:
 
 
 def port_of(words: Sequence[str]) -> int:
-    """The last `--port` counts, as for the server."""
+    """The port of a command line; the last `--port` counts, as for the server."""
     port = DEFAULT_PORT
     for word, following in zip(words, [*words[1:], ""], strict=True):
         given = following if word == "--port" else word.removeprefix("--port=") if word.startswith("--port=") else ""

@@ -1,10 +1,10 @@
-"""What a server did and does, for Prometheus at /metrics.
+"""Metrics of the server, for Prometheus at /metrics.
 
     metrics = Metrics()
     app.add_middleware(CountRequests, metrics=metrics, paths=frozenset({"/process"}))
     metrics.text()
 
-Where it sits: beside the server; it decides nothing.
+Where it sits: beside the server; it does not influence any answer.
 """
 
 import time
@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Bounds of the histogram, up to the default deadline."""
+"""Upper bounds of the histogram's buckets, up to the default deadline."""
 
 OTHER = "other"
-"""Any path that is not served: who asks must not be able to make a time series each."""
+"""The label for any path that is not served, so that clients cannot create a time series per path."""
 
 
 class Metrics:
@@ -37,16 +37,16 @@ class Metrics:
         self.answer_tokens = Counter("oneday_answer_tokens", "New tokens in answers.", registry=self.registry)
 
     def gauge(self, name: str, what: str, read: Callable[[], float]) -> None:
-        """A figure that is read when it is asked for."""
+        """Registers a figure that is read at each scrape."""
         Gauge(name, what, registry=self.registry).set_function(read)
 
     def text(self) -> bytes:
-        """In Prometheus' format."""
+        """All metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
 class CountRequests:
-    """Counts and times every request; one without an answer is counted with status 499."""
+    """Counts and times every request. A request without a response is counted with status 499."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
         self._app, self._metrics, self._paths = app, metrics, paths

@@ -1,4 +1,4 @@
-"""The HTTP server: the application of the contract on uvicorn, from a listening socket to the last answer.
+"""The HTTP server: runs the application on uvicorn, from a listening socket to the last answer.
 
     with bind("127.0.0.1", 8080) as listener:
         serve(load_engine, health, limits, listener)
@@ -30,7 +30,8 @@ def bind(host: str, port: int) -> socket.socket:
     if not host.strip():
         raise ServeError("--host is empty. Give 127.0.0.1, or 0.0.0.0 for every network.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named: without it asyncio leaves Nagle's algorithm on, and each answer waits 40 ms (measured).
+    # IPPROTO_TCP is given explicitly: without it asyncio leaves Nagle's algorithm on, which delays each answer by 40 ms
+    # (measured).
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -51,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Tells when a signal asks it to end."""
+    """A uvicorn server that calls `on_exit` when a signal asks it to end."""
 
     on_exit: Callable[[], object]
     failed: BaseException | None = None
@@ -66,7 +67,7 @@ class Server(uvicorn.Server):
 def make_server(
     load: LoadEngine, health: Health, limits: Limits, *, on_ready: Callable[[], None] = lambda: None
 ) -> Server:
-    """The application on uvicorn; `run(sockets=[listener])` serves until it is told to end.
+    """The application on uvicorn; `run(sockets=[listener])` serves until a signal arrives.
 
     Args:
         on_ready: Called when the model is loaded.
@@ -84,11 +85,11 @@ def make_server(
         app,
         http=connection_class(head_s=limits.receive_s),
         timeout_keep_alive=KEEP_ALIVE_S,
-        # uvicorn's own set-up of logging would end every handler of this process, and some close their stream: absl's
+        # uvicorn's logging setup would remove all handlers of this process; some, such as absl's, close their stream
         log_config=None,
         log_level="warning",
         access_log=False,
-        # what is not answered by the end of the draining gets a 503 of ours, a moment before uvicorn would cancel it
+        # requests that are unanswered when draining ends get a 503 from the batcher shortly before uvicorn cancels them
         timeout_graceful_shutdown=math.ceil(limits.drain_s) + 2,
     )
     server = Server(config)
@@ -104,12 +105,12 @@ def serve(
     *,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM; what is being answered then has `drain_s` to end.
+    """Serves until SIGINT or SIGTERM. Requests that are being answered then have `drain_s` seconds to finish.
 
     Args:
         on_ready: Called when the model is loaded.
     Raises:
-        Exception: the model could not be loaded; whatever the loader raised.
+        Exception: whatever the loader raised, if the model could not be loaded.
     """
     server = make_server(load, health, limits, on_ready=on_ready)
     server.run(sockets=[listener])

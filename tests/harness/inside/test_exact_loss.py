@@ -136,22 +136,21 @@ def test_attention_that_leaks_is_refused(
     assert not (job.run / PLAN / "rehearsal.json").exists()
 
 
-def test_threads_are_fixed_and_wait_without_spinning_unless_the_user_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_threads_are_fixed_and_spin_briefly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes two runs equal to the bit: the same number of threads."""
+    from core.threads import SPIN_COUNT
     from harness.axolotl_process import axolotl_environment
     from harness.budget.gpu_profile import get_card
 
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     environment = axolotl_environment(get_card("cpu"), num_rows=1)
-    assert environment["OMP_NUM_THREADS"] == str(os.cpu_count())
-    assert environment["OMP_WAIT_POLICY"] == "passive"
+    assert [environment.get(name) for name in names] == [str(os.cpu_count()), None, str(SPIN_COUNT)]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     environment = axolotl_environment(get_card("cpu"), num_rows=1)
-    assert (environment["OMP_NUM_THREADS"], environment["OMP_WAIT_POLICY"]) == ("1", "active")
+    assert [environment.get(name) for name in names] == ["1", "active", None]
 
 
 def test_another_architecture_trains(tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher) -> None:
