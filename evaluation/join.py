@@ -185,7 +185,7 @@ def _missing(suite: Suite[ItemT], responses: ResponseFile, missing: Sequence[str
     extra = f" {len(unexpected)} ids that the suite does not have: {_some(unexpected)}." if unexpected else ""
     return (
         f"{responses.path}: no response for {len(missing)} of {len(suite.items())} items of {suite.name}: "
-        f"{_some(missing)}.{extra} Add them, or count them as failed with --partial."
+        f"{_some(missing)}.{extra} Add them, or count them as failed with `partial=true`."
     )
 
 

@@ -40,6 +40,6 @@ def evaluate(
 
     request = EvaluateRequest(
         suite=suite, items=items, responses=responses, against=against, out=out, partial=partial,
-        settings=tuple(set_ or ()), seed=seed,
+        set=tuple(set_ or ()), seed=seed,
     )  # fmt: skip
     run_evaluate(request, Console(json_line=json))

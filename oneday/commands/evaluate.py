@@ -37,7 +37,7 @@ class EvaluateRequest:
     """Folder of the results. None: `runs/scores/SUITE-RESPONSES`."""
     partial: bool = False
     """Count items without a response as failed, instead of stopping."""
-    settings: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
     """Parameters of the suite, `KEY=VALUE` each."""
     seed: int = SEED
     """Of the bootstrap."""
@@ -56,8 +56,8 @@ def run_evaluate(request: EvaluateRequest, console: Console) -> None:
         EvaluationError: items or responses cannot be used.
     """
     if request.folder.is_file():
-        raise EvaluationError(f"{request.folder}: a file is in the place of this folder. Give another --out.")
-    suite = load_suite(request.suite, request.items, _settings(request.settings))
+        raise EvaluationError(f"{request.folder}: a file is in the place of this folder. Give another `out=`.")
+    suite = load_suite(request.suite, request.items, _settings(request.set))
     evaluation = _evaluate(suite, request.responses, request, console)
     found = None
     if request.against is not None:
@@ -74,7 +74,7 @@ def _settings(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         key, equals, value = text.partition("=")
         if not equals:
-            raise EvaluationError(f"--set {text}: no value. Write --set KEY=VALUE.")
+            raise EvaluationError(f"`set={text}`: no value. Write KEY=VALUE.")
         settings[key.strip()] = value.strip()
     return settings
 

@@ -62,7 +62,7 @@ def test_two_rows_for_one_item_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_item_is_an_error_that_names_it_or_counts_as_failed(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"for 1 of 3 items of capitals: capitals/asia 0\..*--partial"):
+    with pytest.raises(EvaluationError, match=r"for 1 of 3 items of capitals: capitals/asia 0\..*partial=true"):
         joined(tmp_path, ANSWERS[1:])
     found = joined(tmp_path, ANSWERS[1:], partial=True)
     assert found.missing == ("capitals/asia 0",)

@@ -1379,7 +1379,7 @@ EVALUATE = [
     ),
     Case(
         "evaluate: ids renamed", lambda p: evaluated(p, p.lines("r", {**RESPONSE, "key": "q1"})),
-        r"/r: no response for 1 of 1 items of ifeval: 1\. 1 ids that the suite does not have: q1\. Add .*--partial",
+        r"/r: no response for 1 of 1 items of ifeval: 1\. 1 ids that .*: q1\. Add .*`partial=true`",
         lambda p: evaluated(p, p.lines("r", {**RESPONSE, "key": "q1"}), "--partial"),
     ),
     Case(
@@ -1423,13 +1423,13 @@ EVALUATE = [
     ),
     Case(
         "evaluate: a parameter without a value", lambda p: evaluated(p, p.lines("r", RESPONSE), "--set", "letter_rule"),
-        r"--set letter_rule: no value\. Write --set KEY=VALUE",
+        r"`set=letter_rule`: no value\. Write KEY=VALUE",
         lambda p: evaluated(p, p.lines("r", RESPONSE), "--set", "letter_rule=upstream"),
     ),
     Case(
         "evaluate: a file in place of the results",
         lambda p: evaluated(p, p.lines("r", RESPONSE), "--out", p.file("out")),
-        r"out: a file is in the place of this folder\. Give another --out",
+        r"out: a file is in the place of this folder\. Give another `out=`",
         lambda p: evaluated(p, p.lines("r", RESPONSE), "--out", p.path / "other"),
     ),
 ]  # fmt: skip
