@@ -117,7 +117,12 @@ def evaluate(
     seed: int = SEED,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Scores every pair. A pure function of the suite, the responses and the seed."""
+    """Scores every pair. A pure function of the suite, the responses and the seed.
+
+    Where every metric is `not run`, no response is scored: what would score it is missing.
+    """
+    not_run = suite.not_run()
+    specs = tuple(metric for metric in suite.metrics if metric.name not in not_run)
     rows = []
     for item, response in joined.pairs:
         rows.append(
@@ -126,12 +131,10 @@ def evaluate(
                 cluster=suite.cluster(item),
                 prompt=suite.prompt(item),
                 response=response,
-                outcomes=tuple(suite.score(item, response)),
+                outcomes=tuple(suite.score(item, response)) if specs else (),
             )
         )
         on_progress(len(rows), len(joined.pairs))
-    not_run = suite.not_run()
-    specs = tuple(metric for metric in suite.metrics if metric.name not in not_run)
     cells, nulls = collect(rows, specs)
     figures = _figures(cells, specs, seed)
     return Evaluation(
@@ -158,13 +161,10 @@ def _figures(cells: Mapping[Place, Cell], specs: Sequence[Metric], seed: int) ->
         spec = of[place[2]]
         if spec.macro_over and not place[0]:
             figures[place] = _macro(cells, spec, len(cell.values), seed)
-        elif spec.statistic == "median" or not cell.values:
-            figures[place] = Figure(
-                k=None if cell.values or spec.statistic == "median" else 0,
-                n=len(cell.values),
-                value=statistics.median(cell.values) if cell.values else None,
-                interval=None,
-            )
+        elif not cell.values:
+            figures[place] = Figure(k=0, n=0, value=None, interval=None)
+        elif spec.statistic == "median":
+            figures[place] = Figure(k=None, n=len(cell.values), value=statistics.median(cell.values), interval=None)
         else:
             figures[place] = _share(cell, cell.wilson_interval)
             if figures[place].interval is None:

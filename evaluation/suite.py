@@ -94,7 +94,10 @@ class Suite(ABC, Generic[ItemT]):
         return f"{item.suite} {item.language} {item.id}"
 
     def not_run(self) -> Mapping[str, str]:
-        """Metric -> why it cannot be computed here: a library that is missing (with its extra), no judge."""
+        """Metric -> why it cannot be computed here: a library that is missing (with its extra), no judge.
+
+        `score` gives no outcome of such a metric. It is not called where all of them are among these.
+        """
         return {}
 
     def parameters(self) -> Mapping[str, str | int | float | bool | None]:

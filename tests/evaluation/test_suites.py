@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.ifeval import suite as ifeval
+from evaluation.ifeval import sentences
 from evaluation.join import join
+from evaluation.report import write_report
 from evaluation.responses import read_responses
 from evaluation.scoring import evaluate
 from evaluation.suites import SUITES, load_suite
@@ -67,16 +68,21 @@ def test_a_key_that_stands_twice_and_a_folder_without_items_are_refused(tmp_path
 
 def test_a_missing_library_makes_the_metrics_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the items given: without an instruction that needs it, nothing is missing."""
-    monkeypatch.setattr(ifeval, "missing_libraries", lambda modules: list(modules))
-    sentences = {**ITEM, "instruction_id_list": ["length_constraints:number_sentences"]}
-    sentences["kwargs"] = [{"relation": "at least", "num_sentences": 1}]
+    monkeypatch.setitem(sys.modules, "punkt", None)  # as if it were not installed: importing it fails
+    sentences._punkt.cache_clear()
+    counted = {**ITEM, "instruction_id_list": ["length_constraints:number_sentences"]}
+    counted["kwargs"] = [{"relation": "at least", "num_sentences": 1}]
     assert load_suite("ifeval", write(tmp_path / "i", [ITEM]), {}).not_run() == {}
-    suite = load_suite("ifeval", write(tmp_path / "i", [sentences]), {})
+    suite = load_suite("ifeval", write(tmp_path / "i", [counted]), {})
     assert suite.not_run()["prompt_strict"] == "punkt not installed: pip install 'oneday-llm[eval]'"
     responses = read_responses(write(tmp_path / "r", [{"key": 1, "response": "Yes."}]))
     evaluation = evaluate(suite, join(suite, responses), responses)
     assert (evaluation.metrics, evaluation.by) == ({}, {})
     assert len(evaluation.not_run) == 4
+    write_report(tmp_path / "page.html", evaluation, None)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<b>not run</b>") == 4
+    assert "right and wrong" not in page
 
 
 def test_the_list_of_suites_imports_none_of_them() -> None:
