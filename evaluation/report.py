@@ -6,8 +6,8 @@ Where it sits: scoring, difference -> **report**.
 """
 
 import random
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ NUM_EXAMPLES = 8
 """On each side."""
 _SEED = 4
 _SHOWN_CHARACTERS = 2_000
+_TITLE_CHARACTERS = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,8 @@ class Mark:
     """One outcome of an example."""
 
     label: str
-    is_right: bool
+    is_right: bool | None
+    """None: it is graded, and the label says how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +138,12 @@ def _examples(evaluation: Evaluation) -> tuple[str, list[Example], list[Example]
     values = {place: _value_of(row, metric) for place, row in enumerate(evaluation.rows)}
     decided = {place: value for place, value in values.items() if value is not None}
     best = max(decided.values(), default=1.0)
-    right = [place for place, value in decided.items() if value >= min(1.0, best) > 0]
+    right = [place for place, value in decided.items() if value >= best > 0]
     wrong = [place for place in decided if place not in set(right)]
     rng = random.Random(_SEED)
     drawn = [sorted(rng.sample(side, min(NUM_EXAMPLES, len(side)))) for side in (right, wrong)]
-    shown = [[_example(evaluation.rows[place]) for place in side] for side in drawn]
+    graded = {o.metric for row in evaluation.rows for o in row.outcomes if o.value not in (0.0, 1.0, None)}
+    shown = [[_example(evaluation.rows[place], graded) for place in side] for side in drawn]
     return metric, shown[0], shown[1]
 
 
@@ -149,22 +152,32 @@ def _value_of(row: ScoredItem, metric: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _example(row: ScoredItem) -> Example:
+def _example(row: ScoredItem, graded: Set[str]) -> Example:
     prompt = _text(row.prompt)
     return Example(
-        title=f"{row.item.id}: {textwrap.shorten(prompt, 90, placeholder='…')}",
+        title=f"{row.item.id}: {_shortened(prompt)}",
         prompt=_cut(prompt),
         response=_cut(row.response.text),
-        outcomes=tuple(_marks(row)),
+        outcomes=tuple(_marks(row, graded)),
     )
 
 
-def _marks(row: ScoredItem) -> Iterator[Mark]:
-    """Outcomes that are right or wrong; the narrowest breakdown says what was observed."""
-    for outcome in row.outcomes:
-        if outcome.value in (0.0, 1.0):
-            label = f"{_words(outcome.metric)} {outcome.by.get('type', '')}".strip()
-            yield Mark(label=label, is_right=outcome.value == 1.0)
+def _shortened(text: str) -> str:
+    """The beginning on one line. Chinese has no spaces to cut at."""
+    line = " ".join(text.split())
+    return line if len(line) <= _TITLE_CHARACTERS else f"{line[: _TITLE_CHARACTERS - 1]}…"
+
+
+def _marks(row: ScoredItem, graded: Set[str]) -> Iterator[Mark]:
+    """What was observed, by the narrowest breakdown; equal ones, as of many words, once with a number."""
+    decided = [outcome for outcome in row.outcomes if outcome.value is not None]
+    equal = Counter((f"{_words(o.metric)} {o.by.get('type', '')}".strip(), o.metric, o.value) for o in decided)
+    for (label, metric, value), num in equal.items():
+        times = f" × {num:,}" if num > 1 else ""
+        if metric in graded:
+            yield Mark(label=f"{label} {value:.4g}{times}", is_right=None)
+        else:
+            yield Mark(label=f"{label}{times}", is_right=value == 1.0)
 
 
 def _text(prompt: Prompt) -> str:

@@ -9,14 +9,14 @@ Where it sits: responses -> suite -> join -> cells -> **scoring** -> difference,
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from evaluation.cells import Cell, Place, ScoredItem, breakdowns, collect, matrix, parts_of
 from evaluation.join import Joined
 from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios
 from evaluation.responses import ResponseFile
-from evaluation.suite import ItemT, Metric, Suite
+from evaluation.suite import ItemT, Metric, Suite, Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,8 @@ class Evaluation:
     other_prompts: tuple[str, ...]
     rows: tuple[ScoredItem, ...]
     specs: tuple[Metric, ...]
+    tables: tuple[Table, ...] = ()
+    """What the suite shows beside its figures."""
 
     @property
     def warnings(self) -> list[str]:
@@ -106,6 +108,7 @@ class Evaluation:
             "missing": len(self.missing),
             "nulls": dict(self.nulls),
             "parameters": dict(self.parameters),
+            "tables": [asdict(table) for table in self.tables],
         }
 
 
@@ -124,6 +127,7 @@ def evaluate(
     not_run = suite.not_run()
     specs = tuple(metric for metric in suite.metrics if metric.name not in not_run)
     rows = []
+    suite.prepare(joined.pairs)
     for item, response in joined.pairs:
         rows.append(
             ScoredItem(
@@ -150,6 +154,7 @@ def evaluate(
         other_prompts=joined.other_prompts,
         rows=tuple(rows),
         specs=specs,
+        tables=tuple(suite.tables()),
     )
 
 

@@ -67,6 +67,15 @@ class Outcome:
     """Dimension -> label for the breakdowns, as {"category": "keywords", "subset": "510"}."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What a suite shows beside its figures, as the agreement of two raters."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 class Suite(ABC, Generic[ItemT]):
     """A suite of questions. Its constructor takes what it needs: files, parameters, a judge."""
 
@@ -88,6 +97,13 @@ class Suite(ABC, Generic[ItemT]):
     @abstractmethod
     def score(self, item: ItemT, response: Response) -> Sequence[Outcome]:
         """What a response is worth. An empty response gets 0 in every accuracy."""
+
+    def prepare(self, pairs: Sequence[tuple[ItemT, Response]]) -> None:
+        """Called once before `score`, with all that will be scored: for what is asked about together, as a judge is."""
+
+    def tables(self) -> Sequence[Table]:
+        """Called after the last `score`."""
+        return ()
 
     def cluster(self, item: ItemT) -> str:
         """Items with the same cluster are resampled together. Default: each item alone."""

@@ -141,6 +141,8 @@ def _show(evaluation: Evaluation, found: Differences | None, console: Console) -
         names = list(dict.fromkeys(name for figures in labels.values() for name in figures))
         lines = [[label, *(_short(figures.get(name)) for name in names)] for label, figures in labels.items()]
         console.table(f"by {dimension}", ["", *names], lines)
+    for table in evaluation.tables:
+        console.table(table.title, list(table.columns), [list(row) for row in table.rows])
     if found:
         _show_differences(found, console)
 
