@@ -27,12 +27,18 @@ class SuiteEntry:
     about: str
     """What it measures, in a few words."""
     items: tuple[str, ...]
-    """Names of its items in a folder, in order of preference."""
+    """Names of its items in a folder, in order of preference. None: the suite itself finds them in the folder."""
     module: str
     load: str
     """Name of a function of the module: (path of the items, parameters) -> suite."""
     parameters: str
     """Name of a frozen dataclass of the module; every field has a default."""
+
+
+def _tc_eval(about: str, load: str) -> SuiteEntry:
+    return SuiteEntry(
+        about=about, items=(), module="evaluation.tc_eval.suites", load=load, parameters="TcEvalParameters"
+    )
 
 
 SUITES = {
@@ -46,6 +52,33 @@ SUITES = {
         items=("ifeval_fi.jsonl", "input_data.jsonl"),
         module="evaluation.ifeval.suite", load="load_finnish", parameters="IfevalParameters",
     ),
+    "language": SuiteEntry(
+        about="the language of responses to the 113 cross-lingual instructions",
+        items=(), module="evaluation.crosslingual.surface", load="load_language", parameters="LanguageParameters",
+    ),
+    "spelling": SuiteEntry(
+        about="the share of their words that a dictionary accepts",
+        items=(), module="evaluation.crosslingual.surface", load="load_spelling", parameters="SpellingParameters",
+    ),
+    "relevance": SuiteEntry(
+        about="whether a judge calls them relevant",
+        items=(), module="evaluation.crosslingual.judged", load="load_relevance", parameters="JudgeParameters",
+    ),
+    "judge": SuiteEntry(
+        about="six criteria by a judge or by people, and how far both agree",
+        items=(), module="evaluation.crosslingual.judged", load="load_judge", parameters="JudgeSuiteParameters",
+    ),
+    "modifiers": SuiteEntry(
+        about="whether 251 modified instructions are fulfilled, by rule or judge",
+        items=(), module="evaluation.crosslingual.modified", load="load_modifiers", parameters="ModifierParameters",
+    ),
+    "drcd": _tc_eval("questions on paragraphs of Wikipedia, in Traditional Chinese", "Drcd"),
+    "fgc": _tc_eval("the same from the Formosa Grand Challenge", "Fgc"),
+    "ttqa": _tc_eval("multiple choice about Taiwan", "Ttqa"),
+    "penguins": _tc_eval("multiple choice about tables of penguins", "Penguins"),
+    "tmmlu": _tc_eval("multiple choice in 53 subjects", "Tmmlu"),
+    "xsum-tc": _tc_eval("summaries of articles in one sentence", "XsumTc"),
+    "imdb-tc": _tc_eval("the sentiment of reviews", "ImdbTc"),
 }  # fmt: skip
 """A new suite is one module and one line here."""
 
@@ -79,7 +112,7 @@ def find_suite(name: str) -> SuiteEntry:
 
 
 def _items_file(path: Path, entry: SuiteEntry, name: str) -> Path:
-    if not path.is_dir():
+    if not (path.is_dir() and entry.items):
         return path
     found = next((path / file for file in entry.items if (path / file).is_file()), None)
     if found is None:

@@ -10,7 +10,13 @@ from oneday.cli.app import Json, app
 
 @app.command(short_help="Recorded responses in, scores with intervals out.")
 def evaluate(
-    suite: Annotated[str, typer.Argument(help="ifeval, ifeval-fi.")],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            help="ifeval, ifeval-fi; language, spelling, relevance, judge, modifiers; drcd, fgc, ttqa, penguins, "
+            "tmmlu, xsum-tc, imdb-tc."
+        ),
+    ],
     items: Annotated[Path, typer.Option(help="The suite's items: their file, or a folder that holds it.")],
     responses: Annotated[Path, typer.Option(help="The responses to score.")],
     against: Annotated[

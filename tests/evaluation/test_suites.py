@@ -1,5 +1,7 @@
 import subprocess
 import sys
+from dataclasses import is_dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,38 @@ def test_a_missing_library_makes_the_metrics_not_run(tmp_path: Path, monkeypatch
     page = (tmp_path / "page.html").read_text()
     assert page.count("<b>not run</b>") == 4
     assert "right and wrong" not in page
+
+
+def test_every_suite_of_the_list_is_there_under_its_name() -> None:
+    for name, entry in SUITES.items():
+        module = import_module(entry.module)
+        assert is_dataclass(getattr(module, entry.parameters))
+        getattr(module, entry.parameters)()
+        assert callable(getattr(module, entry.load)), name
+    assert set(SUITES) >= {
+        "language", "spelling", "relevance", "judge", "modifiers", "drcd", "fgc", "ttqa", "penguins", "tmmlu",
+        "xsum-tc", "imdb-tc",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("language", {"detector": "cld3"}, "detector=cld3: Input should be 'fasttext-lite' or 'langdetect'"),
+        ("drcd", {"prompts": "mine"}, "prompts=mine: Input should be 'taiwan-llm' or 'tc-eval'"),
+        ("judge", {"judge": "x"}, r"judge: no parameter of judge.* Its parameters: judge_url, "),
+        ("modifiers", {"judge_retries": "two"}, "judge_retries=two: Input should be a valid integer"),
+        ("drcd", {}, r"none of DRCD_test\.json, preprocessed_DRCD_test\.json in it"),
+        ("tmmlu", {}, r"no SUBJECT\.csv or SUBJECT/data\.csv in it"),
+        ("language", {}, r"no alpacaeval_test_subset\.LANG\.jsonl in it"),
+        ("judge", {}, r"none of judge_prompt\.txt in it"),
+    ],
+)
+def test_parameters_and_folders_that_do_not_fit_are_refused(
+    tmp_path: Path, name: str, settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        load_suite(name, tmp_path, settings)
 
 
 def test_the_list_of_suites_imports_none_of_them() -> None:
