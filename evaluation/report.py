@@ -142,7 +142,7 @@ def _examples(evaluation: Evaluation) -> tuple[str, list[Example], list[Example]
     wrong = [place for place in decided if place not in set(right)]
     rng = random.Random(_SEED)
     drawn = [sorted(rng.sample(side, min(NUM_EXAMPLES, len(side)))) for side in (right, wrong)]
-    graded = {o.metric for row in evaluation.rows for o in row.outcomes if o.value not in (0.0, 1.0, None)}
+    graded = {spec.name for spec in evaluation.specs if spec.graded}
     shown = [[_example(evaluation.rows[place], graded) for place in side] for side in drawn]
     return metric, shown[0], shown[1]
 

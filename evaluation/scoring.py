@@ -167,20 +167,20 @@ def _figures(cells: Mapping[Place, Cell], specs: Sequence[Metric], seed: int) ->
         if spec.macro_over and not place[0]:
             figures[place] = _macro(cells, spec, len(cell.values), seed)
         elif not cell.values:
-            figures[place] = Figure(k=0, n=0, value=None, interval=None)
+            figures[place] = Figure(k=None if spec.graded else 0, n=0, value=None, interval=None)
         elif spec.statistic == "median":
             figures[place] = Figure(k=None, n=len(cell.values), value=statistics.median(cell.values), interval=None)
         else:
-            figures[place] = _share(cell, cell.wilson_interval)
+            figures[place] = _share(cell, spec, None if spec.graded else cell.wilson_interval)
             if figures[place].interval is None:
                 resampled[place] = cell
     for place, interval in _bootstrap(resampled, seed).items():
-        figures[place] = _share(cells[place], interval)
+        figures[place] = _share(cells[place], of[place[2]], interval)
     return figures
 
 
-def _share(cell: Cell, interval: Interval | None) -> Figure:
-    k = round(sum(cell.values)) if cell.is_share else None
+def _share(cell: Cell, spec: Metric, interval: Interval | None) -> Figure:
+    k = round(sum(cell.values)) if cell.is_share and not spec.graded else None
     return Figure(k=k, n=len(cell.values), value=cell.mean, interval=interval)
 
 

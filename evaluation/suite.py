@@ -51,6 +51,8 @@ class Metric:
     """A dimension of `Outcome.by`: the figure is the plain mean of the means of its labels. None: over all outcomes."""
     statistic: Literal["mean", "median"] = "mean"
     """A median gets no interval."""
+    graded: bool = False
+    """Its outcomes are grades or amounts, which happen to be 0 or 1 at times: no figure counts how many are right."""
     headline: bool = True
     """False: the figure is context, as the length of responses, and no score."""
 

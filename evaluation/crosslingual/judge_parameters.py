@@ -13,7 +13,7 @@ from evaluation.crosslingual.judge import Judge
 from evaluation.crosslingual.judge_replay import JudgeReplay
 from evaluation.errors import EvaluationError
 
-NO_JUDGE = "no judge: name an endpoint as `judge_url`, or a file of replies as `judge_replies`"
+NO_JUDGE = "no judge: give judge_url or judge_replies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,10 +110,6 @@ class JudgeSuiteParameters(JudgeParameters):
     """Whether a response whose Language is open counts in the other criteria: `left-out` or `averaged`."""
 
 
-def _metric(criterion: Criterion, language: str) -> str:
-    return f"{criterion}/{ENGLISH if language == 'en' else NON_ENGLISH}"
-
-
 class JudgeSuite(CrosslingualSuite):
     """Six criteria, 0 to 2, in English and as the plain mean over the other languages.
 
@@ -124,7 +120,7 @@ class JudgeSuite(CrosslingualSuite):
 
     name = "judge"
     metrics = tuple(
-        Metric(name=f"{criterion}/{group}", macro_over=None if group == ENGLISH else "language")
+        Metric(name=f"{criterion}/{group}", macro_over=None if group == ENGLISH else "language", graded=True)
         for criterion in Criterion
         for group in (ENGLISH, NON_ENGLISH)
     )
@@ -159,7 +155,7 @@ class JudgeSuite(CrosslingualSuite):
         """All of it without a judge and without ratings."""
         if self._judge or self._people:
             return {}
-        reason = f"{NO_JUDGE}, or a file of people's as `ratings`"
+        reason = f"{NO_JUDGE}, or people's ratings"
         return {metric.name: reason for metric in self.metrics}
 
     def prepare(self, pairs: Sequence[tuple[Instruction, Response]]) -> None:
@@ -186,12 +182,12 @@ class JudgeSuite(CrosslingualSuite):
 
     def score(self, item: Instruction, response: Response) -> Sequence[Outcome]:
         """Each rater's scores; those of a response in the wrong language are left out but for Language."""
+        group = ENGLISH if item.language == "en" else NON_ENGLISH
+        by = {f"task (ours), {group}": item.task} if item.task else {}
+        if group == NON_ENGLISH:
+            by["language"] = item.language
         return [
-            Outcome(
-                metric=_metric(criterion, item.language),
-                value=None if score is None else float(score),
-                by=self.by(item),
-            )
+            Outcome(metric=f"{criterion}/{group}", value=None if score is None else float(score), by=by)
             for rating in self._ratings.get((item.language, item.id), ())
             for criterion, score in averaged(rating.scores, self._parameters.unknown_language)
         ]

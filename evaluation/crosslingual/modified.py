@@ -99,7 +99,7 @@ class Modifiers(Suite[Instruction]):
     name = MODIFIERS
     metrics = (
         Metric(name="fulfilled", macro_over="modifier"),
-        Metric(name="helpfulness", macro_over="modifier"),
+        Metric(name="helpfulness", macro_over="modifier", graded=True),
         Metric(name="capped", headline=False),
     )
 

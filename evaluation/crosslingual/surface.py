@@ -140,7 +140,7 @@ class Spelling(CrosslingualSuite):
     """The share of words that the dictionary of the expected language accepts."""
 
     name = "spelling"
-    metrics = (Metric(name="micro", macro_over="language"), Metric(name="macro"))
+    metrics = (Metric(name="micro", macro_over="language"), Metric(name="macro", graded=True))
 
     def __init__(self, items: Sequence[Instruction], parameters: SpellingParameters) -> None:
         super().__init__(items)

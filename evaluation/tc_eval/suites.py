@@ -89,8 +89,8 @@ class _Reading(TcEvalSuite[Extract]):
     metrics = (
         Metric(name="prefix"),
         Metric(name="contain"),
-        Metric(name="characters_mean", headline=False),
-        Metric(name="characters_median", statistic="median", headline=False),
+        Metric(name="characters_mean", graded=True, headline=False),
+        Metric(name="characters_median", statistic="median", graded=True, headline=False),
     )
 
     def _read(self, path: Path) -> Sequence[Extract]:
@@ -252,7 +252,7 @@ class XsumTc(TcEvalSuite[Article]):
     name = "xsum-tc"
     recorded_names = ("XSum_TC_5k",)
     files = ("XSum_TC_5k/test_sub5000.csv", "test_sub5000.csv")
-    metrics = (Metric(name="rouge_1"), Metric(name="rouge_2"), Metric(name="rouge_l"))
+    metrics = tuple(Metric(name=name, graded=True) for name in ("rouge_1", "rouge_2", "rouge_l"))
 
     def _read(self, path: Path) -> Sequence[Article]:
         return read_articles(path, self.name)
