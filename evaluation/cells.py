@@ -28,6 +28,7 @@ class ScoredItem:
     item: Item
     cluster: str
     prompt: Prompt
+    reference: str
     response: Response
     outcomes: tuple[Outcome, ...]
 

@@ -7,7 +7,7 @@ Where it sits: scoring, difference -> **report**.
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class Example:
 
     title: str
     prompt: str
+    reference: str
     response: str
     outcomes: tuple[Mark, ...]
 
@@ -143,7 +144,8 @@ def _examples(evaluation: Evaluation) -> tuple[str, list[Example], list[Example]
     rng = random.Random(_SEED)
     drawn = [sorted(rng.sample(side, min(NUM_EXAMPLES, len(side)))) for side in (right, wrong)]
     graded = {spec.name for spec in evaluation.specs if spec.graded}
-    shown = [[_example(evaluation.rows[place], graded) for place in side] for side in drawn]
+    shared = _num_shared([_text(row.prompt) for row in evaluation.rows])
+    shown = [[_example(evaluation.rows[place], graded, shared) for place in side] for side in drawn]
     return metric, shown[0], shown[1]
 
 
@@ -152,11 +154,19 @@ def _value_of(row: ScoredItem, metric: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _example(row: ScoredItem, graded: Set[str]) -> Example:
+def _num_shared(texts: Sequence[str]) -> int:
+    """With how many characters all of several texts begin."""
+    first, last = min(texts, default=""), max(texts, default="")
+    return next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+
+
+def _example(row: ScoredItem, graded: Set[str], shared: int) -> Example:
+    """The title begins behind what the prompts share."""
     prompt = _text(row.prompt)
     return Example(
-        title=f"{row.item.id}: {_shortened(prompt)}",
+        title=f"{row.item.id}: {_shortened(prompt[shared:])}",
         prompt=_cut(prompt),
+        reference=_cut(row.reference),
         response=_cut(row.response.text),
         outcomes=tuple(_marks(row, graded)),
     )

@@ -79,9 +79,9 @@ class Evaluation:
         if self.other_prompts:
             names = ", ".join(self.other_prompts[:5])
             found.append(f"responses to another wording of the prompt: {len(self.other_prompts)} ({names})")
-        found += [
-            f"undecided outcomes of {metric}, which are in no figure: {num}" for metric, num in self.nulls.items()
-        ]
+        if self.nulls:
+            counts = ", ".join(f"{metric} {num}" for metric, num in self.nulls.items())
+            found.append(f"undecided outcomes, which are in no figure: {counts}")
         return found
 
     def figure(self, place: Place) -> Figure:
@@ -134,6 +134,7 @@ def evaluate(
                 item=item,
                 cluster=suite.cluster(item),
                 prompt=suite.prompt(item),
+                reference=suite.reference(item),
                 response=response,
                 outcomes=tuple(suite.score(item, response)) if specs else (),
             )

@@ -100,6 +100,10 @@ class Suite(ABC, Generic[ItemT]):
     def score(self, item: ItemT, response: Response) -> Sequence[Outcome]:
         """What a response is worth. An empty response gets 0 in every accuracy."""
 
+    def reference(self, item: ItemT) -> str:
+        """What a right response says, for a reader; empty where there is no one answer."""
+        return ""
+
     def prepare(self, pairs: Sequence[tuple[ItemT, Response]]) -> None:
         """Called once before `score`, with all that will be scored: for what is asked about together, as a judge is."""
 

@@ -20,7 +20,7 @@ from evaluation.extra import missing_libraries, why_not_run
 from evaluation.item_file import find
 from evaluation.responses import Prompt, Response
 from evaluation.suite import ItemT, Metric, Outcome, Suite
-from evaluation.tc_eval.answer import LETTERS, choice, contain, first_character, prefix, sentiment
+from evaluation.tc_eval.answer import LETTERS, NEGATIVE, POSITIVE, choice, contain, first_character, prefix, sentiment
 from evaluation.tc_eval.questions import (
     Article,
     Extract,
@@ -104,6 +104,10 @@ class _Reading(TcEvalSuite[Extract]):
             f"\n\n{item.paragraph}\n\n問題：{item.question}{end}"
         )
 
+    def reference(self, item: Extract) -> str:
+        """Each accepted answer once."""
+        return " / ".join(dict.fromkeys(item.references))
+
     def score(self, item: Extract, response: Response) -> Sequence[Outcome]:
         """`prefix` is TC-Eval's form, `contain` Taiwan LLM's, which a long answer passes easily: so its length, too."""
         length = float(len(response.text))
@@ -149,6 +153,10 @@ class _Choice(TcEvalSuite[MultipleChoice]):
 
     def _read(self, path: Path) -> Sequence[MultipleChoice]:
         return read_multiple_choice(path, self.name)
+
+    def reference(self, item: MultipleChoice) -> str:
+        """The letter and its option."""
+        return f"({item.answer}) {item.options[LETTERS.index(item.answer)]}"
 
     def score(self, item: MultipleChoice, response: Response) -> Sequence[Outcome]:
         """`accuracy` by TC-Eval's patterns, a single Latin letter, or an option's text."""
@@ -203,6 +211,10 @@ class Tmmlu(TcEvalSuite[MultipleChoice]):
         """The question alone."""
         return item.question
 
+    def reference(self, item: MultipleChoice) -> str:
+        """The letter."""
+        return item.answer
+
     def score(self, item: MultipleChoice, response: Response) -> Sequence[Outcome]:
         """`macro` over subjects is TC-Eval's figure; `micro` over questions, of first characters, Taiwan LLM's."""
         by = {"subject": item.suite.partition("/")[2]}
@@ -238,6 +250,10 @@ class ImdbTc(TcEvalSuite[Review]):
             "如果是正面，請回答'(1)';，如果是負面，請回答'(0)'"
         )
 
+    def reference(self, item: Review) -> str:
+        """The label of TC-Eval."""
+        return POSITIVE if item.label else NEGATIVE
+
     def score(self, item: Review, response: Response) -> Sequence[Outcome]:
         """`accuracy` by the word that the response begins with."""
         return [
@@ -262,6 +278,10 @@ class XsumTc(TcEvalSuite[Article]):
         if self._prompts is Prompts.TC_EVAL:
             return f"\n\n {item.document} \n\n 根據上述文章以一句話來總結\n\n"
         return f"{item.document}\n\n根據上述文章以一句話來總結"
+
+    def reference(self, item: Article) -> str:
+        """The summary."""
+        return item.summary
 
     def not_run(self) -> Mapping[str, str]:
         """All three where a package is missing."""

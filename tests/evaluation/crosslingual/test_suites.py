@@ -20,6 +20,7 @@ from evaluation.crosslingual.ratings import Rating
 from evaluation.crosslingual.surface import Language, LanguageParameters, Spelling, SpellingParameters
 from evaluation.errors import EvaluationError
 from evaluation.join import join
+from evaluation.report import write_report
 from evaluation.responses import Response, ResponseFile
 from evaluation.scoring import Evaluation, evaluate
 from evaluation.suite import Suite
@@ -112,6 +113,9 @@ def test_spelling_is_a_share_of_words_or_of_responses(dictionaries: Path) -> Non
     assert found.metrics["micro"].value == pytest.approx((4 / 6 + 1 + 2 / 3) / 3)
     assert found.metrics["macro"].value == pytest.approx((1 + 0.5 + 1 + 1 + 0.5) / 5)
     assert found.nulls == {"micro": 1, "macro": 1}
+    assert found.warnings == ["undecided outcomes, which are in no figure: micro 1, macro 1"]
+    write_report(dictionaries / "page.html", found, None)
+    assert "✓ micro × 2" in (dictionaries / "page.html").read_text()
 
 
 def test_a_language_without_a_dictionary_is_not_run() -> None:
@@ -184,6 +188,8 @@ def test_people_pass_through_the_same_code_and_agree_with_a_judge(tmp_path: Path
     rows = {row[0]: row[2:] for row in both.tables[0].rows}
     assert rows["helpfulness"] == ("3", "0", "0.3333", "undefined")
     assert rows["fluency"] == ("3", "0", "1.0000", "undefined")
+    write_report(tmp_path / "page.html", both, None)
+    assert "<td>undefined</td>" in (tmp_path / "page.html").read_text()
     cells = next(table for table in both.tables if table.title.startswith("helpfulness, en"))
     assert cells.columns == ("", "people 0", "people 1", "people 2")
     assert cells.rows[1] == ("judge 1", "0.0", "33.3", "66.7")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from evaluation.join import join
+from evaluation.report import write_report
 from evaluation.responses import Response, ResponseFile, read_responses
 from evaluation.scoring import Evaluation, evaluate
 from evaluation.suite import Suite
@@ -186,3 +187,14 @@ def test_order_changes_nothing_and_swapped_responses_change_their_rows_alone(
     after = scored(rows)
     changed = {n for n, pair in enumerate(zip(before.rows, after.rows, strict=True)) if pair[0] != pair[1]}
     assert changed == {right, wrong}
+
+
+def test_the_page_shows_references_grades_and_titles_without_what_all_prompts_begin_with(
+    folder: Path, tmp_path: Path
+) -> None:
+    write_report(tmp_path / "page.html", constant(Drcd(folder, DEFAULT), "北部"), None)
+    page = (tmp_path / "page.html").read_text()
+    assert "<summary>0: 北在北部。 問題：在哪？</summary>" in page
+    assert "<pre>北部 / 北</pre>" in page
+    assert '<span class="pill good">✓ prefix</span><span class="pill good">✓ contain</span>' in page
+    assert '<span class="pill soft">characters mean 2</span>' in page
