@@ -35,6 +35,10 @@ class JudgeParameters:
     judge_record: Path | None = None
     """Where the replies are written in the form that `judge_replies` takes."""
 
+    def __post_init__(self) -> None:
+        if self.judge_retries < 0:
+            raise EvaluationError(f"judge_retries={self.judge_retries}: below 0. Give 0 or more.")
+
     def open(self, *, json_mode: bool) -> Judge | None:
         """The judge; None: none is given.
 

@@ -69,6 +69,10 @@ class LanguageParameters:
     max_characters: int = MAX_CHARACTERS
     """How much of a response fastText looks at; 0: all of it."""
 
+    def __post_init__(self) -> None:
+        if self.max_characters < 0:
+            raise EvaluationError(f"max_characters={self.max_characters}: below 0. Give 0 for the whole response.")
+
     @property
     def reason_not_run(self) -> str | None:
         """Why no language can be told here."""

@@ -106,6 +106,8 @@ def test_every_suite_of_the_list_is_there_under_its_name() -> None:
         ("drcd", {"prompts": "mine"}, "prompts=mine: Input should be 'taiwan-llm' or 'tc-eval'"),
         ("judge", {"judge": "x"}, r"judge: no parameter of judge.* Its parameters: judge_url, "),
         ("modifiers", {"judge_retries": "two"}, "judge_retries=two: Input should be a valid integer"),
+        ("judge", {"judge_retries": "-1"}, "judge_retries=-1: below 0"),
+        ("language", {"max_characters": "-1"}, "max_characters=-1: below 0"),
         ("drcd", {}, r"none of DRCD_test\.json, preprocessed_DRCD_test\.json in it"),
         ("tmmlu", {}, r"no SUBJECT\.csv or SUBJECT/data\.csv in it"),
         ("language", {}, r"no alpacaeval_test_subset\.LANG\.jsonl in it"),
