@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.errors import PredictionError
 from core.files import sha256, write_jsonl
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
@@ -72,7 +73,7 @@ class Judge:
         record: All replies are written there, in the form that `JudgeReplay` reads.
 
     Raises:
-        PredictionError: there is no such judge.
+        EvaluationError: there is no such judge.
     """
 
     def __init__(
@@ -104,8 +105,7 @@ class Judge:
         """One reply a question, in order: the first that can be read, else the last.
 
         Raises:
-            PredictionError: the judge is gone or is none; what was answered stays in the cache.
-            EvaluationError: it answers nothing at all.
+            EvaluationError: the judge is gone or is none, or answers nothing; what was answered stays in the cache.
         """
         replies: dict[int, Reply] = {}
         open_places = list(range(len(questions)))
@@ -127,11 +127,14 @@ class Judge:
 
     @contextmanager
     def _connected(self) -> Iterator[Predictor]:
-        predictor = self._connect()
         try:
-            yield predictor
-        finally:
-            close(predictor)
+            predictor = self._connect()
+            try:
+                yield predictor
+            finally:
+                close(predictor)
+        except PredictionError as e:
+            raise EvaluationError(f"judge_url: {e}") from e
 
     def _store(self) -> AbstractContextManager[AnswerStore | None]:
         return AnswerStore(self._cache) if self._cache is not None else nullcontext()

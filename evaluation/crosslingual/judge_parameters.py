@@ -46,8 +46,8 @@ class JudgeParameters:
             json_mode: Whether it is asked for a JSON object.
 
         Raises:
-            EvaluationError: both an endpoint and a file are named, or the file cannot be used.
-            PredictionError: no such endpoint, or it answers no JSON.
+            EvaluationError: both an endpoint and a file are named, the file cannot be used, there is no such endpoint,
+                or it answers no JSON.
         """
         if self.judge_url is not None and self.judge_replies is not None:
             raise EvaluationError("judge_url and judge_replies are both given. Give one of them.")

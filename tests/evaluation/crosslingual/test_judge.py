@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import OnedayError, PredictionError
+from core.errors import OnedayError
 from core.files import read_jsonl, sha256, write_jsonl
 from evaluation.crosslingual.criteria import parse_scores
 from evaluation.crosslingual.judge import Judge, Question
@@ -78,15 +78,15 @@ def test_an_unreadable_reply_is_asked_for_again_and_only_that(endpoint: JudgeEnd
 @pytest.mark.parametrize("path", ["/models", "/chat/completions"])
 def test_a_judge_that_answers_html_is_one_line(path: str, endpoint: JudgeEndpoint, tmp_path: Path) -> None:
     endpoint.html_at = path
-    with pytest.raises(PredictionError) as error:
+    with pytest.raises(EvaluationError) as error:
         open_judge(endpoint, tmp_path).ask([question(0)], is_whole)
-    assert str(error.value).startswith(f"{endpoint.url}{path}: no JSON.")
+    assert str(error.value).startswith(f"judge_url: {endpoint.url}{path}: no JSON.")
     assert "\n" not in str(error.value)
 
 
 def test_a_judge_that_refuses_everything_is_one_line(endpoint: JudgeEndpoint, tmp_path: Path) -> None:
     endpoint.refuse = "response_format is not supported"
-    with pytest.raises(OnedayError, match="response_format is not supported"):
+    with pytest.raises(EvaluationError, match="response_format is not supported"):
         open_judge(endpoint, tmp_path).ask([question(0), question(1)], is_whole)
 
 

