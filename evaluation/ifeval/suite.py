@@ -20,6 +20,7 @@ from evaluation.extra import missing_libraries, why_not_run
 from evaluation.ifeval.arguments import Arguments
 from evaluation.ifeval.checks import LIBRARIES, Check, LetterRule, Rules, make_check
 from evaluation.ifeval.items import IfevalItem, read_items
+from evaluation.language_detector import LANGDETECT, langdetect_language
 from evaluation.responses import Prompt, Response
 from evaluation.suite import Metric, Outcome, Suite
 
@@ -35,6 +36,13 @@ METRICS = ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_l
 
 LOCALISED = "_localised"
 """Suffix of the metrics of the Finnish mode `localised`. Those without it are of the mode `published`."""
+
+ANSWERED_IN = "response_language"
+"""Share of the Finnish responses that langdetect calls Finnish: the response language of Finnish post-training."""
+
+LANGUAGE_CEILING = "664 of 701 real Finnish texts of 100 characters or more"
+"""What langdetect finds of Finnish that was translated by DeepL (Dolly). Values near 0.95 are the detector's limit as
+much as the model's merit."""
 
 FINNISH_ANSWERS = ("Vastaukseni on kyllä.", "Vastaukseni on ei.", "Vastaukseni on ehkä.")
 
@@ -132,8 +140,9 @@ class IfevalFinnish(Ifeval):
 
     name: ClassVar[str] = "ifeval-fi"
     recorded_names: ClassVar[tuple[str, ...]] = ("ifeval",)
-    metrics: ClassVar[tuple[Metric, ...]] = tuple(
-        Metric(name=name + suffix) for suffix in ("", LOCALISED) for name in METRICS
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        *(Metric(name=name + suffix) for suffix in ("", LOCALISED) for name in METRICS),
+        Metric(name=ANSWERED_IN),
     )
 
     def _modes(self) -> Mapping[str, Rules]:
@@ -148,9 +157,28 @@ class IfevalFinnish(Ifeval):
             ),
         }
 
+    def score(self, item: IfevalItem, response: Response) -> Sequence[Outcome]:
+        """Both modes, and whether the response is Finnish. A blank one is not; a prompt that asks for a language is
+        left out of that."""
+        found = super().score(item, response)
+        if any(instruction.kind == RESPONSE_LANGUAGE for instruction in item.instructions) or self.not_run():
+            return found
+        is_finnish = bool(response.text.strip()) and langdetect_language(response.text) == "fi"
+        return [*found, Outcome(metric=ANSWERED_IN, value=float(is_finnish))]
+
+    def not_run(self) -> Mapping[str, str]:
+        """As in English; without langdetect not the response language either."""
+        missing = missing_libraries([LANGDETECT])
+        return super().not_run() or ({ANSWERED_IN: why_not_run(missing)} if missing else {})
+
     def parameters(self) -> Mapping[str, str | int | float | bool | None]:
-        """Letter rule and seed, and which mode the plain metrics are of."""
-        return {**super().parameters(), "mode": "published", "mode_of_suffix": LOCALISED.strip("_")}
+        """Letter rule and seed, which mode the plain metrics are of, and how far the language detector can be right."""
+        return {
+            **super().parameters(),
+            "mode": "published",
+            "mode_of_suffix": LOCALISED.strip("_"),
+            f"{ANSWERED_IN}_ceiling": LANGUAGE_CEILING,
+        }
 
 
 def follows_strictly(check: Check, text: str) -> bool:

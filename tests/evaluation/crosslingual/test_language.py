@@ -61,6 +61,8 @@ def test_langdetect_on_every_third_dolly_answer_in_any_order(answers: dict[str, 
     detect = load_detector(Detector.LANGDETECT)
     found = {tag: [detect(text) for text in texts[::3]] for tag, texts in answers.items()}
     assert {tag: labels.count(tag) for tag, labels in found.items()} == {"fi": 869, "en": 926}
+    long = [text for text in answers["fi"] if len(text) >= 100][::3]
+    assert (sum(detect(text) == "fi" for text in long), len(long)) == (664, 701)
     backwards = [detect(text) for text in answers["fi"][:150:3][::-1]]
     assert backwards[::-1] == found["fi"][:50]
 

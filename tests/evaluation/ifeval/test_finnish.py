@@ -8,7 +8,7 @@ import pytest
 
 from core.files import read_jsonl
 from evaluation.errors import EvaluationError
-from evaluation.ifeval.items import read_items
+from evaluation.ifeval.items import Instruction, read_items
 from evaluation.ifeval.suite import Ifeval, IfevalFinnish, IfevalParameters, load_finnish
 from evaluation.join import join
 from evaluation.responses import Response, ResponseFile
@@ -79,3 +79,29 @@ def test_english_prompts_are_not_scored_with_finnish_answers(suite: IfevalFinnis
     swapped = replace(answers("passing"), rows=tuple(replace(r, language="en") for r in answers("passing").rows))
     with pytest.raises(EvaluationError, match=r"no response of ifeval-fi in it; it holds ifeval in en \(24\)"):
         join(suite, swapped)
+
+
+def test_the_response_language_is_that_of_finnish_responses(suite: IfevalFinnish) -> None:
+    def share(text: str) -> tuple[int | None, int]:
+        rows = tuple(replace(row, text=text) for row in answers("passing").rows)
+        responses = replace(answers("passing"), rows=rows)
+        figure = evaluate(suite, join(suite, responses), responses).metrics["response_language"]
+        return figure.k, figure.n
+
+    assert share("Tämä on suomenkielinen vastaus, jossa kerrotaan säästä.") == (24, 24)
+    assert share("This is an English answer about the weather.") == (0, 24)
+    assert share(" ") == share("12345") == (0, 24)
+
+
+def test_a_prompt_that_asks_for_a_language_has_no_response_language(suite: IfevalFinnish) -> None:
+    item = suite.items()[0]
+    asks = replace(item, instructions=(Instruction(kind="language:response_language", arguments={"language": "de"}),))
+    (outcome,) = (
+        o
+        for o in suite.score(item, Response(id=item.id, suite="ifeval", text="Hei vaan kaikille!"))
+        if "lang" in o.metric
+    )
+    assert outcome.metric == "response_language"
+    only = IfevalFinnish([asks], IfevalParameters())
+    found = only.score(asks, Response(id=item.id, suite="ifeval", text="Das ist eine Antwort auf Deutsch."))
+    assert not any(o.metric == "response_language" for o in found)
