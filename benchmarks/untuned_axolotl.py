@@ -106,7 +106,8 @@ def ours(folder: Path, document: dict[str, Any]) -> dict[str, float]:
     document |= {"eval_steps": EVERY, "save_steps": EVERY}
     (folder / "ours.yml").write_text(yaml.safe_dump(document))
     environment = {**os.environ, **axolotl_environment(get_card("cpu"), num_rows=1_000), "PYTHONPATH": str(ROOT)}
-    began, ended = run([sys.executable, "-m", "harness.inside.main", str(folder / "ours.yml")], environment)
+    command = [sys.executable, "-m", "harness.inside.main", str(os.getpid()), str(folder / "ours.yml")]
+    began, ended = run(command, environment)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     first = next(e for e in events if e["event"] == "phase")  # the evaluation behind the first step begins
     return {

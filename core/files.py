@@ -21,7 +21,7 @@ from core.errors import StageError
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
 
-RESTORE = "Restore it, or pass --redo."
+RESTORE = "Restore it, or pass `redo=true`."
 """What mends a damaged file of a stage."""
 
 Record = TypeVar("Record")

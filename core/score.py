@@ -208,7 +208,7 @@ class RougePackageScorer:
         try:
             from rouge import Rouge as RougePackage
         except ImportError as e:
-            raise ScoreError("--rouge rouge needs the package `rouge`. pip install 'oneday-llm[eval]'.") from e
+            raise ScoreError("`scores.rouge=rouge` needs the package `rouge`. pip install 'oneday-llm[eval]'.") from e
         self._rouge: Any = RougePackage(metrics=["rouge-l"], stats=["f"])
 
     def __call__(self, prediction: str, references: Sequence[str]) -> float:

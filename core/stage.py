@@ -134,7 +134,7 @@ class Stage:
             if not self._redo:
                 raise StageError(
                     f"{self.directory}: made with other inputs ({'; '.join(differ)}). "
-                    "Use another --run folder, or --redo to throw this stage and those after it away."
+                    "Use another `run=` folder, or `redo=true` to throw this stage and those after it away."
                 )
             self._throw_away()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ class Stage:
         for name, (size, digest) in Marker.of(self.directory).outputs.items():
             path = self.directory / name
             if not path.is_file() or path.stat().st_size != size or file_sha256(path) != digest:
-                raise StageError(f"{path}: missing or changed since the stage ended. Restore it, or pass --redo.")
+                raise StageError(f"{path}: missing or changed since the stage ended. Restore it, or pass `redo=true`.")
 
     def path(self, name: str) -> Path:
         """A file of this stage."""
@@ -304,7 +304,7 @@ def locked(run: Path) -> Iterator[int]:
     try:
         run.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as e:
-        raise StageError(f"{run}: a file is in the place of this folder. Give another --run.") from e
+        raise StageError(f"{run}: a file is in the place of this folder. Give another `run=`.") from e
     with (run / LOCK).open("ab") as f:
         try:
             _take(f)

@@ -250,7 +250,7 @@ def reopen(path: Path, selected: SelectedTask) -> Task:
     """
     task = read_task(path, selected.reading).task
     if task.sha256 != selected.sha256:
-        raise TaskError(f"{path}: changed since it was selected. Restore it, or pass --redo.")
+        raise TaskError(f"{path}: changed since it was selected. Restore it, or pass `redo=true`.")
     return task
 
 

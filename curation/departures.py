@@ -5,14 +5,14 @@
 
 `curation.preset.differences` lists the choices in which two presets differ. The departures are no choices.
 
-Where it sits: beside preset; `oneday curate --diff` and the reference show them.
+Where it sits: beside preset; `oneday curate diff` and the reference show them.
 """
 
 from collections.abc import Mapping
 
 _BOTH = (
-    "kinds: the winner typed every task by hand and published no list; here the answers decide, or --kinds FILE",
-    "task list: the paper counts 463 tasks, the published list 462; it is used with --task-list birbal only",
+    "kinds: the winner typed every task by hand and published no list; here the answers decide, or `kinds=FILE`",
+    "task list: the paper counts 463 tasks, the published list 462; it is used with `task_list=birbal` only",
     "draws: the winner's scripts have no seed; every draw here has one",
     "answers: 32 new tokens for exact match are inferred from one published record; 128 for generation are a guess",
     "OpenBookQA: the instruction is the winner's; how its input lists the options was not published",
@@ -36,7 +36,7 @@ DEPARTURES: Mapping[str, tuple[str, ...]] = {
         *_BOTH,
         "MathInstruct: the script reads `instruction` where the step before wrote `question`; ours finds it",
         "Open-Platypus: the script computes a length filter and throws it away; here the filter holds",
-        "scaling: quotas per bucket are fixed rows; --scale shrinks the other sources alone",
+        "scaling: quotas per bucket are fixed rows; `scale=` shrinks the other sources alone",
     ),
 }
 """Preset -> what it cannot take from its source."""

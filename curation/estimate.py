@@ -4,7 +4,7 @@
 
 Prompts are counted exactly; their tokens from at most 32 prompts of each task, drawn evenly over it.
 
-Where it sits: `oneday curate --dry-run`; it selects tasks as the pipeline does, and stops before the first question.
+Where it sits: before a curation; it selects tasks as the pipeline does, and stops before the first question.
 """
 
 import tempfile

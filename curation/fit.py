@@ -37,12 +37,12 @@ class FitParameters:
     def __post_init__(self) -> None:
         if not 0 < self.tokens_per_s < math.inf:
             raise MixError(
-                f"--tokens-per-s {self.tokens_per_s}: not a positive number. Give what a rehearsal measured."
+                f"`fit.tokens_per_s={self.tokens_per_s}`: not a positive number. Give what a rehearsal measured."
             )
         if not 0 < self.budget_s < math.inf:
-            raise MixError(f"--fit {self.budget_s}s: not above 0. For example --fit 24h.")
+            raise MixError(f"`fit.budget_s={self.budget_s}s`: not above 0. A day is 86400.")
         if not 0 < self.share <= 1:
-            raise MixError(f"--train-share {self.share}: not in (0, 1]. 0.92 is usual.")
+            raise MixError(f"`fit.share={self.share}`: not in (0, 1]. 0.92 is usual.")
 
     @property
     def tokens(self) -> int:
@@ -124,7 +124,9 @@ def fit(
     """
     capacity = sum(available.get(s, 0) * means.get(s, 0.0) for s in wanted)
     if capacity <= 0:
-        raise MixError("--fit: no source has a row to give. See the shortfalls of the run, or give more --source.")
+        raise MixError(
+            "`fit.budget_s=`: no source has a row to give. See the shortfalls of the run, or give more `source=`."
+        )
     of_paper = not set(wanted).isdisjoint(MIXES["200k"])
     paper = tuple(_ending(mix, parameters, wanted, means, available) for mix in MIXES if of_paper)
     least = math.ceil(parameters.tokens / capacity)
@@ -144,8 +146,8 @@ def fit(
     tokens = sum(n * means.get(s, 0.0) for s, n in targets.items())
     if tokens == 0:
         raise MixError(
-            f"--fit: {parameters.tokens:,} tokens in {parameters.budget_s:g} s do not hold a row of each source. "
-            "Give more time, or check --tokens-per-s."
+            f"`fit.budget_s=`: {parameters.tokens:,} tokens in {parameters.budget_s:g} s do not hold a row of each "
+            "source. Give more time, or check `fit.tokens_per_s=`."
         )
     return Fit(
         targets=targets,

@@ -66,7 +66,7 @@ def split(labels: Sequence[str], parameters: MixParameters, *, scale: float) -> 
         MixError: fewer than two rows.
     """
     if len(labels) < 2:
-        raise MixError(f"the mix has {len(labels)} rows: nothing to train on. Raise --scale or --instances-per-task.")
+        raise MixError(f"the mix has {len(labels)} rows: nothing to train on. Raise `scale=` or `instances_per_task=`.")
     size = validation_size(len(labels), parameters, scale)
     rng = random.Random(f"split-{parameters.seed}")
     order = list(range(len(labels)))

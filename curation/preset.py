@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from core.errors import MixError, OnedayError
+from core.errors import MixError
 from core.generation.request import Kind
 from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
 from curation.candidate import CandidateParameters, References
@@ -38,7 +38,7 @@ class CurationParameters:
     """Everything that decides a mix, given the task files and the base model. All of it stands in the manifest."""
 
     mix: str | None = None
-    """One of the paper's mixes, with all its sources. None: what `--tasks` holds and `--source` names, NI rows as many
+    """One of the paper's mixes, with all its sources. None: what `tasks` holds and `source` names, NI rows as many
     as the 200k mix has."""
     scale: float = 1.0
     """Of the rows of Table 1; rows of your own are not scaled."""
@@ -74,8 +74,8 @@ class CurationParameters:
                 raise MixError(f"samples.{name} has {len(weights)} weights for {edges} buckets. Give one per bucket.")
         if self.adaptive and self.samples.quota is Quota.POOLED:
             raise MixError(
-                "--adaptive: samples.quota=pooled draws from the wrong answers of all instances, so all must be asked. "
-                "Leave --adaptive out, or --set samples.quota=proportional."
+                "`adaptive=true`: samples.quota=pooled draws from the wrong answers of all instances, so all must be "
+                "asked. Leave `adaptive=true` out, or `samples.quota=proportional`."
             )
 
     def fingerprint(self) -> dict[str, Any]:
@@ -237,26 +237,26 @@ def with_choice(parameters: CurationParameters, key: str, other: CurationParamet
     return replace(parameters, **{group: changed})
 
 
-def with_settings(parameters: CurationParameters, settings: Mapping[str, str]) -> CurationParameters:
-    """`parameters` with dotted keys set from text: `{"policies.max_tokens": "1024", "buckets.rouge_edges": "[.3,.6]"}`.
+def with_settings(parameters: CurationParameters, settings: Mapping[str, Any]) -> CurationParameters:
+    """`parameters` with dotted keys set: `{"policies.max_tokens": "1024", "buckets.rouge_edges": "[.3,.6]"}`.
+
+    A value that is no text is taken as it is.
 
     Raises:
         MixError: no such key, or a value of the wrong type.
     """
     groups: dict[str, dict[str, Any]] = {}
-    for key, text in settings.items():
+    for key, value in settings.items():
         group, _, name = key.partition(".")
         choices = getattr(parameters, group) if group in _SETTABLE else None
         if choices is None or name not in {f.name for f in fields(choices)}:
             known = ", ".join(k for k in flat(parameters) if "." in k and k.split(".")[0] in _SETTABLE)
-            hint = "Say --adaptive too" if group == "adaptive" and choices is None else f"Use one of {known}"
-            raise MixError(f"--set {key}: no such choice. {hint}.")
-        groups.setdefault(group, {})[name] = _parsed(type(choices), name, text, key)
-    try:
-        changed = {group: replace(getattr(parameters, group), **values) for group, values in groups.items()}
-        return replace(parameters, **changed)
-    except OnedayError as e:
-        raise MixError(f"--set: {e}") from e
+            hint = "Say `adaptive=true` too" if group == "adaptive" and choices is None else f"Use one of {known}"
+            raise MixError(f"`set={key}`: no such choice. {hint}.")
+        parsed = _parsed(type(choices), name, value, key) if isinstance(value, str) else value
+        groups.setdefault(group, {})[name] = parsed
+    changed = {group: replace(getattr(parameters, group), **values) for group, values in groups.items()}
+    return replace(parameters, **changed)
 
 
 def _parsed(group: type, name: str, text: str, key: str) -> Any:
@@ -276,6 +276,6 @@ def _parsed(group: type, name: str, text: str, key: str) -> Any:
         orjson.dumps(value, default=sorted)  # a set; it will stand in the manifest
         return value
     except ValidationError as e:
-        raise MixError(f"--set {key}={text}: {e.errors()[0]['msg']}.") from e
+        raise MixError(f"`set={key}={text}`: {e.errors()[0]['msg']}.") from e
     except TypeError as e:
-        raise MixError(f"--set {key}={text}: {e}. Give a value that JSON can hold.") from e
+        raise MixError(f"`set={key}={text}`: {e}. Give a value that JSON can hold.") from e

@@ -64,16 +64,19 @@ class SampleParameters:
 
     def __post_init__(self) -> None:
         if not 0 <= self.retain_share < 1:
-            raise MixError(f"--retain {self.retain_share}: not in [0, 1). 0.25 keeps a quarter for solved rows.")
+            raise MixError(
+                f"`samples.retain_share={self.retain_share}`: not in [0, 1). 0.25 keeps a quarter for solved rows."
+            )
         for name, weights in (("task_weights", self.task_weights), ("generation_shares", self.generation_shares)):
             if not all(0 <= w < math.inf for w in weights) or sum(weights) == 0:
                 raise MixError(f"samples.{name}: {list(weights)}. Give weights of 0 or more, not all 0.")
         if self.retain_share and self.quota is Quota.PER_BUCKET:
             raise MixError(
-                "--retain: quotas per bucket have no target to take a share of. Set samples.quota=proportional."
+                "`samples.retain_share=`: quotas per bucket have no target to take a share of. Set "
+                "samples.quota=proportional."
             )
         if self.own_share is not None and not 0 < self.own_share < 1:
-            raise MixError(f"--own-share {self.own_share}: not in (0, 1). 0.3 makes your rows three of ten.")
+            raise MixError(f"`samples.own_share={self.own_share}`: not in (0, 1). 0.3 makes your rows three of ten.")
         if not 0 < self.quota_factor < math.inf:
             raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
 

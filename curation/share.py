@@ -32,7 +32,8 @@ def shared_targets(
     if not num_own or not num_others:
         lacks = "rows of your own" if not num_own else "rows of NI tasks or other sources"
         raise MixError(
-            f"--own-share {share:g}: no {lacks} can be drawn. Give more with --tasks, or leave --own-share out."
+            f"`samples.own_share={share:g}`: no {lacks} can be drawn. Give more with `tasks=`, or leave "
+            "`samples.own_share=` out."
         )
     wanted_own = num_own if keep_own else min(num_own, max(1, round(num_others * share / (1 - share))))
     wanted_others = min(num_others, max(1, round(wanted_own * (1 - share) / share)))

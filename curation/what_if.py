@@ -3,8 +3,8 @@
     change = Alternatives(run, tasks=..., parameters=...).change(other)
     change.num_rows, change.moved_tasks
 
-Two questions are answered with it: how many rows a preset's choice changes (`--diff`), and how stable the buckets are
-under another ROUGE, normaliser or seed (`--stability`).
+Two questions are answered with it: how many rows a preset's choice changes (`oneday curate diff`), and how stable the
+buckets are under another ROUGE, normaliser or seed (`oneday curate stability`).
 
 Where it sits: beside the pipeline; it runs the same stages in a scratch folder that borrows what does not change.
 """

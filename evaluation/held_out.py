@@ -49,7 +49,7 @@ def held_out_questions(mix: Path, num: int) -> list[Question]:
     path = mix / "validation.jsonl"
     questions = [_question(row, f"{path}: row {number}") for number, row in enumerate(read_jsonl(path), start=1)]
     if not questions:
-        raise EvaluationError(f"{path}: no rows in it. Give the mix of the run with --mix.")
+        raise EvaluationError(f"{path}: no rows in it. Give the mix of the run with `mix=`.")
     chosen = sorted(random.Random(SEED).sample(range(len(questions)), min(num, len(questions))))
     return [questions[number] for number in chosen]
 

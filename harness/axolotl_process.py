@@ -23,14 +23,9 @@ from harness.budget.clock import uptime
 from harness.budget.gpu_profile import Card
 from harness.doctor.card import only
 from harness.errors import TrainError
-from harness.inside.main import PARENT_VARIABLE
 
 SMALL_DATA_ROWS = 5_000
 """Below this, compiling Axolotl's packing with numba costs more than it saves."""
-
-
-LOCK_VARIABLE = "ONEDAY_LOCK_FD"
-"""Names the run's locked file among the descriptors that the child inherits."""
 
 
 class Child(Protocol):
@@ -82,19 +77,21 @@ def axolotl_environment(card: Card, *, num_rows: int, device: str = "") -> dict[
 
 
 def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Child:
-    """`axolotl train` without its launcher, in a process group of its own, so that Ctrl-C reaches us alone."""
+    """`axolotl train` without its launcher, in a process group of its own, so that Ctrl-C reaches us alone.
+
+    It inherits the descriptors that were made inheritable: of a run, its lock.
+    """
     source = str(Path(__file__).resolve().parent.parent)  # our plugin must be importable, or Axolotl goes on without it
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-    lock = environment.get(LOCK_VARIABLE)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.inside.main", str(config)],
-            env={**os.environ, **environment, "PYTHONPATH": path, PARENT_VARIABLE: str(os.getpid())},
+            [sys.executable, "-P", "-m", "harness.inside.main", str(os.getpid()), str(config)],
+            env={**os.environ, **environment, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=(int(lock),) if lock else (),
+            close_fds=False,
         )
 
 

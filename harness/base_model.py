@@ -24,8 +24,11 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _OFFLINE = ("1", "ON", "YES", "TRUE")
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str, *, asks_hub: bool = True) -> Path:
     """A model folder, by its path or by its name on the hub.
+
+    Args:
+        asks_hub: Ask how a model that is not here may be had, unless the environment says HF_HUB_OFFLINE.
 
     Raises:
         OnedayError: not here; the message says how to get it, and whether one may.
@@ -41,15 +44,15 @@ def find_model(name: str) -> Path:
         return check_model_folder(Path(name))  # no name of the hub: says that there is no such folder
     except LocalEntryNotFoundError as e:
         raise ConfigError(
-            f"{name}: neither a folder nor in the hub's cache on this machine. {_how_to_get(name)}"
+            f"{name}: neither a folder nor in the hub's cache on this machine. {_how_to_get(name, asks_hub=asks_hub)}"
         ) from e
 
 
-def _how_to_get(name: str) -> str:
-    """Asks the hub, unless we are offline, whether one may have it."""
+def _how_to_get(name: str, *, asks_hub: bool) -> str:
+    """Asks the hub whether one may have it."""
     fetch = f"hf download {name}"
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
-        return f"Fetch it with `{fetch}`, or pass --base FOLDER."
+    if not asks_hub or os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
+        return f"Fetch it with `{fetch}`, or pass `base=FOLDER`."
     import httpx
     from huggingface_hub import HfApi, set_client_factory
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
@@ -61,7 +64,7 @@ def _how_to_get(name: str) -> str:
     except GatedRepoError:
         return f"It is gated: accept its licence at https://huggingface.co/{name}, `hf auth login`, then `{fetch}`."
     except RepositoryNotFoundError:
-        return "The hub knows no such model, or it is private: check the name, `hf auth login`, or pass --base FOLDER."
+        return "The hub knows no such model, or it is private: check the name, `hf auth login`, or pass `base=FOLDER`."
     except (HfHubHTTPError, httpx.HTTPError, OSError) as e:
         return f"The hub cannot be asked ({type(e).__name__}). Fetch it with `{fetch}` where there is a network."
 

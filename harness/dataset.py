@@ -75,7 +75,7 @@ def load_tokenizer(base: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     except Exception as e:  # its files can be wrong in as many ways as there are tokenizers
         why = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
-        raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check --base.") from e
+        raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check `base=`.") from e
     end_id(tokenizer)
     return tokenizer
 
@@ -103,7 +103,7 @@ def read_mix(path: Path) -> list[tuple[str, str, str]]:
         DataError: missing, empty, or a row lacks a field.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file. --mix takes a folder with train.jsonl and validation.jsonl.")
+        raise DataError(f"{path}: no such file. `mix=` takes a folder with train.jsonl and validation.jsonl.")
     rows = []
     try:
         for number, row in enumerate(read_jsonl(path), start=1):
@@ -205,7 +205,7 @@ def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | No
     if window and longest > window:
         raise DataError(
             f"a row has {longest} tokens, and sliding_window: null is exact up to the base's window of {window} alone. "
-            f"Curate with --set policies.max_tokens={window}, or take overrides_of_model_config out of the recipe."
+            f"Curate with `policies.max_tokens={window}`, or take overrides_of_model_config out of the recipe."
         )
 
 
@@ -255,7 +255,7 @@ def _texts(path: Path) -> list[tuple[str, str]]:
     try:
         first = next(read_jsonl(path), None)
         if first is None:
-            raise DataError(f"{path}: no rows in it. Give others with --validation.")
+            raise DataError(f"{path}: no rows in it. Give others with `validation=`.")
         if "prompt" not in first:
             return [(prompt, answer) for _, prompt, answer in read_mix(path)]
         rows = list(read_jsonl(path))

@@ -112,11 +112,11 @@ class PackPlan:
             first, body = path.read_bytes().split(b"\n", 1)
             head = orjson.loads(first)
             if hashlib.sha256(body).hexdigest() != head.pop("sha256"):
-                raise DataError(f"{path}: was altered since it was written. Begin anew with --redo.")
+                raise DataError(f"{path}: was altered since it was written. Begin anew with `redo=true`.")
             batches = [orjson.loads(line) for line in body.splitlines()]
             return cls(micro_batches=batches, **{**head, "epoch_ends": tuple(head["epoch_ends"])})
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise DataError(f"{path}: no pack plan ({e}). Begin anew with --redo.") from e
+            raise DataError(f"{path}: no pack plan ({e}). Begin anew with `redo=true`.") from e
 
 
 def rehearsal_packs(

@@ -26,7 +26,7 @@ class AxolotlConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     base_model: str | None = None
-    """Default base; `--base` names a local folder instead."""
+    """Default base; `base` names a local folder instead."""
     overrides_of_model_config: dict[str, Any] | None = None
 
     adapter: Literal["qlora", "lora"]
@@ -194,7 +194,7 @@ def read_recipe(path: Path) -> AxolotlConfig:
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a SafeLoader
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: cannot be read ({e}). --config takes a recipe of axolotl_configs/.") from e
+        raise ConfigError(f"{path}: cannot be read ({e}). `config=` takes a recipe of axolotl_configs/.") from e
     except yaml.YAMLError as e:
         said = " ".join(str(e).replace('"<unicode string>", ', "").split())
         raise ConfigError(f"{path}: not YAML ({said}). Mend the file.") from e
@@ -235,4 +235,4 @@ def check_card(recipe: AxolotlConfig, card: Card) -> None:
     elif recipe.attn_implementation == "flash_attention_2":
         wrong = "attn_implementation flash_attention_2 needs a GPU; use sdpa"
     if wrong:
-        raise ConfigError(f"--card cpu: {wrong}, or take axolotl_configs/tiny_cpu.yml.")
+        raise ConfigError(f"`card=cpu`: {wrong}, or take axolotl_configs/tiny_cpu.yml.")

@@ -7,7 +7,7 @@ Where it sits: the last reader of a run folder; `oneday report` and the end of a
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,11 @@ class RunPage:
     commands: Sequence[tuple[str, str]]
 
 
-def write_report(runs: Sequence[Path], path: Path) -> None:
+Commands = Callable[[History], Sequence[tuple[str, str]]]
+"""Gives the next steps for a run: (description, command)."""
+
+
+def write_report(runs: Sequence[Path], path: Path, *, commands: Commands = lambda history: ()) -> None:
     """Writes the page of one run, or of two side by side.
 
     Raises:
@@ -81,7 +85,7 @@ def write_report(runs: Sequence[Path], path: Path) -> None:
     import jinja2
     from markupsafe import Markup
 
-    pages = _named(_page(run) for run in runs)
+    pages = _named(_page(run, commands) for run in runs)
     histories = [page.history for page in pages]
     charts = run_charts(histories)
     if len(pages) == 1:
@@ -116,7 +120,7 @@ def _named(pages: Iterable[RunPage]) -> list[RunPage]:
     return [replace(page, history=replace(page.history, name=str(page.history.run.resolve()))) for page in found]
 
 
-def _page(run: Path) -> RunPage:
+def _page(run: Path, commands: Commands) -> RunPage:
     history = read_history(run)
     mix, rehearsal = run / MIX / "summary.json", run / "06_plan" / "rehearsal.json"
     comparison = run / SCORED / COMPARISON
@@ -128,7 +132,7 @@ def _page(run: Path) -> RunPage:
         examples=_examples(run / SCORED / ANSWERS) if comparison.is_file() else [],
         mix=dict(read_as(Summary, mix).details) if mix.is_file() else {},
         rehearsal=read_as(dict[str, Any], rehearsal) if rehearsal.is_file() else {},
-        commands=_commands(history),
+        commands=commands(history),
     )
 
 
@@ -251,20 +255,6 @@ def _memory(history: History) -> str:
 
 def _overall(page: RunPage, who: str) -> str:
     return next((f"{c[who]:.3f}" for c in page.comparison if c["group"] == OVERALL), "-")
-
-
-def _commands(history: History) -> list[tuple[str, str]]:
-    run = history.run if history.run.name else history.run.resolve()
-    if history.state is State.FINISHED:
-        return [
-            ("the run again, figure by figure", f"oneday reproduce {run}/manifest.json --run {run}-again"),
-            ("served over HTTP", f"oneday serve --checkpoint {run}"),
-            ("base against tuned", f"oneday compare {run}"),
-            ("adapter, or merged weights, with a model card", f"oneday export {run} --merge bf16"),
-        ]
-    if history.state is State.RUNNING:
-        return [("watch it", f"oneday watch {run}"), ("this page anew", f"oneday report {run}")]
-    return [("go on", "the command that began it, once more"), ("where the day went", f"oneday ledger {run}")]
 
 
 def _differences(histories: Sequence[History]) -> list[tuple[str, str, str]]:

@@ -131,7 +131,7 @@ def check_inputs(record: Record, *, mix: Path, base: Path) -> None:
     for name in ("train", "validation"):
         path = mix / f"{name}.jsonl"
         if not path.exists():
-            raise DataError(f"{path}: not there. Give the mix with --mix.")
+            raise DataError(f"{path}: not there. Give the mix with `mix=`.")
         _check(path, file_sha256(path), record.train[name])
 
 
@@ -142,7 +142,7 @@ def check_base(record: Record, base: Path) -> None:
         DataError: it is another one.
     """
     if not base.exists():
-        raise DataError(f"{base}: not there. Give the base with --base.")
+        raise DataError(f"{base}: not there. Give the base with `base=`.")
     _check(base, model_fingerprint(base), record.train["base"])
 
 

@@ -88,7 +88,7 @@ def train(
     minimum_s = measured.minimum_s(job.average)
     if job.budget_s < minimum_s:
         raise BudgetError(
-            f"--budget {pretty(job.budget_s)} is shorter than the measured minimum of {pretty(minimum_s)} "
+            f"`budget={pretty(job.budget_s)}` is shorter than the measured minimum of {pretty(minimum_s)} "
             f"({measured.describe()}; with margins). Give at least that."
         )
     if job.follow_plan:
@@ -124,7 +124,7 @@ def train(
 
 
 def _identity(stage: Stage) -> str:
-    """A name for this attempt at this stage. It goes when --redo throws the stage away, and the day begins anew."""
+    """A name for this attempt at this stage. It goes when the stage is thrown away, and the day begins anew."""
     path = stage.path("id")
     if not path.is_file():
         write_json(path, uuid.uuid4().hex)
@@ -159,11 +159,11 @@ def _pick(job: TrainJob, stage: Stage, ledger: Ledger, because: str, measured: R
         if because == "not_finite":
             raise TrainError(
                 f"{stage.directory}: the loss was no finite number before a checkpoint was whole. Lower learning_rate, "
-                "and --redo."
+                "and `redo=true`."
             ) from e
         raise BudgetError(
-            f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was whole. Give more with --budget, "
-            "and --redo."
+            f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was whole. Give more with `budget=`, "
+            "and `redo=true`."
         ) from e
     finally:
         ledger.stop()

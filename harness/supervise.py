@@ -10,6 +10,7 @@ Where it sits: inside harness/run.py, over harness/drive.py.
 """
 
 import contextlib
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from core.errors import Interrupted
 from core.files import naming
 from core.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
-from harness.axolotl_process import LOCK_VARIABLE, EventReader, Launcher, axolotl_environment, failure
+from harness.axolotl_process import EventReader, Launcher, axolotl_environment, failure
 from harness.budget.ledger import Ledger
 from harness.budget.pace import first_horizon
 from harness.budget.rehearse import REAP_S, Rehearsal, pack_plan
@@ -127,9 +128,9 @@ class Supervisor:
         environment = {
             **axolotl_environment(self.job.card, num_rows=dataset.train.num_rows, device=self.job.device),
             **tracking_environment(self.job.trackers, self.stage.path(TRACKING).resolve()),
-            LOCK_VARIABLE: str(self.lock),
         }
         reader = EventReader(settings.events)
+        os.set_inheritable(self.lock, True)
         child = self.launch(self.stage.path("axolotl.yml"), self.log, environment)
         try:
             return drive(
@@ -177,7 +178,8 @@ class Supervisor:
         if self.ledger.left_s < self.measured.minimum_s(self.job.average):
             if step == 0:
                 return (
-                    "Nothing is saved and too little of the budget is left to begin again: mend the cause, and --redo."
+                    "Nothing is saved and too little of the budget is left to begin again: mend the cause, and "
+                    "`redo=true`."
                 )
             return f"Too little of the budget is left to go on: the same command publishes the best up to step {step}."
         if step == 0:

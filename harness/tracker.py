@@ -38,9 +38,9 @@ def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
     """
     for name in names:
         if name not in list(Tracker):
-            raise ConfigError(f"--track {name[:40]}: unknown. Use {', '.join(Tracker)}.")
+            raise ConfigError(f"`track={name[:40]}`: unknown. Use {', '.join(Tracker)}.")
         if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"--track {name}: the package is not installed. pip install {name}.")
+            raise ConfigError(f"`track={name}`: the package is not installed. pip install {name}.")
     return tuple(dict.fromkeys(Tracker(name) for name in names))
 
 

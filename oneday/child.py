@@ -19,7 +19,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "oneday.cli", *arguments]
 
 
-def environment(**more: str) -> Mapping[str, str]:
+def environment() -> Mapping[str, str]:
     """Ours, with this program to be found first."""
     path = os.pathsep.join(part for part in (str(SOURCE), os.environ.get("PYTHONPATH")) if part)
-    return {**os.environ, "PYTHONPATH": path, **more}
+    return {**os.environ, "PYTHONPATH": path}

@@ -10,9 +10,11 @@ Where it sits: under oneday/reference.py.
 import ast
 import inspect
 import textwrap
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def attribute_texts(kind: type) -> dict[str, str]:
     """Name -> the string that stands below it in the class."""
     body = _body(kind)

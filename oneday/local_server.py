@@ -1,6 +1,6 @@
 """`oneday serve` as a process of its own, for the commands that ask it something.
 
-with local_server(Path("runs/demo"), log=Path("server.log")) as url:
+with local_server(ServeRequest(checkpoint=Path("runs/demo")), log=Path("server.log")) as url:
     texts = ask(url, ["### Instruction:..."], max_new_tokens=64)
 """
 
@@ -12,11 +12,14 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from core.example.prompt import STOP
 from oneday import child
+from oneday.requests.request import arguments
+from oneday.requests.submission import ServeRequest
 from submission.errors import ServeError
 
 START_S = 900.0
@@ -26,14 +29,7 @@ AT_ONCE = 16
 
 
 @contextlib.contextmanager
-def local_server(
-    checkpoint: Path,
-    *,
-    log: Path,
-    base: Path | None = None,
-    precision: str | None = None,
-    base_changed: bool = False,
-) -> Iterator[str]:
+def local_server(request: ServeRequest, *, log: Path) -> Iterator[str]:
     """The address of a server that is ready, on a free port; it ends with the block.
 
     Args:
@@ -42,16 +38,11 @@ def local_server(
     Raises:
         ServeError: it did not start; its own last words say why.
     """
-    options = ["--checkpoint", str(checkpoint), "--port", "0"]
-    options += ["--base", str(base)] if base else []
-    options += ["--precision", precision] if precision else []
-    options += ["--base-changed-on-purpose"] if base_changed else []
+    command = child.command("serve", *arguments(replace(request, port=0)))
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("w", encoding="utf-8") as words,
-        subprocess.Popen(
-            child.command("serve", *options), env=child.environment(), stdout=subprocess.PIPE, stderr=words, text=True
-        ) as server,
+        subprocess.Popen(command, env=child.environment(), stdout=subprocess.PIPE, stderr=words, text=True) as server,
     ):
         hangs = threading.Timer(START_S, server.kill)
         hangs.start()
@@ -60,7 +51,7 @@ def local_server(
             if not line.startswith("serving on "):
                 server.kill()
                 server.wait()
-                raise ServeError(f"{checkpoint}: the server did not start: {_last_words(log)}")
+                raise ServeError(f"{request.checkpoint}: the server did not start: {_last_words(log)}")
             url = line.split()[2]
             wait_ready(url, server)
             hangs.cancel()

@@ -21,7 +21,6 @@ from typing import Any
 
 import annotated_types
 import click
-import typer
 
 from curation.departures import DEPARTURES
 from curation.preset import PRESETS, WHY, CurationParameters, flat
@@ -30,15 +29,13 @@ from harness.budget.gpu_profile import CARDS, Card
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe
 from oneday.class_text import annotations, attribute_texts, first_sentence
 from oneday.cli import app
+from oneday.cli.command import RequestArgument, RequestOption
+from oneday.cli.spelling import spelled
+from oneday.requests.curation import CurateRequest
+from oneday.requests.request import RequestField, request_fields
 
-OPTIONS = {
-    "rules.licences": "--licences", "policies.licences": "--licences", "prompts.max_shots": "--shots",
-    "scores.normaliser": "--normaliser", "scores.rouge": "--rouge", "scores.rouge_text": "--rouge",
-    "scores.empty": "--empty", "samples.retain_share": "--retain", "fit.budget_s": "--fit",
-    "samples.take_all": "--take-all", "samples.own_share": "--own-share",
-    "fit.tokens_per_s": "--tokens-per-s", "fit.share": "--train-share",
-}  # fmt: skip
-"""Options of `oneday curate` that are made for one choice. Those of no group are named like it."""
+OPTIONS = {key: f.flag for f in request_fields(CurateRequest) for key in f.option.sets}
+"""Options of `oneday curate` that set one choice."""
 
 WITHOUT_SET = ("fit",)
 """Groups that `--set` does not reach."""
@@ -46,6 +43,9 @@ WITHOUT_SET = ("fit",)
 NO_OPTION = "-"
 
 PACKAGES = ("oneday", "submission", "evaluation", "harness", "curation", "core", "benchmarks")
+
+MOST_REPEATED = 10
+"""Options of a command that are listed again for one below it."""
 
 MOST_NAMES = 12
 """A longer set of names is listed below its table."""
@@ -77,13 +77,13 @@ PRESET_TABLE = """\
 
 `recommended` is the default. `birbal-paper` is what the winner's paper says, and its scripts where the paper is silent;
 `birbal-scripts` is what the published scripts do. An empty cell: as in `recommended`.
-`oneday curate --preset A --diff B` prints the same of any two.
+`oneday curate diff B --preset A` prints the same of any two.
 """
 
 DEPARTURES_TEXT = """\
 ### Where the winner's presets depart from their source
 
-What the source does not say, or what is done otherwise in every preset (curation/departures.py). `oneday curate --diff`
+What the source does not say, or what is done otherwise in every preset (curation/departures.py). `oneday curate diff`
 prints it too.
 """
 
@@ -117,7 +117,8 @@ of them stand in the results.
 COMMANDS = """\
 ## Commands
 
-As `oneday COMMAND --help` says. `several`: the option may be repeated.
+As `oneday COMMAND --help-all` says; `--help` shows the options that people use. `several`: the option may be repeated.
+Every option is a field of a request (oneday/requests/).
 """
 
 
@@ -169,7 +170,7 @@ def _departures() -> str:
     for name, departures in DEPARTURES.items():
         for departure in departures:
             presets.setdefault(departure, []).append(_code(name))
-    rows = ((*departure.split(": ", 1), ", ".join(names)) for departure, names in presets.items())
+    rows = ((*spelled(departure).split(": ", 1), ", ".join(names)) for departure, names in presets.items())
     return table(("what", "how", "presets"), rows)
 
 
@@ -305,11 +306,21 @@ def _suites() -> Iterator[str]:
 
 def _commands() -> Iterator[str]:
     yield COMMANDS
-    for path, command in commands(typer.main.get_command(app)):
+    rows_of: dict[str, list[tuple[str, str, str, str]]] = {}
+    for path, command in commands(app):
         yield f"### {path}\n"
         yield from _text_and_examples(command.help or "")
-        rows = [_parameter(p) for p in command.params if p.name != "help"]
-        yield table(("option", "value", "default", "what it does"), rows) + "\n"
+        above, rows = rows_of.get(path.rpartition(" ")[0], []), _rows(command)
+        rows_of[path] = rows
+        if len(set(above) & set(rows)) > MOST_REPEATED:
+            rows = [row for row in rows if row not in above]
+            yield f"It has the options of `{path.rpartition(' ')[0]}` that decide the mix{', and:' if rows else '.'}\n"
+        if rows:
+            yield table(("option", "value", "default", "what it does"), rows) + "\n"
+
+
+def _rows(command: click.Command) -> list[tuple[str, str, str, str]]:
+    return [_parameter(p) for p in command.params if isinstance(p, RequestOption | RequestArgument)]
 
 
 def commands(command: click.Command, path: str = "oneday") -> Iterator[tuple[str, click.Command]]:
@@ -333,26 +344,22 @@ def _text_and_examples(text: str) -> Iterator[str]:
         yield "\n".join(["```console", *lines, "```\n"])
 
 
-def _parameter(p: click.Parameter) -> tuple[str, str, str, str]:
-    if isinstance(p, click.Argument):
-        name = _code(str(p.human_readable_name).upper())
-        return name, _kind(p), "required" if p.required else "", str(getattr(p, "help", None) or "")
-    assert isinstance(p, click.Option)
-    name = " / ".join(_code(option) for option in (*p.opts, *p.secondary_opts))
-    default = "" if p.is_flag and not p.default else "required" if p.required else _default(p.default)
-    return name, "" if p.is_flag else _kind(p), default, p.help or ""
+def _parameter(p: RequestOption | RequestArgument) -> tuple[str, str, str, str]:
+    f = p.field
+    name = " / ".join(_code(flag) for flag in (f.flag, f.negative_flag) if flag)
+    default = "required" if f.is_required else "" if f.default is False else _default(f.default)
+    return name, "" if f.kind is bool else _kind(f), default, f.text
 
 
-def _kind(p: click.Parameter) -> str:
-    bounds = [getattr(p.type, "min", None), getattr(p.type, "max", None)]
-    low, high = bounds
-    within = "" if bounds == [None, None] else f", {low} or more" if high is None else f", {low} to {high}"
-    kind = "two paths" if p.nargs == 2 else p.type.name.removesuffix(" range")
-    return kind + within + ", several" * (getattr(p, "multiple", False) or p.nargs == -1)
+def _kind(f: RequestField) -> str:
+    low, high = f.option.low, f.option.high
+    within = "" if low is None else f", {low} or more" if high is None else f", {low} to {high}"
+    kind = {str: "text", int: "integer", float: "float", Path: "path"}[f.kind]
+    return ("two paths" if f.num_values == 2 else kind) + within + ", several" * (f.num_values == -1)
 
 
 def _default(value: Any) -> str:
-    return "" if value is None or value == "" else _code(_value(value))
+    return "" if value in (None, "", ()) else _code(_value(value))
 
 
 def _modules() -> Iterator[str]:

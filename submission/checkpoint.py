@@ -74,7 +74,7 @@ def find_served(
         return Served(base=checkpoint, lora_adapter=None, precision=precision)
     if checkpoint.is_dir():
         raise ServeError(f"{checkpoint}: no picked checkpoint, no adapter and no model in it. Run `oneday pick` first.")
-    raise ServeError(f"{checkpoint}: no such folder. --checkpoint takes a run, an adapter or a model folder.")
+    raise ServeError(f"{checkpoint}: no such folder. `checkpoint=` takes a run, an adapter or a model folder.")
 
 
 def _on_its_base(
@@ -85,18 +85,18 @@ def _on_its_base(
     check_same_base(trained, base, adapter, on_purpose=base_changed)
     precision = asked or (trained.quantisation if trained else assumed)
     untold = trained is None and not is_told and asked is None
-    warning = f"{UNTOLD.format(folder=adapter)} --precision 4bit serves it on a base in NF4, as QLoRA trains."
+    warning = f"{UNTOLD.format(folder=adapter)} `precision=4bit` serves it on a base in NF4, as QLoRA trains."
     return Served(base=base, lora_adapter=adapter, precision=precision, warnings=(warning,) if untold else ())
 
 
 def _existing(given: Path | None, named: str | None, folder: Path) -> Path:
     """The base as a local folder, or from the hub's cache on this machine."""
     if given is None and not named:
-        raise ServeError(f"{folder}: it does not say which base model it belongs to. Pass --base FOLDER.")
+        raise ServeError(f"{folder}: it does not say which base model it belongs to. Pass `base=FOLDER`.")
     base = given or Path(str(named))
     if base.is_dir():
         return base
     try:
         return find_model(str(base))
     except OnedayError as e:
-        raise ServeError(f"{folder}: its base model {base} is not a local folder. Pass --base FOLDER.") from e
+        raise ServeError(f"{folder}: its base model {base} is not a local folder. Pass `base=FOLDER`.") from e

@@ -1,11 +1,17 @@
 """The direction of imports, read from the source: the import graph is the architecture."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from curation.preset import PRESETS, flat
+from oneday.cli.app import app
+from oneday.cli.spelling import every_request
+from oneday.requests.request import request_fields
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -86,3 +92,54 @@ def test_a_folder_holds_few_modules() -> None:
     folders = {path.parent for path in sources().values()}
     sizes = {folder.relative_to(ROOT): len([*folder.glob("*.py")]) - 1 for folder in folders}  # without __init__.py
     assert {str(folder): size for folder, size in sizes.items() if size > MOST_MODULES} == {}
+
+
+FOREIGN = {
+    "submission/helm/run.py": {"--suite"},  # an argument of helm-run and helm-summarize
+    "submission/helm/tables.py": {"--suite"},  # the same
+    "submission/server/health_check.py": {"--port"},  # reads the command line of another process
+}
+"""Options of other programs that have a name of ours."""
+
+
+def test_only_the_command_line_names_its_options() -> None:
+    """Below it a message names a field, `redo=true`, which oneday/cli/spelling.py writes as an option."""
+    options = {
+        flag for kind in every_request() for f in request_fields(kind) for flag in (f.flag, f.negative_flag) if flag
+    }
+    assert len(options) > 90, sorted(app.commands)
+    named = {}
+    for package in ("core", "curation", "harness", "evaluation", "submission"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            found = set(re.findall(r"--[a-z][a-z0-9-]*", path.read_text(encoding="utf-8"))) & options
+            name = str(path.relative_to(ROOT))
+            if found - FOREIGN.get(name, set()):
+                named[name] = sorted(found)
+    assert named == {}
+
+
+def test_what_a_message_names_is_a_field() -> None:
+    """A field that is misspelt in a message would be shown as it stands."""
+    fields = {f.name for kind in every_request() for f in request_fields(kind)}
+    groups = {key.partition(".")[0] for key in flat(PRESETS["recommended"])} | {"fit"}
+    for package in ("core", "curation", "harness", "evaluation", "submission"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for name in re.findall(r"`([a-z][a-z0-9_.]*)=[^`]*`", path.read_text(encoding="utf-8")):
+                group = name.partition(".")[0] if "." in name else ""
+                assert group in groups if group else name in fields, f"{path.relative_to(ROOT)}: {name}"
+
+
+STARTS = {"oneday/cli/main.py", "oneday/pick_process.py", "harness/inside/main.py"}
+"""Where a process of ours begins: its arguments are read there, and handed on."""
+
+
+def test_parameters_are_handed_on_as_arguments() -> None:
+    """Not through `sys.argv`, and not through variables of the environment that we would write and read ourselves."""
+    reads, writes = set(), set()
+    for path in sources().values():
+        name, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+        reads |= {name} if "sys.argv" in text else set()
+        found = re.findall(r"os\.environ\[[^]]*\] *=[^=]|os\.environ\.(?:update|pop)|putenv|\bONEDAY_[A-Z]+", text)
+        writes |= {f"{name}: {what}" for what in found}
+    assert reads == STARTS
+    assert writes == set()

@@ -18,13 +18,13 @@ from typing import Any
 
 import click
 import pytest
-import typer
 
 from core.errors import OnedayError
 from curation.preset import PRESETS, flat, preset, with_settings
 from harness.budget.duration import seconds
 from harness.budget.gpu_profile import get_card
 from oneday.cli import app, main
+from oneday.cli.app import make_app
 from oneday.demo.demo import DEMO_BASE
 from oneday.reference import OPTIONS, WITHOUT_SET, commands, reference
 from tests.curation.test_curate import DATA as NI_TASKS
@@ -115,7 +115,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
         click.UsageError: unknown command or option, a value of the wrong type, something missing.
     """
     noted: dict[str, Any] = {}
-    root = typer.main.get_command(app)
+    root = make_app()
     for _, command in (("", root), *commands(root)):
         command.callback = lambda **values: noted.update(values)
     with contextlib.redirect_stdout(io.StringIO()):  # of --help
@@ -126,7 +126,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
 VALUES = {
     "card": get_card,
     "preset": preset,
-    "diff": preset,
+    "other": preset,
     "budget": seconds,
     "time": seconds,
     "fit": seconds,
@@ -172,7 +172,7 @@ INLINE = [
 
 @pytest.mark.parametrize("words", INLINE)
 def test_a_command_named_in_a_sentence_exists_with_its_options(words: list[str]) -> None:
-    known = dict(commands(typer.main.get_command(app)))
+    known = dict(commands(app))
     if words[0].isupper() or words[0].startswith("-"):  # oneday COMMAND --help
         return
     path = max((name for name in known if f"oneday {' '.join(words)} ".startswith(f"{name} ")), key=len, default="")
@@ -241,7 +241,7 @@ def test_the_reference_is_what_the_code_says() -> None:
 
 
 def test_the_reference_knows_what_set_reaches() -> None:
-    known = dict(commands(typer.main.get_command(app)))["oneday curate"]
+    known = dict(commands(app))["oneday curate"]
     assert set(OPTIONS.values()) <= {option for p in known.params for option in p.opts}
     for key in flat(PRESETS["recommended"]):
         group, _, name = key.partition(".")

@@ -18,6 +18,7 @@ from core.files import read_jsonl
 from core.model.language_model import LanguageModel
 from harness.budget.memory import ModelShape
 from oneday.local_server import ask, local_server
+from oneday.requests.submission import ServeRequest
 
 LORA_R = 128
 CLIENTS = (16, 64)
@@ -76,7 +77,8 @@ def measure(setting: Setting, rounds: int) -> None:
     rates: dict[str, list[float]] = {"one_at_a_time": [], **{f"clients_{n}": [] for n in CLIENTS}}
     with ThreadPoolExecutor(1) as aside:  # both load at once
         loading = aside.submit(LanguageModel.load, setting.base, lora_adapter=adapter, precision="4bit")
-        with local_server(adapter, log=setting.work / "server.log", base=setting.base, precision="4bit") as url:
+        served = ServeRequest(checkpoint=adapter, base=setting.base, precision="4bit")
+        with local_server(served, log=setting.work / "server.log") as url:
             model = loading.result()
             one_at_a_time(model, prompts[:1], 4)
             at_once(url, prompts[: max(CLIENTS)], max(CLIENTS), 4)

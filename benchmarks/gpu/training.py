@@ -25,6 +25,7 @@ from harness.budget.rehearse import rehearse
 from harness.job import TrainJob
 from harness.supervise import BATCHES, OUTPUT
 from oneday.local_server import ask, local_server
+from oneday.requests.submission import ServeRequest
 
 REPEATED = 4
 """At least so many steps are trained twice."""
@@ -153,7 +154,7 @@ def served(setting: Setting, run: Path) -> dict[str, Any]:
     prompts = [row["instruction"] + " " + row["input"][:400] for row in read_jsonl(setting.mix / "validation.jsonl")]
     prompts = (prompts * REQUESTS)[: 4 if setting.tiny else REQUESTS]
     begun = time.perf_counter()
-    with local_server(run, log=setting.work / "server.log", base=setting.base) as url:
+    with local_server(ServeRequest(checkpoint=run, base=setting.base), log=setting.work / "server.log") as url:
         ask(url, prompts[:2], max_new_tokens=8)
         ready = time.perf_counter()
         answers = ask(url, prompts, max_new_tokens=8 if setting.tiny else NEW_TOKENS, at_once=CLIENTS)

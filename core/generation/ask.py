@@ -104,7 +104,7 @@ def _all_refused(answers: Iterable[Answer]) -> PredictionError | None:
         return None
     return PredictionError(
         f"the server refused all of the first {len(said)} prompts ({said[0].detail or 'without a word'}). Check its "
-        "limits and --model."
+        "limits and `model=`."
     )
 
 

@@ -86,13 +86,13 @@ class Engine:
         """Raises `PredictionError` if something that the engine needs is not given."""
         if self.name not in NAMES:
             known = ", ".join([*NAMES, *(f"{RAY}{n}" for n in NAMES)])
-            raise PredictionError(f"--predictor {self.name}: unknown. Use {known}.")
+            raise PredictionError(f"`predictor={self.name}`: unknown. Use {known}.")
         if self.name == "replay" and not self.predictions:
-            raise PredictionError("--predictor replay needs --predictions FILE, the stored predictions.")
+            raise PredictionError("`predictor=replay` needs `predictions=FILE`, the stored predictions.")
         if self.name == "transformers" and self.base is None:
-            raise PredictionError("--base is missing. Give the folder of the base model that answers the prompts.")
+            raise PredictionError("`base=` is missing. Give the folder of the base model that answers the prompts.")
         if self.name == "openai" and self.url is None:
-            raise PredictionError("--predictor openai needs --url, for example --url http://127.0.0.1:8000/v1.")
+            raise PredictionError("`predictor=openai` needs `url=`, for example `url=http://127.0.0.1:8000/v1`.")
 
 
 def close(predictor: Predictor) -> None:

@@ -147,7 +147,7 @@ class OpenAIPredictor:
             model = next(iter(served))
         if model is None or model not in served:
             names = ", ".join(sorted(served)) or "none"
-            raise PredictionError(f"{self._url}: serves {names}, not --model {model}. Pass --model with one of them.")
+            raise PredictionError(f"{self._url}: serves {names}, not `model={model}`. Pass `model=` with one of them.")
         length = served[model].get("max_model_len")
         return model, length if isinstance(length, int) else None
 
@@ -221,13 +221,13 @@ class OpenAIPredictor:
         if reply.status in REFUSED:
             return Refused(reason=REFUSED_BY_SERVER, detail=(await reply.text(errors="replace"))[:200])
         if reply.status != 200:
-            key = "" if self._key else ", without a key, which goes only to a --url of this command line"
-            mend = "Check --url (it ends in /v1), --model and OPENAI_API_KEY."
+            key = "" if self._key else ", without a key, which goes only to a `url=` of this command line"
+            mend = "Check `url=` (it ends in /v1), `model=` and OPENAI_API_KEY."
             raise PredictionError(f"{self._url}{path}: HTTP {reply.status}{key}. {mend}")
         try:
             return await reply.json(content_type=None)
         except ValueError as e:
-            raise PredictionError(f"{self._url}{path}: no JSON. Check --url (it ends in /v1).") from e
+            raise PredictionError(f"{self._url}{path}: no JSON. Check `url=` (it ends in /v1).") from e
 
 
 def _seconds(header: str | None) -> float | None:

@@ -68,7 +68,7 @@ class RayPredictor:
         try:
             import ray
         except ImportError as e:
-            raise PredictionError("--predictor ray:… needs Ray. pip install 'oneday-llm[ray]'.") from e
+            raise PredictionError("`predictor=ray:…` needs Ray. pip install 'oneday-llm[ray]'.") from e
         self._ray: Any = ray
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self._started = not ray.is_initialized()
@@ -77,7 +77,7 @@ class RayPredictor:
                 with _sigterm_kept():
                     ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError) as e:
-                raise PredictionError(f"--ray-address {address}: no cluster there ({_first_line(e)}).") from e
+                raise PredictionError(f"`ray_address={address}`: no cluster there ({_first_line(e)}).") from e
         resources = ray.cluster_resources()
         num_gpus = int(resources.get("GPU", 0))
         num = workers or num_gpus or len([node for node in ray.nodes() if node["Alive"]])

@@ -40,7 +40,7 @@ class ReplayPredictor:
         if not self._where:
             names = ", ".join(map(str, paths))
             raise PredictionError(
-                f"{names}: no prediction in it. --predictor replay needs a file of stored predictions."
+                f"{names}: no prediction in it. `predictor=replay` needs a file of stored predictions."
             )
         digests = sorted(file_sha256(path) for path in paths)
         self._revision = f"replay:{digests[0] if len(digests) == 1 else sha256(' '.join(digests).encode())}"

@@ -99,7 +99,7 @@ class TransformersPredictor:
             longest = max(len(encoded[i]) for i in batch)
             raise PredictionError(
                 f"{self._model.path}: {len(batch)} prompts of up to {longest} tokens do not fit "
-                f"into memory. Pass a --batch-size below {len(batch)}; what is answered is kept."
+                f"into memory. Pass a `batch_size=` below {len(batch)}; what is answered is kept."
             ) from e
 
     @staticmethod

@@ -273,7 +273,7 @@ _CHANGES_THE_BASE = ("modules_to_save", "trainable_token_indices", "bias", "laye
 def _misfit(lora_adapter: Path, base: Path, error: Exception) -> PredictionError:
     return PredictionError(
         f"{lora_adapter}: no adapter that fits {base} ({_reason(error)}). Save it again (in a run: `oneday pick RUN`), "
-        "or give the --base that it was made for."
+        "or give the `base=` that it was made for."
     )
 
 

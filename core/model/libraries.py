@@ -10,7 +10,9 @@ import gc
 import importlib
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from core.threads import wait_briefly
@@ -29,7 +31,7 @@ def disable_cpu_repack(model: Any) -> None:
 
 def quieten() -> None:
     """Optional kernels that a build lacks are reported by these libraries, at import and later: nothing to act on."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    _set_offline(True)  # on a CPU bitsandbytes would ask the hub for a kernel when it is imported
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     wait_briefly(os.environ)
     for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
@@ -39,6 +41,35 @@ def quieten() -> None:
         hub_logging = importlib.import_module("transformers.utils.logging")
         hub_logging.disable_progress_bar()
         hub_logging.set_verbosity_error()
+
+
+@contextlib.contextmanager
+def hub(*, is_asked_for: bool) -> Iterator[None]:
+    """Allows requests to the hub inside the block, if the user asked for it or the environment does not forbid it.
+
+    Models are loaded offline, also later in the same process.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    _set_offline(not is_asked_for and os.environ.get("HF_HUB_OFFLINE", "").upper() in TRUE)
+    try:
+        yield
+    finally:
+        _set_offline(before)
+
+
+TRUE = ("1", "ON", "YES", "TRUE")
+"""The values that huggingface_hub reads as true."""
+
+
+def _set_offline(is_offline: bool) -> None:
+    """Sets the mode of this process. huggingface_hub reads its environment variable only once, at import."""
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = is_offline
+    if "datasets" in sys.modules and "HF_DATASETS_OFFLINE" not in os.environ:
+        sys.modules["datasets"].config.HF_HUB_OFFLINE = is_offline
 
 
 def give_back() -> None:

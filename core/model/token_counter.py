@@ -41,10 +41,10 @@ class TokenCounter:
         if path.is_dir():
             found = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
             if not found:
-                raise SourceError(f"{path}: no tokenizer.json or tokenizer.model in it. Pass --tokenizer FILE.")
+                raise SourceError(f"{path}: no tokenizer.json or tokenizer.model in it. Pass `tokenizer=FILE`.")
             path = found[0]
         if not path.is_file():
-            raise SourceError(f"{path}: no such file. --tokenizer takes a model folder or a tokenizer file.")
+            raise SourceError(f"{path}: no such file. `tokenizer=` takes a model folder or a tokenizer file.")
         encode = _fast(path) if path.suffix == ".json" else _sentencepiece(path)
         return cls(path, file_sha256(path), encode)
 
@@ -72,7 +72,7 @@ def _fast(path: Path) -> Callable[[Sequence[str]], Sequence[Sequence[int]]]:
     try:
         tokenizer: Any = Tokenizer.from_file(str(path))
     except Exception as e:  # the library raises a bare Exception
-        raise SourceError(f"{path}: no tokenizer ({e}). Pass --tokenizer with a tokenizer.json.") from e
+        raise SourceError(f"{path}: no tokenizer ({e}). Pass `tokenizer=` with a tokenizer.json.") from e
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -86,5 +86,5 @@ def _sentencepiece(path: Path) -> Callable[[Sequence[str]], Sequence[Sequence[in
     try:
         processor.load(str(path))
     except (OSError, RuntimeError) as e:
-        raise SourceError(f"{path}: no SentencePiece model ({e}). Pass --tokenizer with one.") from e
+        raise SourceError(f"{path}: no SentencePiece model ({e}). Pass `tokenizer=` with one.") from e
     return lambda texts: processor.encode(list(texts), num_threads=1)

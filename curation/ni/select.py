@@ -202,11 +202,12 @@ def read_task_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise SelectionError(
-            f"{path}: cannot be read ({e}). --task-list takes a text file, one name a line, or {', '.join(TASK_LISTS)}."
+            f"{path}: cannot be read ({e}). `task_list=` takes a text file, one name a line, or "
+            f"{', '.join(TASK_LISTS)}."
         ) from e
     names = [canonical_name(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not names:
-        raise SelectionError(f"{path}: names no task. --task-list takes a text file, one name a line.")
+        raise SelectionError(f"{path}: names no task. `task_list=` takes a text file, one name a line.")
     return names
 
 
@@ -220,7 +221,7 @@ def read_kind_overrides(path: Path) -> dict[str, Kind]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        raise SelectionError(f"{path}: cannot be read ({e}). --kinds takes lines of `task kind`.") from e
+        raise SelectionError(f"{path}: cannot be read ({e}). `kinds=` takes lines of `task kind`.") from e
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields or line.startswith("#"):

@@ -126,10 +126,10 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise TaskError(f"{path}: no such folder. --tasks takes a folder of NI task files (*.json).")
+        raise TaskError(f"{path}: no such folder. `tasks=` takes a folder of NI task files (*.json).")
     files = [file for file in path.glob("*.json") if not file.is_dir()]
     if not files:
-        raise TaskError(f"{path}: no *.json in it. --tasks takes a folder of NI task files.")
+        raise TaskError(f"{path}: no *.json in it. `tasks=` takes a folder of NI task files.")
     return files
 
 

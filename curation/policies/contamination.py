@@ -66,7 +66,7 @@ class Suites:
                     empty = False
             if empty:
                 raise SourceError(
-                    f"{path}: holds no text. --against NAME=FILE takes JSON lines of a suite's questions."
+                    f"{path}: holds no text. `against=NAME=FILE` takes JSON lines of a suite's questions."
                 )
         return suites
 

@@ -164,7 +164,7 @@ def _chat(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
 
 
 def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool, take_all: bool = False) -> Stage:
-    """00_own: every file as NI tasks, in a folder `tasks` that `--tasks` could have named.
+    """00_own: every file as NI tasks, in a folder `tasks` like those that are given.
 
     Args:
         take_all: No row becomes an example.
@@ -187,7 +187,7 @@ def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool, take_a
                 rows.append(row)
         if not rows:
             stage.give_up()
-            raise TaskError(f"{path}: no usable row. `oneday curate --check {path}` lists what is wrong.")
+            raise TaskError(f"{path}: no usable row. `oneday check {path}` lists what is wrong.")
         num_examples = 0 if take_all else NUM_EXAMPLES
         kept, examples = write_tasks(
             name, rows, stage.path(OWN_TASKS), seed=seed, source=path.stem, num_examples=num_examples

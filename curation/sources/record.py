@@ -16,6 +16,7 @@ from pathlib import Path
 
 from core.errors import SourceError
 from core.files import encodable, file_sha256, read_jsonl, sha256
+from core.model.libraries import hub
 from core.stage import Dropped
 from curation.policies.licence import spdx_expression
 from curation.sources.mapping import (
@@ -63,7 +64,7 @@ def read_source(
         if num == 1 and not set(columns) <= set(record):
             raise SourceError(
                 f"{where}: not {source.hub}: its first record has {', '.join(sorted(record))}, "
-                f"not {', '.join(columns)}. Check --source {located.name}."
+                f"not {', '.join(columns)}. Check `source={located.name}`."
             )
         row_id = f"{located.name}-{num:06d}"
         try:
@@ -95,17 +96,20 @@ def read_source(
             output=mapped.output.strip(),
         )
     if num == 0:
-        raise SourceError(f"{where}: no record in it. Check --source {located.name}.")
+        raise SourceError(f"{where}: no record in it. Check `source={located.name}`.")
 
 
-def records(located: Located) -> Iterator[Record]:
+def records(located: Located, *, asks_hub: bool = False) -> Iterator[Record]:
     """The records of a local file or of the hub.
+
+    Args:
+        asks_hub: Also where the environment says HF_HUB_OFFLINE.
 
     Raises:
         SourceError: unreadable, of an unknown kind, or the hub cannot be reached.
     """
     if not located.paths:
-        return _hub_records(located)
+        return _hub_records(located, asks_hub=asks_hub)
     return itertools.chain.from_iterable(map(_file_records, located.paths))
 
 
@@ -145,8 +149,11 @@ def _json_records(path: Path) -> Iterator[Record]:
     yield from document
 
 
-def resolve_on_hub(dataset: str, revision: str | None) -> str:
+def resolve_on_hub(dataset: str, revision: str | None, *, asks_hub: bool = False) -> str:
     """The commit that a branch of a hub data set points at now; a local folder stands for its own files.
+
+    Args:
+        asks_hub: Also where the environment says HF_HUB_OFFLINE.
 
     Raises:
         SourceError: unknown, gated, or no network.
@@ -158,12 +165,13 @@ def resolve_on_hub(dataset: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
 
     try:
-        return str(HfApi().dataset_info(dataset, revision=revision).sha)
+        with hub(is_asked_for=asks_hub):
+            return str(HfApi().dataset_info(dataset, revision=revision).sha)
     except (httpx.HTTPError, OSError, ValueError, RuntimeError) as e:
         raise SourceError(_unreachable(dataset, e)) from e
 
 
-def _hub_records(located: Located) -> Iterator[Record]:
+def _hub_records(located: Located, *, asks_hub: bool) -> Iterator[Record]:
     import datasets
     import httpx
 
@@ -171,12 +179,13 @@ def _hub_records(located: Located) -> Iterator[Record]:
     local = Path(located.hub).is_dir()
     revision = None if local else located.revision
     try:
-        if source.files:
-            where = located.hub if local else f"hf://datasets/{located.hub}@{located.revision}"
-            files = f"{where}/{source.files}"
-            data = datasets.load_dataset("json", data_files={source.split: files}, split=source.split)
-        else:
-            data = datasets.load_dataset(located.hub, source.config, split=source.split, revision=revision)
+        with hub(is_asked_for=asks_hub):
+            if source.files:
+                where = located.hub if local else f"hf://datasets/{located.hub}@{located.revision}"
+                files = f"{where}/{source.files}"
+                data = datasets.load_dataset("json", data_files={source.split: files}, split=source.split)
+            else:
+                data = datasets.load_dataset(located.hub, source.config, split=source.split, revision=revision)
     except (httpx.HTTPError, OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e:
         raise SourceError(_unreachable(located.hub, e)) from e
     yield from data
@@ -187,7 +196,7 @@ def _unreachable(dataset: str, e: Exception) -> str:
     why = next(iter(str(told).splitlines()), "") or type(told).__name__
     return (
         f"{dataset}: cannot be had from the datasets hub ({why}). Check the network, HF_HUB_OFFLINE and, for a gated "
-        "one, `hf auth login`; or fetch a file and pass --source NAME=FILE."
+        "one, `hf auth login`; or fetch a file and pass `source=NAME=FILE`."
     )
 
 

@@ -33,23 +33,23 @@ class Shortfall:
 
 
 _MENDS = {
-    "non_commercial": "--licences all takes {n:,} non-commercial rows",
-    "unknown_licence": "--licences commercial takes {n:,} rows of unknown licence",
-    "already_solved": "--retain 0.25 takes up to a quarter from {n:,} rows that the base already answers",
+    "non_commercial": "`policies.licences=all` takes {n:,} non-commercial rows",
+    "unknown_licence": "`policies.licences=commercial` takes {n:,} rows of unknown licence",
+    "already_solved": "`samples.retain_share=0.25` takes up to a quarter from {n:,} rows that the base already answers",
     "too_long": "{longer} takes some of {n:,} long rows",
-    "several_references": "--set candidates.references=first takes {n:,} rows with several answers",
-    "language": "--set policies.language=none takes {n:,} rows of another language",
-    "llm_generated": "--set policies.llm_generated=true takes {n:,} rows that a language model wrote",
-    "degenerate": "--set policies.degenerate=false takes {n:,} rows with broken answers",
-    "low_accuracy": "--set candidates.min_accuracy=0 takes {n:,} rows of tasks that the base hardly ever gets right",
-    "short_input": "--set policies.min_input_words=0 takes {n:,} rows with short inputs",
-    "near_duplicate": "--set policies.near_duplicates=none takes {n:,} near duplicates",
-    "bucket_certain": "leave --adaptive out to ask {n:,} more instances",
-    "not_asked": "raise --instances-per-task: {n:,} instances were not asked",
+    "several_references": "`candidates.references=first` takes {n:,} rows with several answers",
+    "language": "`policies.language=none` takes {n:,} rows of another language",
+    "llm_generated": "`policies.llm_generated=true` takes {n:,} rows that a language model wrote",
+    "degenerate": "`policies.degenerate=false` takes {n:,} rows with broken answers",
+    "low_accuracy": "`candidates.min_accuracy=0` takes {n:,} rows of tasks that the base hardly ever gets right",
+    "short_input": "`policies.min_input_words=0` takes {n:,} rows with short inputs",
+    "near_duplicate": "`policies.near_duplicates=none` takes {n:,} near duplicates",
+    "bucket_certain": "leave `adaptive=true` out to ask {n:,} more instances",
+    "not_asked": "raise `instances_per_task=`: {n:,} instances were not asked",
 }
 """Reason -> the way to get such rows back; reasons that are not here are not for sale."""
 
-TAKE_ALL = "--take-all keeps every row of it that the policies let pass"
+TAKE_ALL = "`samples.take_all=true` keeps every row of it that the policies let pass"
 CHOSEN_AGAINST = ("already_solved", "used_as_example", "over_quota", "prompt_too_long", "refused_by_server")
 """What becomes of the user's own rows by what the base makes of them, and by the share that they are to have."""
 
@@ -63,7 +63,7 @@ def shortfalls(
     lost: Mapping[str, Mapping[str, int]],
     *,
     scale: float,
-    longer: str = "--set policies.max_tokens=4096",
+    longer: str = "`policies.max_tokens=4096`",
     own: Collection[str] = (),
     is_papers: bool = True,
 ) -> list[Shortfall]:
@@ -76,7 +76,7 @@ def shortfalls(
         scale: Of the mix.
         longer: The setting that lets longer rows in.
         own: Sources that are the user's own files.
-        is_papers: One of the paper's mixes was asked for, whose proportions `--scale` keeps.
+        is_papers: One of the paper's mixes was asked for, whose proportions `scale` keeps.
     """
     found = []
     for source, target in targets.items():
@@ -89,7 +89,7 @@ def shortfalls(
             ways = [mend for reason, mend in mends.items() if reason not in CHOSEN_AGAINST][:1]
             ways += [TAKE_ALL] if set(reasons) & set(CHOSEN_AGAINST) else []
         else:
-            more = "more task files with --tasks" if source in (NI_EXACT_MATCH, NI_GENERATION) else "a larger file"
+            more = "more task files with `tasks=`" if source in (NI_EXACT_MATCH, NI_GENERATION) else "a larger file"
             shrunk = _accept(source, scale * rows / target) if is_papers else []
             given = [f"give {more}: {target - rows:,} rows are missing"]
             ways = [*list(mends.values())[:1], *(shrunk if mends else given), *(given if mends else shrunk)][:2]
@@ -101,16 +101,16 @@ def nothing_left(
     kept: int,
     lost: Mapping[str, Mapping[str, int]],
     *,
-    longer: str = "--set policies.max_tokens=4096",
+    longer: str = "`policies.max_tokens=4096`",
     own: Collection[str] = (),
 ) -> str:
     """Why a mix has too few rows to be split: what took them, by source, and the way to get most of them back."""
     by_source = {source: {r: n for r, n in reasons.items() if n} for source, reasons in sorted(lost.items())}
     told = [f"{source}: {_told(reasons)}" for source, reasons in by_source.items() if reasons]
     ways = dict(_ways(by_source, longer, own))
-    best = max(ways, key=lambda way: ways[way], default="give more rows with --tasks")
+    best = max(ways, key=lambda way: ways[way], default="give more rows with `tasks=`")
     rows = "no row is" if kept == 0 else "only 1 row is"
-    return f"{rows} left to train on ({'; '.join(told) or 'nothing was left out'}). Way out: {best}, with --redo."
+    return f"{rows} left to train on ({'; '.join(told) or 'nothing was left out'}). Way out: {best}, with `redo=true`."
 
 
 def _ways(by_source: Mapping[str, Mapping[str, int]], longer: str, own: Collection[str]) -> Iterator[tuple[str, int]]:
@@ -120,7 +120,7 @@ def _ways(by_source: Mapping[str, Mapping[str, int]], longer: str, own: Collecti
             if source in own and reason in CHOSEN_AGAINST:
                 yield TAKE_ALL, sum(reasons.get(r, 0) for r in CHOSEN_AGAINST)
             elif reason == "already_solved":  # a share of nothing would be nothing
-                yield f"give other tasks with --tasks: the base already answers {n:,} rows of these", n
+                yield f"give other tasks with `tasks=`: the base already answers {n:,} rows of these", n
             elif reason in _MENDS:
                 yield _MENDS[reason].format(n=n, longer=longer), n
 
@@ -131,9 +131,9 @@ def _told(reasons: Mapping[str, int]) -> str:
 
 def _accept(source: str, scale: float) -> list[str]:
     if scale == 0:
-        return [f"--without {source} leaves it out"]
+        return [f"`without={source}` leaves it out"]
     least = _floored(scale)
-    return [f"--scale {least:.3g} shrinks every source so that this one fills its share"] * (least >= LEAST_SCALE)
+    return [f"`scale={least:.3g}` shrinks every source so that this one fills its share"] * (least >= LEAST_SCALE)
 
 
 def _floored(value: float) -> float:

@@ -3,8 +3,8 @@
     targets = mix_targets("200k", scale=1.0, without=frozenset({"lima"}))
     located = locate(targets, near=[Path("tasks")], given={"quac": "hub"}, hub=False, resolve=...)
 
-A source is a local file (`--source quac=quac.parquet`), or comes from the datasets hub (`--source quac=hub`, or pinned:
-`--source quac=hub@REVISION`). What lies beside the folder of tasks under its name is found by itself.
+A source is a local file (`quac.parquet`), or comes from the datasets hub (`hub`, or pinned:
+`hub@REVISION`). What lies beside the folder of tasks under its name is found by itself.
 
 Where it sits: beside the samples, before the draw; `record.py` turns its records into rows.
 """
@@ -132,17 +132,17 @@ def mix_targets(mix: str | None, scale: float, without: frozenset[str], named: C
         SourceError: unknown mix or source, or a scale outside (0, 1].
     """
     if mix is not None and mix not in MIXES:
-        raise SourceError(f"--mix {mix}: unknown mix. Use {', '.join(MIXES)}.")
+        raise SourceError(f"`mix={mix}`: unknown mix. Use {', '.join(MIXES)}.")
     table = MIXES[mix or "200k"]
     if not 0 < scale <= 1:
-        raise SourceError(f"--scale {scale}: not in (0, 1]. --scale 0.01 takes one row of a hundred.")
+        raise SourceError(f"`scale={scale}`: not in (0, 1]. `scale=0.01` takes one row of a hundred.")
     unknown = sorted(without - set(table))
     if unknown:
-        raise SourceError(f"--without {unknown[0]}: unknown source. Use {', '.join(table)}.")
+        raise SourceError(f"`without={unknown[0]}`: unknown source. Use {', '.join(table)}.")
     asked = set(table) if mix is not None else {*NI_SOURCES.values(), *named}
     wanted = {name: max(1, round(count * scale)) for name, count in table.items() if name in asked - without}
     if not wanted:
-        raise SourceError("--without leaves no source at all. Keep one.")
+        raise SourceError("`without=` leaves no source at all. Keep one.")
     return wanted
 
 
@@ -184,7 +184,7 @@ def locate(
     wanted = [name for name in SOURCES if name in targets]
     stray = sorted(set(given) - set(wanted))
     if stray:
-        raise SourceError(f"--source {stray[0]}: not a source of this mix. Use {', '.join(wanted) or 'none'}.")
+        raise SourceError(f"`source={stray[0]}`: not a source of this mix. Use {', '.join(wanted) or 'none'}.")
     found: dict[str, Located] = {}
     missing = []
     for name in wanted:
@@ -204,8 +204,8 @@ def locate(
     if missing:
         fetch = ", ".join(f"{name} ({SOURCES[name].hub})" for name in missing)
         raise SourceError(
-            f"not found beside the tasks: {fetch}. Fetch them and pass --source {missing[0]}=FILE, let --hub fetch "
-            f"them from the datasets hub, or leave them out: --without {','.join(missing)}."
+            f"not found beside the tasks: {fetch}. Fetch them and pass `source={missing[0]}=FILE`, let `hub=true` "
+            f"fetch them from the datasets hub, or leave them out: `without={','.join(missing)}`."
         )
     return found
 
@@ -224,10 +224,10 @@ def _given(name: str, path: Path) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if not path.is_dir():
-        raise SourceError(f"--source {name}={path}: no such file. Check the path.")
+        raise SourceError(f"`source={name}={path}`: no such file. Check the path.")
     paths = _of_folder(name, path)
     if not paths:
-        raise SourceError(f"--source {name}={path}: no .jsonl, .json or .parquet in it. Give a file.")
+        raise SourceError(f"`source={name}={path}`: no .jsonl, .json or .parquet in it. Give a file.")
     return paths
 
 
@@ -246,5 +246,5 @@ def _of_folder(name: str, folder: Path) -> tuple[Path, ...]:
     train = [p for p in files if "train" in p.stem]
     if not train and len(files) > 1:
         names = ", ".join(p.name for p in files[:4])
-        raise SourceError(f"{folder}: which of {names} is to be trained on? Say it with --source {name}=FILE.")
+        raise SourceError(f"{folder}: which of {names} is to be trained on? Say it with `source={name}=FILE`.")
     return tuple(train or files)

@@ -21,8 +21,8 @@ from curation.sources.source import NI_EXACT_MATCH
 from curation.stages.context import ANSWERS, Curation
 
 _MENDS = {
-    "prompt_too_long": "Pass --shots 0, or a base with a longer context.",
-    NO_STORED_PREDICTION: "Check that task and id of --predictions are those of --tasks.",
+    "prompt_too_long": "Pass `prompts.max_shots=0`, or a base with a longer context.",
+    NO_STORED_PREDICTION: "Check that task and id of `predictions=` are those of `tasks=`.",
     REFUSED_BY_SERVER: "Check the predictor: the server's log says why.",
 }
 """Of what befell most instances."""

@@ -98,8 +98,8 @@ def _longer(parameters: CurationParameters) -> str:
     """The setting that lets longer rows in."""
     limit = parameters.policies.max_tokens
     if parameters.policies.max_words is not None or limit is None:
-        return "--set policies.max_words=none"
-    return f"--set policies.max_tokens={2 * limit}"
+        return "`policies.max_words=none`"
+    return f"`policies.max_tokens={2 * limit}`"
 
 
 def _tools(spec: _Spec) -> CandidateTools:

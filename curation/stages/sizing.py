@@ -46,11 +46,11 @@ def _check(curation: Curation) -> None:
     """Refuses choices that leave nothing to be sized."""
     p = curation.parameters
     if curation.tokenizer is None:
-        raise MixError("--fit counts tokens: --tokenizer none cannot be. Give the base's folder.")
+        raise MixError("`fit.budget_s=` counts tokens: `tokenizer=none` cannot be. Give the base's folder.")
     if p.samples.quota is Quota.PER_BUCKET:
         raise MixError(
-            "--fit sizes quotas, and quotas per bucket are fixed. Add --set samples.quota=proportional, or take "
-            "--preset recommended."
+            "`fit.budget_s=` sizes quotas, and quotas per bucket are fixed. Add `samples.quota=proportional`, or take "
+            "`preset=recommended`."
         )
 
 

@@ -82,14 +82,14 @@ def select_stage(curation: Curation) -> Stage:
 
 
 _MENDS = {
-    "not_listed": "Check --task-list",
-    "language": "--set rules.language=NAME takes tasks of that language, with --set policies.language=none",
-    "category": "--set rules.categories takes a JSON list of others",
-    "mmlu": "--set rules.drop_mmlu=false takes them",
-    "math_qa": "--set rules.drop_math_qa=false takes them",
-    "non_commercial": "--licences all takes them",
-    "unknown_licence": "--licences commercial takes them",
-    "no_usable_instance": "`oneday curate --check` lists what is wrong with them",
+    "not_listed": "Check `task_list=`",
+    "language": "`rules.language=NAME` takes tasks of that language, with `policies.language=none`",
+    "category": "`rules.categories=` takes a JSON list of others",
+    "mmlu": "`rules.drop_mmlu=false` takes them",
+    "math_qa": "`rules.drop_math_qa=false` takes them",
+    "non_commercial": "`policies.licences=all` takes them",
+    "unknown_licence": "`policies.licences=commercial` takes them",
+    "no_usable_instance": "`oneday check` lists what is wrong with them",
 }
 """Of the rule that dropped most tasks."""
 

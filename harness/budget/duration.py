@@ -55,11 +55,11 @@ _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"\s*".join(rf"(?:(\d+(?:\.\d+)?)\s*{unit})?" for unit in _UNITS))
 
 
-def seconds(text: str, *, option: str = "--budget") -> float:
+def seconds(text: str, *, field: str = "budget") -> float:
     """`24h`, `90m`, `1h30m`, `1h 30m`, `45 s` in seconds. A bare number is refused: 24 of what?
 
     Args:
-        option: Named in the error.
+        field: Named in the error.
 
     Raises:
         BudgetError: another form, or nothing at all.
@@ -69,7 +69,7 @@ def seconds(text: str, *, option: str = "--budget") -> float:
     total = sum(float(part) * unit for part, unit in zip(parts, _UNITS.values(), strict=False) if part)
     if not 0 < total <= LONGEST_S:
         raise BudgetError(
-            f"{option} {text[:40]}: not a duration above 0 and up to 366d. Write it with units: 24h, 90m, 1h30m, 45s."
+            f"`{field}={text[:40]}`: not a duration above 0 and up to 366d. Write it with units: 24h, 90m, 1h30m, 45s."
         )
     return total
 

@@ -33,7 +33,7 @@ def few_steps(recipe: AxolotlConfig, lengths: Sequence[int], num_steps: int) -> 
     more = math.ceil(math.ceil(sum(lengths) / length) * recipe.num_epochs)
     ways = [
         f"sequence_len: {length}, micro_batch_size: 1 and gradient_accumulation_steps: 1 in a copy of the recipe "
-        f"(--config) make about {more} of the same rows"
+        f"(`config=`) make about {more} of the same rows"
     ] * (more > num_steps)
     ways += ["raise num_epochs", "give more rows"]
     steps = f"{num_steps} step{'s' * (num_steps != 1)} in all"

@@ -62,7 +62,7 @@ def get_card(name: str) -> Card:
     described = _ANY.fullmatch(name)
     if described is None or int(described.group(1)) == 0:
         raise ConfigError(
-            f"--card {name[:60]}: unknown card. Use {', '.join(CARDS)}, or NAME-MEMORYgb for another one, such as "
+            f"`card={name[:60]}`: unknown card. Use {', '.join(CARDS)}, or NAME-MEMORYgb for another one, such as "
             "l40s-45gb."
         )
     return Card(name=name, memory_gib=float(described.group(1)), bf16=True, tflops=0.0)

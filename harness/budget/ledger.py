@@ -66,7 +66,7 @@ class Ledger:
         """Begins the day, or goes on with the one that `path` holds.
 
         Args:
-            job: Names what is trained. The ledger of another job (thrown away with --redo) is begun anew.
+            job: Names what is trained. The ledger of another job (thrown away) is begun anew.
         """
         ledger = cls(path, clock=clock)
         if ledger._records and ledger._records[0].get("job") == job:

@@ -80,7 +80,7 @@ class ModelShape:
                 tied=bool(config.get("tie_word_embeddings", False)),
             )
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise ConfigError(f"{folder}/config.json: no decoder's sizes in it ({e}). Check --base.") from e
+            raise ConfigError(f"{folder}/config.json: no decoder's sizes in it ({e}). Check `base=`.") from e
 
 
 MISTRAL_7B = ModelShape(hidden=4096, layers=32, attention=4096, kv=1024, intermediate=14336, vocab=32000)

@@ -61,7 +61,7 @@ class Costs:
         """
         speed = estimated_tokens_per_s(card, recipe, shape)
         if speed is None:
-            raise ConfigError(f"--card {card.name}: no speed is known for it. Rehearse first: oneday rehearse.")
+            raise ConfigError(f"`card={card.name}`: no speed is known for it. Rehearse first: oneday rehearse.")
         # an evaluation is a forward pass: of a step's four (forward, forward again, twice backward) one
         return cls(
             start_s=180.0,

@@ -26,7 +26,7 @@ NAMES = {
 LARGEST_SHARE = 1.1
 """Of the memory that a profile names: a 4090 with 48 GiB is another card."""
 
-NAMED = "named by --card"
+NAMED = "named by `card=`"
 
 UNTOLD_GIB = 24
 """Assumed of a card whose memory the driver does not tell, and whose name is no profile's."""
@@ -66,11 +66,11 @@ def chosen_by(sight: Sight) -> CardChoice:
     """The profile of what was seen."""
     gpu = sight.gpu
     if gpu is None:
-        return CardChoice(card=get_card("cpu"), how=f"no GPU: {sight.why_not}; --card names another")
+        return CardChoice(card=get_card("cpu"), how=f"no GPU: {sight.why_not}; `card=` names another")
     card = profile_of(gpu)
     remarks = [f"{gpu.described}, is here", *numbered(gpu, os.environ.get(VISIBLE))]
     if math.isnan(gpu.total_gib):
-        remarks.append(f"{card.memory_gib:g} GiB are assumed; --card NAME-MEMORYgb says otherwise")
+        remarks.append(f"{card.memory_gib:g} GiB are assumed; `card=NAME-MEMORYgb` says otherwise")
     if not card.has_speed:
         remarks.append("its speed is not known before a rehearsal")
     return CardChoice(card=card, how="; ".join(remarks), device=gpu.device)

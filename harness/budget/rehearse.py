@@ -248,7 +248,7 @@ def _what_would_fit(job: TrainJob, error: TrainError) -> str:
     said = str(error).split(" Lower micro_batch_size")[0].rstrip(".") + "."
     if not less:
         return f"{said} No smaller setting is known: take a card with more memory."
-    return f"{said} Computed to need less: {'; or '.join(str(s) for s in less[:3])}. --auto-fit takes the first."
+    return f"{said} Computed to need less: {'; or '.join(str(s) for s in less[:3])}. `auto_fit=true` takes the first."
 
 
 def _check_disk(job: TrainJob, checkpoint: Path) -> int:

@@ -109,10 +109,10 @@ def is_plan(path: Path) -> bool:
 
 
 def check_plan(path: Path) -> None:
-    """Refuses what `--follow-plan` cannot follow.
+    """Refuses what `follow_plan` cannot follow.
 
     Raises:
         ConfigError: no plan in it, or none that begins at step 0.
     """
     if not is_plan(path):
-        raise ConfigError(f"--follow-plan {path}: no plan. Give the 07_train/plan.jsonl of a run.")
+        raise ConfigError(f"`follow_plan={path}`: no plan. Give the 07_train/plan.jsonl of a run.")

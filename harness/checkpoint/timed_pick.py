@@ -99,11 +99,11 @@ def timed_pick(
     except TimeUp as e:
         raise BudgetError(
             f"the time was up before {len(job.checkpoints)} checkpoints were measured on their first rows. Give more "
-            f"with --time (loading and measuring took {pretty(uptime() - began)})."
+            f"with `time=` (loading and measuring took {pretty(uptime() - began)})."
         ) from e
     rejected = [*job.rejected, *measuring.rejected]
     if not candidates:
-        raise no_candidate(job.folder, rejected, mend="Save it again, or give --base of the model that it fits.")
+        raise no_candidate(job.folder, rejected, mend="Save it again, or give `base=` of the model that it fits.")
     picked = _picked(job, candidates, rejected, rule, uptime() - began, shown)
     path = paths[picked.checkpoint]
     trained = find_trained_base(path) or measuring.base

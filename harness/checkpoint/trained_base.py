@@ -135,5 +135,5 @@ def check_same_base(trained: TrainedBase | None, base: Path, adapter: Path, *, o
     if now != trained.fingerprint:
         raise ConfigError(
             f"{base}: not the base that {adapter} was trained on (hash {now[:16]}…, on record "
-            f"{trained.fingerprint[:16]}…). Give that one with --base, or pass --base-changed-on-purpose."
+            f"{trained.fingerprint[:16]}…). Give that one with `base=`, or pass `base_changed_on_purpose=true`."
         )

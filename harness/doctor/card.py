@@ -151,17 +151,17 @@ def check_gpu(card: Card, gpu: Gpu | None, *, shared: bool = False) -> None:
     if not card.is_gpu:
         return
     if gpu is None:
-        raise ConfigError(f"--card {card.name}: nvidia-smi shows no card. Check the driver, or take --card cpu.")
+        raise ConfigError(f"`card={card.name}`: nvidia-smi shows no card. Check the driver, or take `card=cpu`.")
     if gpu.total_gib < SMALLEST_SHARE * card.memory_gib:
         raise ConfigError(
-            f"--card {card.name} has {card.memory_gib:g} GiB, but here is a {gpu.name} with {gpu.total_gib:.1f}. "
+            f"`card={card.name}` has {card.memory_gib:g} GiB, but here is a {gpu.name} with {gpu.total_gib:.1f}. "
             "Name a card that is no larger."
         )
     if gpu.used_gib > MOST_OCCUPIED_GIB and not shared:
         users = f" by {'; '.join(gpu.processes[:3])}" if gpu.processes else ""
         raise TrainError(
             f"{gpu.name}: {gpu.used_gib:.1f} of {gpu.total_gib:.1f} GiB are in use{users}. End that, or give "
-            "--shared-card."
+            "`shared_card=true`."
         )
 
 
@@ -177,8 +177,8 @@ def check_torch(card: Card) -> None:
         return  # training says so itself
     if card.is_gpu and version.endswith("+cpu"):
         raise ConfigError(
-            f"--card {card.name}: torch {version} is a build without CUDA. `oneday doctor` says how to install the "
-            "other one; or take --card cpu."
+            f"`card={card.name}`: torch {version} is a build without CUDA. `oneday doctor` says how to install the "
+            "other one; or take `card=cpu`."
         )
 
 

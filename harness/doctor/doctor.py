@@ -203,10 +203,11 @@ def disk(machine: Machine) -> Finding:
     """Room and rights where the run would be written."""
     folder = next(p for p in (machine.run.resolve(), *machine.run.resolve().parents) if p.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        return problem(f"{folder}: cannot be written to", "Name another folder with --run, or change its rights.")
+        return problem(f"{folder}: cannot be written to", "Name another folder with `run=`, or change its rights.")
     gib, least = shutil.disk_usage(folder).free / GIB, FREE_DISK_GIB[machine.card.is_gpu]
     if gib < least:
-        return warning(f"{folder}: {gib:.1f} GiB free; a run wants {least:g}", "Make room, or name another with --run.")
+        what = f"{folder}: {gib:.1f} GiB free; a run wants {least:g}"
+        return warning(what, "Make room, or name another with `run=`.")
     return ok(f"{folder}: {gib:.1f} GiB free")
 
 

@@ -63,7 +63,7 @@ def users(machine: Machine) -> Finding | None:
     by = f" by {'; '.join(gpu.processes[:3])}" if gpu.processes else ""
     what = f"{gpu.used_gib:.1f} of {gpu.total_gib:.1f} GiB are in use{by}"
     if machine.card.is_gpu and gpu.used_gib > MOST_OCCUPIED_GIB:
-        return warning(what, "End that, or train with --shared-card.")
+        return warning(what, "End that, or train with `shared_card=true`.")
     return ok(what)
 
 
@@ -77,7 +77,7 @@ def card_memory(machine: Machine) -> Finding | None:
     free = min(gpu.total_gib - gpu.used_gib, machine.card.memory_gib)
     what = f"{free:.1f} GiB for us; {name} needs {need:.1f} with a 7B base (computed, to 1.5)"
     if free < need:
-        return warning(what, "Free the card, or train with --auto-fit.")
+        return warning(what, "Free the card, or train with `auto_fit=true`.")
     return ok(what)
 
 

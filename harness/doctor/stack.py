@@ -7,13 +7,10 @@ Where it sits: beside doctor.py. The network is used by one check, and only if i
 
 import importlib.metadata
 import json
-import os
 import re
 import struct
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from core.manifest import PACKAGES
@@ -81,8 +78,7 @@ def base_model(machine: Machine) -> Finding | None:
     """
     if machine.base is None:
         return None
-    with _offline():
-        folder = find_model(machine.base)
+    folder = find_model(machine.base, asks_hub=False)
     for name in _weights(folder):
         path = folder / name
         wrong = "is missing" if not path.is_file() else "is damaged or cut short" if not _is_whole(path) else ""
@@ -94,20 +90,6 @@ def base_model(machine: Machine) -> Finding | None:
     if licence is None:
         return note(f"{what}; its folder does not tell a licence")
     return ok(f"{what}; licence {licence}")
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """The search for a model asks the hub about one that is not here, unless told otherwise."""
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before
 
 
 def _weights(folder: Path) -> list[str]:
@@ -151,7 +133,7 @@ def hub(machine: Machine) -> Finding | None:
     except (OSError, ValueError) as e:
         return problem(
             f"{address} cannot be reached ({in_one_line(e)})",
-            "Check network, proxy and HF_ENDPOINT, or copy the model here and pass --base FOLDER.",
+            "Check network, proxy and HF_ENDPOINT, or copy the model here and pass `base=FOLDER`.",
         )
     held = "; HF_HUB_OFFLINE is set, so nothing would be fetched" if is_offline(machine) else ""
     if gated:

@@ -261,7 +261,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         return {name: round(seconds, 4) for name, seconds in costs.items()}
 
     def _close_plan(self, state: Any) -> None:
-        """The plan of a run that is over ends at its last step, so that `--follow-plan` ends there too."""
+        """The plan of a run that is over ends at its last step, so that `follow_plan` ends there too."""
         if self.plan is None or self.cfg.oneday_follow_plan or self.stopping in ("signal", "not_finite"):
             return
         step = state.global_step

@@ -1,84 +1,107 @@
-"""The console command's root, and the options that several commands share."""
+"""All commands of `oneday`, in the order in which they are used.
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated
+A command is a request class and the function that carries it out. Options, help, completion and reference page are made
+from the request class.
+"""
+
+from typing import Any
 
 import click
-import typer
-from typer.core import TyperGroup
 
-EPILOG = "A first look: oneday demo. On your card: oneday curate, oneday train, oneday serve."
+from oneday.cli.command import Entry, request_command
+from oneday.cli.completion import completion_options
+from oneday.requests.curation import (
+    CheckRequest,
+    CurateRequest,
+    DemoRequest,
+    DiffRequest,
+    ScorePredictionsRequest,
+    StabilityRequest,
+    VerifyRequest,
+)
+from oneday.requests.evaluating import EvaluateRequest
+from oneday.requests.looking import CompareRequest, DoctorRequest, LedgerRequest, ReportRequest, WatchRequest
+from oneday.requests.submission import (
+    ExportRequest,
+    HelmRequest,
+    ReproduceRequest,
+    ScoreRequest,
+    ServeRequest,
+    TryRequest,
+)
+from oneday.requests.training import PickRequest, PlanRequest, RehearseRequest, TrainRequest
 
-ORDER = (
-    "demo", "doctor", "curate", "rehearse", "plan", "train", "watch", "pick", "compare", "evaluate", "report", "ledger",
-    "export", "serve", "try", "helm", "score", "reproduce",
-)  # fmt: skip
-"""As a day goes."""
+CURATE = Entry(
+    name="curate",
+    request=CurateRequest,
+    runs="oneday.commands.curation_questions:run_curate_command",
+    commands=(
+        Entry(name="score", request=ScorePredictionsRequest, runs="oneday.commands.curation_questions:run_score"),
+        Entry(name="diff", request=DiffRequest, runs="oneday.commands.curation_questions:run_diff"),
+        Entry(name="stability", request=StabilityRequest, runs="oneday.commands.curation_questions:run_stability"),
+    ),
+    renamed={
+        "--check": "oneday check VALUE",
+        "--verify": "oneday verify VALUE",
+        "--diff": "oneday curate diff VALUE, with the same options",
+        "--stability": "oneday curate stability, with the same options",
+    },
+)
 
-
-class Group(TyperGroup):
-    """Commands in their order, with examples that stand as they were written."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """As a day goes, not as modules are imported."""
-        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Its examples are not wrapped: a line can be copied."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None and command.help:
-            command.help = command.help.replace("\n\nExample", "\n\n\b\nExample")
-        return command
-
-
-app = typer.Typer(
-    name="oneday",
-    cls=Group,
-    help="One LLM, one GPU, one day: choose the data, train inside the budget, serve the result.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    Entry(name="demo", request=DemoRequest, runs="oneday.demo.demo:run_demo"),
+    Entry(name="doctor", request=DoctorRequest, runs="oneday.commands.doctor:run_doctor"),
+    Entry(name="check", request=CheckRequest, runs="oneday.commands.curation_questions:run_check"),
+    CURATE,
+    Entry(name="rehearse", request=RehearseRequest, runs="oneday.commands.plan:run_rehearse"),
+    Entry(name="plan", request=PlanRequest, runs="oneday.commands.plan:run_plan"),
+    Entry(name="train", request=TrainRequest, runs="oneday.commands.train:run_train_command"),
+    Entry(name="watch", request=WatchRequest, runs="oneday.display.live_view:run_watch"),
+    Entry(name="pick", request=PickRequest, runs="oneday.commands.pick:run_pick_within_its_time"),
+    Entry(name="compare", request=CompareRequest, runs="oneday.commands.compare:run_compare"),
+    Entry(name="evaluate", request=EvaluateRequest, runs="oneday.commands.evaluate:run_evaluate"),
+    Entry(name="report", request=ReportRequest, runs="oneday.commands.report:run_report"),
+    Entry(name="ledger", request=LedgerRequest, runs="oneday.display.training:run_ledger"),
+    Entry(name="verify", request=VerifyRequest, runs="oneday.commands.curation_questions:run_verify"),
+    Entry(name="export", request=ExportRequest, runs="oneday.commands.export:run_export"),
+    Entry(name="serve", request=ServeRequest, runs="oneday.commands.serve:run_serve"),
+    Entry(name="try", request=TryRequest, runs="oneday.commands.serve:run_try"),
+    Entry(name="helm", request=HelmRequest, runs="oneday.commands.helm:run_helm_command"),
+    Entry(name="score", request=ScoreRequest, runs="oneday.commands.score:run_score"),
+    Entry(name="reproduce", request=ReproduceRequest, runs="oneday.commands.reproduce:run_reproduce"),
 )
 
 
-def _cards() -> Iterable[str]:
-    from harness.budget.gpu_profile import CARDS
+class Root(click.Group):
+    """Lists commands in the order of `COMMANDS`."""
 
-    return CARDS
-
-
-Json = Annotated[bool, typer.Option("--json", help="End with one machine-readable line.")]
-Redo = Annotated[bool, typer.Option("--redo", help="Throw away stages that were made with other inputs.")]
-Mix = Annotated[Path | None, typer.Option(help="Folder with train.jsonl and validation.jsonl.")]
-Config = Annotated[Path | None, typer.Option(help="Recipe. Default: the card's recommended one.")]
-CardName = Annotated[
-    str | None,
-    typer.Option(
-        help="cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card that is here.",
-        autocompletion=lambda: list(_cards()),
-    ),
-]
-RunFolder = Annotated[Path | None, typer.Option(help="Run folder. Default: the one that holds the mix.")]
-BaseChanged = Annotated[
-    bool, typer.Option("--base-changed-on-purpose", help="Take another base than the one in training.")
-]
-BaseFolder = Annotated[Path | None, typer.Option(help="Base model folder. Default: the mix's, or the recipe's.")]
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of `COMMANDS`, not alphabetically."""
+        return list(self.commands)
 
 
-def _version(value: bool) -> None:
+def _show_versions(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from core.manifest import versions
 
-        typer.echo(", ".join(f"{name} {version}" for name, version in versions().items()))
-        raise typer.Exit
+        click.echo(", ".join(f"{name} {version}" for name, version in versions().items()))
+        ctx.exit()
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Versions.")] = False,
-) -> None:
-    """One LLM, one GPU, one day: choose the data, train inside the budget, serve the result."""
+def make_app() -> Root:
+    """Builds the root with all commands."""
+    version = click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_show_versions, help="Versions."
+    )
+    about: dict[str, Any] = {
+        "help": "One LLM, one GPU, one day: choose the data, train inside the budget, serve the result.",
+        "epilog": "A first look: oneday demo. On your card: oneday curate, oneday train, oneday serve.",
+        "context_settings": {"help_option_names": ["-h", "--help"]},
+    }
+    root = Root("oneday", no_args_is_help=True, params=[version, *completion_options()], **about)
+    for entry in COMMANDS:
+        root.add_command(request_command(entry))
+    return root
+
+
+app = make_app()

@@ -9,39 +9,37 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
-from oneday.cli import (  # noqa: F401  (they register their commands)
-    curation,
-    doctor,
-    evaluating,
-    looking,
-    results,
-    submission,
-    training,
-)
+from core.errors import Interrupted, OnedayError
+from core.threads import wait_briefly
 from oneday.cli.app import app
+from oneday.cli.spelling import spelled
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line; turns errors into one line and an exit code."""
-    from core.errors import Interrupted, OnedayError
-    from core.threads import wait_briefly
-
+    """Runs the command line and exits with its exit code."""
     wait_briefly(os.environ)
     given = sys.argv[1:] if arguments is None else arguments
     if wrong := next((text for text in given if not _is_text(text)), None):
         sys.exit(_fail(f"argument {wrong[:200]!a}: not valid Unicode. Rename that file or folder in UTF-8."))
+    sys.exit(exit_code(lambda: app(given, prog_name="oneday", standalone_mode=False), given))
+
+
+def exit_code(work: Callable[[], object], given: Sequence[str]) -> int:
+    """Runs `work` and returns the exit code. An error is printed in one line."""
     try:
         with interrupts_kept():
-            code = app(arguments, prog_name="oneday", standalone_mode=False)
-    except (OnedayError, Interrupted) as e:
-        code = _fail(str(e), interrupted=isinstance(e, Interrupted))
-    except KeyboardInterrupt:  # before typer has begun, or while it ends
-        code = EXIT_SIGINT
+            code = work()
+    except Interrupted as e:
+        code = _interrupted(str(e), given)
+    except OnedayError as e:
+        code = _fail(str(e))
+    except (click.Abort, KeyboardInterrupt):  # before a command has begun, or while it ends
+        code = _interrupted("finished stages are kept.", given)
     except click.exceptions.NoArgsIsHelpError as e:
         print(e.format_message())
         code = 2
@@ -55,13 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail(f"{e.filename or 'the system'}: {e.strerror or e}. Check path, permissions and space.")
     except ModuleNotFoundError as e:
         code = _fail(f"{e.name} is not installed. pip install 'oneday-llm[train,serve]'.")
-    if code == EXIT_SIGINT:
-        code = _fail("finished stages are kept.", interrupted=True)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-EXIT_SIGINT = 130
-"""What typer makes of a KeyboardInterrupt."""
+    return code if isinstance(code, int) else 0
 
 
 @contextlib.contextmanager
@@ -110,11 +102,14 @@ def _one_line(message: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
 
 
-def _fail(message: str, *, interrupted: bool = False) -> int:
+def _fail(message: str) -> int:
     """One line on stderr, and the exit code."""
-    if not interrupted:
-        print(f"error: {_one_line(message)}", file=sys.stderr)
-        return 2
-    command = " ".join(["oneday", *map(shlex.quote, sys.argv[1:])])
+    print(f"error: {_one_line(spelled(message))}", file=sys.stderr)
+    return 2
+
+
+def _interrupted(message: str, given: Sequence[str]) -> int:
+    """Prints how to continue and returns the exit code."""
+    command = " ".join(["oneday", *map(shlex.quote, given)])
     print(f"interrupted: {message} Go on with the same command: {command}", file=sys.stderr)
     return 3

@@ -1,7 +1,7 @@
 """`oneday compare`: base against tuned on held-out questions, stored in 10_scores with every answer."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from core.comparison import Comparison
@@ -12,21 +12,8 @@ from evaluation.held_out import Question, held_out_questions
 from harness.checkpoint.pick import PICKED, read_picked
 from harness.errors import DataError
 from oneday.display.console import Console
+from oneday.requests.looking import CompareRequest
 from submission.checkpoint import find_served
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareRequest:
-    """The options of `oneday compare`, as given."""
-
-    run: Path
-    num: int = 200
-    base: Path | None = None
-    base_changed: bool = False
-    """The base may be another one than in training."""
-    mix: Path | None = None
-    max_new_tokens: int = 128
-    redo: bool = False
 
 
 def run_compare(request: CompareRequest, console: Console) -> None:
@@ -35,12 +22,12 @@ def run_compare(request: CompareRequest, console: Console) -> None:
         raise DataError(f"{request.run}: nothing picked in it. Train first, or run `oneday pick {request.run}`.")
     mix = request.mix or mix_of(request.run)
     if not (mix / "validation.jsonl").is_file():
-        raise DataError(f"{mix}: no validation.jsonl in it. Give the mix of the run with --mix.")
+        raise DataError(f"{mix}: no validation.jsonl in it. Give the mix of the run with `mix=`.")
     comparisons = compare_run(
         request.run,
-        held_out_questions(mix, request.num),
+        held_out_questions(mix, request.questions),
         base=request.base,
-        base_changed=request.base_changed,
+        base_changed=request.base_changed_on_purpose,
         max_new_tokens=request.max_new_tokens,
         redo=request.redo,
         console=console,

@@ -15,37 +15,42 @@ from core.generation.prediction import read_predictions
 from core.generation.request import Predictor
 from core.model.token_counter import TokenCounter
 from core.run_folder import MIX, SAMPLES
-from core.score import EmptyRule, Normaliser, rouge_l_scorer, score
+from core.score import rouge_l_scorer, score
 from core.stage import Summary
 from curation.check import check
 from curation.departures import DEPARTURES
 from curation.estimate import Estimate, estimate
 from curation.ni.bucket import bucket_tasks
-from curation.preset import Difference, differences, preset, reseeded
+from curation.preset import Difference, differences, preset, reseeded, with_settings
 from curation.stages.context import Curation
 from curation.verify import verify
 from curation.what_if import Alternatives, Change, stored_changes, variants
 from harness.budget.duration import pretty
 from oneday.commands.curate import (
-    CurateRequest,
-    choice,
     curation_parameters,
     described,
-    rouge_choices,
+    engine_of,
+    options_of_choices,
+    run_curate,
+    run_folder,
 )
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_kinds
+from oneday.requests.curation import (
+    CheckRequest,
+    CurateRequest,
+    DiffRequest,
+    ScorePredictionsRequest,
+    StabilityRequest,
+    VerifyRequest,
+)
 
 
-def run_score(path: Path, *, rouge: str, empty: str, normaliser: str, console: Console) -> None:
+def run_score(request: ScorePredictionsRequest, console: Console) -> None:
     """Scores a file of predictions and shows its buckets."""
-    p = preset("recommended")
-    parameters = replace(
-        p.scores,
-        **rouge_choices(rouge),
-        empty=choice(EmptyRule, empty, "--empty"),
-        normaliser=choice(Normaliser, normaliser, "--normaliser"),
-    )
+    path = request.predictions
+    p = with_settings(preset("recommended"), options_of_choices(request))
+    parameters = p.scores
     rouge_l = rouge_l_scorer(parameters)
     scores = sorted((score(q, parameters, rouge_l) for q in read_predictions(path)), key=lambda s: (s.task, s.kind))
     buckets = bucket_tasks(scores, p.buckets)
@@ -61,13 +66,13 @@ def run_score(path: Path, *, rouge: str, empty: str, normaliser: str, console: C
     console.result({"buckets": totals})
 
 
-def run_check(path: Path, console: Console) -> None:
+def run_check(request: CheckRequest, console: Console) -> None:
     """Lists every problem of task files and own data.
 
     Raises:
         TaskError: there is one.
     """
-    files = list(check(path))
+    files = [file for path in request.files for file in check(path)]
     problems = [problem for file in files for problem in file.problems]
     for problem in problems:
         console.out.print(str(problem), markup=False, soft_wrap=True)
@@ -75,17 +80,19 @@ def run_check(path: Path, console: Console) -> None:
     console.say(f"{len(files)} files, {num_records:,} records, {len(problems)} problems")
     console.result({"files": len(files), "records": num_records, "problems": [str(p) for p in problems]})
     if problems:
+        where = ", ".join(map(str, request.files))
         raise TaskError(
-            f"{path}: {len(problems)} problems, listed above. Mend them, or let curate leave those rows out."
+            f"{where}: {len(problems)} problems, listed above. Mend them, or let curate leave those rows out."
         )
 
 
-def run_verify(run: Path, console: Console) -> None:
+def run_verify(request: VerifyRequest, console: Console) -> None:
     """Recomputes every hash of a run.
 
     Raises:
         StageError: one does not agree.
     """
+    run = request.run
     results = list(verify(run))
     bad = [r for r in results if not r.is_fine]
     for r in bad:
@@ -94,12 +101,13 @@ def run_verify(run: Path, console: Console) -> None:
     console.result({"checks": len(results), "failed": [r.what for r in bad]})
     if bad:
         raise StageError(
-            f"{run}: {len(bad)} of {len(results)} checks failed, listed above. Restore the files, or --redo."
+            f"{run}: {len(bad)} of {len(results)} checks failed, listed above. Restore the files, or `redo=true`."
         )
 
 
-def run_diff(request: CurateRequest, other: str, console: Console) -> None:
+def run_diff(request: DiffRequest, console: Console) -> None:
     """The choices in which two presets differ; on a finished run, the rows that each changes."""
+    other, run = request.other, run_folder(request)
     mine, theirs = curation_parameters(request), reseeded(preset(other), request.seed)
     common = ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit")
     own = {name: getattr(mine.samples, name) for name in ("take_all", "own_share")}
@@ -107,11 +115,11 @@ def run_diff(request: CurateRequest, other: str, console: Console) -> None:
         theirs, samples=replace(theirs.samples, **own), **{name: getattr(mine, name) for name in common}
     )  # fmt: skip
     found = differences(mine, theirs)
-    is_finished = (request.run / MIX / "done.json").is_file()
+    is_finished = (run / MIX / "done.json").is_file()
     changes: dict[str, Change] = {}
     if is_finished:
         curation = described(request, console)
-        _refuse_other_parameters(request.run, curation)
+        _refuse_other_parameters(run, curation)
         for change in Alternatives(curation).changes(theirs):
             console.progress("what if", len(changes) + 1, len(found))
             changes[change.what] = change
@@ -121,7 +129,7 @@ def run_diff(request: CurateRequest, other: str, console: Console) -> None:
             rows = [(what, text) for what, _, text in (departure.partition(": ") for departure in DEPARTURES[name])]
             console.table(f"where {name} departs from its source", ("what", "how"), rows)
     if not is_finished:
-        console.say(f"rows are told once {request.run} is finished with --preset {request.preset}")
+        console.say(f"rows are told once {run} is finished with `preset={request.preset}`")
     console.result(
         {
             "differences": [asdict(d) for d in found],
@@ -144,7 +152,7 @@ def _refuse_other_parameters(run: Path, curation: Curation) -> None:
     differ = [key for key in mine if read_back(mine[key]) != stored.get(key)]
     if differ:
         raise StageError(
-            f"{run}: was made with other {', '.join(differ)}. Give the options it was made with, or another --run."
+            f"{run}: was made with other {', '.join(differ)}. Give the options it was made with, or another `run=`."
         )
 
 
@@ -171,21 +179,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
-def run_stability(request: CurateRequest, console: Console) -> None:
+def run_stability(request: StabilityRequest, console: Console) -> None:
     """Which tasks change bucket, and how many rows the mix, under another score or seed."""
-    if (request.run / MIX / "done.json").is_file() and (request.tasks or not request.engine.predictions):
+    run = run_folder(request)
+    if (run / MIX / "done.json").is_file() and (request.tasks or not request.predictions):
         curation = described(request, console)
-        _refuse_other_parameters(request.run, curation)
+        _refuse_other_parameters(run, curation)
         alternatives = Alternatives(curation)
-        total = sum(read_as(Summary, request.run / SAMPLES / "summary.json").details["drawn"].values())
+        total = sum(read_as(Summary, run / SAMPLES / "summary.json").details["drawn"].values())
         changes = [alternatives.change(what, p) for what, p in variants(curation.parameters)]
-    elif request.engine.predictions:
+    elif request.predictions:
         p, total = curation_parameters(request), 0
-        changes = [c for path in request.engine.predictions for c in stored_changes(path, p.scores, p.buckets)]
+        changes = [c for path in request.predictions for c in stored_changes(path, p.scores, p.buckets)]
     else:
-        raise StageError(
-            f"{request.run}: not finished, and no --predictions. Give a finished --run or --predictions FILE."
-        )
+        raise StageError(f"{run}: not finished, and no `predictions=`. Give a finished `run=` or `predictions=FILE`.")
     rows = [
         (
             c.what,
@@ -201,6 +208,14 @@ def run_stability(request: CurateRequest, console: Console) -> None:
     console.result({"rows": total, "changes": [asdict(c) for c in changes]})
 
 
+def run_curate_command(request: CurateRequest, console: Console) -> None:
+    """Curates, or with `--dry-run` estimates what it would cost."""
+    if request.dry_run:
+        run_dry(request, console)
+    else:
+        run_curate(request, console)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """What an engine does and costs, as far as it is known."""
@@ -210,12 +225,12 @@ class Prices:
     per_hour: float | None
 
     def __post_init__(self) -> None:
-        for option, value in (("--prompts-per-s", self.prompts_per_s), ("--price-per-hour", self.per_hour)):
+        for field, value in (("prompts_per_s", self.prompts_per_s), ("price_per_hour", self.per_hour)):
             if value is not None and not math.isfinite(value):
-                raise PredictionError(f"{option} {value}: not a number to reckon with. Give one, for example 12.5.")
+                raise PredictionError(f"`{field}={value}`: not a number to reckon with. Give one, for example 12.5.")
         if not self._of_tokens() and self.per_million_tokens is not None:
             raise PredictionError(
-                f"--price-per-million-tokens {self.per_million_tokens}: give IN or IN,OUT, for example 0.1,0.3."
+                f"`price_per_million_tokens={self.per_million_tokens}`: give IN or IN,OUT, for example 0.1,0.3."
             )
 
     def _of_tokens(self) -> list[float]:
@@ -233,8 +248,13 @@ class Prices:
         return hours * self.per_hour if self.per_hour is not None and hours is not None else None
 
 
-def run_dry(request: CurateRequest, prices: Prices, console: Console) -> None:
+def run_dry(request: CurateRequest, console: Console) -> None:
     """Prompts, tokens, time and cost, before anything is spent. Nothing is written."""
+    prices = Prices(
+        prompts_per_s=request.prompts_per_s,
+        per_million_tokens=request.price_per_million_tokens,
+        per_hour=request.price_per_hour,
+    )
     with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
         _show_estimate(request, described(request, console, scratch=Path(scratch)), prices, console)
 
@@ -244,9 +264,9 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     counter = TokenCounter.load(curation.tokenizer) if curation.tokenizer else TokenCounter.mistral_7b()
     found = estimate(curation, counter)
     rate, whence = prices.prompts_per_s, "as given"
-    if rate is None and request.engine.name == "transformers" and found.sample:
-        console.say(f"timing {len(found.sample)} prompts with {request.engine.base}")
-        rate, whence = _timed(request.engine.build(), found), f"measured on {len(found.sample)} prompts of this job"
+    if rate is None and request.predictor == "transformers" and found.sample:
+        console.say(f"timing {len(found.sample)} prompts with {request.base}")
+        rate, whence = _timed(engine_of(request).build(), found), f"measured on {len(found.sample)} prompts of this job"
     hours = found.num_prompts / rate / 3600 if rate else None
     rows = [
         ("tasks", f"{len(found.tasks):,}", ""),
@@ -261,14 +281,14 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     elif not found.num_prompts:
         rows.append(("time", "none", "nothing is asked: every row of your own is taken"))
     else:
-        rows.append(("time", "unknown", "give --prompts-per-s; a trial with --instances-per-task 5 shows it"))
+        rows.append(("time", "unknown", "give `prompts_per_s=`; a trial with `instances_per_task=5` shows it"))
     cost = prices.cost(found, hours)
     show_kinds(found.kinds, curation.parameters.typing, console)
     rows.append(
-        ("cost", "unknown" if cost is None else f"{cost:,.2f}", "--price-per-hour or --price-per-million-tokens")
+        ("cost", "unknown" if cost is None else f"{cost:,.2f}", "`price_per_hour=` or `price_per_million_tokens=`")
     )
     if curation.parameters.adaptive:
-        rows.append(("with --adaptive", "less", "how much depends on the answers"))
+        rows.append(("with `adaptive=true`", "less", "how much depends on the answers"))
     console.table("before anything is asked", ("what", "amount", ""), rows)
     _show_surplus(curation, found, console)
     console.result(
@@ -302,7 +322,7 @@ def _show_surplus(curation: Curation, found: Estimate, console: Console) -> None
         enough = max(1, math.ceil(MOST_ASKED * wanted / 2 / len(ni)))
         console.say(
             f"note: {asked:,} NI questions for at most {wanted:,} NI rows beside {own:,} of your own; "
-            f"--instances-per-task {enough} asks about {enough * len(ni):,}"
+            f"`instances_per_task={enough}` asks about {enough * len(ni):,}"
         )
 
 
@@ -310,7 +330,9 @@ def _timed(predictor: Predictor, found: Estimate) -> float:
     """Prompts per second; the first pass, which warms up, is not counted."""
     fitting = [r for r in found.sample if predictor.fits(r.prompt, r.max_new_tokens)]
     if not fitting:
-        raise PredictionError("no sampled prompt fits into the model's context. Pass --shots 0, or another base.")
+        raise PredictionError(
+            "no sampled prompt fits into the model's context. Pass `prompts.max_shots=0`, or another base."
+        )
     predictor.complete(fitting[:4])
     start = time.monotonic()
     predictor.complete(fitting)

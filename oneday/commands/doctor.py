@@ -1,8 +1,7 @@
 """`oneday doctor`: is this machine ready, and if not, what mends it."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -13,6 +12,7 @@ from harness.doctor import gpu as gpu_checks
 from harness.doctor.doctor import Finding, Machine, Status, attempt
 from harness.errors import ConfigError
 from oneday.display.console import Console
+from oneday.requests.looking import DoctorRequest
 
 GROUPS = {
     "the machine": doctor.CHECKS,
@@ -22,17 +22,6 @@ GROUPS = {
 }
 
 STYLES = {Status.OK: "green", Status.NOTE: "dim", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorRequest:
-    """The options of `oneday doctor`, as given."""
-
-    card: str | None = None
-    """None: the profile of the card that is found."""
-    base: str | None = None
-    run: Path = Path()
-    hub: bool = False
 
 
 def run_doctor(request: DoctorRequest, console: Console) -> None:
@@ -93,6 +82,8 @@ def _show(title: str, findings: list[Finding], console: Console) -> None:
     table.add_column(overflow="fold")
     for finding in findings:
         mend = f"\nmend: {finding.mend}" if finding.mend else ""
-        table.add_row(Text(finding.status, style=STYLES[finding.status]), finding.name, Text(finding.what + mend))
+        table.add_row(
+            Text(finding.status, style=STYLES[finding.status]), finding.name, Text(console.spelled(finding.what + mend))
+        )
     console.out.print(title, style="bold", markup=False)
     console.out.print(table)

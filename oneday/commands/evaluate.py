@@ -1,7 +1,7 @@
 """`oneday evaluate`: recorded responses in; a table, a page and `scores.json` out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +11,15 @@ from evaluation.difference import NOT_DISTINGUISHED, Difference, Differences, di
 from evaluation.errors import EvaluationError
 from evaluation.join import join
 from evaluation.report import write_report
-from evaluation.resampling import DRAWS, SEED
+from evaluation.resampling import DRAWS
 from evaluation.responses import read_responses
 from evaluation.scoring import Evaluation, Figure, evaluate
 from evaluation.suite import Suite
 from evaluation.suites import load_suite
 from oneday.display.console import Console
+from oneday.requests.evaluating import EvaluateRequest
 
 SCORES, ITEMS, REPORT = "scores.json", "items.jsonl", "report.html"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateRequest:
-    """Arguments of the command."""
-
-    suite: str
-    """A name of `SUITES` (evaluation/suites.py)."""
-    items: Path
-    """The suite's items: their file, or a folder that holds it."""
-    responses: Path
-    """The responses to score."""
-    against: Path | None = None
-    """Other responses to the same items: adds paired differences."""
-    out: Path | None = None
-    """Folder of the results. None: `runs/scores/SUITE-RESPONSES`."""
-    partial: bool = False
-    """Count items without a response as failed, instead of stopping."""
-    set: tuple[str, ...] = ()
-    """Parameters of the suite, `KEY=VALUE` each."""
-    seed: int = SEED
-    """Of the bootstrap."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the results go."""
-        stem = self.responses.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
-        return self.out or Path("runs/scores") / f"{self.suite}-{stem}"
 
 
 def run_evaluate(request: EvaluateRequest, console: Console) -> None:

@@ -3,37 +3,32 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast, get_args
 
 from core.stage import locked
 from harness.budget.ledger import Ledger
 from harness.run import LEDGER
 from oneday.display.console import Console
+from oneday.requests.submission import ExportRequest
 from submission.errors import ExportError
 from submission.export.export import Export, export
-from submission.export.merge import Dtype
 
 
-def run_export(
-    run: Path,
-    *,
-    merge: str | None,
-    base: Path | None,
-    base_changed: bool = False,
-    check: bool,
-    push: str | None,
-    console: Console,
-) -> None:
+def run_export(request: ExportRequest, console: Console) -> None:
     """Exports, says how well merged weights agree, uploads if asked to."""
-    if merge is not None and merge not in get_args(Dtype):
-        raise ExportError(f"--merge {merge[:40]}: unknown. Use {' or '.join(get_args(Dtype))}.")
+    run, merge = request.run, request.merge
     if not run.is_dir():
         raise ExportError(f"{run}: no such folder. Give a run.")
     command = f"oneday export {run.name}{f' --merge {merge}' if merge else ''}"
     began = time.monotonic()
     with locked(run):
         exported = export(
-            Export(run=run, merge=cast("Dtype | None", merge), base=base, base_changed=base_changed, check=check),
+            Export(
+                run=run,
+                merge=merge,
+                base=request.base,
+                base_changed=request.base_changed_on_purpose,
+                check=request.check,
+            ),
             command=command,
             on_progress=lambda done, total: console.progress("weights merged", done, total),
         )
@@ -48,9 +43,9 @@ def run_export(
     for note in exported.notes:
         console.say(f"warning: {note}")
     console.say(f"exported: {exported.folder} (README.md is its model card)")
-    if push:
-        push_to_hub(exported.folder, push)
-        console.say(f"uploaded to {push}")
+    if request.push:
+        push_to_hub(exported.folder, request.push)
+        console.say(f"uploaded to {request.push}")
     console.result({"folder": str(exported.folder), "agreement": asdict(found) if found else None})
 
 
@@ -69,4 +64,4 @@ def push_to_hub(folder: Path, repository: str) -> None:
         HfApi().upload_folder(folder_path=folder, repo_id=repository)
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, httpx.HTTPError, OSError) as e:
         reason = (str(e) or type(e).__name__).splitlines()[0][:200]
-        raise ExportError(f"--push {repository}: {reason}. `hf auth login`, check the name and the network.") from e
+        raise ExportError(f"`push={repository}`: {reason}. `hf auth login`, check the name and the network.") from e

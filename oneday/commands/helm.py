@@ -6,14 +6,14 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
 from core.files import write_json
-from oneday.commands.serve import served_precision
 from oneday.display.console import Console
 from oneday.local_server import local_server
+from oneday.requests.submission import HelmRequest, ServeRequest
 from submission.checkpoint import find_served
 from submission.errors import HelmError, TableError
 from submission.helm.results import RunLog, RunResult, read_runs
@@ -31,42 +31,30 @@ OTHER_INSTANCES = 1000
 """Of an entry that does not say; the challenge's all do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HelmRequest:
-    """The options of `oneday helm`, as given."""
-
-    suite: str = "simple"
-    checkpoint: Path | None = None
-    base: Path | None = None
-    precision: str | None = None
-    base_changed: bool = False
-    url: str | None = None
-    num_instances: int | None = None
-    num_threads: int = 4
-    gsm8k: Path | None = None
-    scenarios: Path | None = None
-    out: Path = Path("runs/helm")
-    environment: Path = Path(".helm")
-    dry_run: bool = False
-
-    def served(self) -> Path:
-        """The checkpoint to serve: the one given, else the demo's, else the demo's base model."""
-        if self.checkpoint is not None:
-            return self.checkpoint
-        return DEMO_RUN if (DEMO_RUN / "08_pick" / "picked.json").is_file() else DEMO_BASE
+def served(request: HelmRequest) -> Path:
+    """The checkpoint to serve: the one given, else the demo's, else the demo's base model."""
+    if request.checkpoint is not None:
+        return request.checkpoint
+    return DEMO_RUN if (DEMO_RUN / "08_pick" / "picked.json").is_file() else DEMO_BASE
 
 
 def run_helm_command(request: HelmRequest, console: Console) -> None:
     """Checks, installs, serves, runs, shows; ends in an error if a run of HELM's failed."""
     suite = _suite(request)
-    precision = served_precision(request.precision)
     check_data(request.gsm8k, request.scenarios)
     if request.url is None:
-        find_served(request.served(), base=request.base, precision=precision, base_changed=request.base_changed)
+        find_served(
+            served(request),
+            base=request.base,
+            precision=request.precision,
+            base_changed=request.base_changed_on_purpose,
+        )
     elif request.checkpoint is not None:
-        raise HelmError("--checkpoint and --url: which one? --url asks a server that runs, --checkpoint starts one.")
+        raise HelmError(
+            "`checkpoint=` and `url=`: which one? `url=` asks a server that runs, `checkpoint=` starts one."
+        )
     if request.out.exists() and not request.out.is_dir():
-        raise HelmError(f"--out {request.out}: a file. Give a folder for HELM's results.")
+        raise HelmError(f"`out={request.out}`: a file. Give a folder for HELM's results.")
     if request.dry_run:
         _show_plan(request, suite, console)
         return
@@ -81,8 +69,8 @@ def run_helm_command(request: HelmRequest, console: Console) -> None:
             model=model,
             out=request.out.absolute(),
             suite=suite,
-            num_instances=request.num_instances or (SIMPLE_INSTANCES if suite.name == "simple" else OTHER_INSTANCES),
-            num_threads=request.num_threads,
+            num_instances=request.instances or (SIMPLE_INSTANCES if suite.name == "simple" else OTHER_INSTANCES),
+            num_threads=request.threads,
         )
         _place(request, run, console)
         log = run_helm(run, on_progress=lambda log: _show_progress(log, console))
@@ -104,14 +92,14 @@ def run_helm_command(request: HelmRequest, console: Console) -> None:
 
 
 def _suite(request: HelmRequest) -> Suite:
-    suite = read_suite(request.suite, at_most=request.num_instances)
+    suite = read_suite(request.suite, at_most=request.instances)
     if suite.name == "simple" and request.gsm8k is not None:
         return Suite(name=suite.name, conf=suite.conf, entries=("gsm",))
     return suite
 
 
 def _show_plan(request: HelmRequest, suite: Suite, console: Console) -> None:
-    what = request.url or f"oneday serve --checkpoint {request.served()} on a free port"
+    what = request.url or f"oneday serve --checkpoint {served(request)} on a free port"
     ready = "is there" if is_installed(request.environment) else "would be installed, about 1 GB"
     rows = [
         ("suite", " + ".join([suite.name, *suite.entries])),
@@ -130,7 +118,7 @@ def _place(request: HelmRequest, run: HelmRun, console: Console) -> None:
     if request.gsm8k is not None:
         console.say(place_gsm8k(request.gsm8k, run.scenarios))
     elif run.suite.name == "simple":
-        console.say("gsm is left out: pass --gsm8k FOLDER, the one with GSM8K's train.jsonl")
+        console.say("gsm is left out: pass `gsm8k=FOLDER`, the one with GSM8K's train.jsonl")
 
 
 @contextlib.contextmanager
@@ -141,15 +129,19 @@ def _server(request: HelmRequest, console: Console) -> Iterator[tuple[str, str]]
         wait_for(url, patience_s=5.0)
         yield url, _model_at(url)
         return
-    checkpoint = request.served()
+    checkpoint = served(request)
     if request.checkpoint is None and checkpoint == DEMO_BASE:
         console.say(f"no {DEMO_RUN} yet (oneday demo makes it): serving the base model it starts from, {checkpoint}")
     else:
         console.say(f"serving {checkpoint}")
     log = request.out / "server.log"
-    with local_server(
-        checkpoint, log=log, base=request.base, precision=request.precision, base_changed=request.base_changed
-    ) as url:
+    wanted = ServeRequest(
+        checkpoint=checkpoint,
+        base=request.base,
+        precision=request.precision,
+        base_changed_on_purpose=request.base_changed_on_purpose,
+    )
+    with local_server(wanted, log=log) as url:
         wait_for(url, patience_s=5.0)
         yield url, str(checkpoint.absolute())
 

@@ -4,13 +4,16 @@ import contextlib
 import math
 import os
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
+from pydantic import TypeAdapter
 
 from core.errors import StageError
 from core.files import read_as
@@ -31,40 +34,32 @@ from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.checkpoint.trained_base import UNTOLD, check_same_base, find_trained_base
 from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
-from harness.inside.main import PARENT_VARIABLE, end_with_parent
 from harness.run import LEDGER
 from harness.supervise import DATA, OUTPUT
 from oneday import child
 from oneday.display.console import Console
-
-PRECISIONS = ("fp32", "bf16", "4bit")
+from oneday.requests.training import PickRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PickRequest:
-    """The options of `oneday pick`, as given."""
+class PickProcess:
+    """The job file of a picking process. The process that starts it holds the lock, charges the ledger and kills it."""
 
-    folder: Path
-    time: str | None = None
-    average: int = 0
-    base: Path | None = None
-    validation: Path | None = None
-    precision: str | None = None
-    base_changed: bool = False
-    """The base may be another one than in training."""
-    uncharged: bool = False
-    dry_run: bool = False
-    seed: int = 2023
+    request: PickRequest
+    deadline: float
+    """Uptime at which picking must be finished. A duration would not include the time that importing takes."""
+    parent: int
+    """Process id of the starter. The picking process ends when the starter does."""
 
 
-def run_pick(request: PickRequest, console: Console) -> None:
-    """Checks, measures within the time, publishes, shows why."""
+def run_pick(request: PickRequest, console: Console, *, deadline: float | None = None) -> None:
+    """Checks, measures within the time, publishes, shows why.
+
+    Args:
+        deadline: Of a picking process, on the uptime clock.
+    """
     began = uptime()
-    if WITHIN in os.environ and PARENT_VARIABLE in os.environ:
-        end_with_parent()
-    limit_s = seconds(request.time, option="--time") if request.time else math.inf
-    if request.precision is not None and request.precision not in PRECISIONS:
-        raise ConfigError(f"--precision {request.precision[:40]}: unknown. Use {', '.join(PRECISIONS)}.")
+    limit_s = seconds(request.time, field="time") if request.time else math.inf
     if request.dry_run:
         show_dry_run(request, console)
         return
@@ -74,8 +69,8 @@ def run_pick(request: PickRequest, console: Console) -> None:
     measures = request.average > 1 or any(c.validation_loss is None for c in checkpoints)
     if measures:
         _check_validation(request, trained=trained)
-    alone = contextlib.nullcontext() if WITHIN in os.environ else locked(request.folder)
-    with alone, _charged(request, console, measures=measures) as (beat, deadline):
+    alone = contextlib.nullcontext() if deadline else locked(request.folder)
+    with alone, _charged(request, console, measures=measures, until=deadline) as (beat, must_end):
         job = PickJob(
             folder=request.folder,
             checkpoints=checkpoints,
@@ -86,17 +81,13 @@ def run_pick(request: PickRequest, console: Console) -> None:
             seed=request.seed,
             average=request.average,
             base_loss=rehearsed_base_loss(request.folder) if _measures_its_own_rows(request, trained=trained) else None,
-            until=min(began + limit_s, deadline),
+            until=min(began + limit_s, must_end),
         )
         picked = timed_pick(job, on_slice=lambda race: _show_slice(race, console), while_measuring=beat)
         if trained:
             record(request.folder, "pick", asdict(picked))
     show_pick(picked, request.folder, console)
 
-
-WITHIN = "ONEDAY_PICK_WITHIN"
-"""When a picking process must be done, on the uptime clock; lock, ledger and its end are its starter's business.
-A moment and no duration: its imports take a while, and they are not its own time."""
 
 KILL_S = 0.25
 """To end a process and see that it is gone."""
@@ -105,29 +96,33 @@ LAST_WORDS_S = 3.0
 """For the picking process to publish and go, before it is killed."""
 
 
-def pick_within(arguments: Sequence[str], *, deadline: float, beat: Callable[[], None]) -> int | None:
-    """`oneday` with these arguments in a process of its own; its exit code, or None if it had to be killed.
+def pick_within(request: PickRequest, *, deadline: float, beat: Callable[[], None]) -> int | None:
+    """`oneday pick` in a process of its own; its exit code, or None if it had to be killed.
 
     Loading a model cannot be interrupted from within: only a process that is killed keeps a deadline for sure.
     """
     until = deadline - KILL_S
     if uptime() >= until:
         return None
-    environment = child.environment(**{WITHIN: str(deadline - LAST_WORDS_S), PARENT_VARIABLE: str(os.getpid())})
-    # in a session of its own: a Ctrl-C is ours, and we end it
-    picking = subprocess.Popen(child.command(*arguments), env=environment, start_new_session=True)
-    try:
-        while (code := picking.poll()) is None and uptime() < until:
-            beat()
-            time.sleep(0.05)
-        return code
-    finally:
-        if picking.poll() is None:
-            picking.kill()
-            picking.wait()
+    with tempfile.TemporaryDirectory(prefix="oneday-") as folder:
+        job = Path(folder) / "pick.json"
+        work = PickProcess(request=request, deadline=deadline - LAST_WORDS_S, parent=os.getpid())
+        job.write_bytes(TypeAdapter(PickProcess).dump_json(work))
+        command = [sys.executable, "-P", "-m", "oneday.pick_process", str(job)]
+        # in a session of its own: a Ctrl-C is ours, and we end it
+        picking = subprocess.Popen(command, env=child.environment(), start_new_session=True)
+        try:
+            while (code := picking.poll()) is None and uptime() < until:
+                beat()
+                time.sleep(0.05)
+            return code
+        finally:
+            if picking.poll() is None:
+                picking.kill()
+                picking.wait()
 
 
-def run_pick_within_its_time(request: PickRequest, arguments: Sequence[str], console: Console) -> None:
+def run_pick_within_its_time(request: PickRequest, console: Console) -> None:
     """`run_pick`; where there is a limit, in a process that is killed at it.
 
     Raises:
@@ -135,19 +130,19 @@ def run_pick_within_its_time(request: PickRequest, arguments: Sequence[str], con
         BudgetError: it was killed.
     """
     began = uptime()
-    limit_s = seconds(request.time, option="--time") if request.time else math.inf
+    limit_s = seconds(request.time, field="time") if request.time else math.inf
     trained = (request.folder / TRAIN).is_dir()
     bounded = request.time is not None or (trained and (request.folder / LEDGER).is_file() and not request.uncharged)
     bounded = bounded and request.folder.is_dir()
-    if request.dry_run or WITHIN in os.environ or not bounded or not _will_measure(request, trained=trained):
+    if request.dry_run or not bounded or not _will_measure(request, trained=trained):
         run_pick(request, console)
         return
     with locked(request.folder), _charged(request, console, measures=True) as (beat, deadline):
-        code = pick_within(arguments, deadline=min(began + limit_s, deadline), beat=beat)
+        code = pick_within(request, deadline=min(began + limit_s, deadline), beat=beat)
     if code is None:
         raise BudgetError(
             f"{request.folder}: the time was up before anything could be picked; what was picked before stays. Give "
-            "more with --time."
+            "more with `time=`."
         )
     raise click.exceptions.Exit(code)
 
@@ -174,7 +169,7 @@ def show_dry_run(request: PickRequest, console: Console) -> None:
     good, rejected = _checkpoints(folder, trained=trained) if folder.is_dir() else ([], [])
     known = sum(c.validation_loss is not None for c in good)
     ledger = Ledger.of_run(folder / LEDGER) if (folder / LEDGER).is_file() else None
-    charged = "not charged: --uncharged" if request.uncharged else "charged to the budget, if anything is measured"
+    charged = "not charged: `uncharged=true`" if request.uncharged else "charged to the budget, if anything is measured"
     rows = [
         ("checkpoints", f"{len(good)} whole, {len(rejected)} not" if folder.is_dir() else f"{folder}: not there yet"),
         ("losses known", f"{known}: measured by the trainer over all validation rows"),
@@ -211,18 +206,18 @@ def _model(
     named = named or read_as(dict[str, Any], adapter / "adapter_config.json").get("base_model_name_or_path")
     if request.base is None and not Path(str(named or "not named")).is_dir():
         raise ConfigError(
-            f"{request.folder}: its base model, {named or 'not named'}, is no local folder. Pass --base FOLDER."
+            f"{request.folder}: its base model, {named or 'not named'}, is no local folder. Pass `base=FOLDER`."
         )
     base = check_model_folder(request.base or Path(str(named)))
     recorded = find_trained_base(adapter)
-    check_same_base(recorded, base, request.folder, on_purpose=request.base_changed)
+    check_same_base(recorded, base, request.folder, on_purpose=request.base_changed_on_purpose)
     if request.precision is not None:
-        return base, cast("Precision", request.precision)
+        return base, request.precision
     if recorded is not None:
         return base, recorded.quantisation
     if not trained:
         console.say(
-            f"warning: {UNTOLD.format(folder=request.folder)} --precision 4bit measures and publishes them in NF4."
+            f"warning: {UNTOLD.format(folder=request.folder)} `precision=4bit` measures and publishes them in NF4."
         )
     recipe = run.get("recipe")
     four_bit = trained and (not isinstance(recipe, dict) or recipe.get("load_in_4bit", True))
@@ -231,12 +226,12 @@ def _model(
 
 def _check_validation(request: PickRequest, *, trained: bool) -> None:
     if request.validation is None and not trained:
-        raise ConfigError("--validation is missing: the rows to measure on. Give a mix's validation.jsonl.")
+        raise ConfigError("`validation=` is missing: the rows to measure on. Give a mix's validation.jsonl.")
 
 
 def _measures_its_own_rows(request: PickRequest, *, trained: bool) -> bool:
     """Whether losses are those of the run's own validation rows, on its own base."""
-    return trained and request.validation is None and not request.base_changed
+    return trained and request.validation is None and not request.base_changed_on_purpose
 
 
 def _validation(request: PickRequest) -> Path:
@@ -244,15 +239,17 @@ def _validation(request: PickRequest) -> Path:
 
 
 @contextlib.contextmanager
-def _charged(request: PickRequest, console: Console, *, measures: bool) -> Iterator[tuple[Callable[[], None], float]]:
+def _charged(
+    request: PickRequest, console: Console, *, measures: bool, until: float | None = None
+) -> Iterator[tuple[Callable[[], None], float]]:
     """Charges what is measured to the run's ledger, if it has one; yields its heartbeat and the deadline (uptime).
 
     Raises:
         BudgetError: nothing is left.
     """
     path = request.folder / LEDGER
-    if WITHIN in os.environ:
-        yield (lambda: None), float(os.environ[WITHIN])
+    if until is not None:
+        yield (lambda: None), until
         return
     if not (measures and path.is_file()):
         yield (lambda: None), math.inf
@@ -264,8 +261,8 @@ def _charged(request: PickRequest, console: Console, *, measures: bool) -> Itera
         ledger.note_not_charged("pick", uptime() - began)
         return
     used_up = BudgetError(
-        f"{request.folder}: its budget of {pretty(ledger.budget_s)} is used up. Pick with --uncharged: outside of it, "
-        "and noted in the ledger."
+        f"{request.folder}: its budget of {pretty(ledger.budget_s)} is used up. Pick with `uncharged=true`: outside of "
+        "it, and noted in the ledger."
     )
     if ledger.is_closed and ledger.left_s <= 0:
         raise used_up

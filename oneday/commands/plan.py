@@ -34,33 +34,37 @@ from harness.dataset import load_tokenizer, prepare_dataset
 from harness.errors import ConfigError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
-from oneday.commands.train import TrainRequest, say_card, training_job, with_card
+from oneday.commands.job import Setting, training_job
 from oneday.display.console import Console
 from oneday.display.training import show_rehearsal
+from oneday.requests.training import PlanRequest, RehearseRequest
 
 WORTH_USING = 0.05
 """Of a budget."""
 
+DAY_S = 86_400.0
+"""Stands in a rehearsal's job, and changes nothing of what it measures."""
 
-def run_rehearse(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
+
+def run_rehearse(request: RehearseRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
     """Measures what start, step, evaluation and save cost here; nothing is charged."""
-    request = with_card(request)
-    job = _job(request)
-    say_card(request, console)
+    setting = Setting.of(request)
+    job = training_job(setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card)
+    setting.say_card(console)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
     measured = rehearse(job, launch=launch)
     show_rehearsal(measured, job, console)
     console.result({"run": str(job.run), "card": job.card.name, "card_how": job.card_how, **asdict(measured)})
 
 
-def run_plan(request: TrainRequest, console: Console) -> None:
+def run_plan(request: PlanRequest, console: Console) -> None:
     """What the budget buys, from a rehearsal if there is one, else from the card's profile."""
-    request = with_card(request)
+    setting = Setting.of(request)
     if request.dry_run:
-        _plan_from_profile(request, console)
+        _plan_from_profile(setting, request.budget, console)
         return
-    job = _job(request)
     budget_s = seconds(request.budget)
+    job = training_job(setting, budget_s=budget_s)
     check_model_folder(job.base)
     with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
         dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=Path(scratch))
@@ -82,7 +86,7 @@ def run_plan(request: TrainRequest, console: Console) -> None:
         if of_paper
         else []
     )
-    say_card(request, console)
+    setting.say_card(console)
     show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
     note = few_steps(job.recipe, dataset.lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
     if note:
@@ -95,13 +99,13 @@ def run_plan(request: TrainRequest, console: Console) -> None:
     )
 
 
-def _plan_from_profile(request: TrainRequest, console: Console) -> None:
+def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
     """The day of the paper's 200K mix on a card that need not be at hand. Every figure is an estimate."""
-    recipe, card, budget_s = request.recipe(), request.profile, seconds(request.budget)
+    recipe, card, budget_s = setting.recipe(), setting.card, seconds(budget)
     rows = MIXES["200k"]
     lengths = [round(ESTIMATED_TOKENS[source]) for source, number in rows.items() for _ in range(number)]
     num_tokens = ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths)
-    with _found_card_told(request.card_how):
+    with _found_card_told(setting.choice.how):
         costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
     plan = plan_day(recipe, packs, costs, budget_s=budget_s)
@@ -109,8 +113,8 @@ def _plan_from_profile(request: TrainRequest, console: Console) -> None:
         recipe, costs, mixes=MIXES, papers_epochs=EPOCHS, mean_tokens=ESTIMATED_TOKENS,
         efficiency=packs.efficiency, budget_s=budget_s,
     )  # fmt: skip
-    say_card(request, console)
-    console.say(f"oneday plan --dry-run: {request.recipe_path.name} on {card.name}, the paper's 200K mix; estimates")
+    setting.say_card(console)
+    console.say(f"oneday plan --dry-run: {setting.recipe_path.name} on {card.name}, the paper's 200K mix; estimates")
     show_plan(plan, recipe, card, budget_s, sum(lengths), packs.efficiency, console)
     show_needed(needed, costs, console)
     _show_memory(recipe, MISTRAL_7B, card, console)
@@ -118,7 +122,7 @@ def _plan_from_profile(request: TrainRequest, console: Console) -> None:
         {
             "estimate": True,
             "card": card.name,
-            "card_how": request.card_how,
+            "card_how": setting.choice.how,
             "plan": asdict(plan),
             "mixes": [asdict(n) for n in needed],
         }
@@ -132,10 +136,6 @@ def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: Card, console: 
             f"memory: {peak.gib:.1f} GiB computed, {peak.most_gib:.1f} at the high end of what was published; "
             f"{card.name} has {card.memory_gib:g}"
         )
-
-
-def _job(request: TrainRequest) -> TrainJob:
-    return training_job(request, request.recipe(), seconds(request.budget))
 
 
 def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -36,34 +36,16 @@ from harness.reproduce import (
 )
 from oneday.commands.compare import mix_of
 from oneday.commands.curation_call import Servers, curation_again, recorded_engine
-from oneday.commands.train import charging_of, rehearse_and_train
+from oneday.commands.job import charging_of
+from oneday.commands.train import rehearse_and_train
 from oneday.demo.demo import DEMO_BASE
 from oneday.display.console import Console
 from oneday.display.training import show_training
 from oneday.local_server import ask, local_server
+from oneday.requests.submission import ReproduceRequest, ServeRequest
 
 MAX_NEW_TOKENS = 128
 SERVER_LOG = "server.log"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReproduceRequest:
-    """The options of `oneday reproduce`, as given."""
-
-    manifest: Path
-    run: Path
-    mix: Path | None = None
-    base: Path | None = None
-    card: str | None = None
-    budget: str | None = None
-    curate: bool = False
-    tasks: tuple[Path, ...] = ()
-    url: str | None = None
-    """Where the base is asked, with `curate`; only a URL that is given here gets a key."""
-    ray_address: str | None = None
-    num_questions: int = 32
-    """Asked of both served checkpoints; 0: neither is served."""
-    redo: bool = False
 
 
 def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
@@ -84,8 +66,8 @@ def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launch
     result = rehearse_and_train(job, console, launch=launch)
     show_training(result, console)
     figures += compare_runs(recorded.run, request.run)
-    if request.num_questions:
-        questions = held_out_questions(job.mix, request.num_questions)
+    if request.questions:
+        questions = held_out_questions(job.mix, request.questions)
         figures += serve_both((recorded.run, request.run), questions, base=job.base, console=console)
     _end(request, recorded, figures, console, is_short=result.because in ("deadline", "killed"))
 
@@ -98,7 +80,11 @@ def _end(
     console.result({"run": str(request.run), "figures": [asdict(f) for f in figures]})
     different = [f.name for f in figures if f.verdict is Verdict.DIFFERENT and not f.name.startswith("version of ")]
     if different:
-        mend = "Its budget ended before the plan: give it more, --budget with --redo." if is_short else "See the table."
+        mend = (
+            "Its budget ended before the plan: give it more, `budget=` with `redo=true`."
+            if is_short
+            else "See the table."
+        )
         raise TrainError(f"{request.run}: not the same as {recorded.run}: {', '.join(different)}. {mend}")
     console.say(f"serve it: oneday serve --checkpoint {request.run}")
 
@@ -109,7 +95,7 @@ def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Co
     servers = Servers(url=request.url, ray_address=request.ray_address)
     engine = recorded_engine(recorded.run, section, servers)
     if engine.url is not None and not engine.sends_key:
-        console.say(f"the base is asked at {engine.url}, which the manifest names, without a key; --url sends one")
+        console.say(f"the base is asked at {engine.url}, which the manifest names, without a key; `url=` sends one")
     curation = curation_again(
         recorded.run, section, run=request.run, tasks=request.tasks, base=base, redo=request.redo, servers=servers
     )
@@ -129,7 +115,7 @@ def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: 
     answers, scores = [], []
     for run in runs:
         console.say(f"asking {run} {len(questions)} held-out questions over HTTP")
-        with local_server(run, log=runs[1] / SERVER_LOG, base=base) as url:
+        with local_server(ServeRequest(checkpoint=run, base=base), log=runs[1] / SERVER_LOG) as url:
             texts = ask(url, [question.prompt for question in questions], max_new_tokens=MAX_NEW_TOKENS)
         answers.append(texts)
         scores.append(fmean(score_answer(q, text) for q, text in zip(questions, texts, strict=True)))
@@ -141,7 +127,7 @@ def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
     choice = choose_card(request.card or str(recorded.train["card"]))
     check_card(recorded.recipe, choice.card)
     if os.path.realpath(request.run) == os.path.realpath(recorded.run):
-        raise ConfigError(f"--run {request.run}: the run itself. Give another folder for the repetition.")
+        raise ConfigError(f"`run={request.run}`: the run itself. Give another folder for the repetition.")
     return TrainJob(
         run=request.run,
         mix=mix,

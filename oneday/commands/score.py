@@ -1,25 +1,17 @@
 """`oneday score`: how submissions stand against each other."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 from oneday.display.console import Console
-from submission.errors import TableError
+from oneday.requests.submission import ScoreRequest
 from submission.score.plot import check_plot, short, write_plot
 from submission.score.ranks import SCENARIOS, Submission, read_submissions
 from submission.score.score import DESCRIPTION, Rule, Standing, agreement, score
 
 
-def run_score(tables: Sequence[Path], *, against: Path | None, rule: str, plot: Path | None, console: Console) -> None:
-    """Reads, scores, draws, shows.
-
-    Args:
-        tables: Files and folders of submissions; with `against` the new ones.
-        against: The field that they are put into. Its scores change too, and are shown before and after.
-        rule: One of `Rule`.
-        plot: Where to draw, if anywhere.
-    """
-    chosen = _rule(rule)
+def run_score(request: ScoreRequest, console: Console) -> None:
+    """Reads, scores, draws, shows. The scores of the field that tables are put into are shown before and after."""
+    tables, against, plot, chosen = request.tables, request.against, request.plot, Rule(request.rule)
     if plot is not None:
         check_plot(plot)
     submissions = read_submissions([*tables, *([against] if against else [])])
@@ -38,12 +30,6 @@ def run_score(tables: Sequence[Path], *, against: Path | None, rule: str, plot: 
 
 
 _LABEL = {Rule.PUBLISHED: "the challenge's published rule", Rule.HELM: "HELM's rule"}
-
-
-def _rule(name: str) -> Rule:
-    if name not in set(Rule):
-        raise TableError(f"--rule {name}: unknown. Use {' or '.join(Rule)}.")
-    return Rule(name)
 
 
 def _show(

@@ -1,9 +1,7 @@
 """`oneday serve` and `oneday try`."""
 
 import contextlib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import cast, get_args
+import sys
 
 from core.errors import OnedayError
 from core.example.prompt import training_prompt
@@ -12,44 +10,23 @@ from core.model.language_model import LanguageModel
 from core.model.quantisation import Precision, Quantisation
 from harness.budget.duration import seconds
 from oneday.display.console import Console
-from submission.checkpoint import find_served
+from oneday.requests.submission import ServeRequest, TryRequest
+from submission.checkpoint import Served, find_served
 from submission.server.api import MAX_PROMPT_CHARACTERS, Health, ProcessRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeRequest:
-    """The options of `oneday serve`, as given."""
-
-    checkpoint: Path
-    base: Path | None
-    host: str
-    port: int
-    precision: str | None
-    base_changed: bool = False
-    """The base may be another one than in training."""
-    overlong: str = "left-truncate"
-    compat: str | None = None
-    max_batch: int = 16
-    max_waiting: int = 256
-    deadline: str = "10m"
 
 
 def run_serve(request: ServeRequest, console: Console) -> None:
     """Checks, listens, so that a port in use is told before the model is loaded; then loads while it listens."""
-    asked = served_precision(request.precision)
-    served = find_served(request.checkpoint, base=request.base, precision=asked, base_changed=request.base_changed)
-    if request.compat not in (None, "birbal"):
-        raise OnedayError(f"--compat {request.compat}: unknown. Use birbal, or leave it out.")
+    served = _find_served(request)
     from submission.engine.batcher import Limits
-    from submission.engine.engine import Engine, Overlong
+    from submission.engine.engine import Engine
+    from submission.engine.long_text import Overlong
     from submission.server.server import bind, serve
 
-    if request.overlong not in list(Overlong):
-        raise OnedayError(f"--overlong {request.overlong[:40]}: unknown. Use {', '.join(Overlong)}.")
     limits = Limits(
         max_batch=request.max_batch,
         max_waiting=request.max_waiting,
-        deadline_s=seconds(request.deadline, option="--deadline"),
+        deadline_s=seconds(request.deadline, field="deadline"),
     )
     with bind(request.host, request.port) as listener:
         url = f"http://{request.host}:{listener.getsockname()[1]}"
@@ -75,49 +52,34 @@ def run_serve(request: ServeRequest, console: Console) -> None:
             serve(load_engine, health, limits, listener, on_ready=lambda: console.say("ready"))
 
 
+def _find_served(request: ServeRequest | TryRequest) -> Served:
+    return find_served(
+        request.checkpoint,
+        base=request.base,
+        precision=request.precision,
+        base_changed=request.base_changed_on_purpose,
+    )
+
+
 def _described(precision: Precision | Quantisation | None) -> str:
     return precision.describe() if isinstance(precision, Quantisation) else precision or "16bit or fp32"
 
 
-def served_precision(given: str | None) -> Precision | None:
-    """`--precision`; None: as trained.
-
-    Raises:
-        OnedayError: unknown.
-    """
-    if given is None:
-        return None
-    found = next((known for known in get_args(Precision) if known == given), None)
-    if found is None:
-        raise OnedayError(f"--precision {given}: unknown. Use {', '.join(get_args(Precision))}.")
-    return cast("Precision", found)
+def run_try(request: TryRequest, console: Console) -> None:
+    """Prints one greedy answer."""
+    sys.stdout.write(f"{answer(request, console)}\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TryRequest:
-    """The options of `oneday try`, as given."""
-
-    prompt: str
-    text: str = ""
-    checkpoint: Path
-    base: Path | None = None
-    precision: str | None = None
-    base_changed: bool = False
-    max_new_tokens: int = 128
-    raw: bool = False
-
-
-def run_try(request: TryRequest, console: Console) -> str:
+def answer(request: TryRequest, console: Console) -> str:
     """One greedy answer."""
     from submission.engine.engine import Engine
 
-    rendered = request.prompt if request.raw else training_prompt(request.prompt, request.text)
+    rendered = request.prompt if request.raw else training_prompt(request.prompt, request.input)
     if not encodable(rendered):
         raise OnedayError("the prompt is not valid Unicode. Pass UTF-8 text.")
     if len(rendered) > MAX_PROMPT_CHARACTERS:
         raise OnedayError(f"the prompt: {len(rendered):,} characters, at most {MAX_PROMPT_CHARACTERS:,}. Shorten it.")
-    asked = served_precision(request.precision)
-    served = find_served(request.checkpoint, base=request.base, precision=asked, base_changed=request.base_changed)
+    served = _find_served(request)
     for warning in served.warnings:
         console.say(f"warning: {warning}")
     engine = Engine(LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=served.precision))

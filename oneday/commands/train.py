@@ -1,127 +1,60 @@
-"""`oneday train` and `oneday pick`: from options to a job, from events to lines."""
+"""`oneday train`: from options to a job, from events to lines."""
 
 import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from core.files import read_as
-from core.manifest import read_manifest
-from core.model.folder import check_model_folder
 from core.run_folder import PLAN, TRAIN
 from core.stage import locked
 from harness.axolotl_process import Launcher, start_axolotl
-from harness.base_model import find_model
-from harness.budget.day import Charging
 from harness.budget.duration import pretty, seconds
-from harness.budget.gpu_profile import Card, get_card
+from harness.budget.gpu_profile import Card
 from harness.budget.ledger import Ledger
 from harness.budget.memory import ModelShape, smaller
-from harness.budget.profile_choice import NAMED, choose_card
 from harness.budget.rehearse import Rehearsal, rehearse
 from harness.budget.schedule import check_plan
 from harness.checkpoint.pick import read_picked
 from harness.dataset import read_mix
-from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
+from harness.errors import MemoryFullError, TrainError
 from harness.job import TrainJob
-from harness.recipe import (
-    AxolotlConfig,
-    check_card,
-    find_recipe,
-    has_flash_attn,
-    read_recipe,
-    recipe_for,
-    with_attention,
-)
+from harness.recipe import AxolotlConfig, has_flash_attn, recipe_for, with_attention
 from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
 from harness.tracker import how_to_look, read_trackers
 from oneday import child
+from oneday.commands.job import Setting, charging_of, run_folder, training_job
 from oneday.commands.pick import pick_within
 from oneday.commands.report import leave_report
 from oneday.display.console import Console
 from oneday.display.live_view import live
 from oneday.display.training import TrainingDisplay, show_rehearsal, show_training
+from oneday.requests.request import arguments
+from oneday.requests.training import PickRequest, TrainRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainRequest:
-    """The options of `oneday train`, as given."""
-
-    mix: Path | None
-    config: Path | None
-    """None: the card's recommended one."""
-    card: str | None
-    """None: the one that is here; `with_card` finds it."""
-    base: Path | None
-    run: Path | None
-    card_how: str = ""
-    device: str = ""
-    budget: str = "24h"
-    clock: str = "strict"
-    follow_plan: Path | None = None
-    dry_run: bool = False
-    redo: bool = False
-    auto_fit: bool = False
-    average: int = 0
-    shared_card: bool = False
-    rehearses: bool = True
-    track: Sequence[str] = ()
-
-    @property
-    def profile(self) -> Card:
-        """Of the card."""
-        assert self.card is not None, "with_card was not called"
-        return get_card(self.card)
-
-    @property
-    def recipe_path(self) -> Path:
-        """As asked, or the card's."""
-        return find_recipe(self.config or recipe_for(self.profile))
-
-    def recipe(self) -> AxolotlConfig:
-        """Read, and checked against the card.
-
-        Raises:
-            ConfigError: unreadable, or more than the card can do.
-        """
-        recipe = read_recipe(self.recipe_path)
-        check_card(recipe, self.profile)
-        return recipe
-
-
-def with_card(request: TrainRequest) -> TrainRequest:
-    """The request with its card: as named, else the one that is here.
-
-    Raises:
-        ConfigError: no profile of that name.
-    """
-    choice = choose_card(request.card)
-    return replace(request, card=choice.card.name, card_how=choice.how, device=choice.device)
-
-
-def say_card(request: TrainRequest, console: Console) -> None:
-    """Which card was found, unless the user named one. Said when the rest of the options is checked."""
-    if request.card_how != NAMED:
-        console.say(f"card: {request.card} ({request.card_how})")
+def run_train_command(request: TrainRequest, console: Console) -> None:
+    """Trains in this process, or with `--detach` in one that outlives the terminal."""
+    if request.detach and not request.dry_run:
+        run_detached(request, console)
+    else:
+        run_train(request, console)
 
 
 def run_train(request: TrainRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
     """Checks, rehearses, trains, picks."""
-    request = with_card(request)
-    recipe = request.recipe()
-    budget_s = seconds(request.budget)
+    setting = Setting.of(request)
     if request.dry_run:
-        say_card(request, console)
-        show_dry_run(request, recipe, budget_s, console)
+        setting.recipe()
+        budget_s = seconds(request.budget)
+        setting.say_card(console)
+        show_dry_run(request, setting, budget_s, console)
         return
-    job = training_job(request, recipe, budget_s)
-    say_card(request, console)
+    job = _job(request, setting)
+    setting.say_card(console)
     result = rehearse_and_train(
-        job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearses
+        job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearsal
     )  # fmt: skip
     show_training(result, console)
     for command in how_to_look(job.trackers, job.run / TRAIN / TRACKING):
@@ -149,79 +82,31 @@ def check_converged(result: TrainResult) -> None:
     if result.verdict.diverged:
         raise TrainError(
             f"{result.run}: {result.verdict.headline}. Its best checkpoint is kept in 08_pick. Lower learning_rate in "
-            "the recipe, or look at the data, and --redo."
+            "the recipe, or look at the data, and `redo=true`."
         )
 
 
-def training_job(request: TrainRequest, recipe: AxolotlConfig, budget_s: float) -> TrainJob:
-    """The job that the options describe.
-
-    Raises:
-        OnedayError: no mix, an empty one, or no base model.
-    """
-    if request.mix is None:
-        raise DataError("--mix is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix.")
-    read_mix(request.mix / "train.jsonl")
-    read_mix(request.mix / "validation.jsonl")
+def _job(request: TrainRequest, setting: Setting) -> TrainJob:
+    job = training_job(
+        setting, budget_s=seconds(request.budget), redo=request.redo, shared_card=request.shared_card
+    )  # fmt: skip
     if request.follow_plan is not None:
         check_plan(request.follow_plan)
-    run = run_folder(request.run, request.mix)
-    _check_same_card(request, run)
-    return TrainJob(
-        run=run,
-        mix=request.mix,
-        base=find_base(request.base, request.mix, recipe),
-        recipe=with_attention(recipe, request.profile),
-        card=request.profile,
-        card_how=request.card_how,
-        device=request.device,
-        budget_s=budget_s,
+    return replace(
+        job,
         average=request.average,
-        shared_card=request.shared_card,
         trackers=read_trackers(request.track),
-        redo=request.redo,
         charging=charging_of(request.clock),
         follow_plan=request.follow_plan,
     )
 
 
-def _check_same_card(request: TrainRequest, run: Path) -> None:
-    """A run goes on on its card: one that is found and is another is more likely a driver that has gone.
-
-    Raises:
-        ConfigError: says how to go on.
-    """
-    begun_on = read_manifest(run).get("train", {}).get("card")
-    if request.card_how and request.card_how != NAMED and begun_on not in (None, request.card) and not request.redo:
-        raise ConfigError(
-            f"{run}: was begun on {begun_on}, and here it would be {request.card} ({request.card_how}). Name it: "
-            f"--card {begun_on}; or begin anew with --redo."
-        )
-
-
-def run_folder(given: Path | None, mix: Path) -> Path:
-    """`--run`, else the folder that holds the mix."""
-    return given or (mix.parent if mix.name not in ("", "..") else mix.resolve().parent)
-
-
-def charging_of(name: str) -> Charging:
-    """`--clock`.
-
-    Raises:
-        ConfigError: neither strict nor compute.
-    """
-    if name not in list(Charging):
-        raise ConfigError(f"--clock {name[:40]}: unknown. Use strict or compute.")
-    return Charging(name)
-
-
 def run_detached(request: TrainRequest, console: Console) -> None:
     """Checks the options here, then starts the same command in a session of its own."""
-    request = with_card(request)
-    job = training_job(request, request.recipe(), seconds(request.budget))
+    job = _job(request, Setting.of(request))
     with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
         log = job.run / "train.log"
-    command = child.command(*(argument for argument in sys.argv[1:] if argument != "--detach"))
+    command = child.command("train", *arguments(replace(request, detach=False)))
     with log.open("ab") as output:
         detached = subprocess.Popen(
             command,
@@ -234,22 +119,6 @@ def run_detached(request: TrainRequest, console: Console) -> None:
     console.say(f"training goes on as process {detached.pid}; its output: {log}")
     console.say(f"look: oneday watch {job.run}    stop with everything saved: kill {detached.pid}")
     console.result({"pid": detached.pid, "log": str(log), "run": str(job.run)})
-
-
-def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
-    """`--base`, else the model that curation asked, else the recipe's: a folder, or a name in the hub's cache.
-
-    Raises:
-        OnedayError: none of them, or it is not here.
-    """
-    if given is not None:
-        return find_model(str(given))
-    curated = read_manifest(mix.resolve().parent).get("curate", {}).get("base_path")
-    if curated:
-        return check_model_folder(Path(str(curated)))
-    if recipe.base_model:
-        return find_model(recipe.base_model)
-    raise ConfigError("no base model: neither the mix's run nor the recipe names one. Pass --base FOLDER.")
 
 
 def rehearse_and_train(
@@ -299,9 +168,9 @@ def try_average(job: TrainJob, result: TrainResult, console: Console) -> TrainRe
     """Measures the average of the best adapters in what is left of the budget, and not a second longer."""
     ledger = Ledger.of_run(job.run / LEDGER)
     console.say(f"the average of the {job.average} best: {pretty(max(ledger.left_s, 0.0))} are left")
-    command = ["pick", str(job.run), "--base", str(job.base), "--average", str(job.average)]
+    request = PickRequest(folder=job.run, base=job.base, average=job.average)
     with ledger.working("pick"):
-        code = pick_within(command, deadline=ledger.deadline, beat=ledger.beat)
+        code = pick_within(request, deadline=ledger.deadline, beat=ledger.beat)
     if code != 0:
         console.say("the average was not measured in time" if code is None else "the average was not measured")
     picked = read_picked(job.run)
@@ -328,7 +197,7 @@ def rehearse_until_it_fits(
             less = smaller(job.recipe, ModelShape.of(job.base), job.card)
             if not less:
                 raise
-            console.say(f"{str(e).split(' Computed')[0]}\n--auto-fit takes {less[0]}")
+            console.say(f"{str(e).split(' Computed')[0]}\n`auto_fit=true` takes {less[0]}")
             shutil.rmtree(job.run / PLAN)  # it came to nothing; stages behind it, if there are any, stay
             job = replace(job, recipe=job.recipe.model_copy(update=less[0].changes))
 
@@ -358,17 +227,18 @@ def _attention(recipe: AxolotlConfig, card: Card) -> str:
     return f"{taken}{' by auto' * (asked == 'auto')}{missing if asked in ('auto', 'flash_attention_2') else ''}"
 
 
-def show_dry_run(request: TrainRequest, recipe: AxolotlConfig, budget_s: float, console: Console) -> None:
+def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, console: Console) -> None:
     """What `oneday train` would do, from the options alone."""
+    recipe, card, how = setting.recipe(), setting.card, setting.choice.how
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     tokens = rows_per_step * recipe.sequence_len
     there = request.mix is not None and (request.mix / "train.jsonl").is_file()
     rows = f"{len(read_mix(request.mix / 'train.jsonl'))} rows" if there and request.mix else "not there yet"
     lines = [
-        ("recipe", str(request.config or recipe_for(request.profile))),
-        ("card", f"{request.card}, {request.profile.memory_gib:g} GiB; {request.card_how}"),
+        ("recipe", str(request.config or recipe_for(card))),
+        ("card", f"{card.name}, {card.memory_gib:g} GiB; {how}"),
         ("base model", str(request.base or recipe.base_model or "the one that curation asked")),
-        ("mix", f"{request.mix}, {rows}" if request.mix else "not given: --mix runs/200k/05_mix"),
+        ("mix", f"{request.mix}, {rows}" if request.mix else "not given: `mix=runs/200k/05_mix`"),
         ("run folder", str(run_folder(request.run, request.mix) if request.mix else request.run or "the mix's run")),
         ("budget", f"{pretty(budget_s)} from the start of training to the published pick"),
         ("LoRA", _lora(recipe)),
@@ -378,8 +248,8 @@ def show_dry_run(request: TrainRequest, recipe: AxolotlConfig, budget_s: float, 
         ("NEFTune alpha", f"{recipe.neftune_noise_alpha}"),
         ("epochs", f"at most {recipe.num_epochs:g}; the budget may end it earlier"),
         ("checkpoints", f"every {recipe.eval_steps} steps with an evaluation; {recipe.save_total_limit} kept"),
-        ("attention", _attention(recipe, request.profile)),
-        ("before the clock", "rehearse" if request.rehearses else "nothing: --no-rehearsal"),
+        ("attention", _attention(recipe, card)),
+        ("before the clock", "rehearse" if request.rehearsal else "nothing: `rehearsal=false`"),
         ("then", f"train, evaluate, save, pick by validation loss{', try an average' * (request.average > 1)}"),
     ]  # fmt: skip
     console.table("oneday train --dry-run: nothing is started", ("what", "value"), lines)
@@ -388,7 +258,7 @@ def show_dry_run(request: TrainRequest, recipe: AxolotlConfig, budget_s: float, 
             "dry_run": True,
             "budget_s": budget_s,
             "recipe": recipe.model_dump(),
-            "card": request.card,
-            "card_how": request.card_how,
+            "card": card.name,
+            "card_how": how,
         }
     )

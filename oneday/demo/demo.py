@@ -42,6 +42,8 @@ from oneday.display.console import Console
 from oneday.display.curation_tables import show_curation
 from oneday.display.training import show_training
 from oneday.local_server import local_server, post
+from oneday.requests.curation import DemoRequest
+from oneday.requests.submission import ServeRequest
 
 DEMO_BASE = Path(__file__).parent / "demo_base"
 RECIPE = Path(__file__).parents[2] / "axolotl_configs" / "tiny_cpu.yml"
@@ -53,16 +55,16 @@ SCALE = 0.02
 MAX_NEW_TOKENS = 48
 
 
-def run_demo(run: Path, *, budget: str | None, retain: float, redo: bool, console: Console) -> None:
+def run_demo(request: DemoRequest, console: Console) -> None:
     """Runs what is not done yet and shows everything.
 
-    Args:
-        budget: Of the training. None: as much as this machine needs, see oneday/demo_time.py.
-        retain: Share of rows that the base already gets right. Trained on its errors alone, a model of 0.6 M
-            parameters forgets what it could do: `oneday demo --retain 0 --run runs/forgets` shows it.
+    Trained on its errors alone, a model of 0.6 M parameters forgets what it could do; a share of rows that it already
+    gets right is therefore retained. Without a budget the training gets as much as this machine needs
+    (oneday/demo/demo_time.py).
     """
-    given_s = seconds(budget) if budget is not None else None
-    curate_demo(run, retain=retain, redo=redo, console=console)
+    run, redo = request.run, request.redo
+    given_s = seconds(request.budget) if request.budget is not None else None
+    curate_demo(run, retain=request.retain, redo=redo, console=console)
     recipe = read_recipe(RECIPE)
     job = TrainJob(
         run=run,
@@ -212,7 +214,7 @@ def fresh_questions(run: Path, *, per_task: int) -> list[Question]:
 
 def check_server(run: Path, console: Console) -> dict[str, Any]:
     """Starts `oneday serve` on a free port, asks every endpoint once, stops it."""
-    with local_server(run, log=run / SCORED / "server.log") as url:
+    with local_server(ServeRequest(checkpoint=run), log=run / SCORED / "server.log") as url:
         replies = ask_all(url)
     console.table("served over HTTP", ("endpoint", "answer"), [(k, json.dumps(v)[:100]) for k, v in replies.items()])
     return replies

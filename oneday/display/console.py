@@ -10,7 +10,7 @@ In a terminal, progress is one line that is redrawn; in a pipe, one plain line e
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,14 @@ PLAIN_EVERY_S = 10.0
 class Console:
     """Writes results to stdout and everything else to stderr."""
 
-    def __init__(self, *, json_line: bool = False) -> None:
+    def __init__(self, *, json_line: bool = False, spelled: Callable[[str], str] = str) -> None:
+        """Creates the console.
+
+        Args:
+            json_line: Whether `result` prints its line.
+            spelled: Replaces the fields that a text names by options, see oneday/cli/spelling.py.
+        """
+        self.spelled = spelled
         self.err = RichConsole(stderr=True, highlight=False)
         # A pipe has no width: tables get 150 columns instead of being folded to 80.
         self.out = RichConsole(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -51,17 +58,17 @@ class Console:
     def line(self, text: str) -> None:
         """A plain line on stdout."""
         self._end_line()
-        self.out.print(text, markup=False, soft_wrap=True)
+        self.out.print(self.spelled(text), markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """A line of information on stderr."""
         self._end_line()
-        self.err.print(text, markup=False, soft_wrap=True)
+        self.err.print(self.spelled(text), markup=False, soft_wrap=True)
 
     def alarm(self, text: str) -> None:
         """An important line on stderr, red in a terminal."""
         self._end_line()
-        self.err.print(text, markup=False, soft_wrap=True, style="bold red")
+        self.err.print(self.spelled(text), markup=False, soft_wrap=True, style="bold red")
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         """Progress such as `02_predictions 128/4480`."""
@@ -95,7 +102,7 @@ class Console:
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number == 0 else "right", overflow="fold", no_wrap=number == 0)
         for row in rows:
-            table.add_row(*map(Text, row))  # text from data files must not be read as markup
+            table.add_row(*(Text(self.spelled(cell)) for cell in row))  # text from data must not be read as markup
         self.out.print(table)
 
     def stages(self, run: Path, names: Sequence[str]) -> None:
@@ -112,5 +119,5 @@ class Console:
         """The machine-readable last line, if `--json` was given."""
         self._end_line()
         if self._json_line:
-            sys.stdout.write(orjson.dumps(values).decode() + "\n")
+            sys.stdout.write(self.spelled(orjson.dumps(values).decode()) + "\n")
             sys.stdout.flush()

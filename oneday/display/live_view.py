@@ -25,6 +25,7 @@ from harness.budget.rehearsing import read_rehearsing
 from harness.history import History, State, read_history, smoothed
 from harness.run import LEDGER
 from oneday.display.console import Console
+from oneday.requests.looking import WatchRequest
 
 PER_S = 2
 """Redraws per second."""
@@ -169,12 +170,13 @@ def one_line(run: Path) -> str:
     return f"{run} | rehearsing | {found.doing} | for {pretty(found.seconds)}, not charged"
 
 
-def watch(run: Path, console: Console, *, once: bool = False) -> None:
+def run_watch(request: WatchRequest, console: Console) -> None:
     """Shows a run that another process rehearses or trains, until it ends or Ctrl-C; it goes on either way.
 
     Raises:
         DataError: nothing was ever trained there, and nobody is about to.
     """
+    run, once = request.run, request.once
     if not once:
         with contextlib.suppress(KeyboardInterrupt), live(console, run) as drawing:
             _follow(run, console, drawing=drawing)

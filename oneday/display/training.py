@@ -1,7 +1,6 @@
 """What a person sees of a run: events as lines, the measured costs, the day as table and bar."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from core.files import read_json
@@ -16,6 +15,7 @@ from harness.inside.kernels import describe
 from harness.job import TrainJob
 from harness.run import LEDGER, TrainResult
 from oneday.display.console import Console
+from oneday.requests.looking import LedgerRequest
 
 ENDINGS = {
     "deadline": "stopped for the deadline",
@@ -154,9 +154,9 @@ def show_ledger(report: LedgerReport, console: Console) -> None:
     )
 
 
-def run_ledger(run: Path, console: Console) -> None:
+def run_ledger(request: LedgerRequest, console: Console) -> None:
     """The day as a table and a bar."""
-    report = Ledger.of_run(run / LEDGER).report()
+    report = Ledger.of_run(request.run / LEDGER).report()
     show_ledger(report, console)
     console.say(bar(report))
     names = ("budget_s", "charged_s", "overshoot_s", "downtime_past_deadline_s", "by_phase", "resumes")

@@ -12,7 +12,6 @@ Where it sits: api -> **engine** -> batcher -> server.
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from core.model.token_ids import encode
 from submission.engine.detokenize import token_texts
 from submission.engine.generate import Row, finite, sampler
 from submission.engine.job import Completion, Job, Load, OnDone, Take
-from submission.engine.long_text import first_ids, last_ids
+from submission.engine.long_text import Overlong, first_ids, last_ids
 from submission.engine.work import Work
 from submission.errors import OverlongError
 from submission.server.api import ProcessRequest, Token
@@ -41,14 +40,6 @@ ROUND_TRIP = " Ann's  plate:\n\ttwo 漢字 <s> é "
 
 ECHO_CHUNK = 256
 """Positions of an echoed prompt whose log-probabilities are computed together, as fp32 of [positions, vocabulary]."""
-
-
-class Overlong(StrEnum):
-    """What happens to a prompt that does not fit the model's context window."""
-
-    LEFT_TRUNCATE = "left-truncate"
-    """The beginning of the prompt is removed."""
-    REFUSE = "refuse"
 
 
 class Engine:

@@ -14,6 +14,7 @@ Where it sits: under the engine.
 
 import re
 from collections.abc import Callable
+from enum import StrEnum
 
 Encode = Callable[[str], list[int]]
 
@@ -27,6 +28,14 @@ REACH = 4_096
 """Characters that are searched for a word boundary."""
 
 _PLACE = re.compile(r"(?<=\S)(?= )|(?<=\n)(?=\S)")
+
+
+class Overlong(StrEnum):
+    """What happens to a prompt that does not fit the model's context window."""
+
+    LEFT_TRUNCATE = "left-truncate"
+    """The beginning of the prompt is removed."""
+    REFUSE = "refuse"
 
 
 def last_ids(encode: Encode, text: str, num: int) -> list[int]:

@@ -185,7 +185,7 @@ def _found(wanted: Export) -> _Found:
     picked = read_picked(wanted.run)
     base = wanted.base or Path(picked.base_model)
     if not base.is_dir():
-        raise ExportError(f"{wanted.run}: its base model {base} is not here. Pass --base FOLDER.")
+        raise ExportError(f"{wanted.run}: its base model {base} is not here. Pass `base=FOLDER`.")
     check_model_folder(base)
     adapter = folder / picked.adapter
     try:
@@ -256,18 +256,20 @@ def _validation(run: Path) -> list[RowIds]:
     """The validation rows, as token ids, on which merged weights are compared."""
     path = run / TRAIN / DATA / "validation.parquet"
     if not path.is_file():
-        raise ExportError(f"{path}: not there, so merged weights cannot be compared. Restore it, or pass --no-check.")
+        raise ExportError(
+            f"{path}: not there, so merged weights cannot be compared. Restore it, or pass `check=false`."
+        )
     try:
         return read_part(path)[:CHECKED_ROWS]
     except (pa.ArrowException, OSError, KeyError) as e:
         why = next(iter(str(e).splitlines()), "")
-        raise ExportError(f"{path}: cannot be read ({why}). Restore it, or pass --no-check.") from e
+        raise ExportError(f"{path}: cannot be read ({why}). Restore it, or pass `check=false`.") from e
 
 
 def _scores(run: Path) -> list[dict[str, Any]]:
     """The comparison of base and tuned, if it was measured."""
     path = run / "10_scores" / "comparison.json"
-    mend = f"`oneday compare {run} --redo` measures anew."
+    mend = f"oneday compare {run} `redo=true` measures anew."
     return [asdict(c) for c in read_as(list[Comparison], path, mend=mend)] if path.is_file() else []
 
 

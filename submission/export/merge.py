@@ -92,7 +92,7 @@ def merge(
             if module in deltas:
                 delta = deltas[module].weight()
                 if delta.shape != weight.shape:
-                    raise ExportError(f"{lora_adapter}: {module} does not fit the base {base}. Pass its own --base.")
+                    raise ExportError(f"{lora_adapter}: {module} does not fit the base {base}. Pass its own `base=`.")
                 weight = weight.float() + delta
                 unused.discard(module)
             merged[name] = weight.to(_DTYPES[dtype]).contiguous() if weight.is_floating_point() else weight
@@ -102,7 +102,7 @@ def merge(
             save_file(merged, out / shard.name, metadata={"format": "pt"})
         (out / shard.name).chmod(READABLE)
     if unused:
-        raise ExportError(f"{lora_adapter}: {min(unused)} is no weight of the base {base}. Pass its own --base.")
+        raise ExportError(f"{lora_adapter}: {min(unused)} is no weight of the base {base}. Pass its own `base=`.")
     _describe(base, out, dtype)
 
 
@@ -145,7 +145,7 @@ def linear_names(base: Path) -> frozenset[str]:
             model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True))
     except Exception as e:  # each model class raises its own errors for a wrong config
         why = next(iter(str(e).splitlines()), "") or type(e).__name__
-        raise ExportError(f"{base}/config.json: no model of it ({why[:200]}). Pass --base of a whole model.") from e
+        raise ExportError(f"{base}/config.json: no model of it ({why[:200]}). Pass `base=` of a whole model.") from e
     head = model.get_output_embeddings()
     return frozenset(
         name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head

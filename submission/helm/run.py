@@ -126,7 +126,7 @@ def install(folder: Path, *, python: str = sys.executable) -> Helm:
     if is_installed(folder):
         return Helm(folder)
     if folder.exists() and not (folder / "pyvenv.cfg").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HelmError(f"{folder}: is there and is no virtual environment. Pass another --environment.")
+        raise HelmError(f"{folder}: is there and is no virtual environment. Pass another `environment=`.")
     _checked([python, "-m", "venv", str(folder)], folder)
     helm = Helm(folder)
     pip = [str(helm.tool("python")), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
@@ -146,7 +146,7 @@ def _checked(command: Sequence[str], folder: Path) -> None:
         errors = [line for line in lines if line.startswith("ERROR")]
         raise HelmError(
             f"HELM cannot be installed in {folder}: {(errors or lines)[-1].strip()[:300].rstrip('.')}. "
-            "Check network and space and run it again, or pass --environment of one that has it."
+            "Check network and space and run it again, or pass `environment=` of one that has it."
         )
 
 
@@ -168,7 +168,7 @@ def wait_for(url: str, *, patience_s: float, alive: Callable[[], bool] = lambda:
             why = f"HTTP {e.code}" if isinstance(e, urllib.error.HTTPError) else str(e) or type(e).__name__
             if not alive() or time.monotonic() >= until:
                 raise HelmError(
-                    f"{url}: no server that answers /tokenize ({why}). Start one: oneday serve --checkpoint RUN."
+                    f"{url}: no server that answers /tokenize ({why}). Start one: oneday serve `checkpoint=RUN`."
                 ) from e
         time.sleep(_POLL_S)
 
@@ -210,7 +210,7 @@ def _prepare(run: HelmRun) -> bool:
     for old in (run.results, run.folder):
         if old.is_dir() and any(old.iterdir()):
             if not marker.is_file():
-                raise HelmError(f"{old}: is there and was not made by oneday helm. Pass another --out.")
+                raise HelmError(f"{old}: is there and was not made by oneday helm. Pass another `out=`.")
             shutil.rmtree(old)
     run.folder.mkdir(parents=True, exist_ok=True)
     write_text(marker, inputs)
@@ -260,7 +260,7 @@ def reason(log: RunLog, path: Path) -> str:
     failed = next(iter(log.failed.items()), None)
     said = (f"{failed[0]}: {failed[1]}" if failed else _last_line(path))[:300].rstrip(".")
     mend = (
-        "HELM could not download it: give it a network, or --scenarios FOLDER with the data. " if _OFFLINE(said) else ""
+        "HELM could not download it: give it a network, or `scenarios=FOLDER` with the data. " if _OFFLINE(said) else ""
     )
     return f"{said}. {mend}See {path}."
 

@@ -49,11 +49,11 @@ def read_suite(name: str, *, at_most: int | None = None) -> Suite:
             conf, label = path.read_text(encoding="utf-8"), re.sub(r"\W+", "-", path.stem).strip("-") or "file"
         except (OSError, ValueError) as e:
             raise HelmError(
-                f"--suite {name[:200]}: not {', '.join(SUITES)}, and no readable file. Use one of these, or a file of "
+                f"`suite={name[:200]}`: not {', '.join(SUITES)}, and no readable file. Use one of these, or a file of "
                 "entries like submission/run_specs.conf."
             ) from e
         if not conf.strip():
-            raise HelmError(f"--suite {name[:200]}: nothing in it. Write `entries` as in submission/run_specs.conf.")
+            raise HelmError(f"`suite={name[:200]}`: nothing in it. Write `entries` as in submission/run_specs.conf.")
         label = f"{label}-file" if label in SUITES else label
     if at_most is not None:
         conf = re.sub(
@@ -90,11 +90,11 @@ def _gsm8k_rows(path: Path) -> list[str]:
         lines = [line + "\n" for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         good = all({"question", "answer"} <= json.loads(line).keys() for line in lines)
     except OSError as e:
-        raise HelmError(f"--gsm8k: {path}: {e.strerror}. Pass the folder that holds GSM8K's train.jsonl.") from e
+        raise HelmError(f"`gsm8k=`: {path}: {e.strerror}. Pass the folder that holds GSM8K's train.jsonl.") from e
     except (ValueError, AttributeError):
         good = False
     if not good or len(lines) < 2:
-        raise HelmError(f"--gsm8k: {path}: not lines of JSON with question and answer. Take GSM8K's train.jsonl.")
+        raise HelmError(f"`gsm8k=`: {path}: not lines of JSON with question and answer. Take GSM8K's train.jsonl.")
     return lines
 
 
@@ -108,7 +108,7 @@ def check_data(gsm8k: Path | None, scenarios: Path | None) -> None:
         _gsm8k_rows(gsm8k / "train.jsonl")
     if scenarios is not None and not scenarios.is_dir():
         raise HelmError(
-            f"--scenarios {scenarios}: no such folder. It holds one folder per scenario, such as mmlu/data."
+            f"`scenarios={scenarios}`: no such folder. It holds one folder per scenario, such as mmlu/data."
         )
 
 

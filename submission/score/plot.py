@@ -5,7 +5,7 @@
 A line per submission, best first: a bar for the final score with marks for its open and hidden half, then the mean win
 rates as a grid, the stronger the colour the better.
 
-Where it sits: the last step; `oneday score --plot` writes it.
+Where it sits: the last step; `oneday score` writes it.
 """
 
 from collections.abc import Collection, Sequence
@@ -40,7 +40,7 @@ text { font: 13px system-ui, "Segoe UI", Roboto, sans-serif; fill: var(--ink); d
 def check_plot(path: Path) -> None:
     """Refuses a name that does not say SVG, before anything is computed."""
     if path.suffix.lower() != SUFFIX:
-        raise TableError(f"--plot {path}: only SVG is drawn. Name it {path.stem or 'scores'}{SUFFIX}.")
+        raise TableError(f"`plot={path}`: only SVG is drawn. Name it {path.stem or 'scores'}{SUFFIX}.")
 
 
 def write_plot(path: Path, standings: Sequence[Standing], *, title: str, new: Collection[str] = ()) -> None:

@@ -64,7 +64,7 @@ def score(submissions: Sequence[Submission], *, rule: Rule) -> list[Standing]:
     """
     if len(submissions) < 2:
         names = "".join(s.name for s in submissions)
-        raise TableError(f"{names!r} is alone: a win rate needs a field. Add the others' table with --against FILE.")
+        raise TableError(f"{names!r} is alone: a win rate needs a field. Add the others' table with `against=FILE`.")
     rates = _mean_win_rates(submissions, rule)
     standings = [_standing(s.name, {k: r[i] for k, r in rates.items()}) for i, s in enumerate(submissions)]
     return sorted(standings, key=lambda s: -math.inf if s.full is None else s.full, reverse=True)

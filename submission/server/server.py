@@ -28,7 +28,7 @@ def bind(host: str, port: int) -> socket.socket:
         ServeError: the port is in use, or the address is not this machine's.
     """
     if not host.strip():
-        raise ServeError("--host is empty. Give 127.0.0.1, or 0.0.0.0 for every network.")
+        raise ServeError("`host=` is empty. Give 127.0.0.1, or 0.0.0.0 for every network.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # IPPROTO_TCP is given explicitly: without it asyncio leaves Nagle's algorithm on, which delays each answer by 40 ms
     # (measured).
@@ -42,10 +42,10 @@ def bind(host: str, port: int) -> socket.socket:
         why = getattr(e, "strerror", None) or str(e)
         if getattr(e, "errno", None) in (None, errno.EADDRINUSE, errno.EACCES):
             raise ServeError(
-                f"--port {port}: cannot listen on {host} ({why}). Stop what runs there, or take another."
+                f"`port={port}`: cannot listen on {host} ({why}). Stop what runs there, or take another."
             ) from e
         raise ServeError(
-            f"--host {host}: cannot listen there ({why}). Give an address of this machine: 127.0.0.1, or 0.0.0.0 for "
+            f"`host={host}`: cannot listen there ({why}). Give an address of this machine: 127.0.0.1, or 0.0.0.0 for "
             "every network."
         ) from e
     return listener

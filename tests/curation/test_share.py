@@ -33,7 +33,7 @@ def test_the_share_is_met_and_no_side_gives_what_it_has_not(
 
 
 def test_a_side_without_a_row_is_told() -> None:
-    with pytest.raises(MixError, match=r"--own-share 0\.3: no rows of your own can be drawn"):
+    with pytest.raises(MixError, match=r"`samples\.own_share=0\.3`: no rows of your own can be drawn"):
         shared_targets({"a": 0}, OTHERS, {"ni_generation": 5}, 0.3, keep_own=False)
     with pytest.raises(MixError, match="no rows of NI tasks or other sources can be drawn"):
         shared_targets({"a": 5}, OTHERS, {"a": 5}, 0.3, keep_own=False)

@@ -15,6 +15,7 @@ from harness.budget.ledger import Ledger
 from harness.history import read_history
 from harness.report import write_report
 from harness.run import LEDGER, train
+from oneday.commands.report import next_commands
 from tests.harness.test_history import step, tell
 from tests.harness.test_run import MEASURED, fake, make_job
 
@@ -43,7 +44,7 @@ def finished(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path) ->
 
 def written(*runs: Path) -> str:
     path = runs[0] / "report.html"
-    write_report(runs, path)
+    write_report(runs, path, commands=next_commands)
     return path.read_text()
 
 

@@ -16,8 +16,9 @@ from harness.errors import ConfigError, DataError, TrainError
 from harness.reproduce import Verdict, compare_runs, read_record
 from harness.run import train
 from harness.supervise import BATCHES, SCHEDULE
-from oneday.commands.reproduce import ReproduceRequest, run_reproduce
+from oneday.commands.reproduce import run_reproduce
 from oneday.display.console import Console
+from oneday.requests.submission import ReproduceRequest
 from tests.harness.test_run import MEASURED, fake, make_job
 
 LAUNCH = fake(save="1,3")
@@ -35,7 +36,7 @@ def run(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, monkeyp
 
 
 def again(record: Path, tmp_path: Path, **changes: object) -> ReproduceRequest:
-    request = ReproduceRequest(manifest=record / "manifest.json", run=tmp_path / "again", num_questions=0)
+    request = ReproduceRequest(manifest=record / "manifest.json", run=tmp_path / "again", questions=0)
     return replace(request, **changes)  # type: ignore[arg-type]
 
 

@@ -83,7 +83,7 @@ def test_a_child_that_hangs_is_killed_before_the_deadline_and_the_best_is_publis
 
 
 def test_a_deadline_without_a_checkpoint_says_so(job: TrainJob) -> None:
-    with pytest.raises(BudgetError, match=r"ran out before a checkpoint was whole.*--budget"):
+    with pytest.raises(BudgetError, match=r"ran out before a checkpoint was whole.*`budget=`"):
         train(replace(job, budget_s=3.0), MEASURED, launch=fake(end="hang", save=""))
 
 

@@ -48,13 +48,13 @@ def test_a_tracker_that_fails_is_left_out_and_said_once() -> None:
 def test_names_are_checked_before_anything_starts() -> None:
     assert read_trackers(["tensorboard", "tensorboard"]) == (Tracker.TENSORBOARD,)
     assert read_trackers([]) == ()
-    with pytest.raises(ConfigError, match=r"--track comet: unknown\. Use tensorboard, wandb, mlflow, trackio"):
+    with pytest.raises(ConfigError, match=r"`track=comet`: unknown\. Use tensorboard, wandb, mlflow, trackio"):
         read_trackers(["comet"])
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"--track mlflow: the package is not installed\. pip install mlflow"):
+    with pytest.raises(ConfigError, match=r"`track=mlflow`: the package is not installed\. pip install mlflow"):
         read_trackers(["mlflow"])
 
 

@@ -14,10 +14,12 @@ from harness.checkpoint.pick import pick
 from harness.checkpoint.seal import RESUME_FILES, seal
 from harness.dataset import read_dataset_rows, write_part
 from harness.recipe import read_recipe
-from oneday.commands.compare import CompareRequest, run_compare
-from oneday.commands.train import TrainRequest, training_job
+from oneday.commands.compare import run_compare
+from oneday.commands.job import Setting, training_job
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.display.console import Console
+from oneday.requests.looking import CompareRequest
+from oneday.requests.training import TrainRequest
 from tests.conftest import write_small_mix
 from tests.harness.checkpoint.adapters import write_adapters
 
@@ -40,13 +42,13 @@ def write_finished_run(run: Path) -> Path:
     record(run, "train", described)
     output = run / "07_train" / "output"
     record(run, "pick", asdict(pick(run=run, output=output, base=DEMO_BASE, four_bit=True)))
-    run_compare(CompareRequest(run=run, num=2, max_new_tokens=2), Console())
+    run_compare(CompareRequest(run=run, questions=2, max_new_tokens=2), Console())
     return run
 
 
 def _write_rehearsal(run: Path, mix: Path) -> None:
-    request = TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, run=run)
-    stage = Stage(run / "06_plan", inputs=training_job(request, request.recipe(), 100.0).inputs())
+    setting = Setting.of(TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, run=run))
+    stage = Stage(run / "06_plan", inputs=training_job(setting, budget_s=100.0).inputs())
     measured = Rehearsal(
         prepare_s=0.1, load_s=10.0, step_s=0.1, eval_s=0.5, save_s=0.1, verify_s=0.01, peak_memory_gib=None, wall_s=15.0
     )  # fmt: skip

@@ -10,9 +10,10 @@ from core.manifest import read_manifest
 from harness.axolotl_process import Child
 from harness.errors import ConfigError
 from oneday.cli import main
-from oneday.commands.train import TrainRequest, run_train
+from oneday.commands.train import run_train
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.display.console import Console
+from oneday.requests.training import TrainRequest
 from tests.conftest import write_small_mix
 from tests.harness.doctor.scripted_nvidia_smi import install
 from tests.harness.test_run import fake
@@ -98,16 +99,16 @@ def test_the_card_and_why_stand_on_record_and_do_not_bar_a_resume(
     def launch(*given: Any) -> Child:
         return fake(save="1,3")(*given)
 
-    request = TrainRequest(mix=mix, config=RECIPE, card=None, base=DEMO_BASE, run=None, budget="60s", rehearses=False)
+    request = TrainRequest(mix=mix, config=RECIPE, base=DEMO_BASE, budget="60s", rehearsal=False)
     run_train(request, Console(), launch=launch)
     train = read_manifest(tmp_path)["train"]
     assert (train["card"], train["card_how"]) == (
-        "cpu", "no GPU: nvidia-smi ended with exit code 9; --card names another",
+        "cpu", "no GPU: nvidia-smi ended with exit code 9; `card=` names another",
     )  # fmt: skip
     install(tmp_path, monkeypatch, gpu=RTX_4090)
     with pytest.raises(
-        ConfigError, match=r"was begun on cpu, and here it would be rtx4090 \(NVIDIA .* Name it: --card"
+        ConfigError, match=r"was begun on cpu, and here it would be rtx4090 \(NVIDIA .* Name it: `card="
     ):
         run_train(request, Console(), launch=launch)
-    named = TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, run=None, budget="60s", rehearses=False)
+    named = TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, budget="60s", rehearsal=False)
     run_train(named, Console(), launch=launch)

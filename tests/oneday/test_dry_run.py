@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-import typer
 
 from oneday.cli import app, main
 from oneday.demo.demo import DEMO_BASE, RECIPE
@@ -83,7 +82,7 @@ def test_a_dry_run_writes_nothing(
 def test_every_command_that_has_a_dry_run_is_among_them() -> None:
     with_it = {
         path.removeprefix("oneday ")
-        for path, command in commands(typer.main.get_command(app))
+        for path, command in commands(app)
         if any("--dry-run" in parameter.opts for parameter in command.params)
     }
     assert with_it == {name.partition(",")[0] for name in CASES}

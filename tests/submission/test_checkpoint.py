@@ -45,7 +45,7 @@ def test_an_adapter_names_its_base_but_not_how_it_was_kept_which_is_said(tmp_pat
     assert (served.base, served.lora_adapter, served.precision) == (tmp_path, tmp_path, None)
     (warning,) = served.warnings
     assert "taken as not quantised" in warning
-    assert "--precision 4bit" in warning
+    assert "`precision=4bit`" in warning
     assert find_served(tmp_path, base=None, precision="4bit") == Served(
         base=tmp_path, lora_adapter=tmp_path, precision="4bit"
     )
@@ -131,7 +131,7 @@ def test_a_model_folder_is_served_alone(tmp_path: Path) -> None:
 
 def test_a_base_that_moved_can_be_named_and_is_told_when_it_is_not(tmp_path: Path) -> None:
     picked(tmp_path / "run", tmp_path / "gone")
-    with pytest.raises(ServeError, match=r"gone is not a local folder. Pass --base"):
+    with pytest.raises(ServeError, match=r"gone is not a local folder. Pass `base="):
         find_served(tmp_path / "run", base=None)
     assert find_served(tmp_path / "run", base=tmp_path).base == tmp_path
 

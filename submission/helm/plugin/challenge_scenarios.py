@@ -2,7 +2,7 @@
 
     helm-run --plugins submission/helm/plugin/challenge_scenarios.py --run-entries sam_sum:model=neurips/local ...
 
-Files below `benchmark_output/scenarios/` (`oneday helm --scenarios FOLDER` puts them there), nothing is downloaded:
+Files below `benchmark_output/scenarios/` (`oneday helm` puts a folder of scenarios there), nothing is downloaded:
 
     sam_sum/data/samsum.tsv                        header; columns dialogue, summary among others
     corr2cause/data/corr2cause.csv                 header; label, input
@@ -192,7 +192,7 @@ class LocalMATHScenario(MATHScenario):  # type: ignore[misc,unused-ignore]
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there. Put it there, or pass oneday helm --scenarios FOLDER")
+        raise FileNotFoundError(f"{path}: not there. Put it there, or give oneday helm a folder of scenarios")
     return path
 
 

@@ -106,9 +106,9 @@ def test_of_two_tokenizers_in_a_folder_the_json_file_is_taken(tmp_path: Path) ->
 
 
 def test_a_folder_without_tokenizer_and_a_missing_file_are_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no tokenizer\.json or tokenizer\.model in it\. Pass --tokenizer FILE"):
+    with pytest.raises(SourceError, match=r"no tokenizer\.json or tokenizer\.model in it\. Pass `tokenizer=FILE`"):
         TokenCounter.load(tmp_path)
-    with pytest.raises(SourceError, match=r"nothing\.json: no such file\. --tokenizer takes"):
+    with pytest.raises(SourceError, match=r"nothing\.json: no such file\. `tokenizer=` takes"):
         TokenCounter.load(tmp_path / "nothing.json")
 
 
@@ -116,5 +116,5 @@ def test_a_folder_without_tokenizer_and_a_missing_file_are_told(tmp_path: Path) 
 @pytest.mark.parametrize(("name", "kind"), [("tokenizer.json", "tokenizer"), ("tokenizer.model", "SentencePiece")])
 def test_a_file_that_is_no_tokenizer_is_told(tmp_path: Path, name: str, kind: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match=rf"{name}: no {kind}.*Pass --tokenizer"):
+    with pytest.raises(SourceError, match=rf"{name}: no {kind}.*Pass `tokenizer="):
         TokenCounter.load(tmp_path / name)

@@ -60,7 +60,7 @@ def test_lists_are_read_in_canonical_spelling(tmp_path: Path) -> None:
 def test_a_missing_or_empty_list_is_an_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "list.txt").write_text(content)
-    with pytest.raises(SelectionError, match="--task-list"):
+    with pytest.raises(SelectionError, match="`task_list=`"):
         read_task_list(tmp_path / "list.txt")
 
 

@@ -126,7 +126,7 @@ def test_an_ngram_below_ten_is_found_too(tmp_path: Path, ngram: int) -> None:
 
 
 def test_a_file_without_any_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"n\.jsonl: holds no text\. --against NAME=FILE takes JSON lines"):
+    with pytest.raises(SourceError, match=r"n\.jsonl: holds no text\. `against=NAME=FILE` takes JSON lines"):
         Suites.read({"n": suite(tmp_path / "n.jsonl", {"label": 3}, {"label": [1, 2]})})
     with pytest.raises(SourceError, match="holds no text"):
         Suites.read({"n": suite(tmp_path / "n.jsonl")})

@@ -347,7 +347,7 @@ def test_another_seed_is_another_stage(tmp_path: Path) -> None:
 
 def test_a_file_without_a_usable_row_is_refused_and_bars_nothing(tmp_path: Path) -> None:
     file = lines(tmp_path / "a.jsonl", ["{"])
-    with pytest.raises(TaskError, match=r"a\.jsonl: no usable row.*--check"):
+    with pytest.raises(TaskError, match=r"a\.jsonl: no usable row.*oneday check"):
         stage_of(tmp_path, "a.jsonl")
     lines(file, [ALONE])
     assert stage_of(tmp_path, "a.jsonl", redo=True).is_done

@@ -402,7 +402,7 @@ def test_a_conversation_that_is_one_text_is_malformed() -> None:
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_a_file_of_another_data_set_is_refused_with_its_columns(name: str) -> None:
-    with pytest.raises(SourceError, match=f"its first record has a, b, not .*--source {name}") as e:
+    with pytest.raises(SourceError, match=f"its first record has a, b, not .*`source={name}`") as e:
         of(name, {"b": 1, "a": 2})
     assert "\n" not in str(e.value)
 
@@ -572,7 +572,7 @@ def test_offline_the_hub_is_not_asked_and_the_message_names_the_switch(tmp_path:
     said = said_with(tmp_path, RESOLVE, HF_HUB_OFFLINE="1")
     assert said.startswith("SourceError: allenai/quac: cannot be had from the datasets hub (")
     assert "HF_HUB_OFFLINE" in said
-    assert "--source NAME=FILE" in said
+    assert "`source=NAME=FILE`" in said
     assert "\n" not in said
     assert list(tmp_path.iterdir()) == []
 

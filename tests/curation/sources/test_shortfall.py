@@ -3,21 +3,22 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.main import get_command
 
 from curation.preset import CurationParameters, with_settings
 from curation.sources.shortfall import LEAST_SCALE, Shortfall, nothing_left, shortfalls
 from curation.sources.source import LIMA, MIXES, NI_EXACT_MATCH, NI_GENERATION, QUAC, mix_targets
 from oneday.cli import app
+from oneday.cli.spelling import spelled
+from oneday.requests.curation import CurateRequest
 
 REASONS = {
-    "non_commercial": "--licences all takes 1,200 non-commercial rows",
-    "unknown_licence": "--licences commercial takes 1,200 rows of unknown licence",
-    "already_solved": "--retain 0.25 takes up to a quarter from 1,200 rows that the base already answers",
-    "too_long": "--set policies.max_tokens=4096 takes some of 1,200 long rows",
-    "several_references": "--set candidates.references=first takes 1,200 rows with several answers",
-    "short_input": "--set policies.min_input_words=0 takes 1,200 rows with short inputs",
-    "near_duplicate": "--set policies.near_duplicates=none takes 1,200 near duplicates",
+    "non_commercial": "`policies.licences=all` takes 1,200 non-commercial rows",
+    "unknown_licence": "`policies.licences=commercial` takes 1,200 rows of unknown licence",
+    "already_solved": "`samples.retain_share=0.25` takes up to a quarter from 1,200 rows that the base already answers",
+    "too_long": "`policies.max_tokens=4096` takes some of 1,200 long rows",
+    "several_references": "`candidates.references=first` takes 1,200 rows with several answers",
+    "short_input": "`policies.min_input_words=0` takes 1,200 rows with short inputs",
+    "near_duplicate": "`policies.near_duplicates=none` takes 1,200 near duplicates",
 }
 
 
@@ -32,7 +33,7 @@ def test_a_source_that_meets_its_target_is_no_shortfall() -> None:
 
 def test_a_shortfall_reads_as_one_line_with_reasons_and_two_ways_out() -> None:
     found = one(NI_GENERATION, 50_000, 40_000, too_long=2_000, already_solved=31_000)
-    assert str(found) == (
+    assert spelled(str(found), CurateRequest) == (
         "ni_generation gives 40,000 of 50,000 rows (31,000 already_solved, 2,000 too_long). Ways out: --retain 0.25 "
         "takes up to a quarter from 31,000 rows that the base already answers; or --scale 0.8 shrinks every source so "
         "that this one fills its share."
@@ -56,10 +57,12 @@ def test_reasons_stand_by_number_and_those_without_rows_not_at_all() -> None:
 
 def test_the_mend_is_for_the_most_frequent_reason_that_can_be_mended() -> None:
     found = one(QUAC, 10, 1, duplicate=50, too_long=3, near_duplicate=4)
-    assert found.ways_out[0] == "--set policies.near_duplicates=none takes 4 near duplicates"
+    assert found.ways_out[0] == "`policies.near_duplicates=none` takes 4 near duplicates"
 
 
-@pytest.mark.parametrize(("source", "what"), [(NI_GENERATION, "more task files with --tasks"), (QUAC, "a larger file")])
+@pytest.mark.parametrize(
+    ("source", "what"), [(NI_GENERATION, "more task files with `tasks=`"), (QUAC, "a larger file")]
+)
 def test_where_no_setting_helps_more_data_does(source: str, what: str) -> None:
     found = one(source, 1_000, 1)
     assert found.ways_out[0] == f"give {what}: 999 rows are missing"
@@ -69,12 +72,12 @@ def test_where_no_setting_helps_more_data_does(source: str, what: str) -> None:
 
 def test_a_source_without_any_row_is_left_out_not_scaled_to_nothing() -> None:
     found = one(LIMA, 1_000, 0)
-    assert found.ways_out[-1] == "--without lima leaves it out"
+    assert found.ways_out[-1] == "`without=lima` leaves it out"
     assert str(found).startswith("lima gives 0 of 1,000 rows")
 
 
 def test_the_scale_is_of_the_mix_as_it_was_scaled_before() -> None:
-    assert one(QUAC, 1_000, 500, scale=0.1).ways_out[-1].startswith("--scale 0.05 ")
+    assert one(QUAC, 1_000, 500, scale=0.1).ways_out[-1].startswith("`scale=0.05` ")
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -84,10 +87,11 @@ def test_each_reason_has_its_way_out(reason: str) -> None:
 
 @pytest.mark.parametrize("reason", [*REASONS, "bucket_certain", "not_asked", "over_quota"])
 def test_every_way_out_can_be_typed(reason: str) -> None:
-    curate = get_command(app).commands["curate"]  # type: ignore[attr-defined]
+    curate = app.commands["curate"]
     options = {name for parameter in curate.params for name in parameter.opts}
     for rows in (0, 10):
-        text = str(one(NI_GENERATION, 5_000, rows, **{reason: 1_200}))
+        text = spelled(str(one(NI_GENERATION, 5_000, rows, **{reason: 1_200})), CurateRequest)
+        assert "`" not in text
         assert set(re.findall(r"--[a-z-]+", text)) <= options
         for key, value in re.findall(r"--set (\S+)=(\S+)", text):
             assert with_settings(CurationParameters(), {key: value})
@@ -112,9 +116,9 @@ def assert_scale_mends(mix: str, source: str, scale: float, rows: int) -> None:
     target = mix_targets(mix, scale, frozenset())[source]
     offered = one(source, target, rows, scale=scale).ways_out[-1]
     if rows == 0:
-        assert offered == f"--without {source} leaves it out"
+        assert offered == f"`without={source}` leaves it out"
         return
-    found = re.findall(r"--scale (\S+)", offered)
+    found = re.findall(r"`scale=(\S+)`", offered)
     if scale * rows / target < LEAST_SCALE:
         assert found == [], "no way out of anything"
         return
@@ -127,7 +131,7 @@ OWN = {"mine": {"already_solved": 7, "used_as_example": 3, "too_long": 2}}
 
 def test_own_rows_are_offered_what_brings_them_back_and_no_scale() -> None:
     (found,) = shortfalls({"mine": 50}, {"mine": 38}, OWN, scale=1.0, own=["mine"], is_papers=False)
-    assert str(found) == (
+    assert spelled(str(found)) == (
         "mine gives 38 of 50 rows (7 already_solved, 3 used_as_example, 2 too_long). Ways out: --set "
         "policies.max_tokens=4096 takes some of 2 long rows; or --take-all keeps every row of it that the policies let "
         "pass."
@@ -138,16 +142,16 @@ def test_own_rows_are_offered_what_brings_them_back_and_no_scale() -> None:
 
 def test_no_row_at_all_names_what_took_most_and_the_way_to_get_it_back() -> None:
     solved, long = {"already_solved": 90, "duplicate": 400}, {"too_long": 30, "degenerate": 2}
-    assert nothing_left(0, {NI_GENERATION: solved, "mine": long}, own=["mine"]) == (
+    assert spelled(nothing_left(0, {NI_GENERATION: solved, "mine": long}, own=["mine"])) == (
         "no row is left to train on (mine: 30 too_long, 2 degenerate; ni_generation: 400 duplicate, 90 already_solved)."
         " Way out: give other tasks with --tasks: the base already answers 90 rows of these, with --redo."
     )
-    assert "--take-all keeps every row" in nothing_left(1, {"mine": {"already_solved": 9}}, own=["mine"])
-    assert nothing_left(1, {}) == (
+    assert "`samples.take_all=true` keeps every row" in nothing_left(1, {"mine": {"already_solved": 9}}, own=["mine"])
+    assert spelled(nothing_left(1, {})) == (
         "only 1 row is left to train on (nothing was left out). Way out: give more rows with --tasks, with --redo."
     )
 
 
 def test_where_no_mix_was_asked_for_nothing_is_shrunk() -> None:
     (found,) = shortfalls({NI_GENERATION: 500}, {NI_GENERATION: 400}, {}, scale=0.01, is_papers=False)
-    assert "--scale" not in str(found)
+    assert "`scale=" not in str(found)

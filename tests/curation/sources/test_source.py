@@ -58,7 +58,7 @@ def test_a_small_scale_leaves_one_row_of_each_source() -> None:
         ("200k", 0.0, OTHERS, "not in"),
         ("200k", 2.0, OTHERS, "not in"),
         ("200k", float("nan"), OTHERS, "not in"),
-        ("200k", 1.0, OTHERS | {"alpaca"}, "alpaca: unknown source"),
+        ("200k", 1.0, OTHERS | {"alpaca"}, "`without=alpaca`: unknown source"),
         ("200k", 1.0, ALL, "no source at all"),
     ],
 )
@@ -158,14 +158,14 @@ def test_ni_alone_needs_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"alpaca": "x.jsonl"}, "--source alpaca: not a source of this mix. Use lima, quac"),
-        ({"ni_generation": "x.jsonl"}, "--source ni_generation: not a source"),
-        ({"openbookqa": "hub"}, "--source openbookqa: not a source"),
-        ({"lima": "nowhere.jsonl"}, "--source lima=nowhere.jsonl: no such file"),
+        ({"alpaca": "x.jsonl"}, "`source=alpaca`: not a source of this mix. Use lima, quac"),
+        ({"ni_generation": "x.jsonl"}, "`source=ni_generation`: not a source"),
+        ({"openbookqa": "hub"}, "`source=openbookqa`: not a source"),
+        ({"lima": "nowhere.jsonl"}, "`source=lima=nowhere.jsonl`: no such file"),
         ({"lima": "."}, r"no \.jsonl, \.json or \.parquet in it"),
         ({"lima": "hub#main"}, "no such file"),
-        ({"quac": "hub"}, r"beside the tasks: lima \(GAIR/lima\)\. .*--source lima=FILE.*--hub.*--without lima\."),
-        ({}, r"lima \(GAIR/lima\), quac \(allenai/quac\).*--without lima,quac"),
+        ({"quac": "hub"}, r"beside the tasks: lima \(GAIR/lima\)\. .*`source=lima=FILE`.*`hub=true`.*`without=lima`\."),
+        ({}, r"lima \(GAIR/lima\), quac \(allenai/quac\).*`without=lima,quac`"),
     ],
 )
 def test_a_source_that_cannot_be_had_says_what_to_do(tmp_path: Path, given: dict[str, str], message: str) -> None:

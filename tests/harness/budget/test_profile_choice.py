@@ -54,7 +54,7 @@ def test_name_and_memory_tell_the_profile(name: str, total: float, profile: str,
 
 @pytest.mark.parametrize("name", ["rtx5090", "rtx-24gib", "-24gb", "x-0gb", "x-99999gb", "x 24-24gb", "X-24gb", ""])
 def test_a_name_that_describes_no_card_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"--card {name}: unknown card. Use cpu, rtx4090, a100-40gb")):
+    with pytest.raises(ConfigError, match=re.escape(f"`card={name}`: unknown card. Use cpu, rtx4090, a100-40gb")):
         get_card(name)
 
 
@@ -84,19 +84,19 @@ def test_the_card_that_is_here_is_taken_and_said(tmp_path: Path, monkeypatch: py
     )
     assert second.device == "GPU-1"
     named = choose_card("a100-40gb")
-    assert (named.card.name, named.how, named.device) == ("a100-40gb", "named by --card", "GPU-1")
+    assert (named.card.name, named.how, named.device) == ("a100-40gb", "named by `card=`", "GPU-1")
 
 
 def test_memory_that_is_not_told_is_assumed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, gpu="NVIDIA GB10, [N/A], [N/A], 580.1")
     said = choose_card(None).how
-    assert said.startswith("NVIDIA GB10, memory not told, is here; 24 GiB are assumed; --card NAME-MEMORYgb says")
+    assert said.startswith("NVIDIA GB10, memory not told, is here; 24 GiB are assumed; `card=NAME-MEMORYgb` says")
 
 
 def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, gpu="ERR!")
     choice = choose_card(None)
-    assert (choice.sentence, choice.device) == ("card: cpu (no GPU: nvidia-smi says: ERR!; --card names another)", "")
+    assert (choice.sentence, choice.device) == ("card: cpu (no GPU: nvidia-smi says: ERR!; `card=` names another)", "")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert choose_card(None).how.startswith("no GPU: there is no nvidia-smi, hence no NVIDIA driver")
     assert axolotl_environment(choice.card, num_rows=1, device=choice.device)["CUDA_VISIBLE_DEVICES"] == ""

@@ -37,7 +37,7 @@ def small_card(config: Path, log: Path, environment: Mapping[str, str]) -> Child
 def test_a_step_that_does_not_fit_names_what_would(job: TrainJob) -> None:
     with pytest.raises(
         MemoryFullError,
-        match=r"2.00 GiB. Computed to need less: gradient_checkpointing: True .*micro_batch_size: 1.*--auto-fit takes",
+        match=r"2.00 GiB. Computed to need less: gradient_check.*: True .*micro_batch_size: 1.*auto_fit=true` takes",
     ) as e:
         rehearse(job, launch=small_card)
     assert "\n" not in str(e.value)
@@ -47,7 +47,7 @@ def test_auto_fit_takes_the_next_smaller_setting_and_records_it(job: TrainJob, c
     fitted, measured = rehearse_until_it_fits(job, Console(), launch=small_card)
     assert (fitted.recipe.micro_batch_size, fitted.recipe.gradient_accumulation_steps) == (1, 2)
     assert measured.checkpoint_bytes > 0
-    assert "--auto-fit takes micro_batch_size: 1" in capsys.readouterr().err
+    assert "`auto_fit=true` takes micro_batch_size: 1" in capsys.readouterr().err
     assert fitted.inputs()["recipe"]["micro_batch_size"] == 1
     assert (job.run / PLAN / "rehearsal.json").is_file()
 

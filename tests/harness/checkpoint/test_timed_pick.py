@@ -22,11 +22,12 @@ from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.run import TrainResult
-from oneday.commands.pick import WITHIN, PickRequest, run_pick, run_pick_within_its_time
+from oneday.commands.pick import run_pick, run_pick_within_its_time
 from oneday.commands.train import try_average
 from oneday.demo.demo import RECIPE
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.display.console import Console
+from oneday.requests.training import PickRequest
 from submission.checkpoint import find_served
 from tests.conftest import DEMO_BASE
 from tests.harness.checkpoint.adapters import write_adapters
@@ -88,7 +89,7 @@ def test_time_that_is_too_short_is_an_error_that_says_how_much(
     adapters: Path, tmp_path: Path, rows: list[RowIds]
 ) -> None:
     job = replace(make_job(adapters, tmp_path, rows), until=uptime())
-    with pytest.raises(BudgetError, match=r"Give more with --time"):
+    with pytest.raises(BudgetError, match=r"Give more with `time=`"):
         timed_pick(job)
     assert not (tmp_path / "08_pick" / "picked.json").exists()
 
@@ -201,7 +202,7 @@ def test_a_pick_in_a_run_is_charged_to_its_budget(run: Path, capsys: pytest.Capt
 def test_a_used_up_budget_refuses_to_pick_unless_it_is_outside_of_it(run: Path) -> None:
     path = run / "ledger.jsonl"
     path.write_text(path.read_text().replace('"budget_s": 100', '"budget_s": 60'))
-    with pytest.raises(BudgetError, match="--uncharged"):
+    with pytest.raises(BudgetError, match="uncharged=true"):
         run_pick(PickRequest(folder=run, time="30s"), Console())
     run_pick(PickRequest(folder=run, time="30s", uncharged=True), Console())
     report = Ledger.of_run(path).report()
@@ -280,29 +281,23 @@ def test_the_command_picks_within_its_time_whatever_loading_takes(run: Path) -> 
     path.write_text(path.read_text().replace('"budget_s": 100', '"budget_s": 61'))
     began = uptime()
     with pytest.raises(BudgetError, match="the time was up before anything could be picked"):
-        run_pick_within_its_time(PickRequest(folder=run, time="5s"), ["pick", str(run), "--time", "5s"], Console())
+        run_pick_within_its_time(PickRequest(folder=run, time="5s"), Console())
     assert uptime() - began < 1.5
     report = Ledger.of_run(path).report()
     assert report.overshoot_s == 0
     assert Ledger.of_run(path).is_closed
     with pytest.raises(click.exceptions.Exit) as e:
-        run_pick_within_its_time(
-            PickRequest(folder=run, time="60s", uncharged=True),
-            ["pick", str(run), "--time", "60s", "--uncharged"],
-            Console(),
-        )
+        run_pick_within_its_time(PickRequest(folder=run, time="60s", uncharged=True), Console())
     assert e.value.exit_code == 0
     assert read_json(run / "08_pick" / "picked.json")["checkpoint"] in NOISES
 
 
 def test_a_picking_process_keeps_the_moment_that_it_was_given_whatever_its_start_took(
-    run: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path,
 ) -> None:
     request = PickRequest(folder=run, time="60s")
-    monkeypatch.setenv(WITHIN, str(uptime() - 1))
-    with pytest.raises(BudgetError, match="Give more with --time"):
-        run_pick(request, Console())
-    monkeypatch.setenv(WITHIN, str(uptime() + 30))
-    run_pick(request, Console())
+    with pytest.raises(BudgetError, match="Give more with `time="):
+        run_pick(request, Console(), deadline=uptime() - 1)
+    run_pick(request, Console(), deadline=uptime() + 30)
     assert read_json(run / "08_pick" / "picked.json")["checkpoint"] in NOISES
     assert "pick" not in Ledger.of_run(run / "ledger.jsonl").report().by_phase  # its starter's to charge

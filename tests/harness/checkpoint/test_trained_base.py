@@ -102,7 +102,7 @@ def test_another_base_of_the_same_shapes_is_refused_unless_on_purpose(tmp_path: 
     trained = TrainedBase(quantisation=NF4, fingerprint=model_fingerprint(DEMO_BASE))
     check_same_base(trained, Path(shutil.copytree(DEMO_BASE, tmp_path / "moved")), tmp_path)
     other = other_weights(tmp_path)
-    with pytest.raises(ConfigError, match=r"other: not the base that .* trained on .*--base-changed-on-purpose"):
+    with pytest.raises(ConfigError, match=r"other: not the base that .* trained on .*`base_changed_on_purpose=true`"):
         check_same_base(trained, other, tmp_path)
     check_same_base(trained, other, tmp_path, on_purpose=True)
     check_same_base(None, other, tmp_path)

@@ -27,7 +27,7 @@ def test_the_card_and_who_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found is not None
     assert (found.name, round(found.total_gib, 1), round(found.used_gib, 1)) == ("NVIDIA GeForce RTX 4090", 24.0, 8.8)
     assert found.processes == ("812 python3 8192 MiB", "900 /usr/lib/xorg/Xorg 300 MiB")
-    with pytest.raises(TrainError, match=r"8.8 of 24.0 GiB are in use by 812 python3 8192 MiB; .* --shared-card"):
+    with pytest.raises(TrainError, match=r"8.8 of 24.0 GiB are in use by 812 python3 8192 MiB; .* `shared_card=true`"):
         check_gpu(get_card("rtx4090"), found)
     check_gpu(get_card("rtx4090"), found, shared=True)
 
@@ -191,5 +191,5 @@ def test_a_torch_without_cuda_is_told_before_anything_is_loaded() -> None:
     if torch.version.cuda:
         check_torch(get_card("rtx4090"))
         return
-    with pytest.raises(ConfigError, match=r"--card rtx4090: torch .*\+cpu is a build without CUDA"):
+    with pytest.raises(ConfigError, match=r"`card=rtx4090`: torch .*\+cpu is a build without CUDA"):
         check_torch(get_card("rtx4090"))

@@ -148,7 +148,7 @@ def test_little_shared_memory_matters_in_a_container(tmp_path: Path, monkeypatch
 def test_a_run_folder_that_is_a_file_cannot_be_written_to(tmp_path: Path) -> None:
     found = finding(doctor.disk, machine(tmp_path, run=write(tmp_path / "file", "") / "below"))
     assert (found.status, found.what) == (Status.PROBLEM, f"{tmp_path / 'file'}: cannot be written to")
-    assert "--run" in found.mend
+    assert "`run=`" in found.mend
     assert finding(doctor.disk, machine(tmp_path, run=tmp_path / "not" / "yet")).what.startswith(f"{tmp_path}: ")
 
 
@@ -245,7 +245,7 @@ def test_no_base_is_a_problem_only_if_one_was_asked_for(tmp_path: Path, monkeypa
     assert (found.status, found.mend) == (Status.PROBLEM, "Give the folder that holds config.json.")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     found = finding(stack.base_model, machine(tmp_path, base="owner/not-in-any-cache"))
-    assert found.mend == "Fetch it with `hf download owner/not-in-any-cache`, or pass --base FOLDER."
+    assert found.mend == "Fetch it with `hf download owner/not-in-any-cache`, or pass `base=FOLDER`."
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
@@ -290,7 +290,7 @@ def test_the_hub_is_asked_only_on_request_and_what_it_says_is_told(tmp_path: Pat
     away = asked(HF_ENDPOINT="http://127.0.0.1:9")
     assert away.status is Status.PROBLEM
     assert "cannot be reached" in away.what
-    assert "pass --base FOLDER" in away.mend
+    assert "pass `base=FOLDER`" in away.mend
 
 
 # Cards that are not here
@@ -312,7 +312,7 @@ def test_the_card_and_its_driver_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "found", "what", "mend"),
     [
-        ("rtx4090", None, "--card rtx4090: nvidia-smi shows no card", "Check the driver, or take --card cpu."),
+        ("rtx4090", None, "`card=rtx4090`: nvidia-smi shows no card", "Check the driver, or take `card=cpu`."),
         ("a100-40gb", gpu(), "--card a100-40gb has 40 GiB, but here is a NVIDIA GeForce RTX 4090 with 24.0",
          "Name a card that is no larger."),
     ],
@@ -333,10 +333,10 @@ def test_others_on_the_card_are_named(tmp_path: Path) -> None:
         Status.WARNING,
         "8.8 of 24.0 GiB are in use by 812 python3 8192 MiB",
     )
-    assert "--shared-card" in found.mend
+    assert "`shared_card=true`" in found.mend
     found = finding(gpu_checks.card_memory, machine(tmp_path, "rtx4090", gpu=gpu(used=12.0)))
     assert found.what.startswith("12.0 GiB for us; mistral_7b_qlora_4090.yml needs ")
-    assert (found.status, found.mend) == (Status.WARNING, "Free the card, or train with --auto-fit.")
+    assert (found.status, found.mend) == (Status.WARNING, "Free the card, or train with `auto_fit=true`.")
     assert finding(gpu_checks.card_memory, machine(tmp_path, "rtx4090", gpu=gpu())).status is Status.OK
     untold = gpu(total=math.nan, used=math.nan)
     assert finding(gpu_checks.users, machine(tmp_path, "rtx4090", gpu=untold)).status is Status.NOTE
@@ -467,7 +467,7 @@ def test_the_profile_of_the_card_that_is_found_is_the_default(tmp_path: Path, mo
 
 def test_help_has_examples_and_asks_for_no_heavy_import() -> None:
     code = (
-        "import sys, oneday.cli.doctor, oneday.commands.doctor; "
+        "import sys, oneday.cli, oneday.commands.doctor; "
         "print([m for m in ('torch', 'transformers', 'huggingface_hub', 'bitsandbytes') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -26,6 +26,7 @@ from harness.dataset import load_tokenizer, write_part
 from oneday.cli import main
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.local_server import ask, local_server
+from oneday.requests.submission import ServeRequest
 from submission.errors import ExportError
 from submission.export.export import Export, compare, export
 from submission.export.merge import as_trained, linear_names, merge, read_deltas
@@ -218,7 +219,7 @@ def test_a_push_without_a_network_says_so(run: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     exported = export(Export(run=run), command="x")
-    with pytest.raises(ExportError, match=r"--push owner/name: .* check the name and the network"):
+    with pytest.raises(ExportError, match=r"`push=owner/name`: .* check the name and the network"):
         push_to_hub(exported.folder, "owner/name")
 
 
@@ -322,7 +323,7 @@ def test_the_exported_adapter_is_served_as_the_run_is(run: Path, tmp_path: Path)
     for checkpoint, options in (
         (run, {}), (folder, {"base": DEMO_BASE}), (folder, {"base": DEMO_BASE, "precision": "fp32"}),
     ):  # fmt: skip
-        with local_server(checkpoint, log=tmp_path / "server.log", **options) as url:
+        with local_server(ServeRequest(checkpoint=checkpoint, **options), log=tmp_path / "server.log") as url:
             answers.append(ask(url, prompts, max_new_tokens=24))
         assert "warning" not in (tmp_path / "server.log").read_text()
     assert sum(a == b for a, b in zip(answers[0], answers[1], strict=True)) == 40

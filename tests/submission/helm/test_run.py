@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from oneday.cli import main
-from oneday.commands.helm import HelmRequest, measured_columns
+from oneday.commands.helm import measured_columns, served
+from oneday.requests.submission import HelmRequest
 from submission.errors import HelmError
 from submission.helm.results import SCHEMA, read_log, read_runs
 from submission.helm.run import Helm, HelmRun, install, is_installed, run_helm, wait_for
@@ -280,10 +281,10 @@ def test_a_folder_of_someone_elses_results_is_not_thrown_away(tmp_path: Path) ->
 
 def test_without_a_demo_run_its_base_model_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert HelmRequest().served().name == "demo_base"
+    assert served(HelmRequest()).name == "demo_base"
     (tmp_path / "runs/demo/08_pick").mkdir(parents=True)
     (tmp_path / "runs/demo/08_pick/picked.json").write_text("{}")
-    assert HelmRequest().served() == Path("runs/demo")
+    assert served(HelmRequest()) == Path("runs/demo")
 
 
 # The real HELM.

@@ -1,0 +1,139 @@
+"""Turns a request into a training job: it finds the card, the recipe, the base model and the run folder.
+
+    setting = Setting.of(request)
+    job = training_job(setting, budget_s=86_400.0)
+
+Where it sits: below `rehearse`, `plan` and `train`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.manifest import read_manifest
+from core.model.folder import check_model_folder
+from harness.base_model import find_model
+from harness.budget.day import Charging
+from harness.budget.gpu_profile import Card
+from harness.budget.profile_choice import NAMED, CardChoice, choose_card
+from harness.dataset import read_mix
+from harness.errors import ConfigError, DataError
+from harness.job import TrainJob
+from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
+from oneday.display.console import Console
+from oneday.requests.training import TrainingRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A request and the card on which it will run."""
+
+    request: TrainingRequest
+    choice: CardChoice
+
+    @classmethod
+    def of(cls, request: TrainingRequest) -> "Setting":
+        """Takes the card that the user named, else the one in this machine.
+
+        Raises:
+            ConfigError: no profile of that name.
+        """
+        return cls(request=request, choice=choose_card(request.card))
+
+    @property
+    def card(self) -> Card:
+        """The card's profile."""
+        return self.choice.card
+
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe that the user gave, else the one recommended for the card."""
+        return find_recipe(self.request.config or recipe_for(self.card))
+
+    def recipe(self) -> AxolotlConfig:
+        """Reads the recipe and checks it against the card.
+
+        Raises:
+            ConfigError: unreadable, or more than the card can do.
+        """
+        recipe = read_recipe(self.recipe_path)
+        check_card(recipe, self.card)
+        return recipe
+
+    def say_card(self, console: Console) -> None:
+        """Tells the user which card was found, unless they named one. Called once all options are checked."""
+        if self.choice.how != NAMED:
+            console.say(self.choice.sentence)
+
+
+def training_job(setting: Setting, *, budget_s: float, redo: bool = False, shared_card: bool = False) -> TrainJob:
+    """Builds the job that the options describe.
+
+    Raises:
+        OnedayError: no mix, an empty one, or no base model.
+    """
+    request, recipe = setting.request, setting.recipe()
+    if request.mix is None:
+        raise DataError("`mix=` is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix.")
+    read_mix(request.mix / "train.jsonl")
+    read_mix(request.mix / "validation.jsonl")
+    run = run_folder(request.run, request.mix)
+    if not redo:
+        _check_same_card(setting.choice, run)
+    return TrainJob(
+        run=run,
+        mix=request.mix,
+        base=find_base(request.base, request.mix, recipe),
+        recipe=with_attention(recipe, setting.card),
+        card=setting.card,
+        card_how=setting.choice.how,
+        device=setting.choice.device,
+        budget_s=budget_s,
+        shared_card=shared_card,
+        redo=redo,
+    )
+
+
+def _check_same_card(choice: CardChoice, run: Path) -> None:
+    """A run continues on its card. If another one is found, the driver of the first is probably gone.
+
+    Raises:
+        ConfigError: another card was found; the message says how to continue.
+    """
+    begun_on = read_manifest(run).get("train", {}).get("card")
+    if choice.how != NAMED and begun_on not in (None, choice.card.name):
+        raise ConfigError(
+            f"{run}: was begun on {begun_on}, and here it would be {choice.card.name} ({choice.how}). Name it: "
+            f"`card={begun_on}`; or begin anew with `redo=true`."
+        )
+
+
+def run_folder(given: Path | None, mix: Path) -> Path:
+    """The folder that the user gave, else the one that holds the mix."""
+    return given or (mix.parent if mix.name not in ("", "..") else mix.resolve().parent)
+
+
+def charging_of(name: str) -> Charging:
+    """A clock by its name.
+
+    Raises:
+        ConfigError: neither strict nor compute.
+    """
+    if name not in list(Charging):
+        raise ConfigError(f"`clock={name[:40]}`: unknown. Use strict or compute.")
+    return Charging(name)
+
+
+def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
+    """The base that the user gave, else the one that curation asked, else the recipe's: a folder or a cached hub name.
+
+    Raises:
+        OnedayError: none of them, or it is not here.
+    """
+    if given is not None:
+        return find_model(str(given))
+    curated = read_manifest(mix.resolve().parent).get("curate", {}).get("base_path")
+    if curated:
+        return check_model_folder(Path(str(curated)))
+    if recipe.base_model:
+        return find_model(recipe.base_model)
+    raise ConfigError("no base model: neither the mix's run nor the recipe names one. Pass `base=FOLDER`.")
