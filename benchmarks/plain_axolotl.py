@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 
 from harness.axolotl_document import RunSettings, axolotl_document
@@ -29,6 +30,8 @@ from harness.budget.clock import uptime
 from harness.budget.gpu_profile import get_card
 from harness.budget.schedule import Segment, write_segment
 from harness.dataset import prepare_dataset
+from harness.inside.batch_log import read_batches
+from harness.inside.events import EventReader, Step
 from harness.pack import PackPlan, digest_of, pack_in_order
 from harness.recipe import read_recipe
 from oneday.demo.demo import DEMO_BASE, RECIPE
@@ -90,6 +93,13 @@ def write_mix(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
 
 
+def plain_table(path: Path) -> Path:
+    """The columns that Axolotl can pack: it would join the ids and sources of rows as if they were tokens."""
+    plain = path.with_stem(f"plain-{path.stem}")
+    pq.write_table(pq.read_table(path, columns=["input_ids", "labels", "attention_mask"]), plain)
+    return plain
+
+
 def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """(ours, plain)."""
     never = 10 * steps
@@ -100,40 +110,42 @@ def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]
         }
     )  # fmt: skip
     dataset = prepare_dataset(folder / "mix", base=DEMO_BASE, sequence_len=512, out=folder / "data")
+    lengths = dataset.lengths()
     batches = [
-        b for b in pack_in_order(dataset.lengths, capacity=512, bins_per_batch=recipe.micro_batch_size)
+        b for b in pack_in_order(lengths, capacity=512, bins_per_batch=recipe.micro_batch_size)
         if len(b) == recipe.micro_batch_size
     ]  # fmt: skip
     packs = PackPlan(
         micro_batches=batches * (1 + steps // len(batches)),
         epoch_ends=(len(batches),),
         capacity=512,
-        lengths_sha256=digest_of(dataset.lengths),
+        lengths_sha256=digest_of(lengths),
         efficiency=0.9,
     )
     packs.write(folder / "packs.jsonl")
     write_segment(folder / "plan.jsonl", Segment(step=0, progress=0.0, horizon=10**12, reason="constant"))
     settings = RunSettings(
         base_model=DEMO_BASE, train_file=dataset.train.path, validation_file=dataset.validation.path,
-        prepared=folder / "prepared", output_dir=folder / "ours", events=folder / "events.jsonl",
+        output_dir=folder / "ours", events=folder / "events.jsonl",
         plan=folder / "plan.jsonl", packs=folder / "packs.jsonl", batches=folder / "batches.jsonl", num_steps=steps,
-        packing_efficiency=0.9, num_tokens=dataset.train.num_tokens, deadline=uptime() + 3_600, follow_plan=True,
+        deadline=uptime() + 3_600, follow_plan=True,
     )  # fmt: skip
     ours = axolotl_document(recipe, settings, get_card("cpu"))
     plain = {key: value for key, value in ours.items() if not key.startswith("oneday_")}
     plain |= {
         "plugins": ["benchmarks.plain_axolotl.NotePlugin"], "output_dir": str(folder / "plain"),
         "lr_scheduler": "constant", "curriculum_sampling": True, "sample_packing_sequentially": True,
-        "num_epochs": 1_000, "save_strategy": "no",
+        "num_epochs": 1_000, "save_strategy": "no", "dataset_prepared_path": str(folder / "prepared"),
     }  # fmt: skip
-    for key in ("sample_packing_eff_est", "total_num_tokens", "save_steps"):
-        plain.pop(key)
+    plain.pop("save_steps")
+    for key, table in (("datasets", dataset.train), ("test_datasets", dataset.validation)):
+        plain[key] = [{**plain[key][0], "path": str(plain_table(table.path))}]
     return ours, plain
 
 
 def run(document: dict[str, Any], path: Path, log: Path) -> None:
     path.write_text(yaml.safe_dump(document))
-    environment = axolotl_environment(get_card("cpu"), num_rows=0)
+    environment = axolotl_environment(get_card("cpu"))
     done = subprocess.run(
         [sys.executable, "-m", "axolotl.cli.train", str(path)],
         cwd=ROOT,
@@ -166,9 +178,9 @@ def main() -> None:
             run(plain, folder / "plain.yml", folder / "plain.json")
             run(ours, folder / "ours.yml", folder / "unused.json")
             noted = json.loads((folder / "plain.json").read_text())
-            events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-            times = [e["up"] for e in events if e["event"] == "step"]
-            logged = [json.loads(line)["loss"] for line in (folder / "batches.jsonl").read_text().splitlines()]
+            events = EventReader(folder / "events.jsonl", from_start=True).read()
+            times = [event.up for event in events if isinstance(event, Step)]
+            logged = [step.loss for step in read_batches(folder / "batches.jsonl").values()]
             # the first step evaluates and saves: its neighbours are left out with it
             step_s["ours"].append(
                 statistics.median(b - a for a, b in zip(times[WARM:], times[WARM + 1 :], strict=False))

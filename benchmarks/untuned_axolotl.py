@@ -24,6 +24,7 @@ from benchmarks.plain_axolotl import ROOT, documents, write_mix
 from harness.axolotl_process import axolotl_environment
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import get_card
+from harness.inside.events import Evaluate, EventReader, Phase, Save
 
 EVERY = 20
 
@@ -105,15 +106,15 @@ def ours(folder: Path, document: dict[str, Any]) -> dict[str, float]:
     """The child that `oneday train` starts."""
     document |= {"eval_steps": EVERY, "save_steps": EVERY}
     (folder / "ours.yml").write_text(yaml.safe_dump(document))
-    environment = {**os.environ, **axolotl_environment(get_card("cpu"), num_rows=1_000), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **axolotl_environment(get_card("cpu")), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "harness.inside.main", str(os.getpid()), str(folder / "ours.yml")]
     began, ended = run(command, environment)
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    first = next(e for e in events if e["event"] == "phase")  # the evaluation behind the first step begins
+    events = list(EventReader(folder / "events.jsonl", from_start=True).read())
+    first = next(e for e in events if isinstance(e, Phase))  # the evaluation behind the first step begins
     return {
-        "first_step_s": first["up"] - began,
-        "evaluation_s": statistics.median(e["seconds"] for e in events if e["event"] == "evaluate"),
-        "save_s": statistics.median(e["seconds"] for e in events if e["event"] == "save"),
+        "first_step_s": first.up - began,
+        "evaluation_s": statistics.median(e.seconds for e in events if isinstance(e, Evaluate)),
+        "save_s": statistics.median(e.seconds for e in events if isinstance(e, Save)),
         "whole_s": ended - began,
     }
 

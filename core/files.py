@@ -95,6 +95,17 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def cut_torn_line(path: Path) -> None:
+    """Removes a last line without its end, as a power cut leaves it: the next one to be appended is whole."""
+    if not path.is_file():
+        return
+    with naming(path), path.open("rb+") as f:
+        content = f.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            f.truncate(whole)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes one value, indented, atomically."""
     with atomic_writer(path) as f:

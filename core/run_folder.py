@@ -1,12 +1,12 @@
 """The names in a run folder: numbered, so that opening it in order tells the story.
 
     runs/200k/
-      00_own         own rows as tasks                  05_mix         the rows that are trained on
+      00_own         own rows as tasks                  05_table       these rows as token ids
       01_tasks       chosen tasks and instances         06_plan        the rehearsal
       02_predictions the base model's answers           07_train       the trainer's output
       03_scores      a score per answer, buckets        08_pick        the picked checkpoint
       04_samples     which rows, and why not others     09_export      what is handed over
-                                                        10_scores      base against tuned
+      05_mix         the rows that are trained on       10_scores      base against tuned
 
 Where it sits: at the bottom; the packages find each other's results by these names.
 """
@@ -14,4 +14,4 @@ Where it sits: at the bottom; the packages find each other's results by these na
 OWN = "00_own"
 TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
 CURATION = (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)
-PLAN, TRAIN, PICK, EXPORT, SCORED = "06_plan", "07_train", "08_pick", "09_export", "10_scores"
+TABLE, PLAN, TRAIN, PICK, EXPORT, SCORED = "05_table", "06_plan", "07_train", "08_pick", "09_export", "10_scores"

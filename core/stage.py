@@ -99,8 +99,8 @@ class Marker:
 _NO_WORK = (INPUTS, SCRATCH, DROPPED)
 """What a stage that gave up leaves."""
 
-_NOT_OUTPUTS = (f"{SCRATCH}/", "output/", "prepared/")
-"""Scratch; and what a training run leaves, checkpoints having seals of their own."""
+_NOT_OUTPUTS = (f"{SCRATCH}/", "output/")
+"""Scratch; and the checkpoints of a training run, which have seals of their own."""
 
 
 class Stage:

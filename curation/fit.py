@@ -40,7 +40,7 @@ class FitParameters:
                 f"`fit.tokens_per_s={self.tokens_per_s}`: not a positive number. Give what a rehearsal measured."
             )
         if not 0 < self.budget_s < math.inf:
-            raise MixError(f"`fit.budget_s={self.budget_s}s`: not above 0. A day is 86400.")
+            raise MixError(f"`fit.budget_s={self.budget_s}`: not above 0. A day is 86400.")
         if not 0 < self.share <= 1:
             raise MixError(f"`fit.share={self.share}`: not in (0, 1]. 0.92 is usual.")
 

@@ -29,8 +29,6 @@ class RunSettings:
     base_model: Path
     train_file: Path
     validation_file: Path
-    prepared: Path
-    """Axolotl's cache, in a folder named by the content of the data: its own key ignores the content."""
     output_dir: Path
     events: Path
     """Where the plugin reports to."""
@@ -40,9 +38,6 @@ class RunSettings:
     """Where each step's batch hash, rate and loss are logged."""
     num_steps: int
     """That the pack plan holds."""
-    packing_efficiency: float
-    num_tokens: int
-    """Of the training rows."""
     deadline: float
     """On the uptime clock: when training, its last evaluation and its last save must be over."""
     job: str = ""
@@ -64,7 +59,7 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
     document = recipe.model_dump(exclude_none=True, exclude=set(_OURS))
 
     def dataset(path: Path) -> dict[str, Any]:
-        """Rows of ids: Axolotl passes them through."""
+        """Rows of ids, which our plugin reads."""
         return {"path": str(path), "ds_type": "parquet", "split": "train"}
 
     if recipe.overrides_of_model_config is not None:
@@ -73,7 +68,6 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "base_model": str(settings.base_model),
         "datasets": [dataset(settings.train_file)],
         "test_datasets": [dataset(settings.validation_file)],
-        "dataset_prepared_path": str(settings.prepared),
         "output_dir": str(settings.output_dir),
         # The plugin rotates: Axolotl's own rotation may delete the best, and keeps 4 when no limit is given.
         "save_total_limit": 1_000_000,
@@ -88,12 +82,6 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "plugins": [*([LIGER_PLUGIN] if recipe.uses_liger else []), PLUGIN],
         **_ours(recipe, settings),
     }
-    if recipe.sample_packing:
-        # Axolotl would pack five times to estimate the number of steps, which `max_steps` states. Its formula instead
-        # refuses what looks like less than two steps.
-        step = recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
-        document["sample_packing_eff_est"] = settings.packing_efficiency
-        document["total_num_tokens"] = max(settings.num_tokens, 4 * step)
     if recipe.neftune_mode == "per_sample" and recipe.neftune_noise_alpha:
         document["oneday_neftune"] = document.pop("neftune_noise_alpha")
     document |= settings.tracking

@@ -1,7 +1,7 @@
 """The child: Axolotl's own training command, its environment, and the events it reports.
 
-    child = start_axolotl(config, log=..., environment=axolotl_environment(card, num_rows=2000))
-    for event in EventReader(path).read(): ...
+    child = start_axolotl(config, log=..., environment=axolotl_environment(card))
+    for event in follow(child, EventReader(path), until=deadline): ...
 
 Where it sits: between the supervisor (run.py, rehearse.py) and the plugin.
 """
@@ -14,18 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-import orjson
+from typing import Protocol
 
 from core.threads import wait_briefly
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import Card
 from harness.doctor.card import only
 from harness.errors import TrainError
-
-SMALL_DATA_ROWS = 5_000
-"""Below this, compiling Axolotl's packing with numba costs more than it saves."""
+from harness.inside.events import Event, EventReader, Tick, TrainEnd, now
 
 
 class Child(Protocol):
@@ -46,7 +42,7 @@ Launcher = Callable[[Path, Path, Mapping[str, str]], Child]
 """(config, log, environment) -> child. Tests pass a fork server that has Axolotl imported already."""
 
 
-def axolotl_environment(card: Card, *, num_rows: int, device: str = "") -> dict[str, str]:
+def axolotl_environment(card: Card, *, device: str = "") -> dict[str, str]:
     """Quiet, offline, quick to start, and fit for a machine that others use. How OpenMP works is the user's, if said.
 
     Only the card `device` is seen: Axolotl would spread a run over all.
@@ -61,18 +57,17 @@ def axolotl_environment(card: Card, *, num_rows: int, device: str = "") -> dict[
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+        "NUMBA_DISABLE_JIT": "1",  # for Axolotl's packing, which never runs: batches are those of the pack plan
     }
     defaults = {}
     if not card.is_gpu:
         defaults["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
-        environment |= {"AXOLOTL_DATASET_NUM_PROC": "0", "CUDA_VISIBLE_DEVICES": ""}
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     elif device:
         environment |= only(device)
     environment |= {name: os.environ.get(name, value) for name, value in defaults.items()}
     environment |= {name: value for name, value in os.environ.items() if name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     wait_briefly(environment)
-    if num_rows < SMALL_DATA_ROWS:
-        environment["NUMBA_DISABLE_JIT"] = "1"
     return environment
 
 
@@ -110,47 +105,22 @@ def ask_to_stop(child: Child) -> None:
         os.kill(child.pid, signal.SIGTERM)
 
 
-class EventReader:
-    """New whole lines of the plugin's event file since the last read; a line that a kill tore is skipped.
-
-    Args:
-        from_start: Read what earlier attempts wrote too.
-    """
-
-    def __init__(self, path: Path, *, from_start: bool = False) -> None:
-        self._path = path
-        self._offset = path.stat().st_size if path.is_file() and not from_start else 0
-
-    def read(self) -> Iterator[dict[str, Any]]:
-        """Never blocks; a half-written line waits for the next call."""
-        if not self._path.is_file():
-            return
-        with self._path.open("rb") as f:
-            f.seek(self._offset)
-            for line in f:
-                if not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                with contextlib.suppress(orjson.JSONDecodeError):
-                    yield orjson.loads(line)
-
-
 def follow(
-    child: Child, reader: EventReader, *, until: float, ends_with: str = "train_end", poll_s: float = 0.1
-) -> Iterator[dict[str, Any]]:
-    """Events as they come; ends with the event `ends_with`, with the child, or at `until` on the uptime clock.
+    child: Child, reader: EventReader, *, until: float, ends_with: type[Event] = TrainEnd, poll_s: float = 0.1
+) -> Iterator[Event]:
+    """Events as they come; ends with an event of the kind `ends_with`, with the child, or at `until` (uptime clock).
 
-    Yields an event `tick` now and then, so that the caller can look at its clock and its signals.
+    Yields a `Tick` now and then, so that the caller can look at its clock and its signals.
     """
     while uptime() < until:
         for event in reader.read():
             yield event
-            if event["event"] == ends_with:
+            if isinstance(event, ends_with):
                 return
         if child.poll() is not None:
             yield from reader.read()
             return
-        yield {"event": "tick", "up": uptime()}
+        yield Tick(**now())
         time.sleep(poll_s)
 
 

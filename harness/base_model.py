@@ -1,4 +1,4 @@
-"""The base model before anything is started: where it is, whether it may be had, under which licence.
+"""The base model before anything is started: where it is, whether it may be had, its licence and its tokenizer.
 
     base = find_model("mistralai/Mistral-7B-v0.1")
 
@@ -11,11 +11,15 @@ Where it sits: before the rehearsal.
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from core.files import read_json
 from core.model.folder import check_model_folder
-from harness.errors import ConfigError
+from core.model.libraries import quieten
+from core.model.token_ids import end_id
+from harness.errors import ConfigError, DataError
 
 HUB_PATIENCE_S = 5.0
 """A firewall that drops packets must not hold up the answer."""
@@ -67,6 +71,41 @@ def _how_to_get(name: str, *, asks_hub: bool) -> str:
         return "The hub knows no such model, or it is private: check the name, `hf auth login`, or pass `base=FOLDER`."
     except (HfHubHTTPError, httpx.HTTPError, OSError) as e:
         return f"The hub cannot be asked ({type(e).__name__}). Fetch it with `{fetch}` where there is a network."
+
+
+def load_tokenizer(base: Path) -> Any:
+    """The tokenizer of a model folder, loaded by the class that Axolotl loads it by.
+
+    Raises:
+        DataError: none there.
+        PredictionError: it has no end token.
+    """
+    quieten()
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except Exception as e:  # its files can be wrong in as many ways as there are tokenizers
+        why = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
+        raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check `base=`.") from e
+    end_id(tokenizer)
+    return tokenizer
+
+
+def check_embeddings(base: Path, tokenizer: Any) -> None:
+    """Refuses a tokenizer with more tokens than the model has embeddings.
+
+    Axolotl would add rows to them without a word, and what it then saves does not load onto this base.
+
+    Raises:
+        DataError: it has.
+    """
+    num_embeddings = read_json(base / "config.json").get("vocab_size")
+    if isinstance(num_embeddings, int) and len(tokenizer) > num_embeddings:
+        raise DataError(
+            f"{base}: its tokenizer has {len(tokenizer):,} tokens, its model embeddings for {num_embeddings:,}. Resize "
+            "them first and train on that folder: model.resize_token_embeddings(len(tokenizer)), then save both."
+        )
 
 
 def licence_of(base: Path) -> str | None:

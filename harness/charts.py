@@ -163,7 +163,7 @@ def _validation(histories: Sequence[History]) -> Chart | None:
         )  # fmt: skip
         if h.picked:
             figure.add_scatter(
-                x=[h.picked["step"]], y=[h.picked["validation_loss"]], mode="markers",
+                x=[h.picked.step], y=[h.picked.validation_loss], mode="markers",
                 marker={"symbol": "star", "size": 15, "color": "#4fae7b", "line": {"color": colour, "width": 1}},
                 name=_label(h, "picked", histories), hovertemplate="picked: step %{x}, %{y:.4f}<extra></extra>",
             )  # fmt: skip

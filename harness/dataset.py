@@ -1,121 +1,176 @@
-"""The mix as Axolotl reads it: rendered with the one template, tokenised once, as a Parquet table of ids.
+"""The mix as a tokenised table: rendered with the one template, and tokenised once for `plan`, rehearsal and training.
 
-    dataset = prepare_dataset(Path("runs/demo/05_mix"), base=..., sequence_len=512, out=Path("07_train/data"))
+    dataset = find_dataset(Path("runs/demo"), mix=Path("runs/demo/05_mix"), base=..., sequence_len=512)
     dataset.train.num_tokens
 
-Axolotl passes rows with `input_ids`, `labels` and `attention_mask` through as they are, so what is trained on is what
-curation asked and what the server encodes. A row longer than `sequence_len` is counted and kept in `dropped.jsonl`.
+The table lies in `05_table/`, in a folder whose name is a digest of everything that decides its rows (`TableInputs`). A
+changed mix, tokenizer or `sequence_len` has another name, so that a table is never used for inputs it was not made
+from. A row longer than `sequence_len` is counted and kept in `dropped.jsonl`.
 
-Where it sits: mix -> **dataset** -> Axolotl.
+Where it sits: mix -> **dataset** -> plan, rehearsal, Axolotl.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import itertools
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import orjson
 
 from core.errors import StageError
 from core.example.prompt import training_prompt
-from core.files import atomic_writer, file_sha256, read_json, read_jsonl, write_json, write_jsonl
-from core.model.libraries import quieten
-from core.model.token_ids import RowIds, end_id, rows_ids, without_end
-from core.stage import Dropped
+from core.example.table import ROWS_AT_ONCE, SCHEMA, Table, TableRow, read_lengths, read_rows, write_table
+from core.files import file_sha256, read_as, read_json, read_jsonl, sha256, write_json, write_jsonl
+from core.manifest import versions
+from core.model.folder import tokenizer_fingerprint
+from core.model.token_ids import RowIds, rows_ids, without_end
+from core.run_folder import TABLE
+from core.stage import OPT_SORT, Dropped, locked
+from harness.base_model import load_tokenizer
 from harness.errors import DataError
 
-SCHEMA = pa.schema(
-    [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32())), ("attention_mask", pa.list_(pa.int8()))]
-)
+DESCRIPTION = "dataset.json"
+"""Written last: what stands beside it is whole."""
+
+PARTS, DROPPED = ("train", "validation"), "dropped.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One file of the dataset."""
+class TableInputs:
+    """Everything that decides the rows of a table."""
 
-    path: Path
-    num_rows: int
-    num_tokens: int
-    num_answer_tokens: int
-    longest: int
-    sha256: str
+    train: str
+    """SHA-256 of the mix's file, as `validation`."""
+    validation: str
+    tokenizer: str
+    """Fingerprint of the base's tokenizer files."""
+    sequence_len: int
+    rendering: str
+    """SHA-256 of the template, rendered, and of the table's columns."""
+    libraries: str
+    """Versions of the libraries that tokenise."""
+
+    @classmethod
+    def of(cls, mix: Path, *, base: Path, sequence_len: int) -> "TableInputs":
+        """As they are at this moment.
+
+        Raises:
+            DataError: a file of the mix is missing or empty.
+        """
+        check_mix(mix)
+        prompts = [training_prompt(*parts) for parts in (("a", "b"), ("a", ""), ("", "b"))]
+        found = versions()
+        return cls(
+            train=file_sha256(mix / "train.jsonl"),
+            validation=file_sha256(mix / "validation.jsonl"),
+            tokenizer=tokenizer_fingerprint(base),
+            sequence_len=sequence_len,
+            rendering=sha256("\0".join([*prompts, str(SCHEMA)]).encode()),
+            libraries=", ".join(f"{name} {found[name]}" for name in ("tokenizers", "transformers") if name in found),
+        )
+
+    @property
+    def digest(self) -> str:
+        """Names the table."""
+        return sha256(orjson.dumps(self, option=OPT_SORT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """What is trained and validated on."""
 
-    train: Part
-    validation: Part
+    inputs: TableInputs
+    train: Table
+    validation: Table
     num_dropped: int
     num_ends_removed: int
     """Answers that ended in the text of the end token, which is there by its id already."""
-    lengths: tuple[int, ...]
-    """Tokens of each training row, in order."""
 
-    @property
-    def digest(self) -> str:
-        """Names the content of both files."""
-        return f"{self.train.sha256[:16]}{self.validation.sha256[:16]}"
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each training row, in order."""
+        return read_lengths(self.train.path)
 
 
-def load_tokenizer(base: Path) -> Any:
-    """The tokenizer of a model folder, loaded by the class that Axolotl loads it by.
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A row of a mix, rendered."""
 
-    Raises:
-        DataError: none there.
-        PredictionError: it has no end token.
-    """
-    quieten()
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    except Exception as e:  # its files can be wrong in as many ways as there are tokenizers
-        why = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
-        raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check `base=`.") from e
-    end_id(tokenizer)
-    return tokenizer
+    id: str
+    source: str
+    prompt: str
+    answer: str
 
 
-def check_embeddings(base: Path, tokenizer: Any) -> None:
-    """Refuses a tokenizer with more tokens than the model has embeddings.
-
-    Axolotl would add rows to them without a word, and what it then saves does not load onto this base.
+def check_mix(mix: Path) -> None:
+    """Refuses a mix without both of its files. What is in them is checked when they are read.
 
     Raises:
-        DataError: it has.
+        DataError: one is missing or empty.
     """
-    num_embeddings = read_json(base / "config.json").get("vocab_size")
-    if isinstance(num_embeddings, int) and len(tokenizer) > num_embeddings:
-        raise DataError(
-            f"{base}: its tokenizer has {len(tokenizer):,} tokens, its model embeddings for {num_embeddings:,}. Resize "
-            "them first and train on that folder: model.resize_token_embeddings(len(tokenizer)), then save both."
-        )
+    for name in PARTS:
+        _check_file(mix / f"{name}.jsonl")
 
 
-def read_mix(path: Path) -> list[tuple[str, str, str]]:
-    """(id, prompt, answer) of every row of a mix file. An answer may be empty, as in mixes that follow the winner's.
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. `mix=` takes a folder with train.jsonl and validation.jsonl.")
+    if path.stat().st_size == 0:
+        raise DataError(NO_ROWS.format(path=path))
+
+
+NO_ROWS = "{path}: a mix with no rows. Run `oneday curate` again: it says what took them."
+
+
+def check_rows(mix: Path) -> None:
+    """Reads both files of a mix to their ends.
+
+    Raises:
+        DataError: as `read_mix`.
+    """
+    for name in PARTS:
+        deque(read_mix(mix / f"{name}.jsonl"), maxlen=0)
+
+
+def read_mix(path: Path) -> Iterator[TextRow]:
+    """Every row of a mix file. An answer may be empty, as in mixes that follow the winner's.
 
     Raises:
         DataError: missing, empty, or a row lacks a field.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file. `mix=` takes a folder with train.jsonl and validation.jsonl.")
-    rows = []
+    _check_file(path)
+    number = 0
     try:
         for number, row in enumerate(read_jsonl(path), start=1):
             fields = [row.get(name) for name in ("instruction", "input", "output")]
-            if not all(isinstance(field, str) for field in fields) or row["output"].isspace():
+            if not all(isinstance(given, str) for given in fields) or row["output"].isspace():
                 raise DataError(f"{path}: row {number} lacks instruction, input or output as text. Mend the row.")
-            rows.append((str(row.get("id", number)), training_prompt(row["instruction"], row["input"]), row["output"]))
+            yield TextRow(
+                str(row.get("id", number)),
+                str(row.get("source", "")),
+                training_prompt(row["instruction"], row["input"]),
+                row["output"],
+            )
     except StageError as e:
         raise DataError(str(e)) from e
-    if not rows:
-        raise DataError(f"{path}: a mix with no rows. Run `oneday curate` again: it says what took them.")
-    return rows
+    if not number:
+        raise DataError(NO_ROWS.format(path=path))
+
+
+def find_dataset(run: Path, *, mix: Path, base: Path, sequence_len: int) -> Dataset:
+    """The run's table of these inputs: the one that an earlier command wrote, or a new one.
+
+    Raises:
+        DataError: as `prepare_dataset`.
+        StageError: another command is writing one at this moment.
+    """
+    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len)
+    out = run / TABLE / f"{sequence_len}-{inputs.digest[:16]}"
+    with locked(run / TABLE):
+        return read_dataset(out) or prepare_dataset(mix, base=base, sequence_len=sequence_len, out=out)
 
 
 def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> Dataset:
@@ -124,40 +179,54 @@ def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> D
     Raises:
         DataError: a file is missing or empty, or no row of it can be trained on.
     """
-    tokenizer = load_tokenizer(base)
-    parts: dict[str, Part] = {}
-    lengths: dict[str, tuple[int, ...]] = {}
-    dropped: list[Dropped] = []
-    num_ends_removed = 0
-    for name in ("train", "validation"):
-        texts = read_mix(mix / f"{name}.jsonl")
-        pairs = [(prompt, without_end(tokenizer, answer)) for _, prompt, answer in texts]
-        num_ends_removed += sum(text[2] != pair[1] for text, pair in zip(texts, pairs, strict=True))
-        kept: list[RowIds] = []
-        for (row_id, _, _), row in zip(texts, rows_ids(tokenizer, pairs), strict=True):
-            reason = _unusable(row, sequence_len)
-            if reason:
-                dropped.append(Dropped(unit="row", id=row_id, reason=reason[0], detail=f"{name}: {reason[1]}"))
-            else:
-                kept.append(row)
-        if not kept:
-            here = [d for d in dropped if d.detail.startswith(f"{name}: ")]
-            raise DataError(f"{mix / name}.jsonl: no row of {len(texts)} can be trained on; {_why_none(here)}")
-        parts[name], lengths[name] = write_part(out / f"{name}.parquet", kept)
-    write_jsonl(out / "dropped.jsonl", dropped)
+    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len)
+    (out / DESCRIPTION).unlink(missing_ok=True)
+    work = _Preparation(tokenizer=load_tokenizer(base), sequence_len=sequence_len)
+    train, validation = (work.write(mix / f"{name}.jsonl", out / f"{name}.parquet") for name in PARTS)
     dataset = Dataset(
-        train=parts["train"],
-        validation=parts["validation"],
-        num_dropped=len(dropped),
-        num_ends_removed=num_ends_removed,
-        lengths=lengths["train"],
+        inputs=inputs,
+        train=train,
+        validation=validation,
+        num_dropped=len(work.dropped),
+        num_ends_removed=work.num_ends_removed,
     )
-    described = asdict(replace(dataset, lengths=()))
-    for part in parts:
-        described[part]["path"] = f"{part}.parquet"
-    write_json(out / "lengths.json", dataset.lengths)
+    write_jsonl(out / DROPPED, work.dropped)
+    described = asdict(dataset)
+    for name in PARTS:
+        described[name]["path"] = f"{name}.parquet"
     write_json(out / DESCRIPTION, described)
     return dataset
+
+
+@dataclass(slots=True, kw_only=True)
+class _Preparation:
+    """Tokenises the files of a mix, and keeps account of what it leaves out."""
+
+    tokenizer: Any
+    sequence_len: int
+    dropped: list[Dropped] = field(default_factory=list)
+    num_ends_removed: int = 0
+
+    def write(self, mix: Path, out: Path) -> Table:
+        before = len(self.dropped)
+        table = write_table(out, self._rows(mix))
+        if not table.num_rows:
+            left_out = self.dropped[before:]
+            raise DataError(f"{mix}: no row of {len(left_out)} can be trained on; {_why_none(left_out)}")
+        return table
+
+    def _rows(self, mix: Path) -> Iterator[TableRow]:
+        texts = read_mix(mix)
+        while some := list(itertools.islice(texts, ROWS_AT_ONCE)):
+            pairs = [(row.prompt, without_end(self.tokenizer, row.answer)) for row in some]
+            self.num_ends_removed += sum(row.answer != answer for row, (_, answer) in zip(some, pairs, strict=True))
+            for row, ids in zip(some, rows_ids(self.tokenizer, pairs), strict=True):
+                reason = _unusable(ids, self.sequence_len)
+                if reason:
+                    detail = f"{mix.stem}: {reason[1]}"
+                    self.dropped.append(Dropped(unit="row", id=row.id, reason=reason[0], detail=detail))
+                else:
+                    yield TableRow(id=row.id, source=row.source, ids=ids)
 
 
 def _why_none(dropped: Sequence[Dropped]) -> str:
@@ -177,19 +246,40 @@ def _unusable(row: RowIds, sequence_len: int) -> tuple[str, str] | None:
     return None
 
 
-DESCRIPTION = "dataset.json"
-"""Written last: what stands beside it is whole."""
+def described_dataset(out: Path) -> Dataset:
+    """What `prepare_dataset` wrote, by its description alone.
+
+    Raises:
+        StageError: the description is missing or damaged.
+    """
+    found = read_as(Dataset, out / DESCRIPTION)
+    train, validation = (replace(part, path=out / part.path) for part in (found.train, found.validation))
+    return replace(found, train=train, validation=validation)
 
 
-def prepared_dataset(out: Path) -> Dataset | None:
-    """What `prepare_dataset` wrote before; None if it is not there, or not as it was."""
-    if not (out / DESCRIPTION).is_file():
+def read_dataset(out: Path) -> Dataset | None:
+    """What `prepare_dataset` wrote; None if it is not there, or not as it was written."""
+    try:
+        found = described_dataset(out)
+    except StageError:
         return None
-    described = read_json(out / DESCRIPTION)
-    parts = {name: Part(**{**described[name], "path": out / f"{name}.parquet"}) for name in ("train", "validation")}
-    if any(not part.path.is_file() or file_sha256(part.path) != part.sha256 for part in parts.values()):
-        return None
-    return Dataset(**{**described, **parts, "lengths": tuple(read_json(out / "lengths.json"))})
+    whole = found.train.is_whole() and found.validation.is_whole() and (out / DROPPED).is_file()
+    return found if whole else None
+
+
+def link_dataset(dataset: Dataset, out: Path) -> Dataset:
+    """The same files in another folder, without a second copy where the file system has hard links.
+
+    A training keeps the rows that it was begun with, whatever becomes of `05_table/`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (*(f"{part}.parquet" for part in PARTS), DROPPED, DESCRIPTION):
+        (out / name).unlink(missing_ok=True)
+        try:
+            os.link(dataset.train.path.with_name(name), out / name)
+        except OSError:
+            shutil.copyfile(dataset.train.path.with_name(name), out / name)
+    return described_dataset(out)
 
 
 def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | None) -> None:
@@ -209,34 +299,6 @@ def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | No
         )
 
 
-def write_part(path: Path, rows: Sequence[RowIds]) -> tuple[Part, tuple[int, ...]]:
-    """Writes rows as a Parquet table; returns what it holds, and the tokens of each row."""
-    columns = {
-        "input_ids": [row.input_ids for row in rows],
-        "labels": [row.labels for row in rows],
-        "attention_mask": [[1] * len(row.input_ids) for row in rows],
-    }
-    with atomic_writer(path) as file:
-        pq.write_table(pa.table(columns, schema=SCHEMA), file, compression="zstd")
-    lengths = tuple(len(row.input_ids) for row in rows)
-    part = Part(
-        path=path,
-        num_rows=len(rows),
-        num_tokens=sum(lengths),
-        num_answer_tokens=sum(row.num_answer_tokens for row in rows),
-        longest=max(lengths),
-        sha256=file_sha256(path),
-    )
-    return part, lengths
-
-
-def read_part(path: Path) -> list[RowIds]:
-    """The rows of a table that `write_part` wrote."""
-    table = pq.read_table(path, columns=["input_ids", "labels"])
-    pairs = zip(table["input_ids"].to_pylist(), table["labels"].to_pylist(), strict=True)
-    return [RowIds(input_ids=tuple(ids), labels=tuple(labels)) for ids, labels in pairs]
-
-
 def read_dataset_rows(path: Path, base: Path) -> list[RowIds]:
     """Rows to compute losses on: of a table, of a mix, or of JSON lines with `prompt` and `answer`.
 
@@ -246,7 +308,7 @@ def read_dataset_rows(path: Path, base: Path) -> list[RowIds]:
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give JSON lines with prompt and answer, or a mix's validation.jsonl.")
     if path.suffix == ".parquet":
-        return read_part(path)
+        return read_rows(path)
     tokenizer = load_tokenizer(base)
     return rows_ids(tokenizer, [(prompt, without_end(tokenizer, answer)) for prompt, answer in _texts(path)])
 
@@ -257,7 +319,7 @@ def _texts(path: Path) -> list[tuple[str, str]]:
         if first is None:
             raise DataError(f"{path}: no rows in it. Give others with `validation=`.")
         if "prompt" not in first:
-            return [(prompt, answer) for _, prompt, answer in read_mix(path)]
+            return [(row.prompt, row.answer) for row in read_mix(path)]
         rows = list(read_jsonl(path))
     except StageError as e:
         raise DataError(str(e)) from e
@@ -265,9 +327,3 @@ def _texts(path: Path) -> list[tuple[str, str]]:
         if not (isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str) and row["answer"]):
             raise DataError(f"{path}: row {number} lacks prompt or answer as text. Mend the row.")
     return [(row["prompt"], row["answer"]) for row in rows]
-
-
-def chosen_rows(dataset: Dataset, numbers: Sequence[int], out: Path) -> Part:
-    """Training rows by their numbers, in that order, as a table of their own: what a rehearsal trains on."""
-    rows = read_part(dataset.train.path)
-    return write_part(out, [rows[number] for number in numbers])[0]

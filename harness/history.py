@@ -3,21 +3,19 @@
     history = read_history(Path("runs/200k"))
     history.state, history.evaluations[-1].loss, history.spans
 
-Nothing is asked of the processes at work: the ledger and the trainer's events are on the disk. One reader, three
-consumers: the report, `oneday watch` and the live view.
+Nothing is asked of the processes at work: the ledger and the trainer's events are on the disk. The report, `watch` and
+the live view are made from it.
 
 Where it sits: ledger and events -> **history** -> report, live view.
 """
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
-
-import orjson
 
 from core.files import read_as
 from core.manifest import read_manifest
@@ -26,8 +24,10 @@ from core.stage import SUMMARY, Summary, is_locked
 from harness.budget.day import Charging, LedgerReport, Span
 from harness.budget.ledger import Ledger
 from harness.budget.speed import SpeedMeter
-from harness.checkpoint.pick import PICKED, read_picked
+from harness.checkpoint.pick import PICKED, Picked, read_picked
 from harness.errors import DataError
+from harness.inside import events as trainer
+from harness.inside.events import Event, EventReader
 from harness.run import LEDGER
 from harness.supervise import METRICS
 
@@ -95,10 +95,12 @@ class History:
     moments: tuple[Moment, ...]
     horizon: int
     """The step at which the plan ends; 0 before there is one."""
+    num_unknown_events: int
+    """Of kinds that only a newer version knows."""
     tokens_per_s: float | None
     """Since the start of the run; of a finished one, what its summary says."""
     manifest: Mapping[str, Any]
-    picked: Mapping[str, Any] | None
+    picked: Picked | None
 
     @property
     def best(self) -> Evaluation | None:
@@ -120,13 +122,14 @@ def read_history(run: Path) -> History:
     """Everything on the disk, at any time.
 
     Raises:
-        DataError: nothing was ever trained here.
+        DataError: nothing was ever trained here, or a line of the events is none.
     """
     if not (run / LEDGER).is_file():
         raise DataError(f"{run}: no training in it yet. `oneday train` begins one; RUN is the folder with 05_mix.")
     ledger = Ledger.of_run(run / LEDGER)
     clock = _DayClock(ledger)
-    events = list(_events(run / TRAIN / METRICS))
+    reader = EventReader(run / TRAIN / METRICS, from_start=True)
+    events = list(reader.read())
     picked = run / PICK / PICKED
     day = ledger.report()
     done = (run / TRAIN / "done.json").is_file() and picked.is_file()
@@ -145,9 +148,10 @@ def read_history(run: Path) -> History:
         evaluations=tuple(_evaluations(events, clock)),
         moments=tuple(_moments(events, clock)),
         tokens_per_s=_recorded_speed(run) if done else SpeedMeter.of(events).tokens_per_s,
-        horizon=next((int(e["horizon"]) for e in reversed(events) if e["event"] == "step"), 0),
+        horizon=next((e.horizon for e in reversed(events) if isinstance(e, trainer.Step)), 0),
+        num_unknown_events=reader.unknown.total(),
         manifest=read_manifest(run),
-        picked=asdict(read_picked(run)) if picked.is_file() else None,
+        picked=read_picked(run) if picked.is_file() else None,
     )
 
 
@@ -172,71 +176,33 @@ class _DayClock:
         return float(min(self._charged[number] + into, self._charged[number + 1]))
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines; the last one may be torn, or half written at this moment."""
-    if not path.is_file():
-        return
-    for line in path.read_bytes().splitlines():
-        try:
-            event = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(event, dict) and _is_whole(event):
-            yield event
-
-
-def _is_whole(event: dict[str, Any]) -> bool:
-    """Its numbers are numbers: what else stands in the file, nobody of ours wrote."""
-    wanted = ("t", "up", *_NUMBERS.get(str(event.get("event")), ()))
-    try:
-        return all(math.isfinite(float(event[name])) or name in _MAY_BE_NAN for name in wanted)
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-_NUMBERS = {
-    "step": ("step", "loss", "learning_rate", "tokens", "horizon"),
-    "evaluate": ("step", "validation_loss", "seconds"),
-    "save": ("seconds",),
-    "train_begin": ("step",),
-    "disk_full": ("step",),
-    "not_finite": ("step", "loss"),
-    "stopping": ("step",),
-}
-_MAY_BE_NAN = ("loss", "validation_loss")
-
-
-def _steps(events: list[dict[str, Any]], clock: _DayClock) -> list[Step]:
+def _steps(events: Sequence[Event], clock: _DayClock) -> list[Step]:
     last: dict[int, Step] = {}
     meter = SpeedMeter()
     for event in events:
         meter.hear(event)
-        if event["event"] == "train_begin":
-            _forget_after(last, event["step"])
-        if event["event"] != "step":
-            continue
-        last[event["step"]] = Step(
-            step=event["step"],
-            at_s=clock.at(event["t"]),
-            loss=float(event["loss"]),
-            learning_rate=float(event["learning_rate"]),
-            tokens_per_s=meter.of_last_step,
-            memory_gib=event.get("memory_gib"),
-        )
+        if isinstance(event, trainer.TrainBegin):
+            _forget_after(last, event.step)
+        if isinstance(event, trainer.Step):
+            last[event.step] = Step(
+                step=event.step,
+                at_s=clock.at(event.t),
+                loss=event.loss,
+                learning_rate=event.learning_rate,
+                tokens_per_s=meter.of_last_step,
+                memory_gib=event.memory_gib,
+            )
     return [last[step] for step in sorted(last)]
 
 
-def _evaluations(events: list[dict[str, Any]], clock: _DayClock) -> list[Evaluation]:
+def _evaluations(events: Sequence[Event], clock: _DayClock) -> list[Evaluation]:
     last: dict[int, Evaluation] = {}
     for event in events:
-        if event["event"] == "train_begin":
-            _forget_after(last, event["step"])
-        if event["event"] == "evaluate":
-            last[event["step"]] = Evaluation(
-                step=event["step"],
-                at_s=clock.at(event["t"]),
-                loss=float(event["validation_loss"]),
-                seconds=float(event["seconds"]),
+        if isinstance(event, trainer.TrainBegin):
+            _forget_after(last, event.step)
+        if isinstance(event, trainer.Evaluate):
+            last[event.step] = Evaluation(
+                step=event.step, at_s=clock.at(event.t), loss=event.validation_loss, seconds=event.seconds
             )
     return [last[step] for step in sorted(last)]
 
@@ -247,23 +213,29 @@ def _forget_after(found: dict[int, T], step: int) -> None:
         del found[lost]
 
 
-def _moments(events: list[dict[str, Any]], clock: _DayClock) -> Iterator[Moment]:
+def _moments(events: Sequence[Event], clock: _DayClock) -> Iterator[Moment]:
     begun = False
     for event in events:
-        text = ""
-        if event["event"] == "train_begin":
-            text = f"went on from step {event['step']}" if begun else ""
-            begun = True
-        elif event["event"] == "disk_full":
-            text = f"step {event['step']}: the disk was full, nothing saved"
-        elif event["event"] == "tracker_failed":
-            text = f"{event['tracker']} failed and was left out: {event['why']}"
-        elif event["event"] == "not_finite":
-            text = f"step {event['step']}: the loss was {event['loss']}"
-        elif event["event"] == "stopping":
-            text = f"step {event['step']}: closing for the {event['because']}"
+        text = _telling(event, begun=begun)
+        begun |= isinstance(event, trainer.TrainBegin)
         if text:
-            yield Moment(at_s=clock.at(event["t"]), text=text)
+            yield Moment(at_s=clock.at(event.t), text=text)
+
+
+def _telling(event: Event, *, begun: bool) -> str:
+    """What a reader of the day should know of an event; nothing of most."""
+    match event:
+        case trainer.TrainBegin():
+            return f"went on from step {event.step}" if begun else ""
+        case trainer.DiskFull():
+            return f"step {event.step}: the disk was full, nothing saved"
+        case trainer.TrackerFailed():
+            return f"{event.tracker} failed and was left out: {event.why}"
+        case trainer.NotFinite():
+            return f"step {event.step}: the loss was {event.loss}"
+        case trainer.Stopping():
+            return f"step {event.step}: closing for the {event.because}"
+    return ""
 
 
 def smoothed(values: list[float], *, weight: float = 0.8) -> list[float]:

@@ -11,6 +11,7 @@ from core.files import file_sha256
 from core.model.folder import model_fingerprint
 from harness.budget.day import Charging
 from harness.budget.gpu_profile import Card
+from harness.dataset import Dataset, find_dataset
 from harness.recipe import AxolotlConfig
 from harness.tracker import Tracker
 
@@ -50,3 +51,11 @@ class TrainJob:
             "card": self.card.name,
             "follow_plan": file_sha256(self.follow_plan) if self.follow_plan else None,
         }
+
+    def dataset(self) -> Dataset:
+        """The mix as token ids, tokenised by the first command that asks for it.
+
+        Raises:
+            DataError: the mix cannot be trained on.
+        """
+        return find_dataset(self.run, mix=self.mix, base=self.base, sequence_len=self.recipe.sequence_len)

@@ -90,6 +90,22 @@ class PackPlan:
         """Optimizer steps; the last one may have fewer micro-batches."""
         return math.ceil(len(self.micro_batches) / accumulation)
 
+    def rehearsal(self, lengths: Sequence[int], *, worst: int, typical: int, seed: int) -> "PackPlan":
+        """Micro-batches to measure the run by: those that ask most of attention, then some as they come.
+
+        Args:
+            lengths: Tokens of each row of the run.
+            worst, typical: Micro-batches of each kind; a plan with fewer gives some again.
+        """
+
+        def attention(batch: list[Bin]) -> int:
+            return sum(lengths[row] ** 2 for found in batch for row in found)
+
+        numbers = sorted(range(len(self.micro_batches)), key=lambda n: (-attention(self.micro_batches[n]), n))
+        drawn = random.Random(f"rehearsal-{seed}").choices(range(len(self.micro_batches)), k=typical)
+        chosen = [self.micro_batches[n] for n in [*itertools.islice(itertools.cycle(numbers), worst), *drawn]]
+        return replace(self, micro_batches=chosen, epoch_ends=(len(chosen),))
+
     def write(self, path: Path) -> str:
         """One JSON line a micro-batch under a first line that describes them; returns the digest of the whole."""
         body = b"".join(orjson.dumps(batch, option=orjson.OPT_APPEND_NEWLINE) for batch in self.micro_batches)
@@ -117,34 +133,6 @@ class PackPlan:
             return cls(micro_batches=batches, **{**head, "epoch_ends": tuple(head["epoch_ends"])})
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise DataError(f"{path}: no pack plan ({e}). Begin anew with `redo=true`.") from e
-
-
-def rehearsal_packs(
-    plan: PackPlan, lengths: Sequence[int], *, worst: int, typical: int, seed: int
-) -> tuple[list[int], PackPlan]:
-    """Micro-batches of a plan to measure its run by: those that ask most of attention, then some as they come.
-
-    Args:
-        lengths: Tokens of each row of the run.
-        worst, typical: Micro-batches of each kind; a plan with fewer gives some again.
-    Returns:
-        Numbers of the rows that are needed, and the plan over them in that order.
-    """
-
-    def attention(batch: list[Bin]) -> int:
-        return sum(lengths[row] ** 2 for found in batch for row in found)
-
-    numbers = sorted(range(len(plan.micro_batches)), key=lambda n: (-attention(plan.micro_batches[n]), n))
-    drawn = random.Random(f"rehearsal-{seed}").choices(range(len(plan.micro_batches)), k=typical)
-    chosen = [plan.micro_batches[n] for n in [*itertools.islice(itertools.cycle(numbers), worst), *drawn]]
-    rows = list(dict.fromkeys(rows_of(chosen)))
-    place = {row: number for number, row in enumerate(rows)}
-    return rows, replace(
-        plan,
-        micro_batches=[[[place[row] for row in found] for found in batch] for batch in chosen],
-        epoch_ends=(len(chosen),),
-        lengths_sha256=digest_of([lengths[row] for row in rows]),
-    )
 
 
 def digest_of(lengths: Sequence[int]) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 from core.comparison import ANSWERS, COMPARISON, OVERALL, Comparison
 from core.files import atomic_writer, read_as, read_jsonl
 from core.manifest import MANIFEST
-from core.run_folder import MIX, SCORED
+from core.run_folder import MIX, PLAN, SCORED
 from core.stage import Summary
 from harness.budget.duration import pretty
+from harness.budget.rehearse import REHEARSAL, Rehearsal
 from harness.charts import Chart, bar_chart, run_charts, script
-from harness.checkpoint.pick import BASE
 from harness.checkpoint.verdict import Verdict
 from harness.history import History, State, read_history
 
@@ -68,7 +68,7 @@ class RunPage:
     comparison: Sequence[Mapping[str, Any]]
     examples: Sequence[Example]
     mix: Mapping[str, Any]
-    rehearsal: Mapping[str, Any]
+    rehearsal: Rehearsal | None
     commands: Sequence[tuple[str, str]]
 
 
@@ -122,7 +122,7 @@ def _named(pages: Iterable[RunPage]) -> list[RunPage]:
 
 def _page(run: Path, commands: Commands) -> RunPage:
     history = read_history(run)
-    mix, rehearsal = run / MIX / "summary.json", run / "06_plan" / "rehearsal.json"
+    mix, rehearsal = run / MIX / "summary.json", run / PLAN / REHEARSAL
     comparison = run / SCORED / COMPARISON
     return RunPage(
         history=history,
@@ -131,7 +131,7 @@ def _page(run: Path, commands: Commands) -> RunPage:
         comparison=[asdict(c) for c in read_as(list[Comparison], comparison)] if comparison.is_file() else [],
         examples=_examples(run / SCORED / ANSWERS) if comparison.is_file() else [],
         mix=dict(read_as(Summary, mix).details) if mix.is_file() else {},
-        rehearsal=read_as(dict[str, Any], rehearsal) if rehearsal.is_file() else {},
+        rehearsal=read_as(Rehearsal, rehearsal) if rehearsal.is_file() else None,
         commands=commands(history),
     )
 
@@ -160,10 +160,9 @@ def verdict_of(history: History) -> Verdict | None:
         return None
     path = history.run / MANIFEST
     ended = read_as(_Recorded, path, mend="Restore it, or move it away.").train if path.is_file() else _Ended()
-    losses = {candidate["checkpoint"]: candidate["validation_loss"] for candidate in history.picked["candidates"]}
     return Verdict(
-        base_loss=losses.get(BASE),
-        best_loss=history.picked["validation_loss"],
+        base_loss=history.picked.base_loss,
+        best_loss=history.picked.validation_loss,
         last_loss=ended.last_loss,
         ended_by=ended.because,
         faint_share=ended.faint_share,
@@ -178,7 +177,7 @@ def sentence(history: History) -> str:
         trained = day.by_phase.get("train", 0.0) / day.budget_s
         return (
             f"Finished: {pretty(day.charged_s)} of {budget}, {trained:.1%} training, over by {day.overshoot_s:.1f} s. "
-            f"Picked {history.picked['checkpoint']}, validation loss {history.picked['validation_loss']:.4f}."
+            f"Picked {history.picked.checkpoint}, validation loss {history.picked.validation_loss:.4f}."
         )
     step = f"step {history.steps[-1].step} of about {history.horizon}" if history.steps else "before the first step"
     best = f" Best validation loss so far {history.best.loss:.4f} at step {history.best.step}." if history.best else ""
@@ -229,6 +228,7 @@ def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
     def line(name: str, of: Any) -> tuple[str, list[str]]:
         return name, [of(page) for page in pages]
 
+    unknown = [page.history.num_unknown_events for page in pages]
     return [
         line("state", lambda p: str(p.history.state)),
         line("card", lambda p: str(p.history.manifest.get("train", {}).get("card", "not on record"))),
@@ -242,9 +242,10 @@ def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
         line("peak memory", lambda p: _memory(p.history)),
         line("restarts", lambda p: str(p.history.day.resumes)),
         line("best validation loss", lambda p: f"{p.history.best.loss:.4f}" if p.history.best else "-"),
-        line("picked", lambda p: str(p.history.picked["checkpoint"]) if p.history.picked else "-"),
+        line("picked", lambda p: p.history.picked.checkpoint if p.history.picked else "-"),
         line("base, held out", lambda p: _overall(p, "base")),
         line("tuned, held out", lambda p: _overall(p, "tuned")),
+        *([("events of a newer version, skipped", [f"{number:,}" for number in unknown])] if any(unknown) else []),
     ]
 
 

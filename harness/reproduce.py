@@ -26,6 +26,7 @@ from core.run_folder import PICK, TRAIN
 from harness.budget.schedule import is_plan
 from harness.checkpoint.pick import PICKED, Picked, read_picked
 from harness.errors import ConfigError, DataError
+from harness.inside.batch_log import read_batches
 from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, PACKS, SCHEDULE
 
@@ -96,7 +97,7 @@ def read_record(manifest: Path) -> Record:
         if not needed.is_file():
             raise DataError(f"{needed}: not there. A run is repeated from its whole folder, not from a manifest alone.")
     read_picked(run)  # what is compared at the end is read now: a day later is too late to hear of a damaged file
-    _last_of_each_step(run / TRAIN / BATCHES)
+    read_batches(run / TRAIN / BATCHES)
     return found
 
 
@@ -168,12 +169,12 @@ def compare_runs(before: Path, now: Path) -> list[Figure]:
     """Every figure of the record with that of the repetition."""
     old, new = (read_manifest(run) for run in (before, now))
     picked = [read_picked(run) for run in (before, now)]
-    steps = [_last_of_each_step(run / TRAIN / BATCHES) for run in (before, now)]
+    steps = [read_batches(run / TRAIN / BATCHES) for run in (before, now)]
     common = sorted(set(steps[0]) & set(steps[1]))
     pairs = [(steps[0][n], steps[1][n]) for n in common]
-    same = sum(a["batch"] == b["batch"] for a, b in pairs)
-    rates = _apart((a["lr"], b["lr"]) for a, b in pairs)
-    losses = _apart((a["loss"], b["loss"]) for a, b in pairs)
+    same = sum(a.batch == b.batch for a, b in pairs)
+    rates = _apart((a.lr, b.lr) for a, b in pairs)
+    losses = _apart((a.loss, b.loss) for a, b in pairs)
     measured = [{c.checkpoint: c.validation_loss for c in p.candidates} for p in picked]
     kept = sorted(set(measured[0]) & set(measured[1]))
     validation = _apart((measured[0][name], measured[1][name]) for name in kept)
@@ -233,18 +234,6 @@ def compare_answers(before: Sequence[str], now: Sequence[str], scores: tuple[flo
         verdict=Verdict.EQUAL if same == len(before) else near,
     )  # fmt: skip
     return [texts, replace(score, before=f"{scores[0]:.3f}", now=f"{scores[1]:.3f}")]
-
-
-def _last_of_each_step(path: Path) -> dict[int, Mapping[str, Any]]:
-    """A resume repeats steps: the last line of one counts."""
-    found: dict[int, Mapping[str, Any]] = {}
-    for number, record in enumerate(read_jsonl(path), start=1):
-        try:
-            _ = record["batch"], float(record["lr"]), float(record["loss"])
-            found[int(record["step"])] = record
-        except (KeyError, TypeError, ValueError) as e:
-            raise DataError(f"{path}: record {number} lacks step, batch, lr or loss. Restore the file.") from e
-    return found
 
 
 def _adapter(run: Path, picked: Picked) -> Path:

@@ -9,6 +9,7 @@ Where it sits: rehearsal -> **run** -> pick.
 
 import math
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,7 +30,10 @@ from harness.checkpoint.pick import Picked, pick, read_picked
 from harness.checkpoint.seal import checkpoint_folders
 from harness.checkpoint.trained_base import quantisation_in_training
 from harness.checkpoint.verdict import Verdict, faint_share
+from harness.dataset import DROPPED, described_dataset
 from harness.errors import BudgetError, CheckpointError, TrainError
+from harness.inside.batch_log import read_batches
+from harness.inside.events import Evaluate, Event
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
@@ -177,11 +181,12 @@ def _finish(
 ) -> TrainResult:
     """Picks, then writes the summary."""
     picked = _pick(job, stage, ledger, because, measured)
-    speed = SpeedMeter.of(events_of(stage.directory))
+    events = list(events_of(stage.directory))
+    speed = SpeedMeter.of(events)
     report = ledger.report()
-    dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / "dropped.jsonl")]
-    dataset = read_json(stage.path(DATA) / "dataset.json")
-    num_kept = dataset["train"]["num_rows"] + dataset["validation"]["num_rows"]
+    dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / DROPPED)]
+    dataset = described_dataset(stage.path(DATA))
+    num_kept = dataset.train.num_rows + dataset.validation.num_rows
     for row in dropped:
         stage.drop(row)
     tally = stage.tally("row", read=num_kept + len(dropped), kept=num_kept)
@@ -190,9 +195,9 @@ def _finish(
         "because": because,
         "tokens_per_s": speed.tokens_per_s or 0.0,
         "ledger": asdict(report),
-        "num_ends_removed": dataset["num_ends_removed"],
+        "num_ends_removed": dataset.num_ends_removed,
         "base_loss": measured.base_loss,
-        "last_loss": _last_loss(stage.directory),
+        "last_loss": _last_loss(events),
         "faint_share": _faint_share(stage.directory, job.recipe),
     }
     record(job.run, "train", {**described, **details})
@@ -202,16 +207,16 @@ def _finish(
     return _stored_result(job.run, was_done=False)
 
 
-def _last_loss(directory: Path) -> float | None:
-    """Of the last evaluation; of a run that ended with one that is not finite, that."""
-    losses = [float(event["validation_loss"]) for event in events_of(directory) if event["event"] == "evaluate"]
+def _last_loss(events: Iterable[Event]) -> float | None:
+    """Of the last evaluation; None if that was not finite."""
+    losses = [event.validation_loss for event in events if isinstance(event, Evaluate)]
     return losses[-1] if losses and math.isfinite(losses[-1]) else None
 
 
 def _faint_share(directory: Path, recipe: AxolotlConfig) -> float:
-    rates = {record["step"]: float(record["lr"]) for record in read_jsonl(directory / BATCHES)}
+    steps = read_batches(directory / BATCHES)
     share = faint_share(
-        [rates[step] for step in sorted(rates)],
+        [steps[step].lr for step in sorted(steps)],
         peak=recipe.learning_rate,
         shape=recipe.lr_scheduler,
         floor=recipe.cosine_min_lr_ratio,

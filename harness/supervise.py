@@ -16,23 +16,36 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from core.errors import Interrupted
-from core.files import naming
+from core.files import cut_torn_line, naming
 from core.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
-from harness.axolotl_process import EventReader, Launcher, axolotl_environment, failure
+from harness.axolotl_process import Launcher, axolotl_environment, failure
 from harness.budget.ledger import Ledger
 from harness.budget.pace import first_horizon
 from harness.budget.rehearse import REAP_S, Rehearsal, pack_plan
 from harness.budget.schedule import Segment, read_segments, write_segment
 from harness.checkpoint.seal import SAVING, newest_whole, set_aside
-from harness.dataset import Dataset, prepare_dataset, prepared_dataset
+from harness.dataset import Dataset, link_dataset, read_dataset
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import TrainError
+from harness.inside.events import (
+    Evaluate,
+    Event,
+    EventReader,
+    Phase,
+    PluginAlive,
+    Registered,
+    Restart,
+    Save,
+    TrainBegin,
+    TrainEnd,
+    TrainerEvent,
+    now,
+)
 from harness.job import TrainJob
 from harness.pack import PackPlan
 from harness.tracker import tracking_environment, tracking_keys
@@ -49,8 +62,8 @@ LEAST_SILENCE_S, SILENT_COSTS = 30.0, 20.0
 MOST_DEATHS = 3
 """Of a trainer that hangs or is killed from outside without having got further, before the command gives up."""
 
-OnEvent = Callable[[dict[str, Any], float], None]
-"""Called with each event of the plugin and the seconds of budget that are left."""
+OnEvent = Callable[[Event, float], None]
+"""Called with each event and the seconds of budget that are left."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,8 +99,9 @@ class Supervisor:
                 if received:
                     self.ledger.enter("idle")
                     raise Interrupted(f"stopped by {received[0]}; {self.state()}.")
-                if ending.how is Ended.BY_ITSELF:
-                    return str(ending.seen["train_end"]["because"])
+                trained = ending.seen.last(TrainEnd)
+                if trained is not None:
+                    return trained.because
                 if ending.how is Ended.DEADLINE:
                     return "killed"
                 self.check_another(ending, progress=self.newest_step() > before)
@@ -126,9 +140,11 @@ class Supervisor:
         write_config(self.stage.path("axolotl.yml"), self.job.recipe, settings, self.job.card)
         self.ledger.enter("load")
         environment = {
-            **axolotl_environment(self.job.card, num_rows=dataset.train.num_rows, device=self.job.device),
+            **axolotl_environment(self.job.card, device=self.job.device),
             **tracking_environment(self.job.trackers, self.stage.path(TRACKING).resolve()),
         }
+        for log in (settings.events, settings.batches):
+            cut_torn_line(log)
         reader = EventReader(settings.events)
         os.set_inheritable(self.lock, True)
         child = self.launch(self.stage.path("axolotl.yml"), self.log, environment)
@@ -144,16 +160,17 @@ class Supervisor:
         finally:
             self.ledger.enter("save")
 
-    def _hear(self, event: dict[str, Any]) -> None:
+    def _hear(self, event: Event) -> None:
         charge(self.ledger, event)
         self.ledger.beat()
         self.on_event(event, self.ledger.left_s)
 
     def _silence_s(self, seen: Seen) -> float:
-        """Starting and preparing data give no sign; in between the costs of steps and saves tell."""
-        if "train_begin" not in seen:
-            return IMPORT_PATIENCE_S + 5 * self.measured.load_s + 10 * self.measured.prepare_s
-        costs = [self.measured.step_s, self.measured.save_s, float(seen.get("save", {}).get("seconds", 0.0))]
+        """The start gives no sign; after it the costs of steps and saves tell."""
+        if TrainBegin not in seen:
+            return IMPORT_PATIENCE_S + 5 * self.measured.load_s
+        saved = seen.last(Save)
+        costs = [self.measured.step_s, self.measured.save_s, saved.seconds if saved else 0.0]
         return max(LEAST_SILENCE_S, SILENT_COSTS * max(costs))
 
     def check_another(self, ending: Ending, *, progress: bool) -> None:
@@ -164,9 +181,9 @@ class Supervisor:
         """
         from_outside = ending.how is Ended.HUNG or ending.exit_code < 0  # it did not end by an error of its own
         self.num_deaths = 0 if progress else self.num_deaths + 1
-        alive = "registered" in ending.seen
+        alive = Registered in ending.seen
         if alive and (progress or (from_outside and self.num_deaths < MOST_DEATHS)):
-            self.on_event({"event": "restart", "because": str(ending.how)}, self.ledger.left_s)
+            self.on_event(Restart(**now(), because=str(ending.how)), self.ledger.left_s)
             return
         self.ledger.enter("idle")
         error = failure(self.log, ending.exit_code, alive=alive)
@@ -197,14 +214,15 @@ class Supervisor:
         return f"checkpoint of step {step} is whole" if step else "no checkpoint yet"
 
     def _dataset(self) -> tuple[Dataset, PackPlan]:
-        """Rendered, measured and packed once; read again by a resume."""
-        job, out = self.job, self.stage.path(DATA)
-        dataset = prepared_dataset(out) or prepare_dataset(
-            job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=out
-        )
-        path = self.stage.path(PACKS)
+        """The rows that the run was begun with, else those of its inputs; and every batch of them.
+
+        What the rehearsal or `oneday plan` tokenised is found here. Without them it is done now, on the clock.
+        """
+        out, path = self.stage.path(DATA), self.stage.path(PACKS)
+        dataset = read_dataset(out) or link_dataset(self.job.dataset(), out)
         if not path.is_file():
-            pack_plan(job.recipe, dataset.lengths, epochs=job.recipe.num_epochs).write(path)
+            recipe = self.job.recipe
+            pack_plan(recipe, dataset.lengths(), epochs=recipe.num_epochs).write(path)
         return dataset, PackPlan.read(path)
 
     def _settings(self, dataset: Dataset, packs: PackPlan) -> RunSettings:
@@ -219,15 +237,12 @@ class Supervisor:
             base_model=self.job.base.resolve(),
             train_file=dataset.train.path.resolve(),
             validation_file=dataset.validation.path.resolve(),
-            prepared=(self.stage.directory / "prepared" / dataset.digest).resolve(),
             output_dir=output,
             events=self.stage.path(METRICS).resolve(),
             plan=self.stage.path(SCHEDULE).resolve(),
             packs=self.stage.path(PACKS).resolve(),
             batches=self.stage.path(BATCHES).resolve(),
             num_steps=packs.num_steps(self.job.recipe.gradient_accumulation_steps),
-            packing_efficiency=packs.efficiency,
-            num_tokens=dataset.train.num_tokens,
             deadline=self.ledger.deadline - self.reserve_s - REAP_S,
             job=self.name,
             follow_plan=self.job.follow_plan is not None,
@@ -239,7 +254,7 @@ class Supervisor:
 
     def _first_plan(self, settings: RunSettings) -> None:
         """The plan to follow, or the horizon that the rehearsal promises; the plugin re-plans from what it measures."""
-        if settings.plan.is_file():
+        if read_segments(settings.plan):
             return
         if self.job.follow_plan:
             shutil.copy(self.job.follow_plan, settings.plan)
@@ -255,18 +270,17 @@ class Supervisor:
         write_segment(settings.plan, Segment(step=0, progress=0.0, horizon=horizon, reason="rehearsal"))
 
 
-def charge(ledger: Ledger, event: dict[str, Any]) -> None:
+def charge(ledger: Ledger, event: Event) -> None:
     """An event of the plugin as a phase of the ledger."""
-    begins = {
-        "registered": "pack",
-        "plugin_alive": "load",
-        "train_begin": "train",
-        "evaluate": "train",
-        "save": "train",
-    }
-    phase = event["phase"] if event["event"] == "phase" else begins.get(event["event"])
-    if phase:
-        ledger.enter(phase, at=event["up"])
+    match event:
+        case Registered():
+            ledger.enter("pack", at=event.up)
+        case PluginAlive():
+            ledger.enter("load", at=event.up)
+        case TrainBegin() | Evaluate() | Save():
+            ledger.enter("train", at=event.up)
+        case Phase():
+            ledger.enter(event.phase, at=event.up)
 
 
 @contextlib.contextmanager
@@ -274,7 +288,7 @@ def _signals() -> Iterator[list[str]]:
     """Collects the names of SIGINT, SIGTERM and SIGHUP instead of dying of them."""
     received: list[str] = []
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: object) -> None:
         received.append(signal.Signals(number).name)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -285,6 +299,10 @@ def _signals() -> Iterator[list[str]]:
             signal.signal(number, handler)
 
 
-def events_of(stage: Path) -> Iterator[dict[str, Any]]:
-    """Everything the plugin reported, in all attempts."""
+def events_of(stage: Path) -> Iterator[TrainerEvent]:
+    """Everything the plugin reported, in all attempts.
+
+    Raises:
+        DataError: a line of it is no event.
+    """
     return EventReader(stage / METRICS, from_start=True).read()

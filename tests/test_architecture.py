@@ -82,6 +82,16 @@ def test_no_module_imports_itself_through_others() -> None:
         visit(module, ())
 
 
+def test_a_module_imports_no_private_name_of_another() -> None:
+    private = [
+        f"{module} imports {name}"
+        for module, path in sources().items()
+        for name in imported(path)
+        if name.split(".")[0] in MAY_IMPORT and any(part.startswith("_") for part in name.split(".")[1:])
+    ]
+    assert private == []
+
+
 def test_the_check_sees_imports_inside_of_functions_and_a_cycle(tmp_path: Path) -> None:
     path = tmp_path / "lazy.py"
     path.write_text("def f():\n    from harness.budget import plan\n    import core.files\n")

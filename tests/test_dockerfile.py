@@ -96,13 +96,13 @@ def served(*options: str) -> dict[str, object]:
 @pytest.mark.parametrize("options", [[], ["--port", "9000"], ["--max-batch", "8", "--precision", "4bit"]])
 def test_more_options_keep_the_checkpoint_and_the_base(options: Sequence[str]) -> None:
     found = served(*options)
-    assert (found["checkpoint"], found["base"], found["host"]) == ("/checkpoint", "/base", "0.0.0.0")
+    assert (found["checkpoint"], found["base"], found["host"]) == (Path("/checkpoint"), Path("/base"), "0.0.0.0")
     assert found["port"] == (9000 if "--port" in options else 8080)
 
 
 def test_an_option_that_is_given_goes_before_the_images_own() -> None:
     found = served("--checkpoint", "/mine", "--host", "127.0.0.1")
-    assert (found["checkpoint"], found["base"], found["host"]) == ("/mine", "/base", "127.0.0.1")
+    assert (found["checkpoint"], found["base"], found["host"]) == (Path("/mine"), Path("/base"), "127.0.0.1")
 
 
 # --- what people are shown

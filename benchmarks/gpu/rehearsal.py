@@ -18,6 +18,7 @@ from benchmarks.gpu.setting import Setting, arguments, prepare, remove
 from harness.budget.memory import GIB, ModelShape, peak_of
 from harness.budget.rehearse import rehearse
 from harness.errors import HarnessError, MemoryFullError
+from harness.inside.events import Evaluate, Event, TrainBegin, TrainEnd
 
 NO_LIGER = {"liger_rope": None, "liger_rms_norm": None, "liger_fused_linear_cross_entropy": None}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -45,9 +46,8 @@ def measure(setting: Setting, name: str, times: int) -> bool:
     }  # fmt: skip
     phase = ["load"]
 
-    def follow(event: dict[str, Any]) -> None:
-        if event["event"] in PHASES:
-            phase[0] = PHASES[event["event"]]
+    def follow(event: Event) -> None:
+        phase[0] = PHASES.get(type(event), phase[0])
 
     try:
         with highest_use(phase) as used:
@@ -73,7 +73,7 @@ def measure(setting: Setting, name: str, times: int) -> bool:
     return True
 
 
-PHASES = {"train_begin": "train", "evaluate": "save", "train_end": "proof"}
+PHASES: dict[type[Event], str] = {TrainBegin: "train", Evaluate: "save", TrainEnd: "proof"}
 """What comes after an event of the trainer."""
 
 

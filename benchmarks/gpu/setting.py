@@ -23,7 +23,7 @@ from harness.budget.flops import flops_per_token, hardware_utilisation
 from harness.budget.gpu_profile import Card, get_card
 from harness.budget.memory import ModelShape
 from harness.budget.profile_choice import profile_of
-from harness.dataset import read_mix
+from harness.dataset import check_rows
 from harness.doctor.card import find_gpu
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe, recipe_for
@@ -177,7 +177,7 @@ def write_rows(folder: Path, *, train: int, validation: int) -> None:
                 }  # fmt: skip
                 file.write(json.dumps(row) + "\n")
                 lengths.append(len(words) + 24)
-    read_mix(folder / "train.jsonl")
+    check_rows(folder)
     (folder / "lengths.json").write_text(json.dumps(lengths))
 
 

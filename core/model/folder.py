@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,26 @@ def model_fingerprint(directory: Path) -> str:
 
     Files up to 16 MiB are hashed whole; of larger ones the size, the first and the last MiB.
     """
-    digest = hashlib.sha256()
+    return _fingerprint(_files(directory))
+
+
+def tokenizer_fingerprint(directory: Path) -> str:
+    """A hash of everything in a model's folder but its weights: it changes when the tokenizer does."""
+    return _fingerprint(path for path in _files(directory) if path.suffix not in _WEIGHTS)
+
+
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+
+
+def _files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.iterdir()):
-        if not path.is_file() or path.name.startswith(".") or path.suffix in (".md", ".jsonl"):
-            continue
+        if path.is_file() and not path.name.startswith(".") and path.suffix not in (".md", ".jsonl"):
+            yield path
+
+
+def _fingerprint(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as f:

@@ -116,8 +116,25 @@ def _plain(tokenizer: Any, text: str) -> list[int]:
 
 
 def _plain_all(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    encode_some = _by_backend if getattr(tokenizer, "is_fast", False) else _by_call
     ids: list[list[int]] = []
     for start in range(0, len(texts), AT_ONCE):
-        some = texts[start : start + AT_ONCE]
-        ids += tokenizer(some, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids += encode_some(tokenizer, texts[start : start + AT_ONCE])
     return ids
+
+
+def _by_call(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    found: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return found
+
+
+def _by_backend(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """The same ids without the masks and offsets that a call makes of every text: half of its time (measured)."""
+    backend = tokenizer.backend_tokenizer
+    if not backend.encode_special_tokens:
+        backend.encode_special_tokens = True
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]

@@ -42,7 +42,7 @@ class Costs:
     def of(cls, measured: Rehearsal, average: int = 0) -> "Costs":
         """As the rehearsal found them."""
         return cls(
-            start_s=measured.load_s + 2 * measured.prepare_s,
+            start_s=measured.load_s + measured.prepare_s,
             step_s=measured.typical_step_s,
             eval_s=measured.eval_s,
             save_s=measured.save_s,

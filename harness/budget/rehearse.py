@@ -15,13 +15,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from core.files import naming, read_as, write_json
 from core.run_folder import PLAN
 from core.stage import SCRATCH, Stage, Summary, locked
 from harness.axolotl_document import RunSettings, write_config
-from harness.axolotl_process import EventReader, Launcher, axolotl_environment, failure, start_axolotl
+from harness.axolotl_process import Launcher, axolotl_environment, failure, start_axolotl
+from harness.base_model import check_embeddings, load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
 from harness.budget.few_steps import few_steps
@@ -30,12 +30,24 @@ from harness.budget.gpu_profile import Card
 from harness.budget.memory import ModelShape, smaller
 from harness.budget.schedule import Segment, write_segment
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
-from harness.dataset import check_embeddings, check_window, chosen_rows, load_tokenizer, prepare_dataset
+from harness.dataset import check_window
 from harness.doctor.card import check_gpu, check_torch, find_gpu
-from harness.drive import Ended, Ending, Seen, drive
+from harness.drive import Ended, Ending, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
+from harness.inside.events import (
+    BaseLoss,
+    Event,
+    EventReader,
+    Isolation,
+    Kernels,
+    NotFinite,
+    Proof,
+    Registered,
+    TrainBegin,
+    TrainEnd,
+)
 from harness.job import TrainJob
-from harness.pack import PackPlan, rehearsal_packs
+from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig, has_flash_attn
 
 REHEARSAL = "rehearsal.json"
@@ -61,7 +73,7 @@ REAP_S = 1.0
 MOST_PLANNED = 30_000_000
 """Rows, each counted once an epoch: the plan of a run holds them all, in a few GB and minutes."""
 
-OnEvent = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +81,9 @@ class Rehearsal:
     """Measured costs. Seconds."""
 
     prepare_s: float
-    """Rendering and tokenising all rows, as the run does; Axolotl then tokenises them once more."""
+    """Finding the tokenised table and planning every batch of it, as the run does on its clock."""
     load_s: float
-    """From the start of the process to the first step, the packing of the rehearsal's few rows included."""
+    """From the start of the process to the first step; the whole table is read, as in the run."""
     step_s: float
     """The slowest."""
     eval_s: float
@@ -124,7 +136,7 @@ class Rehearsal:
 
     def minimum_s(self, average: int = 0) -> float:
         """The shortest budget that ends with a verified checkpoint: data, start, one step, evaluation, save, pick."""
-        start = CLOSING_MARGIN * (self.load_s + 2 * self.prepare_s)
+        start = CLOSING_MARGIN * (self.load_s + self.prepare_s)
         closing = CLOSING_MARGIN * (self.eval_s + self.save_s)
         picking = self.pick_reserve_s(average)
         return math.ceil(start + 2 * self.step_s + 2 * closing + picking + REAP_S)
@@ -162,21 +174,22 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     write_config(work / "axolotl.yml", job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
-    child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, num_rows=0, device=job.device))
+    child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, device=job.device))
     ending = drive(
         child,
         reader,
         until=settings.deadline,
         silence_s=lambda seen: LONGEST_S,
         on_event=on_event,
-        ends_with="proof",
+        ends_with=Proof,
     )
     if ending.how is not Ended.BY_ITSELF:
-        error = failure(log, ending.exit_code, alive="registered" in ending.seen)
+        error = failure(log, ending.exit_code, alive=Registered in ending.seen)
         raise MemoryFullError(_what_would_fit(job, error)) if "out of memory" in str(error).lower() else error
-    base_loss = _base_loss(ending.seen, job.base)
-    _check_isolation(ending.seen.get("isolation"), job.recipe)
-    _check_finite(ending.seen, job.recipe)
+    seen = ending.seen
+    base_loss = _base_loss(seen.last(BaseLoss), job.base)
+    _check_isolation(seen.last(Isolation), job.recipe)
+    _check_finite(seen.last(NotFinite), job.recipe)
     _check_proof(ending, log, job.base)
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
@@ -187,23 +200,25 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         raise TrainError(f"{checkpoint[0]}: {whole}. The disk does not keep what is written to it; see {log}.")
     verify_s = round(uptime() - before, 4)
     checkpoint_bytes = _check_disk(job, checkpoint[0])
-    measured = ending.seen["train_end"]
+    begun, measured, kernels = seen.last(TrainBegin), seen.last(TrainEnd), seen.last(Kernels)
+    assert begun is not None, "a child that ended by itself has begun"
+    assert measured is not None, "and it has said so"
     rehearsal = Rehearsal(
         prepare_s=round(prepare_s, 3),
-        load_s=round(ending.seen["train_begin"]["up"] - spawned, 3),
-        step_s=measured["step_s"],
-        eval_s=measured["eval_s"],
-        save_s=measured["save_s"],
+        load_s=round(begun.up - spawned, 3),
+        step_s=measured.step_s,
+        eval_s=measured.eval_s,
+        save_s=measured.save_s,
         verify_s=verify_s,
-        peak_memory_gib=measured["peak_memory_gib"],
+        peak_memory_gib=measured.peak_memory_gib,
         wall_s=round(uptime() - started, 3),
         checkpoint_bytes=checkpoint_bytes,
-        mean_step_s=measured.get("mean_step_s", 0.0),
-        usual_eval_s=measured.get("usual_eval_s", 0.0),
+        mean_step_s=measured.mean_step_s,
+        usual_eval_s=measured.usual_eval_s,
         base_loss=base_loss,
         few_steps=note,
-        kernels=ending.seen["kernels"]["paths"] if "kernels" in ending.seen else None,
-        peak_by_phase_gib=measured.get("peak_by_phase_gib"),
+        kernels=kernels.paths if kernels else None,
+        peak_by_phase_gib=measured.peak_by_phase_gib,
     )
     with naming(stage.path("axolotl.log")):
         shutil.copy(log, stage.path("axolotl.log"))
@@ -269,15 +284,15 @@ def rehearsed_base_loss(run: Path) -> float | None:
     return read_as(Rehearsal, path).base_loss if path.is_file() else None
 
 
-def _base_loss(seen: Seen, base: Path) -> float | None:
+def _base_loss(found: BaseLoss | None, base: Path) -> float | None:
     """The base's own validation loss; None from a trainer that does not measure it.
 
     Raises:
         DataError: it is not finite, so that nothing can be trained on it.
     """
-    if "base_loss" not in seen:
+    if found is None:
         return None
-    loss = float(seen["base_loss"]["validation_loss"])
+    loss = found.validation_loss
     if not math.isfinite(loss):
         raise DataError(
             f"{base}: its validation loss is {loss}: its weights hold numbers that are not finite, or they overflow in "
@@ -286,73 +301,69 @@ def _base_loss(seen: Seen, base: Path) -> float | None:
     return loss
 
 
-def _check_finite(seen: Seen, recipe: AxolotlConfig) -> None:
+def _check_finite(found: NotFinite | None, recipe: AxolotlConfig) -> None:
     """Refuses a recipe whose first steps already lead to a loss that is not finite."""
-    if "not_finite" in seen:
+    if found is not None:
         raise TrainError(
-            f"the loss was {seen['not_finite']['loss']} after {seen['not_finite']['step']} steps of the rehearsal. "
+            f"the loss was {found.loss} after {found.step} steps of the rehearsal. "
             f"Lower learning_rate, which is {recipe.learning_rate:g}, or give it a longer warm-up."
         )
 
 
 def _check_proof(ending: Ending, log: Path, base: Path) -> None:
     """Refuses a run whose checkpoint could not be loaded onto the base, or made it generate nothing."""
-    if "proof" not in ending.seen and ending.exit_code != 0:
+    proof = ending.seen.last(Proof)
+    if proof is None and ending.exit_code != 0:
         raise failure(log, ending.exit_code, alive=True)
-    why = ending.seen.get("proof", {}).get("failed")
-    if why:
+    if proof is not None and proof.failed:
         raise TrainError(
-            f"{base}: what the rehearsal saved cannot be used on it ({str(why)[:300].rstrip('.')}). Nothing was "
+            f"{base}: what the rehearsal saved cannot be used on it ({proof.failed[:300].rstrip('.')}). Nothing was "
             "trained yet: mend the base or the recipe first."
         )
 
 
-def _check_isolation(found: dict[str, Any] | None, recipe: AxolotlConfig) -> None:
+def _check_isolation(found: Isolation | None, recipe: AxolotlConfig) -> None:
     """Refuses a recipe whose packed samples see each other."""
-    if found and not found["moved"] <= MOST_MOVED * found["spread"]:
+    if found and not found.moved <= MOST_MOVED * found.spread:
         raise TrainError(
             f"attn_implementation {recipe.attn_implementation} lets packed samples see each other here (logits of "
-            f"deviation {found['spread']:.2f} move by {found['moved']:.2f}). Use sdpa, or sample_packing: false."
+            f"deviation {found.spread:.2f} move by {found.moved:.2f}). Use sdpa, or sample_packing: false."
         )
 
 
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
-    """The job on a few of its rows, with the whole validation file; the time that data took; a note on the run."""
-    check_embeddings(
-        job.base, load_tokenizer(job.base)
-    )  # the first one imports its library, which the run has done by then
+    """The job on a few of its batches, with the whole validation file; the time that data took; a note on the run."""
+    check_embeddings(job.base, load_tokenizer(job.base))
+    job.dataset()  # tokenises the mix, unless an earlier command has: not a cost of the run, which finds it
     started = uptime()
-    dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=work / "data")
-    prepare_s = uptime() - started
+    dataset = job.dataset()
+    lengths = dataset.lengths()
     recipe = job.recipe
+    whole = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
+    prepare_s = uptime() - started
     check_window(dataset, job.base, recipe.overrides_of_model_config)
-    whole = pack_plan(recipe, dataset.lengths, epochs=recipe.num_epochs)
-    numbers, packs = rehearsal_packs(
-        whole,
-        dataset.lengths,
+    packs = whole.rehearsal(
+        lengths,
         worst=WORST_STEPS * recipe.gradient_accumulation_steps,
         typical=TYPICAL_STEPS * recipe.gradient_accumulation_steps,
         seed=recipe.seed,
     )
-    part = chosen_rows(dataset, numbers, work / "data" / "rehearsed.parquet")
+    work.mkdir(parents=True)
     packs.write(work / "packs.jsonl")
     num_steps = packs.num_steps(recipe.gradient_accumulation_steps)
     write_segment(work / "plan.jsonl", Segment(step=0, progress=0.0, horizon=num_steps, reason="rehearsal"))
     settings = RunSettings(
         base_model=job.base.resolve(),
-        train_file=part.path.resolve(),
+        train_file=dataset.train.path.resolve(),
         validation_file=dataset.validation.path.resolve(),
-        prepared=(work / "prepared").resolve(),
         output_dir=(work / "output").resolve(),
         events=(work / "metrics.jsonl").resolve(),
         plan=(work / "plan.jsonl").resolve(),
         packs=(work / "packs.jsonl").resolve(),
         batches=(work / "batches.jsonl").resolve(),
         num_steps=num_steps,
-        packing_efficiency=packs.efficiency,
-        num_tokens=part.num_tokens,
         deadline=uptime() + LONGEST_S,
         rehearsal=True,
     )
-    note = few_steps(recipe, dataset.lengths, whole.num_steps(recipe.gradient_accumulation_steps))
+    note = few_steps(recipe, lengths, whole.num_steps(recipe.gradient_accumulation_steps))
     return settings, prepare_s, note

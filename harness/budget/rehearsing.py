@@ -7,23 +7,30 @@ Where it sits: the rehearsal's own events -> **rehearsing** -> `oneday watch`, b
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.run_folder import PLAN
 from core.stage import DONE, INPUTS, SCRATCH, is_locked
-from harness.axolotl_process import EventReader
+from harness.inside.events import BaseLoss, Evaluate, Event, EventReader, Save, Step, TrainBegin, TrainEnd
 
-_DOING: Mapping[str, str] = {
-    "base_loss": "the base is measured",
-    "train_begin": "the hardest batches",
-    "step": "step {step}",
-    "evaluate": "evaluated",
-    "save": "saved",
-    "train_end": "reading the checkpoint back",
-}
-"""By the last event that says something."""
+
+def _doing(event: Event, before: str) -> str:
+    """What is being done after an event; one that says nothing of it changes nothing."""
+    match event:
+        case BaseLoss():
+            return "the base is measured"
+        case TrainBegin():
+            return "the hardest batches"
+        case Step():
+            return f"step {event.step}"
+        case Evaluate():
+            return "evaluated"
+        case Save():
+            return "saved"
+        case TrainEnd():
+            return "reading the checkpoint back"
+    return before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +52,7 @@ def read_rehearsing(run: Path) -> Rehearsing | None:
     doing = "starting Axolotl"
     try:
         for event in EventReader(stage / SCRATCH / "metrics.jsonl", from_start=True).read():
-            doing = _DOING.get(event["event"], doing).format(**event)
+            doing = _doing(event, doing)
         seconds = max(0.0, time.time() - began.stat().st_mtime)
     except OSError:  # it ended while it was read
         return None

@@ -23,7 +23,7 @@ from typing import Literal
 
 import orjson
 
-from core.files import naming
+from core.files import cut_torn_line, naming
 from harness.errors import ConfigError
 
 Shape = Literal["cosine", "linear"]
@@ -91,6 +91,7 @@ def read_segments(path: Path) -> list[Segment]:
 
 def write_segment(path: Path, segment: Segment) -> None:
     """Appends one segment, durably."""
+    cut_torn_line(path)
     with naming(path), path.open("ab") as f:
         f.write(orjson.dumps(segment, option=orjson.OPT_APPEND_NEWLINE))
         f.flush()

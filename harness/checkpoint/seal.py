@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.errors import StageError
 from core.files import file_sha256, read_json, sync_directory, write_json
@@ -128,7 +127,7 @@ def inspect(directory: Path, *, job: str | None = None, hashes: bool = True) -> 
         return "not sealed: the save was interrupted"
     try:
         raw = read_json(directory / SEAL)
-        step, loss, files = int(raw["step"]), _loss(raw), dict(raw["files"])
+        step, loss, files = int(raw["step"]), _loss(raw["validation_loss"]), dict(raw["files"])
     except (StageError, KeyError, TypeError, ValueError):
         return "its seal is unreadable"
     if job is not None and raw.get("job") != job:
@@ -157,9 +156,9 @@ def _damage(directory: Path, files: dict[str, tuple[int, str]], *, hashes: bool)
     return ""
 
 
-def _loss(sealed: dict[str, Any]) -> float | None:
+def _loss(sealed: float | str | None) -> float | None:
     """JSON has no NaN: a loss that is not finite is sealed as text."""
-    return None if sealed["validation_loss"] is None else float(sealed["validation_loss"])
+    return None if sealed is None else float(sealed)
 
 
 def checkpoint_folders(output: Path) -> list[Path]:
@@ -241,6 +240,10 @@ def _sealed(output: Path) -> list[Path]:
 def _spare(output: Path) -> list[Path]:
     """Checkpoints that are neither the best nor the newest, oldest first."""
     folders = _sealed(output)
-    losses = {p: loss for p in folders if (loss := _loss(read_json(p / SEAL))) is not None and math.isfinite(loss)}
+    losses = {
+        p: loss
+        for p in folders
+        if (loss := _loss(read_json(p / SEAL)["validation_loss"])) is not None and math.isfinite(loss)
+    }
     protected = set(folders[-1:]) | ({min(losses, key=lambda p: losses[p])} if losses else set())
     return [p for p in folders if p not in protected]

@@ -7,7 +7,7 @@ import math
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
@@ -17,7 +17,21 @@ from harness.budget.clock import uptime
 from harness.budget.pace import Pace
 from harness.budget.schedule import Plan, Segment, learning_rate, write_segment
 from harness.checkpoint.seal import Saved
-from harness.inside.events import BatchLog, Events
+from harness.inside.batch_log import BatchLog
+from harness.inside.events import (
+    BaseLoss,
+    DiskFull,
+    Evaluate,
+    Events,
+    NotFinite,
+    Phase,
+    Save,
+    Step,
+    Stopping,
+    TrainBegin,
+    TrainEnd,
+    now,
+)
 from harness.inside.peak_memory import PeakMemory
 
 REPLAN_DRIFT = 0.02
@@ -83,15 +97,15 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.started = self.begun = uptime()
         self.peaks.close("load")
         self.previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
-        self.events.emit("train_begin", step=state.global_step, max_steps=state.max_steps)
+        self.events.emit(TrainBegin(**now(), step=state.global_step, max_steps=state.max_steps))
 
     def _on_sigterm(self, *_: Any) -> None:
         self.terminated = True
 
-    def begin(self, phase: str) -> None:
+    def begin(self, phase: Literal["evaluate", "save"]) -> None:
         """An evaluation or a save begins."""
         self.mark = uptime()
-        self.events.emit("phase", phase=phase)
+        self.events.emit(Phase(**now(), phase=phase))
 
     def begin_batch(self) -> None:
         """The first micro-batch of a step is about to run."""
@@ -133,7 +147,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         because = self._must_stop(state, control)
         if because:
             self.stopping = because
-            self.events.emit("stopping", step=state.global_step, because=because)
+            self.events.emit(Stopping(**now(), step=state.global_step, because=because))
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
         elif control.should_evaluate or state.global_step % 20 == 0 or self._is_at_the_end(state):
@@ -161,7 +175,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def _diverge(self, state: Any, control: Any, loss: float) -> Any:
         """No checkpoint of what is broken: the ones before it stay."""
         self.stopping = "not_finite"
-        self.events.emit("not_finite", step=state.global_step, loss=loss)
+        self.events.emit(NotFinite(**now(), step=state.global_step, loss=loss))
         control.should_evaluate = control.should_save = False
         control.should_training_stop = True
         return control
@@ -187,8 +201,8 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Reports a training step."""
         if "loss" in (logs or {}):
-            self.events.emit(
-                "step",
+            step = Step(
+                **now(),
                 step=state.global_step,
                 loss=float(logs["loss"]),
                 learning_rate=self.rate,
@@ -197,6 +211,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
                 horizon=self.plan.horizon if self.plan else state.max_steps,
                 memory_gib=self.peaks.reserved_gib,
             )
+            self.events.emit(step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> Any:
         """Reports the validation loss and what it cost."""
@@ -207,12 +222,17 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         loss = float((metrics or {}).get("eval_validation_loss", math.nan))
         self.validation_loss = (state.global_step, loss)
         if state.global_step == 0:  # LoRA's second factor is zero before the first step: this is the base
-            self.events.emit("base_loss", validation_loss=loss, seconds=round(seconds, 3))
+            self.events.emit(BaseLoss(**now(), validation_loss=loss, seconds=round(seconds, 3)))
             return None if math.isfinite(loss) else self._diverge(state, control, loss)
         tokens = (metrics or {}).get("eval_answer_tokens")
-        self.events.emit(
-            "evaluate", step=state.global_step, validation_loss=loss, answer_tokens=tokens, seconds=round(seconds, 3)
+        evaluated = Evaluate(
+            **now(),
+            step=state.global_step,
+            validation_loss=loss,
+            answer_tokens=tokens,
+            seconds=round(seconds, 3),
         )
+        self.events.emit(evaluated)
         return None if math.isfinite(loss) else self._diverge(state, control, loss)
 
     def loss_at(self, step: int) -> float | None:
@@ -226,39 +246,34 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         seconds = self.begun - self.mark
         self.pace.time_save(seconds)
         self.peaks.close("save")
-        event = "save" if result.whole else "disk_full"
-        self.events.emit(
-            event,
+        kind = Save if result.whole else DiskFull
+        saved = kind(
+            **now(),
             step=step,
             seconds=round(seconds, 3),
-            deleted=list(result.deleted),
+            deleted=result.deleted,
             reserve_s=round(self.pace.reserve_s, 3),
         )
+        self.events.emit(saved)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Gives SIGTERM back, or a process that hangs at exit would ignore it."""
         signal.signal(signal.SIGTERM, self.previous_handler or signal.SIG_DFL)
         self._close_plan(state)
-        self.events.emit(
-            "train_end",
+        pace = self.pace
+        ended = TrainEnd(
+            **now(),
             step=state.global_step,
             because=self.stopping or "epochs",
-            **self._costs(),
+            step_s=round(pace.slowest_step_s if self.cfg.oneday_rehearsal else pace.step_s, 4),
+            mean_step_s=round(pace.mean_step_s, 4),
+            eval_s=round(max(pace.eval_costs, default=0.0), 4),
+            usual_eval_s=round(pace.eval_costs[-1] if pace.eval_costs else 0.0, 4),
+            save_s=round(max(pace.save_costs, default=0.0), 4),
             peak_memory_gib=self.peaks.reserved_gib,
             peak_by_phase_gib=self.peaks.by_phase,
         )
-
-    def _costs(self) -> dict[str, float]:
-        """What was measured, seconds."""
-        pace = self.pace
-        costs = {
-            "step_s": pace.slowest_step_s if self.cfg.oneday_rehearsal else pace.step_s,
-            "mean_step_s": pace.mean_step_s,
-            "eval_s": max(pace.eval_costs, default=0.0),
-            "usual_eval_s": pace.eval_costs[-1] if pace.eval_costs else 0.0,
-            "save_s": max(pace.save_costs, default=0.0),
-        }
-        return {name: round(seconds, 4) for name, seconds in costs.items()}
+        self.events.emit(ended)
 
     def _close_plan(self, state: Any) -> None:
         """The plan of a run that is over ends at its last step, so that `follow_plan` ends there too."""

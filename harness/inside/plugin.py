@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from axolotl.common.datasets import TrainDatasetMeta
 from axolotl.core.trainers import AxolotlTrainer
 from axolotl.integrations.base import BasePlugin
 from transformers import TrainerCallback, set_seed
@@ -22,9 +23,10 @@ from core.model.libraries import disable_cpu_repack, give_back
 from harness.budget.schedule import Plan, read_segments
 from harness.checkpoint.seal import checkpoint_folders
 from harness.inside.callback import BudgetCallback, PlannedLR
-from harness.inside.events import Events
+from harness.inside.events import Events, Isolation, Kernels, PluginAlive, Proof, Registered, TrackerFailed, now
 from harness.inside.kernels import kernel_paths
 from harness.inside.neftune import PerSampleNoise
+from harness.inside.rows import PACKED_WITHOUT_MASK, trained_rows
 from harness.inside.tracker_guard import guard_trackers
 from harness.inside.trainer import ExactTrainer, lengths_of
 from harness.pack import PackPlan, digest_of
@@ -51,16 +53,31 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         return "harness.inside.plugin_args.OnedayArgs"
 
     def register(self, cfg: Any) -> None:
-        """Axolotl collects garbage at every packing; frozen objects make that 50 ms instead of 450."""
+        """What is imported by now is frozen: a garbage collection then takes 50 ms instead of 450."""
         gc.collect()
         gc.freeze()
         self.events = Events(Path(cfg["oneday_events"]))
-        self.events.emit("registered")
+        self.events.emit(Registered(**now()))
+
+    def load_datasets(self, cfg: Any, preprocess: bool = False) -> TrainDatasetMeta:
+        """The tokenised tables as they are.
+
+        Axolotl takes rows of ids too, but walks through all of them in Python three times and copies them on disk.
+        """
+        train, validation = (
+            trained_rows(Path(given["path"]), packed=packed, masked=cfg.model_config_type not in PACKED_WITHOUT_MASK)
+            for given, packed in (
+                (cfg.datasets[0], bool(cfg.sample_packing)),
+                (cfg.test_datasets[0], bool(cfg.sample_packing and cfg.eval_sample_packing is not False)),
+            )
+        )
+        return TrainDatasetMeta(train_dataset=train, eval_dataset=validation, total_num_steps=cfg.max_steps)
 
     def pre_model_load(self, cfg: Any) -> None:
-        """The sign of life: the configuration was read and the data prepared with this plugin in place."""
+        """The sign of life: the configuration was read and the data loaded with this plugin in place."""
         capped = cap_memory(cfg.oneday_memory_gib)
-        self.events.emit("plugin_alive", attn_implementation=cfg.attn_implementation, memory_capped_gib=capped)
+        alive = PluginAlive(**now(), attn_implementation=cfg.attn_implementation, memory_capped_gib=capped)
+        self.events.emit(alive)
 
     def post_model_build(self, cfg: Any, model: Any) -> None:
         """See `disable_cpu_repack`: without it a CPU run loses its gradients after the first evaluation."""
@@ -92,7 +109,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         """Hands our trainer what it works with."""
         trainer.budget, trainer.job, trainer.keep = self.callback, cfg.oneday_job or "", cfg.oneday_keep
         trainer.packs = _packs(cfg, trainer)
-        guard_trackers(trainer, lambda who, why: self.events.emit("tracker_failed", tracker=who, why=why))
+        guard_trackers(trainer, lambda who, why: self.events.emit(TrackerFailed(**now(), tracker=who, why=why)))
         if cfg.oneday_token_weighted:
             trainer.model_accepts_loss_kwargs = True  # divide by the answer tokens of the whole step
         if cfg.oneday_neftune:
@@ -101,14 +118,14 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         if cfg.oneday_rehearsal:
             if cfg.sample_packing:
                 moved, spread = leak(trainer)
-                self.events.emit("isolation", moved=moved, spread=spread)
-            self.events.emit("kernels", paths=_paths(trainer))
+                self.events.emit(Isolation(**now(), moved=moved, spread=spread))
+            self.events.emit(Kernels(**now(), paths=_paths(trainer)))
 
     def post_train_unload(self, cfg: Any) -> None:
         """Gives the frozen objects back. A rehearsal then uses what it saved, as whoever serves it will."""
         gc.unfreeze()
         if cfg.oneday_rehearsal:
-            self.events.emit("proof", failed=why_unusable(cfg))
+            self.events.emit(Proof(**now(), failed=why_unusable(cfg)))
 
 
 def cap_memory(card_gib: float | None) -> float | None:
@@ -144,8 +161,8 @@ def _packs(cfg: Any, trainer: Any) -> PackPlan:
     lengths = lengths_of(trainer.train_dataset)
     if digest_of(lengths) != packs.lengths_sha256:
         raise RuntimeError(
-            f"Axolotl prepared other rows than were packed ({len(lengths)} rows, {sum(lengths)} tokens). Its cached "
-            "data is stale: remove 07_train/prepared."
+            f"{cfg.datasets[0]['path']}: other rows than were packed ({len(lengths)} rows, {sum(lengths)} tokens). "
+            "Begin anew with --redo."
         )
     return packs
 

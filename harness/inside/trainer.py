@@ -18,6 +18,7 @@ from torch.utils.data import BatchSampler
 from core.model.token_ids import IGNORED_LABEL
 from harness.checkpoint.seal import SAVING, save_sealed
 from harness.inside.callback import BudgetCallback
+from harness.inside.events import EvaluationHalved, now
 from harness.inside.neftune import PerSampleNoise, lengths_in
 from harness.pack import Bin, PackPlan, pack_in_order
 
@@ -125,7 +126,7 @@ class ExactTrainer(Base):  # type: ignore[misc]
             halves = halved(inputs)
             if len(halves) < 2:
                 raise
-            self.budget.events.emit("evaluation_halved", step=self.state.global_step)
+            self.budget.events.emit(EvaluationHalved(**now(), step=self.state.global_step))
         torch.cuda.empty_cache()
         parts = [self._evaluated(model, half, ignore_keys) for half in halves]
         return sum(s for s, _ in parts), sum(n for _, n in parts)
@@ -152,10 +153,8 @@ class ExactTrainer(Base):  # type: ignore[misc]
 
 
 def lengths_of(dataset: Any) -> list[int]:
-    """Tokens of each row of Axolotl's prepared dataset."""
-    if "length" in dataset.column_names:
-        return [int(n) for n in dataset["length"]]
-    return [len(ids) for ids in dataset["input_ids"]]
+    """Tokens of each row."""
+    return list(dataset.data.column("length").to_pylist())
 
 
 def micro_seed(seed: int, step: int, micro: int) -> int:

@@ -15,7 +15,7 @@ from harness.base_model import find_model
 from harness.budget.day import Charging
 from harness.budget.gpu_profile import Card
 from harness.budget.profile_choice import NAMED, CardChoice, choose_card
-from harness.dataset import read_mix
+from harness.dataset import check_mix
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
@@ -74,8 +74,7 @@ def training_job(setting: Setting, *, budget_s: float, redo: bool = False, share
     request, recipe = setting.request, setting.recipe()
     if request.mix is None:
         raise DataError("`mix=` is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix.")
-    read_mix(request.mix / "train.jsonl")
-    read_mix(request.mix / "validation.jsonl")
+    check_mix(request.mix)
     run = run_folder(request.run, request.mix)
     if not redo:
         _check_same_card(setting.choice, run)

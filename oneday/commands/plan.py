@@ -1,17 +1,13 @@
 """`oneday rehearse` and `oneday plan`: what a day would be, before its clock starts."""
 
 import contextlib
-import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from core.example.prompt import training_prompt
-from core.files import read_as, read_jsonl
+from core.example.table import mean_lengths
+from core.files import read_as
 from core.model.folder import check_model_folder
-from core.model.token_ids import row_ids
 from core.run_folder import PLAN
 from core.stage import INPUTS
 from curation.sources.source import EPOCHS, ESTIMATED_TOKENS, MIXES
@@ -30,7 +26,6 @@ from harness.budget.plan import (
 )
 from harness.budget.profile_choice import NAMED
 from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, rehearse
-from harness.dataset import load_tokenizer, prepare_dataset
 from harness.errors import ConfigError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
@@ -66,10 +61,9 @@ def run_plan(request: PlanRequest, console: Console) -> None:
     budget_s = seconds(request.budget)
     job = training_job(setting, budget_s=budget_s)
     check_model_folder(job.base)
-    with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
-        dataset = prepare_dataset(job.mix, base=job.base, sequence_len=job.recipe.sequence_len, out=Path(scratch))
-        means = mean_tokens(job)
-    packs = pack_plan(job.recipe, dataset.lengths, epochs=job.recipe.num_epochs)
+    dataset = job.dataset()
+    lengths, means = dataset.lengths(), mean_lengths(dataset.train.path)
+    packs = pack_plan(job.recipe, lengths, epochs=job.recipe.num_epochs)
     costs = _costs(job, validation_tokens=dataset.validation.num_tokens)
     plan = plan_day(job.recipe, packs, costs, budget_s=budget_s)
     of_paper = not set(means).isdisjoint(MIXES["200k"])
@@ -88,7 +82,7 @@ def run_plan(request: PlanRequest, console: Console) -> None:
     )
     setting.say_card(console)
     show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
-    note = few_steps(job.recipe, dataset.lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
+    note = few_steps(job.recipe, lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
     if note:
         console.alarm(note)
     if needed:
@@ -156,16 +150,6 @@ def _found_card_told(how: str) -> Iterator[None]:
         if how in ("", NAMED):
             raise
         raise ConfigError(f"{e} The card was not named ({how}).") from e
-
-
-def mean_tokens(job: TrainJob) -> dict[str, float]:
-    """Of a training row, by source."""
-    tokenizer = load_tokenizer(job.base)
-    found: dict[str, list[int]] = defaultdict(list)
-    for row in read_jsonl(job.mix / "train.jsonl"):
-        prompt = training_prompt(row["instruction"], row["input"])
-        found[str(row.get("source", ""))].append(len(row_ids(tokenizer, prompt, row["output"]).input_ids))
-    return {source: sum(lengths) / len(lengths) for source, lengths in found.items()}
 
 
 def show_plan(

@@ -16,7 +16,7 @@ from harness.budget.memory import ModelShape, smaller
 from harness.budget.rehearse import Rehearsal, rehearse
 from harness.budget.schedule import check_plan
 from harness.checkpoint.pick import read_picked
-from harness.dataset import read_mix
+from harness.dataset import check_rows, read_mix
 from harness.errors import MemoryFullError, TrainError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, has_flash_attn, recipe_for, with_attention
@@ -104,6 +104,7 @@ def _job(request: TrainRequest, setting: Setting) -> TrainJob:
 def run_detached(request: TrainRequest, console: Console) -> None:
     """Checks the options here, then starts the same command in a session of its own."""
     job = _job(request, Setting.of(request))
+    check_rows(job.mix)
     with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
         log = job.run / "train.log"
     command = child.command("train", *arguments(replace(request, detach=False)))
@@ -153,6 +154,7 @@ def measure(
 ) -> tuple[TrainJob, Rehearsal]:
     """The rehearsal, or guesses in its place; the job with the settings that fit."""
     if not rehearses:
+        check_rows(job.mix)  # the table is written on the clock then: too late to hear of a row that is wrong
         console.say("not rehearsed: whether the worst batch fits is not known; what things cost is learned on the way")
         return job, Rehearsal.unmeasured(job.recipe, job.card)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save (not charged to the budget)")
@@ -233,7 +235,7 @@ def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, conso
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     tokens = rows_per_step * recipe.sequence_len
     there = request.mix is not None and (request.mix / "train.jsonl").is_file()
-    rows = f"{len(read_mix(request.mix / 'train.jsonl'))} rows" if there and request.mix else "not there yet"
+    rows = f"{sum(1 for _ in read_mix(request.mix / 'train.jsonl'))} rows" if there and request.mix else "not there yet"
     lines = [
         ("recipe", str(request.config or recipe_for(card))),
         ("card", f"{card.name}, {card.memory_gib:g} GiB; {how}"),

@@ -28,7 +28,7 @@ def steps_within(budget_s: float, measured: Rehearsal, recipe: AxolotlConfig) ->
     """Steps that a budget holds at the measured costs; 0 if it is too short for a run."""
     if budget_s < measured.minimum_s():
         return 0
-    start_s = CLOSING_MARGIN * (measured.load_s + 2 * measured.prepare_s)
+    start_s = CLOSING_MARGIN * (measured.load_s + measured.prepare_s)
     return first_horizon(
         left_s=budget_s - start_s - measured.pick_reserve_s() - REAP_S,
         step_s=measured.typical_step_s,

@@ -1,8 +1,5 @@
 """What a person sees of a run: events as lines, the measured costs, the day as table and bar."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from core.files import read_json
 from core.run_folder import PICK, TRAIN
 from harness.base_model import licence_of
@@ -11,6 +8,20 @@ from harness.budget.duration import pretty
 from harness.budget.ledger import Ledger
 from harness.budget.rehearse import Rehearsal
 from harness.budget.speed import SpeedMeter
+from harness.inside.events import (
+    DiskFull,
+    Evaluate,
+    Event,
+    NotFinite,
+    Phase,
+    Restart,
+    Save,
+    Step,
+    Stopping,
+    TrackerFailed,
+    TrainBegin,
+    TrainEnd,
+)
 from harness.inside.kernels import describe
 from harness.job import TrainJob
 from harness.run import LEDGER, TrainResult
@@ -43,58 +54,58 @@ class TrainingDisplay:
         self._status = "starting Axolotl"
         self._best: float | None = None
 
-    def __call__(self, event: dict[str, Any], left_s: float) -> None:
+    def __call__(self, event: Event, left_s: float) -> None:
         """Shows one event."""
-        name = event["event"]
         self._speed.hear(event)
         self._status = self._status_after(event)
-        if name == "evaluate" and not self._calm:
-            loss = float(event["validation_loss"])
-            better = self._best is None or loss < self._best
-            self._best = loss if better else self._best
+        if isinstance(event, Evaluate) and not self._calm:
+            better = self._best is None or event.validation_loss < self._best
+            self._best = event.validation_loss if better else self._best
             mark = " (best so far)" if better else ""
-            self._console.say(f"step {event['step']:>6}  validation loss {loss:.4f}{mark}, {event['seconds']:.1f} s")
-        elif name in _SENTENCES:
-            self._console.say(_SENTENCES[name](event))
+            self._console.say(
+                f"step {event.step:>6}  validation loss {event.validation_loss:.4f}{mark}, {event.seconds:.1f} s"
+            )
+        elif sentence := _sentence(event):
+            self._console.say(sentence)
         self._console.status(f"{self._status} | budget left {pretty(max(0.0, left_s))}")
 
-    def _status_after(self, event: dict[str, Any]) -> str:
+    def _status_after(self, event: Event) -> str:
         """What is being done now; an event that says nothing of it changes nothing."""
         match event:
-            case {"event": "train_begin", "step": step}:
-                return f"training, step {step + 1} is the next"
-            case {"event": "step"}:
+            case TrainBegin():
+                return f"training, step {event.step + 1} is the next"
+            case Step():
                 speed = f" | {self._speed.tokens_per_s:,.0f} tokens/s" if self._speed.tokens_per_s else ""
-                loss = float(event["loss"])
-                return f"step {event['step']:>6} of about {event['horizon']} | loss {loss:.4f}{speed}"
-            case {"event": "phase", "phase": "evaluate" | "save" as phase}:
-                return f"step {self._speed.steps:>6} | {'evaluating' if phase == 'evaluate' else 'saving'}"
-            case {"event": "evaluate" | "save" as done, "step": step}:
-                return f"step {step:>6} | {done}d"
-            case {"event": "stopping", "step": step}:
-                return f"step {step:>6} | closing"
-            case {"event": "train_end", "step": step}:
-                return f"step {step:>6} | trained; picking"
-            case {"event": "restart"}:
+                return f"step {event.step:>6} of about {event.horizon} | loss {event.loss:.4f}{speed}"
+            case Phase():
+                return f"step {self._speed.steps:>6} | {'evaluating' if event.phase == 'evaluate' else 'saving'}"
+            case Evaluate() | Save():
+                return f"step {event.step:>6} | {event.event}d"
+            case Stopping():
+                return f"step {event.step:>6} | closing"
+            case TrainEnd():
+                return f"step {event.step:>6} | trained; picking"
+            case Restart():
                 return "starting Axolotl again"
         return self._status
 
 
-def _begun(event: dict[str, Any]) -> str:
-    return "training" if event["step"] == 0 else f"training goes on from step {event['step']}"
-
-
-_SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
-    "train_begin": _begun,
-    "restart": lambda e: f"the trainer {e['because']}; it is started again from the last whole checkpoint",
-    "tracker_failed": lambda e: f"{e['tracker']} failed and is left out, training goes on: {e['why']}",
-    "disk_full": lambda e: (
-        f"step {e['step']:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
-    ),
-    "stopping": lambda e: f"step {e['step']:>6}  stopping because of the {e['because']}: last evaluation and save",
-    "not_finite": lambda e: f"step {e['step']:>6}  the loss is {e['loss']}: stopping; the best checkpoint is kept",
-}
-"""What is out of the ordinary, by the event's name."""
+def _sentence(event: Event) -> str:
+    """Of an event that is out of the ordinary; empty for the others."""
+    match event:
+        case TrainBegin():
+            return "training" if event.step == 0 else f"training goes on from step {event.step}"
+        case Restart():
+            return f"the trainer {event.because}; it is started again from the last whole checkpoint"
+        case TrackerFailed():
+            return f"{event.tracker} failed and is left out, training goes on: {event.why}"
+        case DiskFull():
+            return f"step {event.step:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
+        case Stopping():
+            return f"step {event.step:>6}  stopping because of the {event.because}: last evaluation and save"
+        case NotFinite():
+            return f"step {event.step:>6}  the loss is {event.loss}: stopping; the best checkpoint is kept"
+    return ""
 
 
 def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None:

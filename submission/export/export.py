@@ -19,6 +19,7 @@ import torch
 
 from core.comparison import Comparison
 from core.errors import StageError
+from core.example.table import read_rows
 from core.files import naming, read_as, read_json, sync_directory, write_json, write_text
 from core.manifest import MANIFEST, read_manifest
 from core.model.folder import check_model_folder, model_fingerprint
@@ -36,7 +37,6 @@ from harness.checkpoint.trained_base import (
     hub_name,
     write_trained_base,
 )
-from harness.dataset import read_part
 from harness.supervise import DATA
 from submission.errors import ExportError
 from submission.export.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
@@ -260,7 +260,7 @@ def _validation(run: Path) -> list[RowIds]:
             f"{path}: not there, so merged weights cannot be compared. Restore it, or pass `check=false`."
         )
     try:
-        return read_part(path)[:CHECKED_ROWS]
+        return read_rows(path)[:CHECKED_ROWS]
     except (pa.ArrowException, OSError, KeyError) as e:
         why = next(iter(str(e).splitlines()), "")
         raise ExportError(f"{path}: cannot be read ({why}). Restore it, or pass `check=false`.") from e

@@ -160,7 +160,7 @@ def test_rows_are_spread_as_the_mix(tmp_path: Path) -> None:
     write_rows(tmp_path, train=2000, validation=20)
     lengths = json.loads((tmp_path / "lengths.json").read_text())
     assert 200 < sum(lengths) / len(lengths) < 350
-    assert len(read_mix(tmp_path / "train.jsonl")) == 2000
+    assert len(list(read_mix(tmp_path / "train.jsonl"))) == 2000
 
 
 def test_the_random_base_is_a_model_that_loads_with_the_real_tokenizer(tmp_path: Path, monkeypatch: Any) -> None:

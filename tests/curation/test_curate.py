@@ -222,8 +222,8 @@ def test_a_shortfall_is_told_with_target_best_reason_and_two_ways_out(tmp_path: 
         ("ni_generation", 500, 5, {"already_solved": 5}),
     ]
     assert shortfalls[0]["ways_out"] == [
-        "--retain 0.25 takes up to a quarter from 5 rows that the base already answers",
-        "give more task files with --tasks: 493 rows are missing",
+        "`samples.retain_share=0.25` takes up to a quarter from 5 rows that the base already answers",
+        "give more task files with `tasks=`: 493 rows are missing",
     ]
 
 

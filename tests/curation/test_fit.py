@@ -27,13 +27,13 @@ def quac(amount: float, rows: int) -> Fit:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"budget_s": 0.0, "tokens_per_s": 1.0}, "--fit 0.0s: not above 0. For example --fit 24h"),
+        ({"budget_s": 0.0, "tokens_per_s": 1.0}, "`fit.budget_s=0.0`: not above 0. A day is 86400"),
         (
             {"budget_s": 10.0, "tokens_per_s": 0.0},
-            "--tokens-per-s 0.0: not a positive number. Give what a rehearsal measured",
+            "`fit.tokens_per_s=0.0`: not a positive number. Give what a rehearsal measured",
         ),
-        ({"budget_s": 10.0, "tokens_per_s": 1.0, "share": 0.0}, "--train-share 0.0: not in"),
-        ({"budget_s": 10.0, "tokens_per_s": 1.0, "share": 1.1}, "--train-share 1.1: not in"),
+        ({"budget_s": 10.0, "tokens_per_s": 1.0, "share": 0.0}, "`fit.share=0.0`: not in"),
+        ({"budget_s": 10.0, "tokens_per_s": 1.0, "share": 1.1}, "`fit.share=1.1`: not in"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(values: dict[str, float], message: str) -> None:

@@ -1,20 +1,32 @@
 import json
+import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.files import read_jsonl
 from core.model.token_ids import IGNORED_LABEL, row_ids
+from core.run_folder import TABLE
+from harness.base_model import load_tokenizer
 from harness.dataset import (
+    Dataset,
+    TableInputs,
+    check_mix,
+    check_rows,
     check_window,
-    chosen_rows,
-    load_tokenizer,
+    find_dataset,
+    link_dataset,
     prepare_dataset,
+    read_dataset,
     read_dataset_rows,
     read_mix,
 )
 from harness.errors import DataError
+from harness.run import train
+from tests.harness.test_run import MEASURED, fake, make_job
 
 WriteMix = Callable[..., Path]
 
@@ -50,23 +62,113 @@ def test_too_long_rows_are_counted_and_kept_with_their_length(
     assert "sequence_len 256" in dropped[0]["detail"]
 
 
-def test_the_digest_follows_the_content(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
-    mix = write_mix()
-    first = prepare_dataset(mix, base=demo_base, sequence_len=512, out=tmp_path / "a")
-    text = (mix / "train.jsonl").read_text()
-    (mix / "train.jsonl").write_text(text.replace('"cold"', '"frost"', 1))
-    second = prepare_dataset(mix, base=demo_base, sequence_len=512, out=tmp_path / "b")
-    assert first.digest != second.digest
+@pytest.fixture
+def found(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> Callable[..., Dataset]:
+    """Asks for the run's table, and remembers what was asked for last."""
+    given = {"mix": write_mix(), "base": Path(shutil.copytree(demo_base, tmp_path / "base")), "sequence_len": 512}
+    return lambda **changes: find_dataset(tmp_path / "run", **{**given, **changes})
 
 
-def test_chosen_rows_come_in_the_order_asked_for_and_as_often(
-    write_mix: WriteMix, demo_base: Path, tmp_path: Path
+def written_at(dataset: Dataset) -> int:
+    return dataset.train.path.stat().st_mtime_ns
+
+
+def test_a_table_is_written_once_for_the_same_inputs(found: Callable[..., Dataset]) -> None:
+    first = found()
+    again = found()
+    assert again == first
+    assert written_at(again) == written_at(first)
+    assert again.lengths() == first.lengths()
+
+
+def test_the_same_inputs_give_the_same_bytes_in_another_run(
+    found: Callable[..., Dataset], write_mix: WriteMix, demo_base: Path, tmp_path: Path
 ) -> None:
-    dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
-    part = chosen_rows(dataset, [7, 2, 7], tmp_path / "chosen.parquet")
-    everything = read_dataset_rows(dataset.train.path, demo_base)
-    assert read_dataset_rows(part.path, demo_base) == [everything[7], everything[2], everything[7]]
-    assert part.num_tokens == sum(dataset.lengths[n] for n in (7, 2, 7))
+    first = found()
+    second = find_dataset(tmp_path / "other", mix=write_mix(), base=demo_base, sequence_len=512)
+    assert second.inputs == first.inputs
+    folders = [dataset.train.path.parent for dataset in (first, second)]
+    assert folders[0].name == folders[1].name
+    for path in folders[0].iterdir():
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("what", ["train", "validation", "tokenizer", "sequence_len"])
+def test_other_inputs_are_another_table(found: Callable[..., Dataset], tmp_path: Path, what: str) -> None:
+    before = found()
+    if what == "tokenizer":
+        config = tmp_path / "base" / "tokenizer_config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "note": "another"}))
+    elif what != "sequence_len":
+        path = tmp_path / "05_mix" / f"{what}.jsonl"
+        path.write_text(path.read_text().replace('"output": "', '"output": "the ', 1))
+    after = found(sequence_len=256) if what == "sequence_len" else found()
+    differing = {name for name in TableInputs.__slots__ if getattr(before.inputs, name) != getattr(after.inputs, name)}
+    assert differing == {what}
+    assert before.train.path.parent != after.train.path.parent
+    assert before.train.is_whole()  # an earlier training may still be at it
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("train.parquet", b"PAR1"), ("validation.parquet", None), ("dropped.jsonl", None), ("dataset.json", b"{")],
+)
+def test_a_table_that_is_not_as_it_was_written_is_written_anew(
+    found: Callable[..., Dataset], name: str, damage: bytes | None
+) -> None:
+    first = found()
+    path = first.train.path.with_name(name)
+    whole = path.read_bytes()
+    path.unlink() if damage is None else path.write_bytes(damage)
+    assert found() == first
+    assert path.read_bytes() == whole
+
+
+def test_a_training_keeps_its_rows_when_the_runs_table_goes(found: Callable[..., Dataset], tmp_path: Path) -> None:
+    dataset = found()
+    linked = link_dataset(dataset, tmp_path / "data")
+    assert linked.train.path.stat().st_ino == dataset.train.path.stat().st_ino  # no second copy
+    shutil.rmtree(tmp_path / "run" / TABLE)
+    assert read_dataset(tmp_path / "data") == linked
+
+
+def test_where_there_are_no_hard_links_the_files_are_copied(
+    found: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: Path, target: Path) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refused)
+    linked = link_dataset(found(), tmp_path / "data")
+    assert linked.train.path.stat().st_nlink == 1
+    assert read_dataset(tmp_path / "data") == linked
+
+
+def test_what_a_command_before_has_tokenised_is_not_done_on_the_clock(
+    write_mix: WriteMix, demo_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokenising takes two seconds here; a run that finds the table charges none of them, one that does not, all."""
+    import time
+
+    import harness.dataset
+
+    tokenise = harness.dataset.rows_ids
+
+    def slow(*given: object) -> object:
+        time.sleep(1.0)  # for each file of the mix
+        return tokenise(*given)  # type: ignore[arg-type]
+
+    load_tokenizer(demo_base)
+    monkeypatch.setattr(harness.dataset, "rows_ids", slow)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    packed = {}
+    for name in ("alone", "planned"):
+        job = replace(job, run=tmp_path / name)
+        if name == "planned":
+            job.dataset()  # as `oneday plan` and the rehearsal ask for it
+        result = train(job, MEASURED, launch=fake())
+        packed[name] = result.ledger.by_phase["pack"]
+    assert packed["planned"] < 1.0 < 2.0 < packed["alone"] < 4.0
 
 
 def test_rows_of_a_mix_and_of_a_prepared_file_are_the_same_rows(
@@ -101,8 +203,6 @@ def test_a_validation_file_of_another_kind_is_refused(
 
 
 def test_a_row_beyond_the_window_bars_training_without_it(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
-    import shutil
-
     base = tmp_path / "base"
     shutil.copytree(demo_base, base)
     config = json.loads((base / "config.json").read_text())
@@ -131,7 +231,12 @@ def test_a_mix_that_cannot_be_trained_on_says_why(tmp_path: Path, content: str |
     if content is not None:
         (tmp_path / "train.jsonl").write_text(content)
     with pytest.raises(DataError, match=message):
-        read_mix(tmp_path / "train.jsonl")
+        list(read_mix(tmp_path / "train.jsonl"))
+    with pytest.raises(DataError, match=message):
+        check_rows(tmp_path)
+    if not content:
+        with pytest.raises(DataError, match=message):
+            check_mix(tmp_path)
 
 
 def test_an_empty_answer_is_left_out_with_its_reason(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A run read from its folder, at any moment of its life."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from core.run_folder import TRAIN
 from harness.budget.ledger import Ledger
 from harness.errors import DataError
 from harness.history import State, read_history, smoothed
+from harness.inside.events import Events, Step, TrainBegin, TrainerEvent
 from harness.run import LEDGER, train
 from harness.supervise import METRICS
 from tests.harness.test_run import MEASURED, fake, make_job
@@ -39,18 +39,18 @@ def day(tmp_path: Path) -> tuple[Path, Ledger, Wall]:
     return run, Ledger.start(run / LEDGER, budget_s=100.0, clock=clock), clock  # type: ignore[arg-type]
 
 
-def tell(run: Path, *events: dict[str, object]) -> None:
-    path = run / TRAIN / METRICS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.writelines(json.dumps(event) + "\n" for event in events)
+def tell(run: Path, *events: TrainerEvent) -> None:
+    log = Events(run / TRAIN / METRICS)
+    for event in events:
+        log.emit(event)
 
 
-def step(number: int, at: float, loss: float = 1.0) -> dict[str, object]:
-    return {
-        "event": "step", "t": at, "up": at, "step": number, "loss": loss, "learning_rate": 1e-4,
-        "tokens": 100 * number, "horizon": 50,
-    }  # fmt: skip
+def step(number: int, at: float, loss: float = 1.0) -> Step:
+    return Step(t=at, up=at, step=number, loss=loss, learning_rate=1e-4, tokens=100 * number, horizon=50)
+
+
+def begin(number: int, at: float) -> TrainBegin:
+    return TrainBegin(t=at, up=at, step=number)
 
 
 def test_events_are_placed_on_the_charged_day_across_an_interruption(day: tuple[Path, Ledger, Wall]) -> None:
@@ -65,8 +65,8 @@ def test_events_are_placed_on_the_charged_day_across_an_interruption(day: tuple[
     again.enter("train")
     clock.now += 15
     again.stop()
-    tell(run, {"event": "train_begin", "t": 1010.0, "up": 1010.0, "step": 0}, step(1, 1012.0), step(9, 1028.0, 3.0))
-    tell(run, {"event": "train_begin", "t": 1065.0, "up": 1065.0, "step": 8}, step(9, 1070.0, 2.0))
+    tell(run, begin(0, 1010.0), step(1, 1012.0), step(9, 1028.0, 3.0))
+    tell(run, begin(8, 1065.0), step(9, 1070.0, 2.0))
     history = read_history(run)
     assert [(s.phase, s.start_s, s.seconds) for s in history.spans] == [
         ("load", 0, 10), ("train", 10, 20), ("down", 30, 30), ("load", 60, 5), ("train", 65, 15),
@@ -109,7 +109,7 @@ def test_a_finished_run_knows_what_it_picked(tmp_path: Path, write_mix: Callable
     assert history.state is State.FINISHED
     assert history.best is not None
     assert history.picked is not None
-    assert history.best.step == history.picked["step"] == 3
+    assert history.best.step == history.picked.step == 3
     assert history.left_s == pytest.approx(20.0 - history.day.charged_s)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.pack import PackPlan, digest_of, pack_in_order, rehearsal_packs, rows_of
+from harness.pack import PackPlan, digest_of, pack_in_order, rows_of
 
 LENGTHS = [100, 300, 50, 512, 200, 210, 90, 30, 400, 111]
 
@@ -92,30 +92,23 @@ def test_a_rehearsal_begins_with_the_hardest_micro_batches_of_the_run() -> None:
     rng = random.Random(0)
     lengths = [rng.randint(5, 512) for _ in range(500)]
     plan = make(lengths)
-    rows, rehearsed = rehearsal_packs(plan, lengths, worst=4, typical=6, seed=3)
-
-    def texts(numbers: list[int], found: PackPlan) -> list[list[list[int]]]:
-        return [[[numbers[row] for row in bin_] for bin_ in batch] for batch in found.micro_batches]
-
-    everything = texts(list(range(len(lengths))), plan)
-    chosen = texts(rows, rehearsed)
-    assert len(chosen) == 10
-    assert all(batch in everything for batch in chosen)
-    hard = sorted((sum(lengths[r] ** 2 for r in rows_of([batch])) for batch in everything), reverse=True)
-    assert [sum(lengths[r] ** 2 for r in rows_of([batch])) for batch in chosen[:4]] == hard[:4]
-    assert rehearsed.lengths_sha256 == digest_of([lengths[row] for row in rows])
+    rehearsed = plan.rehearsal(lengths, worst=4, typical=6, seed=3)
+    assert len(rehearsed.micro_batches) == 10
+    assert all(batch in plan.micro_batches for batch in rehearsed.micro_batches)
+    hard = sorted((sum(lengths[r] ** 2 for r in rows_of([batch])) for batch in plan.micro_batches), reverse=True)
+    assert [sum(lengths[r] ** 2 for r in rows_of([batch])) for batch in rehearsed.micro_batches[:4]] == hard[:4]
+    assert rehearsed.lengths_sha256 == digest_of(lengths)
     assert rehearsed.num_steps(2) == 5
 
 
 def test_a_rehearsal_of_a_short_plan_takes_its_batches_again() -> None:
     plan = make([30, 70, 20], epochs=1)
-    rows, rehearsed = rehearsal_packs(plan, [30, 70, 20], worst=4, typical=6, seed=3)
+    rehearsed = plan.rehearsal([30, 70, 20], worst=4, typical=6, seed=3)
     assert len(plan.micro_batches) == 1
-    assert len(rehearsed.micro_batches) == 10
-    assert sorted(rows) == [0, 1, 2]
+    assert rehearsed.micro_batches == plan.micro_batches * 10
 
 
 def test_the_same_plan_and_seed_are_rehearsed_alike() -> None:
     plan, lengths = make(LENGTHS), LENGTHS
-    first, second, other = (rehearsal_packs(plan, lengths, worst=2, typical=4, seed=seed) for seed in (5, 5, 6))
+    first, second, other = (plan.rehearsal(lengths, worst=2, typical=4, seed=seed) for seed in (5, 5, 6))
     assert first == second != other

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,11 +213,10 @@ def test_a_damaged_file_is_named(finished: Path, file: str, content: str, said: 
         written(finished)
 
 
-def test_a_line_that_is_no_event_is_passed_over(finished: Path) -> None:
+def test_events_of_a_newer_version_are_skipped_and_counted(finished: Path) -> None:
     before = read_history(finished)
+    assert "events of a newer version" not in written(finished)
     with (finished / "07_train" / "metrics.jsonl").open("a") as file:
-        file.write(
-            '{"event":"step","t":51005}\n{"event":"step","t":1,"up":1,"step":9,"loss":"x"}\n{"event":"evaluate","t":1,"up":1}\n'
-        )
-    assert read_history(finished).steps == before.steps
-    assert "Finished:" in written(finished)
+        file.write('{"event":"dreamt","t":51005,"of":"sheep"}\n' * 3)
+    assert read_history(finished) == replace(before, num_unknown_events=3)
+    assert "events of a newer version, skipped" in written(finished)

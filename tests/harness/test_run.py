@@ -18,15 +18,17 @@ from core.files import read_json, read_jsonl
 from core.run_folder import TRAIN
 from core.stage import locked
 from harness.axolotl_process import Child, Launcher
+from harness.base_model import load_tokenizer
 from harness.budget.gpu_profile import get_card
 from harness.budget.rehearse import Rehearsal, rehearse
 from harness.checkpoint.loss import AdapterLosses
-from harness.dataset import load_tokenizer
+from harness.dataset import read_dataset, read_dataset_rows
 from harness.errors import BudgetError, TrainError
+from harness.inside.events import Evaluate, Event, PluginAlive, Registered, Save, Step, TrainBegin, TrainEnd
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.run import train
-from harness.supervise import DATA, METRICS, OUTPUT
+from harness.supervise import BATCHES, DATA, METRICS, OUTPUT
 from oneday.demo.demo import RECIPE
 
 WriteMix = Callable[..., Path]
@@ -146,9 +148,14 @@ def test_a_torn_event_and_a_nan_do_not_keep_a_run_from_finishing(job: TrainJob) 
     with pytest.raises(TrainError):
         train(job, MEASURED, launch=fake(end="crash", save="1"))
     with (job.run / TRAIN / METRICS).open("a") as f:
-        f.write('{"event": "step", "loss": NaN}\n{"event": "st')
+        f.write(
+            '{"event": "evaluate", "t": 1, "up": 1, "step": 1, "validation_loss": "nan", "seconds": 0}\n{"event": "st'
+        )
+    with (job.run / TRAIN / BATCHES).open("a") as f:
+        f.write('{"step": 2, "ba')
     result = train(job, MEASURED, launch=fake(save="3"))
     assert result.picked.checkpoint == "checkpoint-3"
+    assert all(line.startswith('{"event"') for line in (job.run / TRAIN / METRICS).read_text().splitlines())
 
 
 def test_a_checkpoint_without_a_loss_is_not_measured_on_the_clock(job: TrainJob) -> None:
@@ -203,52 +210,31 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
     assert measured.minimum_s() < 30 < measured.minimum_s(average=3) + 30
     assert measured.kernels is not None
     assert measured.kernels["4-bit"] == ["MatMul4Bit", "bitsandbytes::dequantize_4bit"]
-    seen: list[dict[str, Any]] = []
+    seen: list[Event] = []
     start = time.monotonic()
     result = train(job, measured, launch=axolotl, on_event=lambda event, left_s: seen.append(event))
     assert time.monotonic() - start < 30.0
     assert result.because == "deadline"
     assert result.ledger.charged_s <= 30.0
     assert result.tokens_per_s > 0
-    assert {"registered", "plugin_alive", "train_begin", "step", "evaluate", "save", "train_end"} <= {
-        e["event"] for e in seen
-    }
+    assert {Registered, PluginAlive, TrainBegin, Step, Evaluate, Save, TrainEnd} <= {type(event) for event in seen}
     assert result.picked.candidates[0].checkpoint == "base"
     assert result.picked.base_loss == measured.base_loss
     assert result.verdict.better_than_base is True
     assert not result.verdict.diverged
     losses = [c.validation_loss for c in result.picked.candidates[1:]]
     assert result.picked.validation_loss == min(losses)
-    first = next(e["validation_loss"] for e in seen if e["event"] == "evaluate")
+    first = next(event.validation_loss for event in seen if isinstance(event, Evaluate))
     assert min(losses) < first / 2  # it learns: the first evaluation is the one of step 1
     assert len(losses) <= job.recipe.save_total_limit
-    _check_labels(job)
+    assert not (job.run / TRAIN / "prepared").exists()  # Axolotl trains on the table as it is
+    assert read_dataset(job.run / TRAIN / DATA) is not None
     _check_validation_loss(job, result.picked.checkpoint, result.picked.validation_loss)
     _check_learning_rates(job)
 
 
-def _check_labels(job: TrainJob) -> None:
-    """Axolotl's own prepared rows: loss on the answer and its end token alone, ids as ours."""
-    from datasets import load_from_disk
-
-    from harness.dataset import read_dataset_rows
-
-    prepared = next((job.run / TRAIN / "prepared").glob("*/*/dataset_info.json"), None) or next(
-        (job.run / TRAIN / "prepared").rglob("dataset_info.json")
-    )
-    theirs = {tuple(row["input_ids"]): tuple(row["labels"]) for row in load_from_disk(str(prepared.parent))}
-    ours = {}
-    for name in ("train", "validation"):
-        ours |= {r.input_ids: r.labels for r in read_dataset_rows(job.run / TRAIN / DATA / f"{name}.parquet", job.base)}
-    assert theirs
-    assert all(ours[ids] == labels for ids, labels in theirs.items())
-    assert all(labels[-1] == 2 for labels in theirs.values())
-
-
 def _check_validation_loss(job: TrainJob, checkpoint: str, expected: float) -> None:
     """The trainer's packed, token-weighted loss against one computed row by row outside of it."""
-    from harness.dataset import read_dataset_rows
-
     rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.parquet", job.base)
     loss = AdapterLosses(job.base, precision="4bit", rows=rows).mean(job.run / TRAIN / OUTPUT / checkpoint)
     assert loss == pytest.approx(expected, abs=1e-3)
@@ -276,8 +262,8 @@ def test_real_axolotl_goes_on_after_kill_9(
         children.append(axolotl(config, log, environment))
         return children[-1]
 
-    def kill_at_15(event: dict[str, Any], left_s: float) -> None:
-        if event["event"] == "step" and event["step"] == 15 and not killed:
+    def kill_at_15(event: Event, left_s: float) -> None:
+        if isinstance(event, Step) and event.step == 15 and not killed:
             killed.append(15)
             os.kill(children[-1].pid, signal.SIGKILL)
 
@@ -298,8 +284,8 @@ def test_real_axolotl_evaluates_and_saves_on_sigterm(
 ) -> None:
     job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
 
-    def stop_at_13(event: dict[str, Any], left_s: float) -> None:
-        if event["event"] == "step" and event["step"] == 13:
+    def stop_at_13(event: Event, left_s: float) -> None:
+        if isinstance(event, Step) and event.step == 13:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match=r"checkpoint of step (1[3-9]|2\d) is whole"):

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from core.example.table import TableRow, write_table
 from core.files import file_sha256, write_json, write_jsonl
 from core.manifest import record
 from core.model.folder import model_fingerprint
@@ -12,7 +13,7 @@ from harness.budget.ledger import Ledger
 from harness.budget.rehearse import REHEARSAL, Rehearsal
 from harness.checkpoint.pick import pick
 from harness.checkpoint.seal import RESUME_FILES, seal
-from harness.dataset import read_dataset_rows, write_part
+from harness.dataset import read_dataset_rows
 from harness.recipe import read_recipe
 from oneday.commands.compare import run_compare
 from oneday.commands.job import Setting, training_job
@@ -64,7 +65,8 @@ def _write_training(run: Path, mix: Path) -> None:
         for name in RESUME_FILES:
             (folder / name).write_text("x")
         seal(folder, step=step, validation_loss=loss)
-    write_part(stage.path("data") / "validation.parquet", read_dataset_rows(mix / "validation.jsonl", DEMO_BASE))
+    rows = [TableRow(id="", ids=ids) for ids in read_dataset_rows(mix / "validation.jsonl", DEMO_BASE)]
+    write_table(stage.path("data") / "validation.parquet", rows)
     up = [1_000.0]
     clock = Clock(up=lambda: up[0], wall=lambda: 50_000.0 + up[0], boot=lambda: "a boot")
     ledger = Ledger.start(run / "ledger.jsonl", budget_s=100, clock=clock)

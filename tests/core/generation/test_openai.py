@@ -151,7 +151,7 @@ def test_the_weights_hash_names_the_answers_where_the_folder_is_at_hand(
 
 @pytest.mark.parametrize(
     ("path", "model", "message"),
-    [("/v1", "other", "serves base, not --model other"), ("", None, "HTTP 404"), ("/v1/models", None, "HTTP 404")],
+    [("/v1", "other", "serves base, not `model=other`"), ("", None, "HTTP 404"), ("/v1/models", None, "HTTP 404")],
 )
 def test_a_wrong_address_or_model_is_one_line(
     start: Callable[..., str], path: str, model: str | None, message: str

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from core.errors import PredictionError
 from core.model.token_ids import IGNORED_LABEL, encode, leading_ids, row_ids, rows_ids, without_end
-from harness.dataset import load_tokenizer
+from harness.base_model import load_tokenizer
 
 PROMPT = "### Instruction:\nSay it.\n\n### Response:\n"
 ANSWER = "It is 4 °C, isn't it?"
@@ -109,3 +109,15 @@ def test_a_real_tokenizer_spells_special_tokens_out_too(demo_base: Path) -> None
     tokenizer = load(demo_base)
     assert leading_ids(tokenizer) == (tokenizer.bos_token_id,)
     assert tokenizer.eos_token_id not in encode(tokenizer, "the end</s>")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "no EOS"])
+def test_the_quick_way_gives_the_ids_of_a_call(tmp_path: Path, kind: str) -> None:
+    """Also when a caller has left truncation and padding set."""
+    tokenizer = load(write_tokenizer(tmp_path, **KINDS[kind]))
+    texts = [PROMPT, ANSWER, "", "a </s> b <s>", "ein Wörterbuch\n" * 40]
+    called = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=9)
+    assert [encode(tokenizer, text, bos=False) for text in texts] == called
+    assert tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] == called

@@ -18,7 +18,7 @@ def note(recipe: object, lengths: list[int]) -> str:
 def test_fifty_rows_under_a_recipe_for_two_hundred_thousand_are_one_step() -> None:
     assert note(LARGE, [120] * 50) == (
         "1 step in all: 6,000 tokens a pass, 49,152 a step. Too few to learn much: sequence_len: 512, "
-        "micro_batch_size: 1 and gradient_accumulation_steps: 1 in a copy of the recipe (--config) make about 36 of "
+        "micro_batch_size: 1 and gradient_accumulation_steps: 1 in a copy of the recipe (`config=`) make about 36 of "
         "the same rows; or raise num_epochs; or give more rows"
     )
 

@@ -75,7 +75,7 @@ def test_the_card_that_is_here_is_taken_and_said(tmp_path: Path, monkeypatch: py
         "card: rtx4090 (NVIDIA GeForce RTX 4090, 24.0 GiB, is here; the first of 2; CUDA_VISIBLE_DEVICES chooses "
         "another)"
     )
-    assert axolotl_environment(first.card, num_rows=1, device=first.device)["CUDA_VISIBLE_DEVICES"] == "GPU-0"
+    assert axolotl_environment(first.card, device=first.device)["CUDA_VISIBLE_DEVICES"] == "GPU-0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     second = choose_card(None)
     assert second.sentence == (
@@ -99,4 +99,4 @@ def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatc
     assert (choice.sentence, choice.device) == ("card: cpu (no GPU: nvidia-smi says: ERR!; `card=` names another)", "")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert choose_card(None).how.startswith("no GPU: there is no nvidia-smi, hence no NVIDIA driver")
-    assert axolotl_environment(choice.card, num_rows=1, device=choice.device)["CUDA_VISIBLE_DEVICES"] == ""
+    assert axolotl_environment(choice.card, device=choice.device)["CUDA_VISIBLE_DEVICES"] == ""

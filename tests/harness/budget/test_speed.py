@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from core.run_folder import TRAIN
 from harness.budget.ledger import Ledger
 from harness.budget.speed import SpeedMeter
 from harness.history import read_history
+from harness.inside.events import DiskFull, Evaluate, EventReader, Save, TrainBegin
 from harness.report import write_report
 from harness.run import LEDGER, train
 from harness.supervise import METRICS
@@ -18,21 +19,16 @@ from oneday.display.live_view import plain
 from tests.harness.test_history import step, tell
 from tests.harness.test_run import MEASURED, fake, make_job
 
-
-def pause(name: str, at: float, seconds: float) -> dict[str, Any]:
-    return {"event": name, "t": at, "up": at, "step": 2, "seconds": seconds, "validation_loss": 1.0}
-
-
 DAY = [
-    {"event": "train_begin", "t": 0.0, "up": 0.0, "step": 0},
+    TrainBegin(t=0.0, up=0.0, step=0),
     step(1, 10.0),
     step(2, 12.0),  # 100 tokens in 2 s
-    pause("evaluate", 20.0, 8.0),
-    pause("save", 21.0, 1.0),
+    Evaluate(t=20.0, up=20.0, step=2, validation_loss=1.0, seconds=8.0),
+    Save(t=21.0, up=21.0, step=2, seconds=1.0),
     step(3, 25.0),  # 100 tokens in 13 s, of which 9 are evaluation and save
-    {"event": "train_begin", "t": 100.0, "up": 100.0, "step": 3},
+    TrainBegin(t=100.0, up=100.0, step=3),
     step(4, 150.0),  # the begin of a start is not known
-    pause("disk_full", 160.0, 10.0),
+    DiskFull(t=160.0, up=160.0, step=4, seconds=10.0),
     step(5, 164.0),  # 100 tokens in 4 s
 ]
 
@@ -44,7 +40,7 @@ def test_training_time_counts_and_evaluations_saves_and_starts_do_not() -> None:
 
 def test_one_step_tells_no_speed() -> None:
     assert SpeedMeter.of(DAY[:2]).tokens_per_s is None
-    assert SpeedMeter.of([step(1, 1.0), {**step(2, 2.0), "tokens": 5}]).tokens_per_s is None, "counted backwards"
+    assert SpeedMeter.of([step(1, 1.0), replace(step(2, 2.0), tokens=5)]).tokens_per_s is None, "counted backwards"
 
 
 def test_a_running_days_figure_is_that_of_the_whole_day_and_not_of_its_last_steps(tmp_path: Path) -> None:
@@ -69,5 +65,5 @@ def test_console_history_and_page_of_a_finished_run_tell_one_figure(
     assert history.tokens_per_s == result.tokens_per_s == summary["details"]["tokens_per_s"] > 0
     write_report([job.run], tmp_path / "page.html")
     assert f"<b>{history.tokens_per_s:,.0f}</b>tokens/s" in (tmp_path / "page.html").read_text()
-    events = [json.loads(line) for line in (job.run / TRAIN / METRICS).read_text().splitlines()]
+    events = EventReader(job.run / TRAIN / METRICS, from_start=True).read()
     assert SpeedMeter.of(events).tokens_per_s == result.tokens_per_s

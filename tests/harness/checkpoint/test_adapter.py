@@ -128,7 +128,7 @@ def test_a_batch_gives_the_sums_of_rows_alone_to_rounding(precision: str) -> Non
 
 
 def test_the_mean_is_over_answer_tokens(adapters: Path) -> None:
-    from harness.dataset import load_tokenizer
+    from harness.base_model import load_tokenizer
 
     answers = ("yes", "the plate of Fay is hot", "no no")
     rows = rows_ids(load_tokenizer(DEMO_BASE), [("### Response:\n", answer) for answer in answers])

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 import pytest
 
+from core.example.table import TableRow, write_table
 from core.files import read_json, write_jsonl
 from core.model.token_ids import RowIds
-from harness.budget.clock import uptime
+from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_card
 from harness.budget.ledger import Ledger
 from harness.checkpoint.adapter import find_adapters
@@ -17,7 +18,7 @@ from harness.checkpoint.loss import AdapterLosses
 from harness.checkpoint.pick import Picked, pick
 from harness.checkpoint.seal import RESUME_FILES, Checkpoint, inspect_all, seal
 from harness.checkpoint.timed_pick import PickJob, timed_pick
-from harness.dataset import read_dataset_rows, write_part
+from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
 from harness.recipe import read_recipe
@@ -171,16 +172,16 @@ def run(tmp_path: Path, adapters: Path, validation: Path) -> Path:
         step = int(name[11:])
         seal(folder, step=step, validation_loss=3.0 if step == 20 else None)
     (run / "07_train" / "data").mkdir()
-    write_part(run / "07_train" / "data" / "validation.parquet", read_dataset_rows(validation, DEMO_BASE))
+    rows = [TableRow(id="", ids=ids) for ids in read_dataset_rows(validation, DEMO_BASE)]
+    write_table(run / "07_train" / "data" / "validation.parquet", rows)
     manifest = {"train": {"base_path": str(DEMO_BASE), "recipe": {"load_in_4bit": False}}}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    ledger = Ledger.start(run / "ledger.jsonl", budget_s=100)
+    began = uptime() - 60
+    moved = [0.0]
+    ledger = Ledger.start(run / "ledger.jsonl", budget_s=100, clock=Clock(up=lambda: began + moved[0]))
     ledger.enter("train")
-    ledger._records[-1]["up"] -= 60  # a minute ago
-    ledger._charged += 60
+    moved[0] = 60.0
     ledger.stop()
-    lines = [json.dumps(record) for record in ledger._records]
-    (run / "ledger.jsonl").write_text("\n".join(lines) + "\n")
     return run
 
 

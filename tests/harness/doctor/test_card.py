@@ -180,7 +180,7 @@ def test_mig_without_a_part_and_a_part_that_is_not_there_are_no_card(
 def test_a_smaller_card_than_named_is_refused_and_a_larger_one_is_not() -> None:
     small = Gpu(name="RTX 3090", total_gib=23.7, used_gib=0.3, driver="1", processes=())
     check_gpu(get_card("rtx4090"), small)
-    with pytest.raises(ConfigError, match=r"a100-40gb has 40 GiB, but here is a RTX 3090 with 23\.7"):
+    with pytest.raises(ConfigError, match=r"a100-40gb` has 40 GiB, but here is a RTX 3090 with 23\.7"):
         check_gpu(get_card("a100-40gb"), small)
     check_gpu(get_card("rtx4090"), Gpu(name="H200", total_gib=139.8, used_gib=0.6, driver="1", processes=()))
 

@@ -313,7 +313,7 @@ def test_the_card_and_its_driver_are_told(tmp_path: Path) -> None:
     ("profile", "found", "what", "mend"),
     [
         ("rtx4090", None, "`card=rtx4090`: nvidia-smi shows no card", "Check the driver, or take `card=cpu`."),
-        ("a100-40gb", gpu(), "--card a100-40gb has 40 GiB, but here is a NVIDIA GeForce RTX 4090 with 24.0",
+        ("a100-40gb", gpu(), "`card=a100-40gb` has 40 GiB, but here is a NVIDIA GeForce RTX 4090 with 24.0",
          "Name a card that is no larger."),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ import pytest
 from core.files import file_sha256, read_jsonl
 from core.run_folder import TRAIN
 from harness.axolotl_process import Child, Launcher
+from harness.inside.events import Event, Step
 from harness.job import TrainJob
 from harness.run import train
 from harness.supervise import BATCHES, METRICS, OUTPUT, SCHEDULE
@@ -26,7 +27,7 @@ def last_of_each_step(job: TrainJob) -> dict[int, dict[str, Any]]:
     return {record["step"]: record for record in read_jsonl(job.run / TRAIN / BATCHES)}
 
 
-def killing(axolotl: Launcher, steps: set[int]) -> tuple[Launcher, Callable[[dict[str, Any], float], None]]:
+def killing(axolotl: Launcher, steps: set[int]) -> tuple[Launcher, Callable[[Event, float], None]]:
     """A launcher and an observer that kills its child -9 once at each of the steps."""
     children: list[Child] = []
 
@@ -34,9 +35,9 @@ def killing(axolotl: Launcher, steps: set[int]) -> tuple[Launcher, Callable[[dic
         children.append(axolotl(config, log, environment))
         return children[-1]
 
-    def observe(event: dict[str, Any], left_s: float) -> None:
-        if event["event"] == "step" and event["step"] in steps:
-            steps.remove(event["step"])
+    def observe(event: Event, left_s: float) -> None:
+        if isinstance(event, Step) and event.step in steps:
+            steps.remove(event.step)
             os.kill(children[-1].pid, signal.SIGKILL)
 
     return launch, observe

@@ -19,6 +19,7 @@ from harness.budget.rehearse import rehearse
 from harness.checkpoint.loss import AdapterLosses, answer_losses
 from harness.dataset import read_dataset_rows
 from harness.errors import TrainError
+from harness.inside.events import Event, Isolation, Kernels
 from harness.job import TrainJob
 from harness.pack import PackPlan, rows_of
 from harness.run import train
@@ -107,15 +108,15 @@ def test_packed_samples_do_not_see_each_other(
 ) -> None:
     job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     job = replace(job, recipe=job.recipe.model_copy(update={"attn_implementation": attention}))
-    seen: list[dict[str, Any]] = []
+    seen: list[Event] = []
     # torch has no backward pass for flex attention on a CPU; the proof comes before it
     with pytest.raises(TrainError, match="FlexAttention") if attention == "flex_attention" else nullcontext():
         rehearse(job, launch=axolotl, on_event=seen.append)
-    (found,) = (e for e in seen if e["event"] == "isolation")
-    assert found["moved"] == 0.0
-    assert found["spread"] > 0.1
+    (found,) = (e for e in seen if isinstance(e, Isolation))
+    assert found.moved == 0.0
+    assert found.spread > 0.1
     if attention != "flex_attention":
-        (ran,) = (e["paths"]["attention"] for e in seen if e["event"] == "kernels")
+        (ran,) = (e.paths["attention"] for e in seen if isinstance(e, Kernels))
         assert ran == {"sdpa": ["aten::_scaled_dot_product_flash_attention_for_cpu"], "eager": []}[attention]
 
 
@@ -145,11 +146,11 @@ def test_threads_are_fixed_and_spin_briefly_unless_the_user_says_otherwise(monke
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     for name in names:
         monkeypatch.delenv(name, raising=False)
-    environment = axolotl_environment(get_card("cpu"), num_rows=1)
+    environment = axolotl_environment(get_card("cpu"))
     assert [environment.get(name) for name in names] == [str(os.cpu_count()), None, str(SPIN_COUNT)]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    environment = axolotl_environment(get_card("cpu"), num_rows=1)
+    environment = axolotl_environment(get_card("cpu"))
     assert [environment.get(name) for name in names] == ["1", "active", None]
 
 

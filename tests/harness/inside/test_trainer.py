@@ -61,7 +61,7 @@ class Trainer(ExactTrainer, Upstream):
         self._summed_loss, self._num_answer_tokens = 0.0, 0
         self.args = SimpleNamespace(device="cpu")
         self.state = SimpleNamespace(global_step=7)
-        events = SimpleNamespace(emit=lambda event, **fields: self.halvings.append(event))
+        events = SimpleNamespace(emit=lambda event: self.halvings.append(event.event))
         self.budget = SimpleNamespace(events=events)  # type: ignore[assignment]
 
 

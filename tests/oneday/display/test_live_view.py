@@ -14,10 +14,11 @@ from core.stage import locked
 from harness.budget.ledger import Ledger
 from harness.errors import DataError
 from harness.history import read_history
+from harness.inside.events import Beat, Evaluate, Events, TrainerEvent, now
 from harness.run import LEDGER, train
 from oneday.cli import main
 from oneday.display.live_view import one_line, panel, plain, screen, sparkline
-from tests.harness.test_history import step, tell
+from tests.harness.test_history import begin, step, tell
 from tests.harness.test_run import MEASURED, fake, make_job
 
 
@@ -34,7 +35,7 @@ def training(tmp_path: Path) -> Path:
     ledger = Ledger.start(tmp_path / LEDGER, budget_s=100.0)
     ledger.enter("train")
     tell(tmp_path, *(step(n, 1.0 + n, loss=9.0 - n) for n in range(1, 8)))
-    tell(tmp_path, {"event": "evaluate", "t": 9.0, "up": 9.0, "step": 5, "validation_loss": 2.5, "seconds": 0.1})
+    tell(tmp_path, Evaluate(t=9.0, up=9.0, step=5, validation_loss=2.5, seconds=0.1))
     return tmp_path
 
 
@@ -73,20 +74,21 @@ def test_a_finished_run_is_shown_once_and_left(
     assert '"state":"finished"' in out
 
 
-def rehearse(run: Path, *events: dict[str, object]) -> None:
+def rehearse(run: Path, *events: TrainerEvent) -> None:
     """As a rehearsal writes, while it holds the run's lock."""
     work = run / "06_plan" / "work"
     work.mkdir(parents=True, exist_ok=True)
     (run / "06_plan" / "inputs.json").write_text("{}")
-    with (work / "metrics.jsonl").open("a") as file:
-        file.writelines(json.dumps(event) + "\n" for event in events)
+    log = Events(work / "metrics.jsonl")
+    for event in events:
+        log.emit(event)
 
 
 def test_a_rehearsal_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with locked(tmp_path):
         rehearse(tmp_path)
         assert one_line(tmp_path).startswith(f"{tmp_path} | rehearsing | starting Axolotl | for ")
-        rehearse(tmp_path, {"event": "train_begin", "step": 0}, step(3, 1.0), {"event": "beat"})
+        rehearse(tmp_path, begin(0, 1.0), step(3, 1.0), Beat(**now()))
         with pytest.raises(SystemExit) as e:
             main(["watch", str(tmp_path), "--once", "--json"])
         said = capsys.readouterr().out

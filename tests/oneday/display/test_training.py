@@ -4,16 +4,26 @@ from typing import Any
 
 import pytest
 
+from harness.inside.events import (
+    Evaluate,
+    Event,
+    Phase,
+    Registered,
+    Restart,
+    Save,
+    Stamp,
+    Stopping,
+    Tick,
+    TrainBegin,
+    TrainEnd,
+)
 from oneday.display import console as console_module
 from oneday.display.console import Console
 from oneday.display.training import TrainingDisplay
 from tests.harness.test_history import step
 
-TICK = {"event": "tick", "up": 0.0}
-
-
-def event(name: str, **fields: Any) -> dict[str, Any]:
-    return {"event": name, "t": 0.0, "up": 0.0, **fields}
+AT: Stamp = {"t": 0.0, "up": 0.0, "pid": 1}
+TICK = Tick(**AT)
 
 
 @pytest.fixture
@@ -21,7 +31,7 @@ def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """What is printed of a sequence of events, the time that was left taken off."""
     monkeypatch.setattr(console_module, "PLAIN_EVERY_S", -1.0)  # every status line, not one in ten seconds
 
-    def shown(*events: dict[str, Any]) -> list[str]:
+    def shown(*events: Event) -> list[str]:
         display = TrainingDisplay(Console())
         for one in events:
             display(one, 100.0)
@@ -33,20 +43,20 @@ def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 def test_the_log_never_goes_back_to_an_earlier_phase(lines: Any) -> None:
     said = lines(
         TICK,
-        event("registered"),
-        event("train_begin", step=0),
+        Registered(**AT),
+        TrainBegin(**AT, step=0),
         TICK,
         step(1, 1.0),
         step(2, 3.0),
-        event("phase", phase="evaluate"),
+        Phase(**AT, phase="evaluate"),
         TICK,
-        event("evaluate", step=2, validation_loss=1.5, seconds=1.0),
-        event("phase", phase="save"),
-        event("save", step=2, seconds=1.0),
+        Evaluate(**AT, step=2, validation_loss=1.5, seconds=1.0),
+        Phase(**AT, phase="save"),
+        Save(**AT, step=2, seconds=1.0),
         TICK,
-        event("stopping", step=2, because="deadline"),
+        Stopping(**AT, step=2, because="deadline"),
         TICK,
-        event("train_end", step=2, because="deadline"),
+        TrainEnd(**AT, step=2, because="deadline", step_s=1.0, eval_s=1.0, save_s=1.0),
         TICK,
     )
     assert list(dict.fromkeys(said)) == [
@@ -68,7 +78,7 @@ def test_the_log_never_goes_back_to_an_earlier_phase(lines: Any) -> None:
 
 
 def test_a_trainer_that_is_started_again_is_said_to_start(lines: Any) -> None:
-    said = lines(event("train_begin", step=0), step(7, 1.0), event("restart", because="hung"), TICK)
+    said = lines(TrainBegin(**AT, step=0), step(7, 1.0), Restart(**AT, because="hung"), TICK)
     assert said[-1] == "starting Axolotl again"
-    said = lines(event("train_begin", step=7), TICK)
+    said = lines(TrainBegin(**AT, step=7), TICK)
     assert said == ["training goes on from step 7", *["training, step 8 is the next"] * 2]

@@ -14,15 +14,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from core.example.prompt import training_prompt
+from core.example.table import TableRow, write_table
 from core.files import read_json, write_json
 from core.model.folder import model_fingerprint
 from core.model.language_model import LanguageModel
 from core.model.quantisation import Quantisation
 from core.model.token_ids import encode, rows_ids
+from harness.base_model import load_tokenizer
 from harness.budget.ledger import Ledger
 from harness.checkpoint.pick import pick
 from harness.checkpoint.seal import RESUME_FILES, seal
-from harness.dataset import load_tokenizer, write_part
 from oneday.cli import main
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.local_server import ask, local_server
@@ -53,7 +54,7 @@ def run(tmp_path: Path, lora_adapter: Path) -> Path:
         (checkpoint / name).write_text("x")
     seal(checkpoint, step=10, validation_loss=1.25)
     rows = rows_ids(load_tokenizer(DEMO_BASE), [(text, " yes") for text in TEXTS])
-    write_part(run / "07_train" / "data" / "validation.parquet", rows)
+    write_table(run / "07_train" / "data" / "validation.parquet", [TableRow(id="", ids=ids) for ids in rows])
     ledger = Ledger.start(run / "ledger.jsonl", budget_s=100)
     ledger.stop()
     recipe = {"lora_r": 4, "lora_alpha": 8, "base_model": None, "optimizer": "adamw_torch", "learning_rate": 0.003}

@@ -1,0 +1,45 @@
+"""The tokenised table as Axolotl's trainer takes it: columns of ids, with positions where rows share a sequence.
+
+    trained_rows(Path("05_table/512-0123456789abcdef/train.parquet"), packed=True)
+
+Where it sits: table -> **rows** -> the plugin's `load_datasets`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.files import file_sha256
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PACKED_WITHOUT_MASK = ("mamba", "gemma3")
+"""Kinds of model whose packed samples have positions and no mask, as in `process_datasets_for_packing` of Axolotl."""
+
+
+def trained_rows(path: Path, *, packed: bool, masked: bool = True) -> "Dataset":
+    """The rows of a table, in its order.
+
+    Args:
+        packed: Rows share a sequence: each has positions of its own, from 0.
+        masked: Whether packed rows keep their attention mask.
+    """
+    from datasets import Dataset
+
+    mask = ["attention_mask"] if masked or not packed else []
+    table = pq.read_table(path, columns=["length", "input_ids", "labels", *mask])
+    if packed:
+        table = pa.Table.from_batches([_with_positions(batch) for batch in table.to_batches()])
+    return Dataset(table, fingerprint=file_sha256(path)[:16])  # datasets would hash the whole table for one
+
+
+def _with_positions(batch: pa.RecordBatch) -> pa.RecordBatch:
+    lengths = batch["length"].to_numpy()
+    ends = np.cumsum(lengths)
+    positions = np.arange(ends[-1], dtype=np.int32) - np.repeat(ends - lengths, lengths)
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+    return batch.append_column("position_ids", pa.ListArray.from_arrays(offsets, pa.array(positions, pa.int32())))
