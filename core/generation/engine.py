@@ -38,6 +38,10 @@ class Engine:
     model: str | None = None
     """The name under which a server knows the base model; None: the only one it serves."""
     concurrency: int = 64
+    chat: bool = False
+    """`openai`: whether a prompt is sent as the message of a user."""
+    json_mode: bool = False
+    """`openai`, with `chat`: whether the server is asked for one JSON object."""
     ray_address: str | None = None
     """None: a cluster on this machine. `auto`: the one that this machine belongs to."""
     ray_workers: int | None = None
@@ -65,7 +69,10 @@ class Engine:
 
             assert self.url is not None
             key = os.environ.get(KEY) if self.sends_key else None
-            return OpenAIPredictor(self.url, model=self.model, base=self.base, concurrency=self.concurrency, key=key)
+            return OpenAIPredictor(
+                self.url, model=self.model, base=self.base, concurrency=self.concurrency, key=key,
+                chat=self.chat, json_mode=self.json_mode,
+            )  # fmt: skip
         from core.generation.transformers import TransformersPredictor
 
         assert self.base is not None

@@ -1,4 +1,4 @@
-"""The base model behind a server that speaks OpenAI's `/v1/completions`: vLLM, SGLang, llama.cpp.
+"""A model behind a server that speaks OpenAI's `/v1/completions` or `/v1/chat/completions`: vLLM, SGLang, llama.cpp.
 
     predictor = OpenAIPredictor("http://127.0.0.1:8000/v1")
     predictor.complete(requests)
@@ -52,6 +52,8 @@ class OpenAIPredictor:
         key: Sent to the server with each request; None: no key. A redirect to another server does not get it.
         retries: How often one question is asked again.
         first_pause_s: Before the first of these; each further pause is twice as long.
+        chat: A prompt is sent as the message of a user, to which the server applies its chat template.
+        json_mode: The server is asked for one JSON object (`response_format`). Needs `chat`.
     Raises:
         PredictionError: no such server, or it serves no such model.
     """
@@ -68,7 +70,11 @@ class OpenAIPredictor:
         key: str | None = None,
         retries: int = 8,
         first_pause_s: float = FIRST_PAUSE_S,
+        chat: bool = False,
+        json_mode: bool = False,
     ) -> None:
+        assert chat or not json_mode
+        self._chat, self._json_mode = chat, json_mode
         self._url = url.rstrip("/")
         self._key = None if "@" in url else key  # http://USER:PASSWORD@HOST/v1 opens the server by itself
         self._concurrency, self._retries, self._first_pause_s = concurrency, retries, first_pause_s
@@ -84,7 +90,7 @@ class OpenAIPredictor:
             self.close()
             raise
         weights = model_fingerprint(base) if base else self._model
-        self._revision = f"openai:{weights}"
+        self._revision = f"openai:{weights}{' chat' * chat}{' json' * json_mode}"
 
     @property
     def revision(self) -> str:
@@ -154,24 +160,31 @@ class OpenAIPredictor:
         return [task.result() for task in tasks]
 
     async def _one(self, request: Request) -> Answer:
-        body = {
-            "model": self._model,
-            "prompt": request.prompt,
-            "max_tokens": request.max_new_tokens,
-            "temperature": 0,
-            "stop": list(request.stop),
-            "seed": 0,
-        }
+        path = "/chat/completions" if self._chat else "/completions"
         async with self._gate:
-            reply = await self._patiently(lambda: self._post("/completions", body))
+            reply = await self._patiently(lambda: self._post(path, self._body(request)))
         if isinstance(reply, Refused):
             return reply
         try:
-            return cut_at_stop(str(reply["choices"][0]["text"]), request.stop)
+            choice = reply["choices"][0]
+            text = (choice["message"]["content"] or "") if self._chat else choice["text"]
+            return cut_at_stop(str(text), request.stop)
         except (KeyError, IndexError, TypeError) as e:
+            text = "message.content" if self._chat else "text"
             raise PredictionError(
-                f"{self._url}/completions: a reply without choices[0].text. Is it a server of this kind?"
+                f"{self._url}{path}: a reply without choices[0].{text}. Is it a server of this kind?"
             ) from e
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body = {"model": self._model, "max_tokens": request.max_new_tokens, "temperature": 0, "seed": 0}
+        if not self._chat:
+            return {**body, "prompt": request.prompt, "stop": list(request.stop)}
+        body["messages"] = [{"role": "user", "content": request.prompt}]
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if self._json_mode:
+            body["response_format"] = {"type": "json_object"}
+        return body
 
     async def _patiently(self, send: Callable[[], Coroutine[Any, Any, Any]], retries: int | None = None) -> Any:
         """Sends until there is an answer, with growing pauses."""

@@ -1363,7 +1363,84 @@ GIVE = [
     ),
 ]  # fmt: skip
 
-CASES = [*CURATE, *TRAIN, *LOOK, *GIVE]
+ITEM = {"key": 1, "prompt": "No comma.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+RESPONSE = {"key": 1, "response": "None."}
+
+
+def evaluated(p: Place, responses: object, *more: object, items: object = None, suite: str = "ifeval") -> list[object]:
+    return ["evaluate", suite, "--items", items or p.lines("items", ITEM), "--responses", responses, *more]
+
+
+EVALUATE = [
+    Case(
+        "evaluate: a suite unheard of", lambda p: evaluated(p, p.lines("r", RESPONSE), suite="ifevla"),
+        r"suite ifevla: unknown \(did you mean ifeval\?\)\. Known are ifeval, ",
+        lambda p: evaluated(p, p.lines("r", RESPONSE)),
+    ),
+    Case(
+        "evaluate: the responses of another suite",
+        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "suite": "drcd", "id": 1})),
+        r"/r: no response of ifeval in it; it holds drcd \(1\)\. Give the file of ifeval",
+        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "suite": "ifeval", "id": 1})),
+    ),
+    Case(
+        "evaluate: ids renamed", lambda p: evaluated(p, p.lines("r", {**RESPONSE, "key": "q1"})),
+        r"/r: no response for 1 of 1 items of ifeval: 1\. 1 ids that .*: q1\. Add .* --partial",
+        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "key": "q1"}), "--partial"),
+    ),
+    Case(
+        "evaluate: half a line", lambda p: evaluated(p, p.lines("r", RESPONSE, '{"key": 2, "resp')),
+        r"/r:2: not JSON .*Mend or remove the line", lambda p: evaluated(p, p.lines("r", RESPONSE)),
+    ),
+    Case(
+        "evaluate: a response of 2 MB", lambda p: evaluated(p, p.lines("r", {**RESPONSE, "response": "x" * 2_000_000})),
+        r"/r:1: a response of 2,000,000 characters; at most 1,000,000 are scored\. Cut it",
+        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "response": "x" * 1_000_000})),
+    ),
+    Case(
+        "evaluate: prompts that differ from the suite's",
+        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "prompt": "A comma?"})),
+        r"/r: 1 of 1 prompts differ from those of ifeval \(first: 1\): it answers other questions",
+        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "prompt": "No comma."})),
+    ),
+    Case(
+        "evaluate: one item answered twice", lambda p: evaluated(p, p.lines("r", RESPONSE, RESPONSE)),
+        r"/r: lines 1 and 2 both answer 1\. Remove one", lambda p: evaluated(p, p.lines("r", RESPONSE)),
+    ),
+    Case(
+        "evaluate: responses that are not there", lambda p: evaluated(p, p.path / "gone"),
+        r"gone: cannot be read \(No such file or directory\)", lambda p: evaluated(p, p.lines("gone", RESPONSE)),
+    ),
+    Case(
+        "evaluate: other responses of another suite",
+        lambda p: evaluated(p, p.lines("r", RESPONSE), "--against", p.lines("s", {"task": "DRCD", **RESPONSE})),
+        r"/s: no response of ifeval in it; it holds DRCD \(1\)",
+        lambda p: evaluated(p, p.lines("r", RESPONSE), "--against", p.lines("s", RESPONSE)),
+    ),
+    Case(
+        "evaluate: items that are none", lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.lines("i", RESPONSE)),
+        r"/i: row 1 lacks prompt, instruction_id_list, kwargs: these are no IFEval prompts",
+        lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.lines("i", ITEM)),
+    ),
+    Case(
+        "evaluate: a folder without items", lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.folder("folder")),
+        r"folder: holds no input_data\.jsonl\. Give the file",
+        lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.lines("folder/input_data.jsonl", ITEM).parent),
+    ),
+    Case(
+        "evaluate: a parameter without a value", lambda p: evaluated(p, p.lines("r", RESPONSE), "--set", "letter_rule"),
+        r"--set letter_rule: no value\. Write KEY=VALUE",
+        lambda p: evaluated(p, p.lines("r", RESPONSE), "--set", "letter_rule=upstream"),
+    ),
+    Case(
+        "evaluate: a file in place of the results",
+        lambda p: evaluated(p, p.lines("r", RESPONSE), "--out", p.file("out")),
+        r"out: a file is in the place of this folder\. Give another --out",
+        lambda p: evaluated(p, p.lines("r", RESPONSE), "--out", p.path / "other"),
+    ),
+]  # fmt: skip
+
+CASES = [*CURATE, *TRAIN, *LOOK, *GIVE, *EVALUATE]
 
 
 @pytest.fixture(scope="session")

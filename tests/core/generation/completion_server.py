@@ -1,4 +1,4 @@
-"""A small server that speaks `/v1/completions`, with faults on demand; run as a program, or started by a test.
+"""A small server that speaks `/v1/completions` and chat, with faults on demand; run as a program or by a test.
 
     python tests/core/generation/completion_server.py PORT_FILE '{"latency_s": 0.05, "fail_first": 3}'
 
@@ -45,6 +45,14 @@ class Server:
         finally:
             self.now -= 1
 
+    async def chat(self, request: web.Request) -> web.Response:
+        body: dict[str, Any] = await request.json()
+        (message,) = body["messages"]
+        text = answer_to(message["content"])
+        content = json.dumps({"answer": text}) if body.get("response_format") == {"type": "json_object"} else text
+        content = None if self.refuse and self.refuse in message["content"] else content
+        return web.json_response({"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]})
+
     async def stats(self, request: web.Request) -> web.Response:
         return web.json_response({"most_at_once": self.most, "asked": sum(self.seen.values())})
 
@@ -53,6 +61,7 @@ async def serve(port_file: Path, server: Server) -> None:
     app = web.Application()
     app.router.add_get("/v1/models", server.models)
     app.router.add_post("/v1/completions", server.completions)
+    app.router.add_post("/v1/chat/completions", server.chat)
     app.router.add_get("/stats", server.stats)
     runner = web.AppRunner(app)
     await runner.setup()

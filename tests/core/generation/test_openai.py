@@ -164,3 +164,14 @@ def test_a_wrong_address_or_model_is_one_line(
 def test_no_server_at_all_is_one_line() -> None:
     with pytest.raises(PredictionError, match="no answer after 1 tries"):
         OpenAIPredictor("http://127.0.0.1:9/v1", retries=0)
+
+
+def test_chat_sends_a_message_and_takes_an_empty_one_for_an_empty_answer(start: Callable[..., str]) -> None:
+    url = f"{start(refuse='number 1')}/v1"
+    with (
+        closing(OpenAIPredictor(url, chat=True)) as plain,
+        closing(OpenAIPredictor(url, chat=True, json_mode=True)) as js,
+    ):
+        assert plain.complete(requests(2)) == [answer_to("prompt number 0"), ""]
+        assert js.complete(requests(1)) == [json.dumps({"answer": answer_to("prompt number 0")})]
+        assert len({plain.revision, js.revision, "openai:base"}) == 3  # stored answers are never mixed up

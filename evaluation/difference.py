@@ -1,0 +1,154 @@
+"""Two responses files on the same items: differences by a paired bootstrap, and what was different in their making.
+
+    found = differences(evaluation, against)
+    found.metrics["prompt_strict"].is_distinguished
+
+Where it sits: scoring -> **difference** -> the command, the report. Every interval is for one comparison: among many,
+one in twenty is expected to exclude zero by chance.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.cells import Cell, Place, breakdowns, collect, matrix, parts_of
+from evaluation.errors import EvaluationError
+from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios
+from evaluation.scoring import Evaluation
+from evaluation.suite import Metric
+
+NOT_DISTINGUISHED = "not distinguished"
+
+MAY_DIFFER = ("engine",)
+"""Generation settings that may differ between two files that are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Of one figure: the responses' value minus that of the other file."""
+
+    value: float
+    interval: Interval | None
+    """95 %; None where there is none, as for a median."""
+
+    @property
+    def is_distinguished(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
+
+    def as_json(self) -> dict[str, Any]:
+        """Rounded to six decimals."""
+        return {
+            "value": round(self.value, 6),
+            "interval": self.interval and [round(bound, 6) for bound in self.interval],
+            "distinguished": self.is_distinguished,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """All figures of two evaluations."""
+
+    against: Evaluation
+    metrics: Mapping[str, Difference]
+    by: Mapping[str, Mapping[str, Mapping[str, Difference]]]
+    settings: tuple[str, ...]
+    """`generation.KEY: ours, theirs` for each setting that differs; the files are then no fair comparison."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As in `Evaluation.as_json`, with the other file's figures beside the differences."""
+        return {
+            "responses": str(self.against.responses.path),
+            "metrics": {name: figure.as_json() for name, figure in self.against.metrics.items()},
+            "differences": {name: difference.as_json() for name, difference in self.metrics.items()},
+            "by": {
+                dimension: {
+                    label: {name: difference.as_json() for name, difference in found.items()}
+                    for label, found in labels.items()
+                }
+                for dimension, labels in self.by.items()
+            },
+            "settings_differ": list(self.settings),
+        }
+
+
+def differences(ours: Evaluation, theirs: Evaluation, *, seed: int = SEED) -> Differences:
+    """Of every figure that both have. Clusters are resampled, so the two responses to a prompt stay together."""
+    assert ours.suite == theirs.suite
+    assert [row.cluster for row in ours.rows] == [row.cluster for row in theirs.rows]
+    specs = tuple(spec for spec in ours.specs if spec in theirs.specs)
+    cells, others = collect(ours.rows, specs)[0], collect(theirs.rows, specs)[0]
+    of = {spec.name: spec for spec in specs}
+    found = {
+        place: difference
+        for place in cells
+        if place in others and (difference := _difference(ours, theirs, cells, others, place, of[place[2]], seed))
+    }
+    return Differences(
+        against=theirs,
+        metrics={name: found["", "", name] for name in of if ("", "", name) in found},
+        by=breakdowns(found, specs),
+        settings=tuple(settings_that_differ(ours, theirs)),
+    )
+
+
+def _difference(
+    ours: Evaluation,
+    theirs: Evaluation,
+    cells: Mapping[Place, Cell],
+    others: Mapping[Place, Cell],
+    place: Place,
+    spec: Metric,
+    seed: int,
+) -> Difference | None:
+    """None: one of the two has nothing to average."""
+    figures = [evaluation.figure(place) for evaluation in (ours, theirs)]
+    if figures[0].value is None or figures[1].value is None:
+        return None
+    value = figures[0].value - figures[1].value
+    if spec.statistic == "median":
+        return Difference(value=value, interval=None)
+    if spec.macro_over and not place[0]:
+        pairs = [(cells[part], others[part]) for part in parts_of(cells, spec) if part in others]
+    else:
+        pairs = [(cells[place], others[place])]
+    return Difference(value=value, interval=_interval(pairs, seed))
+
+
+def _interval(pairs: list[tuple[Cell, Cell]], seed: int) -> Interval:
+    """Of the plain mean of the pairs' differences."""
+    import numpy as np
+
+    clusters = [name for ours, theirs in pairs for name in {**ours.counts, **theirs.counts}]
+    if len(set(clusters)) == len(clusters):  # each pair has its own clusters, which are resampled within it
+        each = [resampled_ratios(*matrix(pair), seed=seed + place) for place, pair in enumerate(pairs)]
+    else:
+        both = resampled_ratios(*matrix([cell for pair in pairs for cell in pair]), seed=seed)
+        each = [both[:, 2 * place : 2 * place + 2] for place in range(len(pairs))]
+    return percentile_interval(np.nanmean([draws[:, 0] - draws[:, 1] for draws in each], axis=0))
+
+
+def settings_that_differ(ours: Evaluation, theirs: Evaluation) -> list[str]:
+    """Generation settings that the two files do not share, but for the engine. A recorded file states none."""
+    settings = [_settings(evaluation) for evaluation in (ours, theirs)]
+    return [
+        f"generation.{name}: {settings[0].get(name)!r}, {settings[1].get(name)!r}"
+        for name in sorted({*settings[0], *settings[1]})
+        if name not in MAY_DIFFER and settings[0].get(name) != settings[1].get(name)
+    ]
+
+
+def _settings(evaluation: Evaluation) -> Mapping[str, Any]:
+    """Those of all responses.
+
+    Raises:
+        EvaluationError: the responses of one file were generated with different settings.
+    """
+    given = [row.response for row in evaluation.rows if row.response.line]
+    for response in given:
+        if response.generation != given[0].generation:
+            raise EvaluationError(
+                f"{evaluation.responses.path}:{response.line}: its generation settings differ from those of line "
+                f"{given[0].line}. Compare files that were generated with one setting each."
+            )
+    return given[0].generation

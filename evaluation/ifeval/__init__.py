@@ -1,0 +1,1 @@
+"""IFEval: prompts whose instructions a program can check. `suite.py` first."""

@@ -1,0 +1,142 @@
+"""The suites by name: what each reads its items from, and the parameters that it takes.
+
+    suite = load_suite("ifeval", Path("input_data.jsonl"), {"letter_rule": "upstream"})
+
+A suite's module is imported only when it is asked for.
+
+Where it sits: above all suites; the command asks here.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from evaluation.errors import EvaluationError
+from evaluation.suite import Suite
+
+Loader = Callable[[Path, Any], Suite[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteEntry:
+    """One name on the command line."""
+
+    about: str
+    """What it measures, in a few words."""
+    items: tuple[str, ...]
+    """Names of its items in a folder, in order of preference. None: the suite itself finds them in the folder."""
+    module: str
+    load: str
+    """Name of a function of the module: (path of the items, parameters) -> suite."""
+    parameters: str
+    """Name of a frozen dataclass of the module; every field has a default."""
+
+
+def _tc_eval(about: str, load: str) -> SuiteEntry:
+    return SuiteEntry(
+        about=about, items=(), module="evaluation.tc_eval.suites", load=load, parameters="TcEvalParameters"
+    )
+
+
+SUITES = {
+    "ifeval": SuiteEntry(
+        about="instructions that a program can check, in English",
+        items=("input_data.jsonl",),
+        module="evaluation.ifeval.suite", load="load_english", parameters="IfevalParameters",
+    ),
+    "ifeval-fi": SuiteEntry(
+        about="the same in Finnish, in the modes published and localised",
+        items=("ifeval_fi.jsonl", "input_data.jsonl"),
+        module="evaluation.ifeval.suite", load="load_finnish", parameters="IfevalParameters",
+    ),
+    "language": SuiteEntry(
+        about="the language of responses to the 113 cross-lingual instructions",
+        items=(), module="evaluation.crosslingual.surface", load="load_language", parameters="LanguageParameters",
+    ),
+    "spelling": SuiteEntry(
+        about="the share of their words that a dictionary accepts",
+        items=(), module="evaluation.crosslingual.surface", load="load_spelling", parameters="SpellingParameters",
+    ),
+    "relevance": SuiteEntry(
+        about="whether a judge calls them relevant",
+        items=(), module="evaluation.crosslingual.judged", load="load_relevance", parameters="JudgeParameters",
+    ),
+    "judge": SuiteEntry(
+        about="six criteria by a judge or by people, and how far both agree",
+        items=(), module="evaluation.crosslingual.judged", load="load_judge", parameters="JudgeSuiteParameters",
+    ),
+    "modifiers": SuiteEntry(
+        about="whether 251 modified instructions are fulfilled, by rule or judge",
+        items=(), module="evaluation.crosslingual.modified", load="load_modifiers", parameters="ModifierParameters",
+    ),
+    "drcd": _tc_eval("questions on paragraphs of Wikipedia, in Traditional Chinese", "Drcd"),
+    "fgc": _tc_eval("the same from the Formosa Grand Challenge", "Fgc"),
+    "ttqa": _tc_eval("multiple choice about Taiwan", "Ttqa"),
+    "penguins": _tc_eval("multiple choice about tables of penguins", "Penguins"),
+    "tmmlu": _tc_eval("multiple choice in 53 subjects", "Tmmlu"),
+    "xsum-tc": _tc_eval("summaries of articles in one sentence", "XsumTc"),
+    "imdb-tc": _tc_eval("the sentiment of reviews", "ImdbTc"),
+}  # fmt: skip
+"""A new suite is one module and one line here."""
+
+
+def load_suite(name: str, items: Path, settings: Mapping[str, str]) -> Suite[Any]:
+    """The suite of a name.
+
+    Args:
+        items: The file of its items, or a folder that holds it under a known name.
+        settings: Its parameters, as text.
+
+    Raises:
+        EvaluationError: an unknown suite or parameter, a value that the parameter cannot have, or no items.
+    """
+    entry = find_suite(name)
+    module = import_module(entry.module)
+    parameters = _parameters(getattr(module, entry.parameters), settings, name)
+    load: Loader = getattr(module, entry.load)
+    return load(_items_file(items, entry, name), parameters)
+
+
+def find_suite(name: str) -> SuiteEntry:
+    """The entry of a name.
+
+    Raises:
+        EvaluationError: unknown.
+    """
+    if name not in SUITES:
+        raise EvaluationError(f"suite {name}: unknown{_nearest(name, SUITES)}. Known are {', '.join(SUITES)}.")
+    return SUITES[name]
+
+
+def _items_file(path: Path, entry: SuiteEntry, name: str) -> Path:
+    if not (path.is_dir() and entry.items):
+        return path
+    found = next((path / file for file in entry.items if (path / file).is_file()), None)
+    if found is None:
+        raise EvaluationError(f"{path}: holds no {' or '.join(entry.items)}. Give the file with the items of {name}.")
+    return found
+
+
+def _parameters(kind: type, settings: Mapping[str, str], suite: str) -> Any:
+    """Checked by the types of the class."""
+    from pydantic import TypeAdapter, ValidationError
+
+    names = [f.name for f in fields(kind)]
+    for key in settings:
+        if key not in names:
+            known = ", ".join(names) or "none"
+            raise EvaluationError(f"{key}: no parameter of {suite}{_nearest(key, names)}. Its parameters: {known}.")
+    try:
+        return TypeAdapter(kind).validate_python(dict(settings))
+    except ValidationError as e:
+        problem = e.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise EvaluationError(f"{key}={problem['input']}: {problem['msg']}. Give {suite} another value.") from e
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
