@@ -9,7 +9,6 @@ Where it sits: predictor -> **prediction** -> score.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.errors import PredictionError
 from core.files import read_jsonl
@@ -17,7 +16,7 @@ from core.generation.request import Kind, Request
 
 
 def canonical_name(name: str) -> str:
-    """The spelling under which lists name a task: `-` as `_`, cut at the first `.`.
+    """The spelling of a task's name in lists of tasks: `-` becomes `_`, and the name ends at the first `.`.
 
     >>> canonical_name("task1520_qa_srl-1.2_answer_generation")
     'task1520_qa_srl_1'
@@ -35,12 +34,12 @@ class Prediction:
     num_shots: int
     references: tuple[str, ...]
     prediction: str
-    """Text as the engine gave it, cut at the stop string; leading white space is kept."""
+    """The engine's text up to the stop string; leading white space is kept."""
     request_sha256: str
 
 
 def prediction_of(request: Request, key: str, text: str) -> Prediction:
-    """An answered request as it is written."""
+    """The prediction that is stored for an answered request."""
     return Prediction(
         task=request.task,
         id=request.id,
@@ -52,23 +51,26 @@ def prediction_of(request: Request, key: str, text: str) -> Prediction:
     )
 
 
-def read_predictions(path: Path) -> Iterator[Prediction]:
-    """Predictions of this tool, or of the shape `{task, id | ni_id, references, prediction, [shots], [kind]}`.
+_KINDS = {kind.value: kind for kind in Kind}
 
-    Without `kind` a record counts as generation, which is what ROUGE-L can score in any case.
+
+def read_predictions(path: Path) -> Iterator[Prediction]:
+    """Reads predictions of this tool, or of the form `{task, id | ni_id, references, prediction, [shots], [kind]}`.
+
+    A record without `kind` counts as generation, because ROUGE-L can score any answer.
 
     Raises:
-        PredictionError: a record lacks a field; the message has its number, blank lines not counted.
+        PredictionError: a record lacks a field. The message has its number; blank lines are not counted.
     """
     for number, row in enumerate(read_jsonl(path), start=1):
         yield parse_prediction(row, f"{path}: record {number}")
 
 
-def parse_prediction(row: Mapping[str, Any], where: str) -> Prediction:
-    """One record.
+def parse_prediction(row: Mapping[str, object], where: str) -> Prediction:
+    """Checks one record and returns it as a prediction.
 
     Raises:
-        PredictionError: it lacks a field; `where` begins the message.
+        PredictionError: it lacks a field. The message begins with `where`.
     """
     references = row.get("references")
     text, task, instance_id = row.get("prediction"), row.get("task"), row.get("id", row.get("ni_id"))
@@ -76,16 +78,17 @@ def parse_prediction(row: Mapping[str, Any], where: str) -> Prediction:
         raise PredictionError(f"{where} lacks `task`, `id` or `prediction` as text. Add it.")
     if not isinstance(references, list) or not references or not all(isinstance(r, str) for r in references):
         raise PredictionError(f"{where} lacks `references`, a list of at least one text. Add it.")
-    kind = row.get("kind", Kind.GENERATION)
-    if kind not in list(Kind):
-        raise PredictionError(f"{where} has kind {kind!r}. Use {' or '.join(Kind)}.")
+    given = row.get("kind", Kind.GENERATION)
+    kind = _KINDS.get(given) if isinstance(given, str) else None
+    if kind is None:
+        raise PredictionError(f"{where} has kind {given!r}. Use {' or '.join(Kind)}.")
     num_shots = row.get("num_shots", row.get("shots", 0))
     if not isinstance(num_shots, int):
         raise PredictionError(f"{where} has num_shots {num_shots!r}. Give a whole number, or leave it out.")
     return Prediction(
         task=task,
         id=instance_id,
-        kind=Kind(kind),
+        kind=kind,
         num_shots=num_shots,
         references=tuple(references),
         prediction=text,

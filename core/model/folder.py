@@ -1,4 +1,4 @@
-"""A model's folder before its weights are read: is it one, and which.
+"""Checks a model's folder and computes its fingerprint, without loading the weights.
 
     model_fingerprint(check_model_folder(Path("models/base")))
 
@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from core.errors import PredictionError, StageError
 from core.files import read_as
@@ -23,9 +22,9 @@ _HASHED_WHOLE = 16 << 20
 
 
 def model_fingerprint(directory: Path) -> str:
-    """A hash that changes when the model does, without reading all of a 14 GB one.
+    """A hash of a model's files that does not read all of a 14 GB model.
 
-    Files up to 16 MiB are hashed whole; of larger ones the size, the first and the last MiB.
+    Files up to 16 MiB are hashed whole; of larger files the size, the first and the last MiB.
     """
     return _fingerprint(_files(directory))
 
@@ -70,7 +69,7 @@ def check_model_folder(directory: Path) -> Path:
     if not (directory / "config.json").is_file():
         raise PredictionError(f"{directory}: no config.json in it. Give the folder of a transformers model.")
     try:
-        read_as(dict[str, Any], directory / "config.json", mend="Fetch the model again.")
+        read_as(dict[str, object], directory / "config.json", mend="Fetch the model again.")
     except StageError as e:
         raise PredictionError(str(e)) from e
     if not any(directory.glob("*.safetensors")):

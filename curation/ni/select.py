@@ -1,9 +1,9 @@
-"""Which tasks. Every verdict carries its evidence.
+"""Selects tasks by rules. Every verdict has its evidence.
 
     verdict = judge(task, SelectionRules())
 
-Measured over all 1,613 tasks against the winner's 462: these rules keep 564, precision .817, recall .998. The rest
-of the winner's list was chosen by hand.
+Measured over all 1,613 tasks against the winner's 462, these rules keep 564, with a precision of .817 and a recall of
+.998. The winner chose the rest by hand.
 
 Where it sits: task -> kind -> **select** -> prompt.
 """
@@ -18,8 +18,9 @@ from core.errors import SelectionError
 from core.files import read_jsonl
 from core.generation.prediction import canonical_name
 from core.generation.request import Kind
+from curation.ni.instances import Block
 from curation.ni.kind import KindEvidence, Rule, TypingParameters, kind_of
-from curation.ni.task import EqualInputs, ReadingParameters, Task
+from curation.ni.task import EqualInputs, Example, Instance, ReadingParameters, Task
 from curation.policies.licence import Licence, LicencePolicy, classify
 
 WINNER_CATEGORIES = frozenset(
@@ -34,14 +35,14 @@ WINNER_CATEGORIES = frozenset(
 """The 33 categories of the tasks that the winner trained on. Source: its published task list."""
 
 CATEGORY_ALIASES = {"Basic Sentiment Analysis": "Sentiment Analysis"}
-"""Spellings of upstream files for a category of the published table."""
+"""Spelling in upstream files -> category in the published table."""
 
 OWN_DATA = "Own data"
-"""Category of tasks made from the user's own rows: whoever brings them wants them. The file's name follows it."""
+"""Category of tasks made from the user's own rows, which are always selected. The next category is the file's name."""
 
 
 def own_name(categories: Sequence[str]) -> str | None:
-    """The name of the user's file that a task was made of; None: it is none of the user's.
+    """The name of the user's file that a task was made from; None if it is an NI task.
 
     >>> own_name(("Own data", "letters")), own_name(("Summarization",))
     ('letters', None)
@@ -53,12 +54,12 @@ def own_name(categories: Sequence[str]) -> str | None:
 
 
 MATH_QA = re.compile(r"mathqa|mathematical|arithmetic|aqua(?!muse)|gsm8k|mawps|svamp|asdiv|mathdataset")
-"""Question answering over arithmetic, told by name: MathInstruct covers it."""
+"""Names of tasks of question answering over arithmetic, which MathInstruct covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionRules:
-    """The rules, each switchable. Defaults are what reproduces the winner's list best."""
+    """The rules of selection. The defaults reproduce the winner's list best."""
 
     language: str = "English"
     categories: frozenset[str] = WINNER_CATEGORIES
@@ -66,10 +67,10 @@ class SelectionRules:
     """MMLU is an evaluation scenario of the challenge."""
     drop_math_qa: bool = True
     licences: LicencePolicy = LicencePolicy.COMMERCIAL
-    """The winner took every licence; this tool asks first."""
+    """Source: this project. The winner took every licence."""
 
     def fingerprint(self) -> dict[str, object]:
-        """What goes into the manifest."""
+        """The rules as they stand in the manifest."""
         return {
             "language": self.language,
             "categories": sorted(self.categories),
@@ -90,7 +91,7 @@ class Verdict:
 
 
 def judge(task: Task, rules: SelectionRules) -> Verdict:
-    """The first rule that speaks against the task, or `kept`."""
+    """The first rule that excludes the task, or `kept`."""
     return judge_header(
         name=task.name, languages=task.languages, categories=task.categories, licences=task.licences, rules=rules
     )
@@ -105,8 +106,8 @@ def judge_header(
     rules: SelectionRules,
     is_mmlu: bool | None = None,
 ) -> Verdict:
-    """`judge` on a task's header alone, for tables of tasks whose files are not at hand."""
-    spoken, found = sorted(languages), sorted(CATEGORY_ALIASES.get(c, c) for c in categories)
+    """`judge` for a task's header, if its file is not available."""
+    spoken, known_categories = sorted(languages), sorted(CATEGORY_ALIASES.get(c, c) for c in categories)
     raw_licences = tuple(licences)
     if spoken != [rules.language]:
         return Verdict(keep=False, reason="language", evidence=", ".join(spoken) or "no language given")
@@ -114,52 +115,66 @@ def judge_header(
         return Verdict(keep=False, reason="mmlu", evidence=name)
     if rules.drop_math_qa and MATH_QA.search(name.lower()):
         return Verdict(keep=False, reason="math_qa", evidence=name)
-    if not set(found) & {*rules.categories, OWN_DATA}:
-        return Verdict(keep=False, reason="category", evidence=", ".join(found) or "no category given")
+    if not set(known_categories) & {*rules.categories, OWN_DATA}:
+        return Verdict(keep=False, reason="category", evidence=", ".join(known_categories) or "no category given")
     licence = classify(raw_licences)
     if rules.licences.refuses(licence):
         reason = "non_commercial" if licence is Licence.NON_COMMERCIAL else "unknown_licence"
         return Verdict(keep=False, reason=reason, evidence=", ".join(raw_licences) or "none given")
-    return Verdict(keep=True, reason="kept", evidence=f"{', '.join(found)}; {', '.join(raw_licences) or 'no licence'}")
+    return Verdict(
+        keep=True, reason="kept", evidence=f"{', '.join(known_categories)}; {', '.join(raw_licences) or 'no licence'}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedTask:
-    """A task that is asked. One line of `01_tasks/tasks.jsonl`."""
+    """A selected task without its instances. One line of `01_tasks/tasks.jsonl`."""
 
     name: str
     file: str
     sha256: str
+    """Of the task file's bytes."""
     kind: Kind
     typed: KindEvidence
     reading: ReadingParameters
+    definition: str
+    positive_examples: tuple[Example, ...]
     categories: tuple[str, ...]
+    languages: tuple[str, ...]
     licences: tuple[str, ...]
     evidence: str
     num_instances: int
-    asked: tuple[str, ...]
-    """Ids of the instances that are asked, in file order."""
+    """Usable instances of the task file."""
+    block: Block
+    """Where the selected instances stand in `01_tasks/instances.jsonl`, in the order of the task file."""
     num_contradictory: int = 0
     """Groups of equal inputs with different answers."""
+
+
+def draw_instances(task: Task, *, instances_per_task: int | None, seed: int) -> Sequence[Instance]:
+    """The instances to ask, in the order of the file: a random sample, or all if there are no more than wanted."""
+    if instances_per_task is None or instances_per_task >= len(task.instances):
+        return task.instances
+    rng = random.Random(f"instances-{seed}-{task.name}")
+    return [task.instances[p] for p in sorted(rng.sample(range(len(task.instances)), instances_per_task))]
 
 
 def select_task(
     file: str,
     task: Task,
+    block: Block,
     *,
     evidence: str,
     kinds: Mapping[str, Kind],
     typing: TypingParameters,
     reading: ReadingParameters,
-    instances_per_task: int | None,
-    seed: int,
 ) -> SelectedTask:
-    """Types a kept task and draws the instances that are asked; all of them if there are no more than wanted."""
+    """Types a kept task.
+
+    Args:
+        block: Where its drawn instances were written.
+    """
     typed = kind_of(task, kinds, typing)
-    ids = [i.id for i in task.instances]
-    if instances_per_task is not None and instances_per_task < len(ids):
-        rng = random.Random(f"instances-{seed}-{task.name}")
-        ids = [ids[p] for p in sorted(rng.sample(range(len(ids)), instances_per_task))]
     return SelectedTask(
         name=task.name,
         file=file,
@@ -167,11 +182,14 @@ def select_task(
         kind=typed.kind,
         typed=typed,
         reading=reading,
+        definition=task.definition,
+        positive_examples=task.positive_examples,
         categories=task.categories,
+        languages=task.languages,
         licences=task.licences,
         evidence=evidence,
         num_instances=len(task.instances),
-        asked=tuple(ids),
+        block=block,
         num_contradictory=task.num_contradictory,
     )
 
@@ -179,18 +197,21 @@ def select_task(
 def read_selected(path: Path) -> Iterator[SelectedTask]:
     """The records of `tasks.jsonl`, one in memory at a time."""
     for row in read_jsonl(path):
-        lists = {name: tuple(row[name]) for name in ("categories", "licences", "asked")}
+        lists = {name: tuple(row[name]) for name in ("categories", "languages", "licences")}
+        examples = tuple(Example(**example) for example in row["positive_examples"])
+        block = Block(**row["block"])
         typed = KindEvidence(**{**row["typed"], "kind": Kind(row["typed"]["kind"]), "rule": Rule(row["typed"]["rule"])})
         reading = ReadingParameters(**{**row["reading"], "equal_inputs": EqualInputs(row["reading"]["equal_inputs"])})
-        yield SelectedTask(**{**row, "kind": Kind(row["kind"]), "typed": typed, "reading": reading, **lists})
+        parts = {"kind": Kind(row["kind"]), "typed": typed, "reading": reading, "block": block}
+        yield SelectedTask(**{**row, **parts, "positive_examples": examples, **lists})
 
 
 TASK_LISTS = {"birbal": Path(__file__).parent / "task_lists" / "birbal.txt"}
-"""Shipped lists by name."""
+"""The task lists of this package, by name."""
 
 
 def read_task_list(path: Path) -> list[str]:
-    """Canonical names, one a line; blank lines and `#` comments are skipped.
+    """Reads canonical names, one per line; blank lines and `#` comments are skipped.
 
     Args:
         path: A text file, or the name of a shipped list.
@@ -212,7 +233,7 @@ def read_task_list(path: Path) -> list[str]:
 
 
 def read_kind_overrides(path: Path) -> dict[str, Kind]:
-    """`name<TAB or space>exact_match|generation`, one a line.
+    """Reads lines of `name<TAB or space>exact_match|generation`.
 
     Raises:
         SelectionError: unreadable, or a line of another form.
