@@ -14,13 +14,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from core.errors import MixError, TaskError
+from core.example.licence import spdx_expression
 from core.generation.request import Kind
 from core.stage import Dropped
 from curation.ni.bucket import BucketParameters, TaskBucket, generation_bucket
 from curation.ni.select import SelectedTask, own_name
 from curation.ni.task import Instance, Task, read_task
 from curation.policies.duplicate import NearDuplicates, exact_key, signature
-from curation.policies.licence import spdx_expression
 from curation.policies.policy import Screen, Screened
 from curation.sources.source import NI_SOURCES, MixRow, source_of
 

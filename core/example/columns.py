@@ -7,10 +7,9 @@
 Where it sits: record -> **columns** -> the readers of the layouts.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-import orjson
 
 from core.example.example import Description
 from core.example.language import language_code
@@ -24,6 +23,9 @@ _DESCRIBING = frozenset(
 )
 """Columns that say something about a record and are no part of what is trained on."""
 
+_SAYING = frozenset({*_ID, *_LICENCE, *_LANGUAGE, *_SOURCE, *_DESCRIBING})
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
 
 class Columns:
     """Columns by their names in small letters; a null is no column."""
@@ -33,25 +35,30 @@ class Columns:
         for name, value in values.items():
             if value is not None:
                 self._values.setdefault(name.strip().lower(), value)
+        self._filled = frozenset(name for name, value in self._values.items() if value not in _NOTHING)
         self._used: set[str] = set()
         self._unused_inside: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def names(self) -> set[str]:
+    def names(self) -> frozenset[str]:
         """Every column."""
-        return set(self._values)
+        return frozenset(self._values)
 
-    def filled(self) -> set[str]:
+    def filled(self) -> frozenset[str]:
         """Columns that hold something: a table of two layouts fills the other's columns with nothing."""
-        return {name for name, value in self._values.items() if not _is_nothing(value)}
+        return self._filled
 
     def first(self, *names: str) -> str:
         """Which of these columns is there, one that holds something before others; empty: none is."""
-        filled = self.filled()
-        present = [name for name in names if name in self._values]
-        return next((name for name in present if name in filled), present[0] if present else "")
+        for name in names:
+            if name in self._filled:
+                return name
+        for name in names:
+            if name in self._values:
+                return name
+        return ""
 
     def take(self, *names: str) -> Any:
         """The value of the first of these columns that is there, which counts as used; None: none is."""
@@ -71,8 +78,7 @@ class Columns:
 
     def unused(self) -> tuple[str, ...]:
         """Columns that hold something, were not used and do not only describe."""
-        describing = {*_ID, *_LICENCE, *_LANGUAGE, *_SOURCE, *_DESCRIBING}
-        return tuple(sorted((self.filled() - self._used - describing) | self._unused_inside))
+        return tuple(sorted((self._filled - self._used - _SAYING) | self._unused_inside))
 
     def description(self) -> Description:
         """What the record says of itself."""
@@ -82,12 +88,8 @@ class Columns:
             source=_text(self._values.get(self.first(*_SOURCE))),
             licence=_licence(self._values.get(self.first(*_LICENCE))),
             language=language_code(language) if language.strip() else "",
-            other={name: _text(self._values[name]) for name in sorted(self.filled() & _DESCRIBING - self._used)},
+            other={name: _text(self._values[name]) for name in sorted(self._filled & _DESCRIBING - self._used)},
         )
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, str | list | dict) and not value)
 
 
 def _licence(value: Any) -> str:
@@ -105,7 +107,7 @@ def _text(value: Any) -> str:
 
 def as_json(value: Any) -> str:
     """A value as JSON without its nulls, which tables put where a record has no such key."""
-    return orjson.dumps(_without_nulls(value), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return json.dumps(_without_nulls(value), ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _without_nulls(value: Any) -> Any:

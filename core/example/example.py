@@ -80,6 +80,21 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Turns that end with the assistant's; at most one system message, which is the first."""
+
+    messages: tuple[Message, ...]
+    tools: str = ""
+    """What the assistant may call, as a JSON list, for the chat template; empty: nothing."""
+    description: Description = NOTHING_SAID
+
+    @property
+    def num_turns(self) -> int:
+        """Messages with a text or a call."""
+        return sum(bool(message.content.strip() or message.tool_calls) for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompted:
     """An instruction, perhaps with an input, and its accepted answers."""
 
@@ -96,20 +111,13 @@ class Prompted:
         """Question and answer, and a system text before them."""
         return 3 if self.system else 2
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """Turns that end with the assistant's; at most one system message, which is the first."""
-
-    messages: tuple[Message, ...]
-    tools: str = ""
-    """What the assistant may call, as a JSON list, for the chat template; empty: nothing."""
-    description: Description = NOTHING_SAID
-
-    @property
-    def num_turns(self) -> int:
-        """Messages with a text or a call."""
-        return sum(bool(message.content.strip() or message.tool_calls) for message in self.messages)
+    def as_conversation(self, earlier: tuple[Message, ...] = ()) -> Conversation:
+        """The same as turns, the input below the instruction, with earlier turns before them."""
+        question = f"{self.instruction}\n\n{self.input}" if self.input.strip() else self.instruction
+        system = (Message(role=Role.SYSTEM, content=self.system, is_trained=False),) if self.system.strip() else ()
+        asked = Message(role=Role.USER, content=question, is_trained=False)
+        answer = Message(role=Role.ASSISTANT, content=self.outputs[0])
+        return Conversation(messages=(*system, *earlier, asked, answer), description=self.description)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

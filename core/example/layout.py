@@ -52,10 +52,11 @@ def layout_of(columns: Columns) -> Layout | None:
     Columns that hold something decide. Only where they fit no layout do empty ones count: then something is missing,
     and the reader says what.
     """
-    return _fitting(columns, columns.filled()) or _fitting(columns, columns.names()) or _partly(columns.names())
+    names = columns.names()
+    return _fitting(columns, columns.filled()) or _fitting(columns, names) or _partly(names)
 
 
-def _fitting(columns: Columns, names: set[str]) -> Layout | None:
+def _fitting(columns: Columns, names: frozenset[str]) -> Layout | None:
     if {"chosen", "rejected"} <= names:
         return Layout.PREFERENCE
     if chat := next((name for name in CHATS if name in names), ""):
@@ -68,14 +69,14 @@ def _fitting(columns: Columns, names: set[str]) -> Layout | None:
     return Layout.TEXT if any(name in names for name in _TEXTS) else None
 
 
-def _partly(names: set[str]) -> Layout | None:
+def _partly(names: frozenset[str]) -> Layout | None:
     """Where a question or an answer is missing."""
     if names & {*QUESTIONS, *ANSWERS, *INPUTS}:
         return _prompted(names)
     return Layout.PREFERENCE if names & {"chosen", "rejected"} else None
 
 
-def _prompted(names: set[str]) -> Layout:
+def _prompted(names: frozenset[str]) -> Layout:
     question = next((name for name in QUESTIONS if name in names), "instruction")
     if question == "instruction":
         return Layout.DOLLY if "response" in names and "output" not in names else Layout.ALPACA

@@ -111,7 +111,7 @@ def _content(raw: Any, number: int) -> str | None:
         text = part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None
         if not isinstance(text, str):
             kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-            raise Unusable("not_text", f"message {number} holds a part that is no text ({kind!s:.40})")
+            raise Unusable("not_text", f"message {number} holds a part that is no text ({str(kind)!r:.40})")
         texts.append(text)
     return "\n".join(texts)
 

@@ -87,18 +87,12 @@ def _with_history(example: Prompted, history: Any, columns: Columns) -> Conversa
     fine = all(isinstance(p, list) and len(p) == 2 and all(isinstance(t, str) for t in p) for p in pairs)
     if not pairs or not fine:
         raise Unusable("malformed", "`history` is not a list of [question, answer]")
-    earlier = [
+    earlier = tuple(
         Message(role=role, content=text, is_trained=role is Role.ASSISTANT)
         for pair in pairs
         for role, text in zip((Role.USER, Role.ASSISTANT), pair, strict=True)
-    ]
-    system = [Message(role=Role.SYSTEM, content=example.system, is_trained=False)] if example.system.strip() else []
-    question = f"{example.instruction}\n\n{example.input}" if example.input.strip() else example.instruction
-    last = (
-        Message(role=Role.USER, content=question, is_trained=False),
-        Message(role=Role.ASSISTANT, content=example.outputs[0]),
     )
-    return conversation((*system, *earlier, *last), columns)
+    return conversation(example.as_conversation(earlier).messages, columns)
 
 
 def _is_list_of_messages(columns: Columns, name: str) -> bool:

@@ -18,12 +18,25 @@ from pathlib import Path
 
 from core.errors import DataError
 from core.example.columns import Columns
-from core.example.example import Conversation, Example, ExampleKind, Message, Preference, Prompted, Text, Unusable, kind
+from core.example.example import (
+    Conversation,
+    Description,
+    Example,
+    ExampleKind,
+    Message,
+    Preference,
+    Prompted,
+    Text,
+    Unusable,
+    kind,
+)
 from core.example.layout import Layout, layout_of, read_layout
 from core.files import encodable, file_sha256, sha256
-from core.records.container import Part, contents, stem
+from core.records.container import contents
 from core.records.hub import hub_records, is_hub_name
 from core.records.json_text import Items
+from core.records.name import stem
+from core.records.part import Part
 from core.records.record import Limits, Place, Record, Rejected
 
 _MOST_COLUMNS_TOLD = 8
@@ -128,32 +141,44 @@ def read_record(record: Record, *, part: str = "", layout: Layout | None = None)
         if found is None:
             raise Unusable("malformed", _unknown(columns))
         example = read_layout(found, columns)
-        if not encodable(*texts(example)):
+        if not encodable(*texts(example), *_said(example.description)):
             raise Unusable("invalid_unicode", "holds bytes that are no UTF-8; re-encode the file as UTF-8")
     except Unusable as e:
         return Rejected(place=record.place, reason=e.reason, detail=e.detail)
+    except RecursionError:
+        return Rejected(place=record.place, reason="malformed", detail="nested too deeply")
     return Read(place=record.place, part=part, layout=found, example=example, unused=columns.unused())
 
 
 def _unknown(columns: Columns) -> str:
     names = sorted(columns.names())
-    shown = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_COLUMNS_TOLD]) or "nothing"
+    shown = ", ".join(_printable(name) for name in names[:_MOST_COLUMNS_TOLD]) or "nothing"
     more = f" and {len(names) - _MOST_COLUMNS_TOLD} more" if len(names) > _MOST_COLUMNS_TOLD else ""
     return f"lacks `instruction` and `output`, `messages`, `text` or another layout that is known: it has {shown}{more}"
 
 
+def _printable(name: str) -> str:
+    """A column's name as a terminal can show it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
 def texts(example: Example) -> tuple[str, ...]:
-    """Every text of an example that is trained on or asked, the id among them."""
-    name = example.description.id
+    """Every text of an example that is trained on or asked."""
     match example:
         case Text():
-            return name, example.text
+            return (example.text,)
         case Prompted():
-            return name, example.system, example.instruction, example.input, *example.outputs
+            return example.system, example.instruction, example.input, *example.outputs
         case Conversation():
-            return name, example.tools, *_contents(example.messages)
+            return example.tools, *_contents(example.messages)
         case Preference():
-            return name, *_contents((*example.prompt, *example.chosen, *example.rejected))
+            return _contents((*example.prompt, *example.chosen, *example.rejected))
+
+
+def _said(description: Description) -> tuple[str, ...]:
+    """Every text of a description."""
+    d = description
+    return d.id, d.source, d.licence, d.language, *d.other.values()
 
 
 def _contents(messages: tuple[Message, ...]) -> tuple[str, ...]:
@@ -195,6 +220,8 @@ class Census:
         layouts = ", ".join(f"{layout} ({n:,})" for layout, n in self.layouts.most_common())
         lines = [f"{where}: layout {layouts}"] if layouts else []
         if self.unused:
-            columns = ", ".join(f"{name} ({n:,})" for name, n in sorted(self.unused.items())[:_MOST_COLUMNS_TOLD])
+            columns = ", ".join(
+                f"{_printable(name)} ({n:,})" for name, n in sorted(self.unused.items())[:_MOST_COLUMNS_TOLD]
+            )
             lines.append(f"{where}: columns that are not used: {columns}")
         return lines

@@ -1,109 +1,34 @@
 """What stands at a path: one file, a folder of them, a zip archive; and the records in it.
 
-    for part in parts(Path("mine.zip")):
+    for part in contents(Path("mine.zip")).parts:
         for item in part.records():
             ...
 
-A file is known by its first bytes, not by its name. Nothing is unpacked to disk under the name that an archive gives.
-
-Where it sits: json_text + table -> **container** -> the layouts of `core/example`.
+Where it sits: part + archive -> **container** -> the layouts of `core/example`.
 """
 
-import contextlib
-import io
 import json
 import os
 import re
-import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 from core.errors import DataError
 from core.files import encodable
-from core.records.json_text import Items, read_json_text
+from core.records.archive import members
+from core.records.name import ABOUT, is_data
+from core.records.part import KINDS, ZIP, Part, unreadable
 from core.records.record import Limits
-from core.records.stream import Readable, open_stream, seekable
-from core.records.table import PARQUET, header, is_arrow, read_arrow, read_csv, read_parquet
-
-PACKED = (".gz", ".zst")
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".zip")
-"""By which files of a folder are known; a file that is given by itself may have any name."""
-
-KINDS = "JSON, JSON lines, CSV, Parquet, Arrow, also as .gz, .zst or .zip, or a folder of them"
+from core.records.stream import Readable
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 """What `save_to_disk` writes beside one data set, and above several."""
 
-_ABOUT = re.compile(r"(dataset_infos?|state|dataset_dict|manifest|package|config)\.json", re.IGNORECASE)
-"""Files that describe data and hold none."""
-
-_ZIP = b"PK"
 _TRAIN = re.compile(r"(?:^|[/_.-])train(?:ing)?(?=[/_.-]|$)", re.IGNORECASE)
 _HELD_OUT = re.compile(r"(?:^|[/_.-])(?:test|valid|validation|val|dev|eval)(?=[/_.-]|$)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One file of records."""
-
-    where: str
-    """Its name in messages."""
-    name: str
-    """Its name below what was given, with `/`; empty: it is what was given."""
-    size: int
-    """Packed bytes."""
-    path: Path
-    """The file on disk that holds it."""
-    open_file: Callable[[], Readable]
-    limits: Limits
-    is_member: bool = False
-    """It is one of several in an archive."""
-
-    def records(self) -> Items:
-        """Every record, streamed.
-
-        Raises:
-            DataError: it is of no known kind, damaged, or a bomb.
-        """
-        try:
-            file = self.open_file()
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
-            raise _unreadable(self.where, e) from e
-        with (
-            contextlib.closing(file),
-            open_stream(file, size=self.size, where=self.where, limits=self.limits) as stream,
-        ):
-            yield from self._read(stream)
-
-    def _read(self, stream: io.BufferedReader) -> Items:
-        """The records of a stream, by its first bytes."""
-        head = stream.peek(1)
-        if head.startswith(PARQUET) or is_arrow(head):
-            with self._whole(stream, head) as file:
-                yield from (
-                    read_parquet(file, self.where) if head.startswith(PARQUET) else read_arrow(file, head, self.where)
-                )
-        elif not head.strip():
-            return
-        elif _is_csv(head, self.where):
-            yield from read_csv(stream, self.where, self.limits)
-        elif b"\0" in head[:1024] or head.startswith(_ZIP):
-            raise DataError(f"{self.where}: not a kind of file that is known. Give {KINDS}.")
-        else:
-            yield from read_json_text(stream, self.where, self.limits)
-
-    def _whole(self, stream: io.BufferedReader, head: bytes) -> IO[bytes]:
-        """A file that can be read from its end: itself, or a copy of what was packed."""
-        if not self.is_member:
-            file = self.path.open("rb")
-            if file.read(4) == head[:4]:
-                file.seek(0)
-                return file
-            file.close()
-        return seekable(stream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +40,11 @@ class Contents:
     """Names of files that were not taken for data, or that hold another split."""
 
 
-def contents(path: Path, limits: Limits | None = None) -> Contents:
+def contents(path: Path, limits: Limits | None = None, *, may_be_empty: bool = False) -> Contents:
     """The files of records at a path.
 
+    Args:
+        may_be_empty: A folder without data is no error.
     Raises:
         DataError: nothing there that could be read; the message lists what can.
     """
@@ -132,21 +59,9 @@ def contents(path: Path, limits: Limits | None = None) -> Contents:
         raise DataError(f"{path}: cannot be read (neither a file nor a folder). Give {KINDS}.")
     else:
         raise DataError(f"{path}: cannot be read (no such file or folder). Check the path.")
-    if not found.parts:
+    if not found.parts and not may_be_empty:
         raise DataError(f"{path}: no file of data in it. Give {KINDS}.")
     return _training_split(found)
-
-
-def stem(path: Path) -> str:
-    """The name of what is at a path, without what says how it is written.
-
-    >>> stem(Path("data/mine.JSONL.gz")), stem(Path("data/mine.v2"))
-    ('mine', 'mine.v2')
-    """
-    name = path.name or path.resolve().name
-    while name.lower().endswith((*PACKED, *SUFFIXES)):
-        name = name[: name.rindex(".")]
-    return name or path.name
 
 
 def _training_split(found: Contents) -> Contents:
@@ -165,9 +80,10 @@ def _file(path: Path, name: str, limits: Limits) -> Contents:
             head = file.read(4)
         size = path.stat().st_size
     except OSError as e:
-        raise _unreadable(str(path), e) from e
-    if head.startswith(_ZIP) and zipfile.is_zipfile(path):
-        return _archive(path, name, limits)
+        raise unreadable(str(path), e) from e
+    if head.startswith(ZIP) and zipfile.is_zipfile(path):
+        parts, skipped = members(path, name, limits)
+        return Contents(parts=tuple(parts), skipped=tuple(skipped))
 
     def open_file() -> Readable:
         return path.open("rb")
@@ -193,7 +109,7 @@ def _folder(path: Path, limits: Limits) -> Contents:
             found = _file(file, name, limits)
             parts += found.parts
             skipped += found.skipped
-        elif not _ABOUT.fullmatch(file.name):
+        elif not ABOUT.fullmatch(file.name):
             skipped.append(str(file))
     return Contents(parts=tuple(parts), skipped=tuple(skipped))
 
@@ -203,14 +119,6 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, names, files in os.walk(folder):
         names[:] = [name for name in names if not name.startswith(".")]
         yield from (Path(parent) / name for name in files if (Path(parent) / name).is_file())
-
-
-def is_data(name: str) -> bool:
-    """Whether a file of this name is taken for data in a folder or an archive."""
-    lower = name.lower()
-    for packed in PACKED:
-        lower = lower.removesuffix(packed)
-    return lower.endswith(SUFFIXES) and not _ABOUT.fullmatch(name)
 
 
 def _saved(path: Path, limits: Limits) -> Contents:
@@ -237,84 +145,3 @@ def _json_file(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as e:
         raise DataError(f"{path}: cannot be read ({e}). Save the data set again.") from e
     return value if isinstance(value, dict) else {}
-
-
-def _archive(path: Path, name: str, limits: Limits) -> Contents:
-    """The data files of a zip archive. Its archives are not opened."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as e:
-        raise _unreadable(str(path), e) from e
-    if len(members) > limits.members:
-        raise DataError(f"{path}: holds {len(members):,} files, more than {limits.members:,}. Unpack it yourself.")
-    parts: list[Part] = []
-    skipped: list[str] = []
-    for member in sorted(members, key=lambda member: member.filename):
-        _check_member(path, member)
-        inside = PurePosixPath(member.filename)
-        if member.is_dir() or any(p.startswith((".", "__MACOSX")) for p in inside.parts):
-            continue
-        if is_data(inside.name) and not inside.name.lower().endswith(".zip"):
-            parts.append(_member(path, member, f"{name}/{inside}" if name else str(inside), limits))
-        elif not _ABOUT.fullmatch(inside.name):
-            skipped.append(f"{path}/{inside}")
-    return Contents(parts=tuple(parts), skipped=tuple(skipped))
-
-
-def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
-    inside = PurePosixPath(member.filename.replace("\\", "/"))
-    if inside.is_absolute() or ".." in inside.parts or re.match(r"[A-Za-z]:", member.filename):
-        raise DataError(f"{path}: its member {member.filename!r} points out of the archive. Refused: pack it again.")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise DataError(f"{path}: its member {member.filename!r} is a link. Refused: pack the file itself.")
-    if member.flag_bits & 1:
-        raise DataError(f"{path}: its member {member.filename!r} is encrypted. Unpack it, and give the folder.")
-
-
-def _member(path: Path, member: zipfile.ZipInfo, name: str, limits: Limits) -> Part:
-    def open_file() -> Readable:
-        archive = zipfile.ZipFile(path)
-        try:
-            return _Member(archive, archive.open(member))
-        except BaseException:
-            archive.close()
-            raise
-
-    where = f"{path}/{member.filename}"
-    return Part(
-        where=where, name=name, size=max(1, member.compress_size), path=path, open_file=open_file, limits=limits,
-        is_member=True,
-    )  # fmt: skip
-
-
-class _Member:
-    """An open member, which closes its archive with it."""
-
-    def __init__(self, archive: zipfile.ZipFile, file: IO[bytes]) -> None:
-        self._archive, self._file = archive, file
-
-    def read(self, size: int, /) -> bytes:
-        return self._file.read(size)
-
-    def close(self) -> None:
-        self._file.close()
-        self._archive.close()
-
-
-def _is_csv(head: bytes, where: str) -> bool:
-    """Text that is no JSON, and either is called CSV or has a header of columns whose names are words."""
-    if head.lstrip().startswith((b"{", b"[")):
-        return False
-    name = where.lower().removesuffix(".gz").removesuffix(".zst")
-    if name.endswith((".csv", ".tsv")):
-        return True
-    if name.endswith((".json", ".jsonl", ".ndjson")):
-        return False
-    names = header(head)
-    return len(names) > 1 and all(re.fullmatch(r"\w[\w .-]{0,40}", column.strip()) for column in names)
-
-
-def _unreadable(where: str, e: Exception) -> DataError:
-    told = e.strerror if isinstance(e, OSError) and e.strerror else next(iter(str(e).splitlines()), type(e).__name__)
-    return DataError(f"{where}: cannot be read ({told}). Check the file and its permissions.")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DataError
-from core.records.container import PACKED, SUFFIXES
 from core.records.json_text import Items
+from core.records.name import PACKED, SUFFIXES
 from core.records.record import Place, Record
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?:/[\w.-]+)?(?:@[\w./-]+)?")

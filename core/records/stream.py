@@ -122,7 +122,7 @@ class _Guarded(_Raw):
         limits = self._limits
         if self._num > limits.ratio_from_bytes and self._num > limits.ratio * max(self._size, 1):
             raise DataError(
-                f"{self._where}: unpacks to more than {limits.ratio} times its {self._size:,} bytes, as only made-up "
+                f"{self._where}: unpacks to more than {limits.ratio} times its {self._size:,} bytes, as only crafted "
                 "archives do. Unpack it yourself if you trust it, and give the folder."
             )
         return piece

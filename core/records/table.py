@@ -33,9 +33,12 @@ def csv_delimiter(head: bytes) -> str:
 
 
 def header(head: bytes) -> list[str]:
-    """The column names of a CSV that begins like this."""
+    """The column names of a CSV that begins like this; none, if it is no CSV."""
     first = head.partition(b"\n")[0].decode("utf-8", "replace")
-    return next(csv.reader([first.rstrip("\r")], delimiter=csv_delimiter(head)), [])
+    try:
+        return next(csv.reader([first.rstrip("\r")], delimiter=csv_delimiter(head)), [])
+    except csv.Error:
+        return []
 
 
 def read_csv(stream: io.BufferedReader, where: str, limits: Limits) -> Items:
@@ -126,6 +129,7 @@ def read_arrow(file: IO[bytes], head: bytes, where: str) -> Items:
 def _rows(batches: Iterator[Any], where: str) -> Items:
     number = 0
     for batch in batches:
+        batch.validate(full=True)  # a damaged one would be read beyond its end
         for start in range(0, batch.num_rows, _BATCH_ROWS):
             for row in batch.slice(start, _BATCH_ROWS).to_pylist():
                 number += 1

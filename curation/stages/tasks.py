@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from core.errors import SelectionError
+from core.example.licence import Licence, classify
 from core.files import file_sha256, sha256
 from core.generation.prediction import canonical_name
 from core.run_folder import OWN, TASKS
 from core.stage import Dropped, Stage, Summary
 from curation.ni.select import SelectedTask, judge, own_name, select_task
 from curation.ni.task import Task, read_task
-from curation.policies.licence import Licence, classify
 from curation.preset import CurationParameters
 from curation.stages.context import Curation
 

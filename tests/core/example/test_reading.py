@@ -111,6 +111,14 @@ def test_a_system_text_is_a_turn() -> None:
     assert (found.example.system, found.example.num_turns) == ("s", 3)
 
 
+def test_question_and_answer_are_a_conversation_where_one_is_wanted() -> None:
+    example = good({"instruction": "i", "input": "x", "output": "o", "system": "s"}).example
+    assert isinstance(example, Prompted)
+    assert [(m.role.value, m.content, m.is_trained) for m in example.as_conversation().messages] == [
+        ("system", "s", False), ("user", "i\n\nx", False), ("assistant", "o", True)
+    ]  # fmt: skip
+
+
 def test_prompt_and_completion_may_be_messages() -> None:
     prompt = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "3"}]
     found = messages({"prompt": prompt, "completion": [{"role": "assistant", "content": "4"}]})

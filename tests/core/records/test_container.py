@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pyarrow
 import pytest
 
 from core.errors import DataError
-from core.records.container import contents, is_data, stem
+from core.example.reading import open_source
+from core.records.container import contents
 from core.records.hub import HubName, hub_records, is_hub_name
+from core.records.name import is_data, stem
 from core.records.record import Limits, Record, Rejected
 
 ROW = {"instruction": "Say it.", "output": "y"}
@@ -264,6 +267,40 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, name: str, data: by
     assert str(e.value).startswith(str(path))
     assert said in str(e.value)
     assert "\n" not in str(e.value)
+
+
+EXAMPLES = Path(__file__).parents[2] / "data" / "examples"
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """A few bytes changed, removed, repeated or put in."""
+    found = bytearray(data)
+    for _ in range(rng.choice([1, 2, 5, 20])):
+        at = rng.randrange(len(found) or 1)
+        match rng.randrange(4):
+            case 0:
+                found[at : at + 1] = bytes([rng.randrange(256)])
+            case 1:
+                del found[at : at + rng.randrange(1, 40)]
+            case 2:
+                found[at:at] = bytes(rng.choices(b'{}[]",:\\\n\r\0\xff0un', k=rng.randrange(1, 6)))
+            case _:
+                found[at:at] = found[: rng.randrange(1, 60)]
+    return bytes(found)
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.*")))
+def test_a_file_that_is_damaged_anywhere_ends_in_lines_about_it(tmp_path: Path, name: str) -> None:
+    rng = random.Random(name)
+    data = (EXAMPLES / name).read_bytes()
+    for suffix in (".jsonl", ".json", ".csv", ".parquet", "", ".zip", *[Path(name).suffix] * 6):
+        path = tmp_path / f"x{suffix}"
+        path.write_bytes(damaged(data, rng))
+        try:
+            said = [str(item) for item in open_source(path).examples() if isinstance(item, Rejected)]
+        except DataError as e:
+            said = [str(e)]
+        assert not any("\n" in line for line in said)
 
 
 @pytest.mark.parametrize("name", ["gone.jsonl", "empty", "pipe"])
