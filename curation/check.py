@@ -39,7 +39,7 @@ class CheckParameters:
     layout: Layout | None = None
     """Of every record of own data; None: found by looking."""
     take_all: bool = True
-    """As `oneday curate --take-all`. False: also the rows that curation shows as examples in its prompts."""
+    """As a curation that takes all own rows. False: also the rows that curation shows as examples in its prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
