@@ -3,6 +3,7 @@
     OnedayError                 exit code 2: the message says what, where and how to mend
     ├── StageError              a run folder made with other inputs, or damaged
     ├── TaskError               a task folder or file
+    ├── DataError               a file of examples
     ├── SelectionError          a task list, a kind override
     ├── PredictionError         a model, a stored prediction
     ├── ScoreError              references, a ROUGE implementation
@@ -28,6 +29,10 @@ class StageError(OnedayError):
 
 class TaskError(OnedayError):
     """A task folder or task file cannot be used."""
+
+
+class DataError(OnedayError):
+    """A file, folder or archive of examples cannot be read."""
 
 
 class SelectionError(OnedayError):

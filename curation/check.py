@@ -1,136 +1,178 @@
-"""Lists every problem of task files and own data, with file and line.
+"""Check: every problem of task files and own data with its place, and every row that a curation would not use.
 
-    for problem in check(Path("tasks")):
-        print(problem)
+    checked = check([Path("mine.jsonl")], CheckParameters())
+    checked.problems, checked.left_out
 
-Where it sits: beside task and own_data. It reports what they would drop or refuse.
+A problem is something to mend in a file. What a curation would leave out of good rows (duplicates, long ones, those of
+a licence that is not taken) is found by curating them: the same stages run in a folder that is thrown away. No model is
+asked, so rows that the base already answers right are not known here.
+
+Where it sits: beside task and own_data; the command line prints what it finds.
 """
 
-import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import TaskError
-from curation.ni.task import read_task, task_paths
-from curation.policies.licence import classify
-from curation.sources.own_data import SUFFIXES, BadRow, read_own
-
-_MENDS = {
-    "malformed": "is no instance: it needs `input` as text and `output` as a text or a list of texts",
-    "empty_output": "has no answer",
-    "empty_input": "has an empty input",
-    "invalid_unicode": "holds a lone surrogate: re-encode the file as UTF-8",
-    "duplicate_id": "repeats an id",
-}
+from core.errors import DataError
+from core.example.layout import Layout
+from core.example.reading import Census, Source
+from core.records.container import contents
+from core.records.record import Place, Rejected
+from curation.check_task import Problem, check_task
+from curation.ni.task import task_paths
+from curation.preset import CurationParameters
+from curation.sources.own_data import is_own, is_task_file, own_sources
+from curation.sources.own_row import OwnAccount, OwnRow, Unasked, read_own
+from curation.trial import Trial, trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """A reason for which a file, a task or a row would be left out."""
+class CheckParameters:
+    """The choices of the curation whose drops are told."""
 
-    path: Path
-    line: int
-    """From 1; 0 stands for the whole file."""
-    what: str
+    curation: CurationParameters = CurationParameters()
+    tokenizer: Path | None = None
+    """Counts the tokens of rows; None: they are not counted, and no row is too long."""
+    suites: Mapping[str, Path] = field(default_factory=dict)
+    layout: Layout | None = None
+    """Of every record of own data; None: found by looking."""
+    take_all: bool = True
+    """As a curation that takes all own rows. False: also the rows that curation shows as examples in its prompts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A good record that would not be used."""
+
+    place: Place
+    reason: str
+    detail: str
 
     def __str__(self) -> str:
-        """`file:line: what`."""
-        where = f"{self.path}:{self.line}" if self.line else str(self.path)
-        return f"{where}: {self.what}"
+        return f"{self.place}: left out: {self.reason}" + (f" ({self.detail})" if self.detail else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Checked:
-    """One file's result."""
+    """What was found in all that was given."""
 
-    path: Path
-    num_records: int
-    problems: tuple[Problem, ...]
+    num_files: int = 0
+    census: Census = field(default_factory=Census)
+    problems: list[Problem] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    """Lines about what was read: its layout, columns that are not used, dialogues that are cut."""
+
+    @property
+    def dropped_by_reason(self) -> dict[str, int]:
+        """How many records are not used, and why: rejected ones and good ones."""
+        counts = Counter(self.census.rejected) + Counter(left.reason for left in self.left_out)
+        return dict(sorted(counts.items()))
+
+    @property
+    def num_usable(self) -> int:
+        """Records that are used."""
+        return self.census.num_records - sum(self.dropped_by_reason.values())
 
 
-def check(path: Path) -> Iterator[Checked]:
-    """Checks every file under a path.
+def check(given: Sequence[Path], parameters: CheckParameters | None = None) -> Checked:
+    """Every file under the paths, and names of the hub.
 
     Raises:
-        TaskError: there is nothing to check.
+        OnedayError: there is nothing to check, or an option does not fit.
     """
-    if path.is_dir():
-        own = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)
-        tasks = task_paths([path]) if any(path.glob("*.json")) or not own else []
-    else:
-        own, tasks = ([path], []) if path.suffix in SUFFIXES else ([], task_paths([path]))
-    for file in own:
-        yield _check_own(file)
-    for file in tasks:
-        yield _check_task(file)
+    parameters = parameters or CheckParameters()
+    checked = Checked()
+    own, tasks = _split(given, checked)
+    _check_own(own, parameters, checked)
+    for path in task_paths(tasks) if tasks else []:
+        found = check_task(path)
+        checked.num_files += 1
+        checked.problems += found.problems
+        checked.census += found.census
+    return checked
 
 
-def _check_own(path: Path) -> Checked:
-    num, problems = 0, []
-    for row in read_own(path):
-        num += 1
-        if isinstance(row, BadRow):
-            problems.append(Problem(path=path, line=row.line, what=row.detail))
-    if num == 0:
-        problems.append(Problem(path=path, line=0, what="holds no row"))
-    return Checked(path=path, num_records=num, problems=tuple(problems))
+def _split(given: Sequence[Path], checked: Checked) -> tuple[list[Path], list[Path]]:
+    """Own data and task files; what lies beside task files in their folder is looked at too, though curate does not."""
+    own = [path for path in given if is_own(path)]
+    tasks = [path for path in given if path not in own]
+    for folder in tasks:
+        beside = _beside_tasks(folder) if folder.is_dir() else []
+        own += beside
+        if beside:
+            checked.told.append(f"{folder}: curate takes its task files alone; give {beside[0].name} by itself")
+    return own, tasks
 
 
-def _check_task(path: Path) -> Checked:
+def _beside_tasks(folder: Path) -> list[Path]:
     try:
-        task_file = read_task(path)
-    except TaskError as e:
-        what = str(e).removeprefix(f"{path}: ")
-        position = re.search(r"line (\d+) column", what)
-        line = int(position[1]) if position else 0
-        return Checked(path=path, num_records=0, problems=(Problem(path=path, line=line, what=what),))
-    text = path.read_text(encoding="utf-8", errors="replace")
-    task = task_file.task
-    problems = []
-    if not task.positive_examples:
-        problems.append(
-            Problem(
-                path=path, line=_line_of(text, "Positive Examples"), what="has no usable example: asked without shots"
-            )
-        )
-    if not task.languages:
-        problems.append(Problem(path=path, line=0, what="names no language: the rules leave it out"))
-    if not task.categories:
-        problems.append(Problem(path=path, line=0, what="names no category: the rules leave it out"))
-    if classify(task.licences) != "allowed":
-        raw = ", ".join(task.licences) or "none"
-        what = f"licence {raw} is {classify(task.licences).replace('_', '-')}"
-        problems.append(Problem(path=path, line=_line_of(text, "Instance License"), what=what))
-    reasons = dict(zip(task_file.dropped_at, task_file.dropped, strict=True))
-    for index, line in enumerate(_instance_lines(text) if reasons else ()):
-        if index in reasons:
-            what = f"instance {ascii(reasons[index].id)[1:-1]} {_MENDS[reasons[index].reason]}"
-            problems.append(Problem(path=path, line=line, what=what))
-    return Checked(path=path, num_records=task_file.num_read, problems=tuple(problems))
+        paths = {part.path for part in contents(folder).parts if part.path.parent == folder}
+    except DataError:
+        return []
+    return sorted(path for path in paths if not is_task_file(path) and path.suffix != ".json")
 
 
-def _instance_lines(text: str) -> Iterator[int]:
-    """The line in which each element of `Instances` begins."""
-    start = re.search(r'"Instances"\s*:\s*\[', text)
-    if start is None:
+def _check_own(given: Sequence[Path], parameters: CheckParameters, checked: Checked) -> None:
+    places: dict[str, Place] = {}
+    curated: list[Path] = []
+    for name, source in own_sources(given, layout=parameters.layout).items():
+        found = _read(source, checked)
+        places |= {f"{name}-{row.id}": row.place for row in found}
+        if found:
+            curated.append(Path(source.where))
+    if not curated:
         return
-    decoder, position = json.JSONDecoder(), start.end()
-    line = text.count("\n", 0, position) + 1
-    while True:
-        begins = re.compile(r"[\s,]*").match(text, position)
-        assert begins is not None
-        line += text.count("\n", position, begins.end())
-        position = begins.end()
-        if position >= len(text) or text[position] == "]":
-            return
-        _, end = decoder.raw_decode(text, position)
-        yield line
-        line += text.count("\n", position, end)
-        position = end
+    tried = trial(
+        curated, parameters.curation, tokenizer=parameters.tokenizer, suites=parameters.suites,
+        layout=parameters.layout, take_all=parameters.take_all,
+    )  # fmt: skip
+    checked.left_out += sorted(_left_out(tried, places), key=lambda left: _order(left.place))
+    if tried.failure:
+        checked.problems.append(Problem(place=Place(file=", ".join(map(str, curated))), what=tried.failure))
 
 
-def _line_of(text: str, key: str) -> int:
-    position = text.find(f'"{key}"')
-    return text.count("\n", 0, position) + 1 if position >= 0 else 0
+def _order(place: Place) -> tuple[str, int, int]:
+    return place.file, place.line, place.number
+
+
+def _left_out(tried: Trial, places: Mapping[str, Place]) -> Iterator[LeftOut]:
+    for dropped in tried.dropped:
+        detail = dropped.detail
+        if detail.startswith("same as "):
+            first = detail.removeprefix("same as ")
+            detail = f"same as {places.get(first, first)}"
+        yield LeftOut(place=places[dropped.id], reason=dropped.reason, detail=detail)
+
+
+def _read(source: Source, checked: Checked) -> list[OwnRow]:
+    """Reads one source whole; returns its rows that curation takes."""
+    checked.num_files += max(1, len(source.parts))
+    account = OwnAccount()
+    is_whole = True
+    try:
+        for read, row in read_own(source):
+            account.add(read, row)
+    except DataError as e:
+        is_whole = False
+        what = str(e).removeprefix(f"{source.where}: ")
+        account.rejected.append(Rejected(place=Place(file=source.where), reason="unreadable", detail=what))
+    if is_whole and account.census.num_records == 0:
+        account.rejected.append(Rejected(place=Place(file=source.where), reason="empty", detail="holds no row"))
+    checked.problems += [Problem(place=row.place, what=row.detail) for row in account.rejected]
+    checked.left_out += _repeated(account.unasked)
+    checked.told += [*account.told(source.where), *(f"{name}: not taken for data" for name in source.skipped)]
+    checked.census += account.census
+    return account.rows if is_whole else []
+
+
+def _repeated(examples: Sequence[Unasked]) -> Iterator[LeftOut]:
+    """Examples that curation does not use, but for the first of each text."""
+    first_of: dict[str, Place] = {}
+    for example in examples:
+        place = example.row.place
+        first = first_of.setdefault(example.key, place)
+        if first is not place:
+            yield LeftOut(place=place, reason="duplicate", detail=f"same as {first}")

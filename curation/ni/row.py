@@ -6,9 +6,9 @@
 Where it sits: instances and bucket -> **row** -> policies and mix.
 """
 
+from core.example.licence import spdx_expression
 from curation.ni.select import SelectedTask, own_name
 from curation.ni.task import Instance
-from curation.policies.licence import spdx_expression
 from curation.sources.source import MixRow, source_of
 
 NI_ORIGIN = "allenai/natural-instructions"

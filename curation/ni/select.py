@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import SelectionError
+from core.example.licence import Licence, classify
 from core.files import read_jsonl
 from core.generation.prediction import canonical_name
 from core.generation.request import Kind
 from curation.ni.instances import Block
 from curation.ni.kind import KindEvidence, Rule, TypingParameters, kind_of
 from curation.ni.task import EqualInputs, Example, Instance, ReadingParameters, Task
-from curation.policies.licence import Licence, LicencePolicy, classify
+from curation.policies.licence import LicencePolicy
 
 WINNER_CATEGORIES = frozenset(
     """Answer Verification|Cause Effect Classification|Coherence Classification|Commonsense Classification|

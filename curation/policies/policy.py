@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import MixError
+from core.example.licence import Licence, classify
 from core.model.token_counter import TokenCounter
 from curation.policies.contamination import NGRAM, Suites
 from curation.policies.duplicate import DedupKey
-from curation.policies.licence import Licence, LicencePolicy, classify
+from curation.policies.licence import LicencePolicy
 from curation.sources.source import MixRow
 
 

@@ -1,214 +1,175 @@
-"""Own data: turns JSON lines of instruction/input/output, or of chats, into NI tasks.
+"""Own data: the user's rows, in any layout and file that `core/example` reads, as NI tasks.
 
-    rows = read_own(Path("mine.jsonl"))
-    write_tasks(Path("mine.jsonl"), rows, Path("00_own"), seed=2023)
+    stage = own_stage(Path("runs/mine"), [Path("mine.jsonl")], seed=2023, redo=False)
 
-One row a line. `{"instruction": "...", "input": "...", "output": "..."}`: `input` may be left out, `output` may be a
-list of accepted answers. Or a chat, of which the first question and its answer are taken; a system text before them
-stands at the head of the instruction:
-`{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}`.
-Both may have `id`, `licence` (or `license`) and `language` (ISO 639-1).
+Rows that share an instruction and have inputs become one task, three of them its examples; all others stand in one task
+per file, each asked with its own instruction and without examples. Rows of another licence or language stand in tasks
+of their own, for licence and language are judged by task.
 
-Rows that share an instruction and have inputs become one task, with three of them as its examples. All other rows of a
-file become one task, in which each row has its own instruction and no examples. Rows of another licence or language
-become separate tasks, because licence and language are judged by task.
-
-Where it sits: before task; it writes NI files.
+Where it sits: own_row -> **own_data** -> task; what it writes are NI files like any other.
 """
 
-import codecs
-import json
 import random
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import TaskError
-from core.files import encodable, file_sha256, write_json
+from core.errors import DataError, SourceError, TaskError
+from core.example.language import language_name
+from core.example.layout import Layout
+from core.example.reading import Source, open_source
+from core.files import write_json
+from core.records.container import contents
+from core.records.hub import HubName, is_hub_name
+from core.records.json_text import looks_like_ni
+from core.records.name import stem
+from core.records.record import Rejected
 from core.run_folder import OWN
 from core.stage import Dropped, Stage, Summary
 from core.text import nfc
 from curation.ni.select import OWN_DATA
+from curation.sources.own_row import ENGLISH, NO_LICENCE, OwnAccount, OwnRow
+from curation.sources.record import resolve_on_hub
 from curation.sources.source import MIXES
 
 LEAST_OF_A_TASK = 8
-"""Fewer rows with one instruction do not become a task, because three of them would be used as examples."""
+"""Fewer rows with one instruction are no task: three of them would go as examples."""
 
 NUM_EXAMPLES = 3
-SUFFIXES = (".jsonl",)
-KEYS = {"instruction", "input", "output", "id", "licence", "license", "language"}
 OWN_TASKS = "tasks"
-NO_LICENCE, ENGLISH = "Unknown", "en"
-"""Defaults of rows that do not state them."""
-
+_HEAD_BYTES = 1 << 16
+"""In which an NI task file names its definition: headers are short."""
 
 RESERVED = frozenset(MIXES["200k"])
-"""Names that a file may not have, because tables show them for sources."""
-
-LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish", "pt": "Portuguese", "ru": "Russian"}
+"""A file of this name could not be told from that source in a table."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnRow:
-    """One usable row."""
+def is_own(given: Path) -> bool:
+    """Whether a path holds rows of the user's own, and no NI task files; a name of the hub does.
 
-    id: str
-    line: int
-    instruction: str
-    input: str
-    outputs: tuple[str, ...]
-    licence: str
-    language: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadRow:
-    """A line that cannot be used, and why."""
-
-    line: int
-    reason: str
-    detail: str
-
-
-def read_own(path: Path) -> Iterator[OwnRow | BadRow]:
-    """Reads every line of a file.
-
-    Raises:
-        TaskError: the file cannot be read.
+    What does not exist is its own if its name says so: whoever reads it says that it is not there.
     """
-    seen: set[str] = set()
+    if given.is_dir():
+        return _is_own_folder(given)
+    if given.is_file():
+        return not is_task_file(given)
+    return given.suffix.lower() not in ("", ".json") or is_hub_name(str(given))
+
+
+def is_task_file(path: Path) -> bool:
+    """Whether a file is an NI task: a JSON object with `Definition` or `Instances`."""
+    if path.suffix != ".json" or not path.is_file():
+        return False
     try:
-        f = path.open("rb")
-    except OSError as e:
-        raise TaskError(f"{path}: cannot be read ({e.strerror}). Check the path.") from e
-    with f:
-        for line, text in enumerate(f, start=1):
-            if not text.strip():
-                continue
-            row = parse_own(text, line)
-            if isinstance(row, OwnRow) and row.id in seen:
-                row = BadRow(line=line, reason="duplicate_id", detail=f"id {row.id!r} was used before")
-            if isinstance(row, OwnRow):
-                seen.add(row.id)
-            yield row
+        with path.open("rb") as file:
+            return looks_like_ni(file.read(_HEAD_BYTES))
+    except OSError:
+        return True  # whoever reads it says why it cannot be read
 
 
-def parse_own(text: bytes, line: int) -> OwnRow | BadRow:
-    """Reads one line."""
-
-    def bad(reason: str, detail: str) -> BadRow:
-        return BadRow(line=line, reason=reason, detail=detail)
-
+def _is_own_folder(folder: Path) -> bool:
+    if any(is_task_file(path) for path in sorted(folder.glob("*.json"))):
+        return False
     try:
-        record = json.loads(text.removeprefix(codecs.BOM_UTF8))  # orjson refuses a lone surrogate without saying so
-    except (ValueError, RecursionError) as e:
-        return bad("malformed", f"not JSON ({e})")
-    if not isinstance(record, dict):
-        return bad("malformed", "not a JSON object")
-    texts = _chat(record) if "messages" in record else _instruction(record)
-    if isinstance(texts, str):
-        return bad("malformed", texts)
-    instruction, given, outputs = texts
-    if not encodable(instruction, given, *outputs):
-        return bad("invalid_unicode", "a lone surrogate; re-encode the file as UTF-8")
-    if not any(o.strip() for o in outputs):
-        return bad("empty_output", "the answer is empty")
-    licence = record.get("licence", record.get("license"))
-    row_id, language = record.get("id"), record.get("language")
-    return OwnRow(
-        id=str(row_id) if isinstance(row_id, str | int) and row_id != "" else f"line-{line}",
-        line=line,
-        instruction=instruction,
-        input=given,
-        outputs=tuple(o for o in outputs if o.strip()),
-        licence=licence if isinstance(licence, str) and licence else NO_LICENCE,
-        language=language if isinstance(language, str) and language else ENGLISH,
-    )
+        parts = contents(folder, may_be_empty=True).parts
+    except DataError:
+        return True  # whoever reads it says what is wrong
+    return bool(parts) and not any(is_task_file(part.path) for part in parts)
 
 
-def _instruction(record: Mapping[str, object]) -> tuple[str, str, list[str]] | str:
-    instruction, given, output = record.get("instruction"), record.get("input", ""), record.get("output")
-    if not isinstance(instruction, str) or not instruction.strip():
-        return "lacks `instruction` as text (or `messages`, for a chat)"
-    if given is not None and not isinstance(given, str):
-        return "`input` is not text"
-    misspelt = get_close_matches("input", record.keys() - KEYS, n=1, cutoff=0.8) if "input" not in record else []
-    if misspelt:
-        return f"has `{misspelt[0]}` and no `input`: a misspelling"
-    outputs = [output] if isinstance(output, str) else output
-    if not isinstance(outputs, list) or not outputs or not all(isinstance(o, str) for o in outputs):
-        return "lacks `output` as text or a list of texts"
-    return instruction, given or "", outputs
-
-
-def _chat(record: Mapping[str, object]) -> tuple[str, str, list[str]] | str:
-    messages = record["messages"]
-    if not isinstance(messages, list) or not messages:
-        return "`messages` is not a list with a turn in it"
-    turns = []
-    for number, message in enumerate(messages, start=1):
-        fine = isinstance(message, dict) and isinstance(message.get("content"), str)
-        if not fine or message.get("role") not in ("system", "user", "assistant"):
-            return f"message {number} lacks `role` (system, user or assistant) or `content` as text"
-        turns.append((message["role"], message["content"]))
-    system = turns.pop(0)[1] if turns[0][0] == "system" else ""
-    if [role for role, _ in turns[:2]] != ["user", "assistant"]:
-        return "does not begin with a user's turn and the assistant's answer"
-    if not turns[0][1].strip():
-        return "the user's turn is blank"
-    return (f"{system}\n\n{turns[0][1]}" if system else turns[0][1]), "", [turns[1][1]]
-
-
-def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool, take_all: bool = False) -> Stage:
-    """00_own: writes the NI tasks of every file to the stage's folder `tasks`.
+def own_stage(
+    run: Path,
+    paths: Sequence[Path],
+    *,
+    seed: int,
+    redo: bool,
+    take_all: bool = False,
+    layout: Layout | None = None,
+) -> Stage:
+    """00_own: every file as NI tasks, in a folder `tasks` like those that are given.
 
     Args:
-        take_all: Use no row as an example.
+        take_all: No row becomes an example.
+        layout: Of every record; None: found by looking.
     """
-    files = _files(paths)
-    inputs = {"files": {name: file_sha256(path) for name, path in sorted(files.items())}, "seed": seed}
-    inputs |= {"names": {name: path.stem for name, path in sorted(files.items())}, "take_all": take_all}
+    sources = own_sources(paths, layout=layout)
+    inputs = {"files": {name: _fingerprint(source) for name, source in sorted(sources.items())}, "seed": seed}
+    inputs |= {"names": {name: source.name for name, source in sorted(sources.items())}, "take_all": take_all}
+    inputs |= {"layout": layout} if layout else {}
     stage = Stage(run / OWN, inputs=inputs, redo=redo)
     if stage.is_done:
         return stage
     num_read = num_kept = 0
-    for name, path in sorted(files.items()):
-        rows: list[OwnRow] = []
-        for row in read_own(path):
-            num_read += 1
-            if isinstance(row, BadRow):
-                row_id = f"{path.name}:{row.line}"
-                stage.drop(Dropped(unit="row", id=row_id, reason=row.reason, detail=row.detail, source=path.name))
-            else:
-                rows.append(row)
-        if not rows:
+    told: list[str] = []
+    for name, source in sorted(sources.items()):
+        account = OwnAccount.of(source)
+        num_read += account.census.num_records
+        told += account.told(source.where)
+        unused = [*account.rejected, *(unasked.row for unasked in account.unasked)]
+        for row in unused:
+            detail = Dropped(unit="row", id=str(row.place), reason=row.reason, detail=row.detail, source=source.where)
+            stage.drop(detail)
+        if not account.rows:
             stage.give_up()
-            raise TaskError(f"{path}: no usable row. `oneday check {path}` lists what is wrong.")
+            raise TaskError(f"{source.where}: no usable row ({_why(unused)}). `oneday check {source.where}` lists all.")
         num_examples = 0 if take_all else NUM_EXAMPLES
         kept, examples = write_tasks(
-            name, rows, stage.path(OWN_TASKS), seed=seed, source=path.stem, num_examples=num_examples
+            name, account.rows, stage.path(OWN_TASKS), seed=seed, source=source.name, num_examples=num_examples
         )
         num_kept += kept
-        for row in examples:
-            stage.drop(Dropped(unit="row", id=f"{name}-{row.id}", reason="used_as_example", source=path.name))
-    stage.finish(Summary(tallies={"row": stage.tally("row", read=num_read, kept=num_kept)}))
+        for example in examples:
+            stage.drop(Dropped(unit="row", id=f"{name}-{example.id}", reason="used_as_example", source=source.where))
+    tallies = {"row": stage.tally("row", read=num_read, kept=num_kept)}
+    stage.finish(Summary(tallies=tallies, details={"told": told}))
     return stage
 
 
-def _files(paths: Sequence[Path]) -> dict[str, Path]:
-    """The files by the name that their tasks and ids get."""
-    for path in paths:
-        if not path.is_file():
-            raise TaskError(f"{path}: cannot be read (no such file). Check the path.")
-        if path.stem in RESERVED:
-            raise TaskError(f"{path}: {path.stem} is the name of a source of the paper's mix. Rename the file.")
-    files = {_slug(path.stem): path for path in sorted(paths)}
-    if len(files) < len(paths):
-        raise TaskError(f"two of {', '.join(str(p) for p in paths)} have the same name. Rename one.")
-    return files
+def _why(unused: Sequence[Rejected]) -> str:
+    """The most frequent reasons."""
+    reasons = Counter((row.reason, row.detail) for row in unused)
+    return "; ".join(f"{n:,} {reason}: {detail}" for (reason, detail), n in reasons.most_common(2)) or "it is empty"
+
+
+def own_sources(paths: Sequence[Path], *, layout: Layout | None = None) -> dict[str, Source]:
+    """What was given, by the name that its tasks and ids get.
+
+    Raises:
+        DataError: it cannot be read.
+        TaskError: two have one name, or one that is taken.
+    """
+    sources = [open_source(_pinned(path), layout=layout) for path in sorted(paths)]
+    for source in sources:
+        if source.name in RESERVED:
+            raise TaskError(
+                f"{source.where}: {source.name} is the name of a source of the paper's mix. Rename the file."
+            )
+    named = {_slug(source.name): source for source in sources}
+    if len(named) < len(sources):
+        raise TaskError(f"two of {', '.join(source.where for source in sources)} have the same name. Rename one.")
+    return named
+
+
+def own_file_name(path: Path) -> str:
+    """What the rows of a path are called in every table."""
+    return str(path).partition("@")[0].replace("/", "_") if is_hub_name(str(path)) else stem(path)
+
+
+def _pinned(path: Path) -> str:
+    """A name of the hub with the commit that it stands for now, so that what is read is what is recorded."""
+    if not is_hub_name(str(path)):
+        return str(path)
+    name = HubName.parse(str(path))
+    try:
+        commit = resolve_on_hub(name.repository, name.revision)
+    except SourceError as e:
+        raise DataError(f"{path}: no such file or folder; and as a data set of the hub {e}") from e
+    return f"{name.repository}{'/' + name.configuration if name.configuration else ''}@{commit}"
+
+
+def _fingerprint(source: Source) -> str:
+    """A hash of its files, or the hub's commit."""
+    return source.fingerprint() if source.parts else source.where.partition("@")[2]
 
 
 def write_tasks(
@@ -220,13 +181,11 @@ def write_tasks(
     source: str = "",
     num_examples: int = NUM_EXAMPLES,
 ) -> tuple[int, list[OwnRow]]:
-    """Writes one file's rows as NI tasks.
+    """Writes one file's rows as NI tasks; returns how many instances there are, and the rows that became examples.
 
     Args:
-        name: Part of the names of the tasks and of the ids of the rows.
-        source: The source of the rows in tables; empty: `name`.
-    Returns:
-        The number of instances, and the rows that became examples.
+        name: Of the tasks and the rows' ids.
+        source: What the rows are called in every table; empty: as `name`.
     """
     source = source or name
     groups: dict[tuple[str, str, str], list[OwnRow]] = defaultdict(list)
@@ -246,7 +205,7 @@ def write_tasks(
         path = directory / f"own_{name}_{number:03d}.json"
         _write(path, name, source, instruction, shots, rest, own_instruction=False)
     for (licence, language), members in sorted(mixed.items()):
-        members.sort(key=lambda row: row.line)
+        members.sort(key=lambda row: row.number)
         definition = f"Rows of {source}, each with an instruction of its own."
         usual = (licence, language) == (NO_LICENCE, ENGLISH)
         suffix = "" if usual else "_" + _slug(f"{licence} {language}")
@@ -265,7 +224,7 @@ def _write(
     *,
     own_instruction: bool,
 ) -> None:
-    languages = sorted({LANGUAGES.get(row.language, row.language) for row in rows})
+    languages = sorted({language_name(row.language) for row in rows})
     instances = [
         {"id": f"{name}-{row.id}", "input": row.input, "output": list(row.outputs)}
         | ({"instruction": row.instruction} if own_instruction else {})

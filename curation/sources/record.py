@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.errors import SourceError
+from core.example.licence import spdx_expression
 from core.files import encodable, file_sha256, read_jsonl, sha256
 from core.model.libraries import hub
 from core.stage import Dropped
-from curation.policies.licence import spdx_expression
 from curation.sources.mapping import (
     Mapped,
     Record,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from core.errors import SelectionError, TaskError
+from core.example.licence import Licence, classify
 from core.files import atomic_writer, file_sha256, sha256
 from core.generation.prediction import canonical_name
 from core.run_folder import OWN, TASKS
@@ -14,7 +15,6 @@ from core.stage import Dropped, Stage, Summary
 from curation.ni.instances import INSTANCES, write_instances
 from curation.ni.select import SelectedTask, draw_instances, judge, own_name, select_task
 from curation.ni.task import Task, read_task
-from curation.policies.licence import Licence, classify
 from curation.preset import CurationParameters
 from curation.stages.context import Curation
 

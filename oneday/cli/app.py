@@ -51,7 +51,7 @@ CURATE = Entry(
 COMMANDS = (
     Entry(name="demo", request=DemoRequest, runs="oneday.demo.demo:run_demo"),
     Entry(name="doctor", request=DoctorRequest, runs="oneday.commands.doctor:run_doctor"),
-    Entry(name="check", request=CheckRequest, runs="oneday.commands.curation_questions:run_check"),
+    Entry(name="check", request=CheckRequest, runs="oneday.commands.check:run_check"),
     CURATE,
     Entry(name="rehearse", request=RehearseRequest, runs="oneday.commands.plan:run_rehearse"),
     Entry(name="plan", request=PlanRequest, runs="oneday.commands.plan:run_plan"),

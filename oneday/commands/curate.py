@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import MixError, OnedayError, SourceError, TaskError
+from core.example.reading import layout_named
 from core.files import read_as, read_json
 from core.generation.engine import Engine, close
 from core.generation.none import NoPredictor
@@ -24,7 +25,7 @@ from curation.ni.adaptive import AdaptiveParameters
 from curation.ni.select import read_kind_overrides, read_task_list
 from curation.ni.task import task_paths
 from curation.preset import CurationParameters, preset, reseeded, with_settings
-from curation.sources.own_data import OWN_TASKS, SUFFIXES, own_stage
+from curation.sources.own_data import OWN_TASKS, is_own, own_file_name, own_stage
 from curation.sources.record import records, resolve_on_hub
 from curation.sources.source import SOURCES, Located, locate, mix_targets
 from curation.stages.context import Curation, asks_anything
@@ -32,7 +33,7 @@ from harness.budget.duration import seconds
 from oneday.commands.curation_call import curation_call
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_curation
-from oneday.requests.curation import CurateRequest, CurationRequest
+from oneday.requests.curation import CheckRequest, CurateRequest, CurationRequest
 from oneday.requests.request import Request, request_fields
 
 
@@ -50,7 +51,7 @@ def run_curate(request: CurateRequest, console: Console) -> None:
 
 def run_folder(request: CurationRequest) -> Path:
     """The folder that the user gave, else one named after the mix, the first file of own rows, or `ni`."""
-    own = [path.stem for path in request.tasks if path.suffix in SUFFIXES]
+    own = [own_file_name(path) for path in request.tasks if is_own(path)]
     return request.run or Path("runs") / (request.mix or (own[0] if own else "ni"))
 
 
@@ -98,8 +99,8 @@ def described(request: CurationRequest, console: Console, *, scratch: Path | Non
     if not request.tasks:
         raise TaskError("`tasks=` is missing. Give a folder of NI task files, or JSON lines of your own.")
     parameters = curation_parameters(request)
-    own = [path for path in request.tasks if path.suffix in SUFFIXES]
-    tasks = [path for path in request.tasks if path.suffix not in SUFFIXES]
+    own = [path for path in request.tasks if is_own(path)]
+    tasks = [path for path in request.tasks if path not in own]
     _check_own(request, parameters, own, tasks)
     if tasks:
         task_paths(tasks)
@@ -173,7 +174,10 @@ def _own_tasks(
         stage = own_stage(
             scratch or run_folder(request), own,
             seed=parameters.seed, redo=request.redo, take_all=parameters.samples.take_all,
+            layout=layout_named(request.layout) if request.layout else None,
         )  # fmt: skip
+    for line in stage.summary().details["told"]:
+        console.say(line)
     rows = stage.summary().tallies["row"]
     left = ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()) or "none"
     console.say(f"own data: {rows.kept} rows to {'take' if parameters.samples.take_all else 'ask'}; left out: {left}")
@@ -204,19 +208,20 @@ def _resolver(request: CurationRequest) -> Callable[[str, str | None], str]:
     return resolve
 
 
-def tokenizer_of(request: CurationRequest, parameters: CurationParameters) -> Path | None:
+def tokenizer_of(request: CurationRequest | CheckRequest, parameters: CurationParameters) -> Path | None:
     """The file that tokens are counted with: as given, the base's, or Mistral-7B-v0.1's.
 
     The word `none` counts no tokens; a preset that bounds rows by tokens then needs another bound.
     """
-    if request.tokenizer == "none":
+    given, base = request.tokenizer, request.base
+    if given == "none":
         if parameters.policies.max_tokens is not None:
             raise MixError("`tokenizer=none`, but rows are bounded by tokens. Add `policies.max_tokens=none`.")
         return None
-    if request.tokenizer is not None and request.tokenizer != MISTRAL_7B:
-        return TokenCounter.load(Path(request.tokenizer)).path
-    if request.tokenizer is None and request.base is not None:
-        return TokenCounter.load(request.base).path
+    if given is not None and given != MISTRAL_7B:
+        return TokenCounter.load(Path(given)).path
+    if given is None and base is not None:
+        return TokenCounter.load(base).path
     return TokenCounter.mistral_7b().path
 
 

@@ -1,4 +1,4 @@
-"""Questions about a curation that run none: score, check, verify, compare, estimate."""
+"""Questions about a curation that run none: score, verify, compare, estimate."""
 
 import math
 import tempfile
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import PredictionError, StageError, TaskError
+from core.errors import PredictionError, StageError
 from core.files import read_as
 from core.generation.engine import close
 from core.generation.prediction import read_predictions
@@ -17,7 +17,6 @@ from core.model.token_counter import TokenCounter
 from core.run_folder import MIX, SAMPLES
 from core.score import rouge_l_scorer, score
 from core.stage import read_details
-from curation.check import check
 from curation.departures import DEPARTURES
 from curation.estimate import Estimate, estimate
 from curation.ni.bucket import bucket_tasks
@@ -38,7 +37,6 @@ from oneday.commands.curate import (
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_kinds
 from oneday.requests.curation import (
-    CheckRequest,
     CurateRequest,
     DiffRequest,
     ScorePredictionsRequest,
@@ -65,26 +63,6 @@ def run_score(request: ScorePredictionsRequest, console: Console) -> None:
         before = totals.get(b.task, [0] * len(b.histogram))
         totals[b.task] = [x + y for x, y in zip(before, b.histogram, strict=True)]
     console.result({"buckets": totals})
-
-
-def run_check(request: CheckRequest, console: Console) -> None:
-    """Lists every problem of task files and own data.
-
-    Raises:
-        TaskError: there is one.
-    """
-    files = [file for path in request.files for file in check(path)]
-    problems = [problem for file in files for problem in file.problems]
-    for problem in problems:
-        console.out.print(str(problem), markup=False, soft_wrap=True)
-    num_records = sum(file.num_records for file in files)
-    console.say(f"{len(files)} files, {num_records:,} records, {len(problems)} problems")
-    console.result({"files": len(files), "records": num_records, "problems": [str(p) for p in problems]})
-    if problems:
-        where = ", ".join(map(str, request.files))
-        raise TaskError(
-            f"{where}: {len(problems)} problems, listed above. Mend them, or let curate leave those rows out."
-        )
 
 
 def run_verify(request: VerifyRequest, console: Console) -> None:

@@ -35,7 +35,9 @@ class CurationRequest(Redoing):
     """The options that decide a mix. Where a value is None, the preset decides."""
 
     tasks: Annotated[tuple[Path, ...], Option(panel=DATA)] = ()
-    """Folder or file of NI tasks, or JSON lines of your own."""
+    """Folder or file of NI tasks, or data of your own in any layout and file."""
+    layout: Annotated[str | None, Option(panel=DATA, is_rare=True, one_of="core.example.layout:Layout")] = None
+    """Of every record of your own data. Default: found by looking at each."""
     mix: Annotated[str | None, Option(panel=DATA, suggests="curation.sources.source:MIXES", sets=("mix",))] = None
     """200k, 400k or 700k: all sources of the paper's Table 1. Default: what --tasks and --source name."""
     scale: Annotated[float, Option(panel=DATA, sets=("scale",))] = 1.0
@@ -188,16 +190,40 @@ class ScorePredictionsRequest(Reporting):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest(Reporting):
-    """List every problem of task files or data of your own, with its line.
+    """List every problem of data with its place, and every row that curation would leave out.
 
-    Exit code 2 if there is one.
+    It reads JSON, JSON lines, CSV, Parquet and Arrow, packed or not, in the layouts that people have. Rows that a
+    curation with the same options would drop or count as duplicates are told too. Exit code 2 if there is something to
+    mend.
 
     Examples: oneday check mine.jsonl
+              oneday check dialogues/ pairs.parquet --json
               oneday check natural-instructions/tasks
     """
 
     files: Annotated[tuple[Path, ...], Option(is_argument=True)]
-    """Task files, folders of them, JSON lines of your own."""
+    """Files, folders or archives of data, NI tasks, or names of data sets on the hub."""
+    layout: Annotated[str | None, Option(one_of="core.example.layout:Layout")] = None
+    """Of every record. Default: found by looking at each."""
+    base: Path | None = None
+    """Folder of the base model, whose tokenizer tells which rows are too long."""
+    tokenizer: str | None = None
+    """Folder or file that counts tokens, or none. Default: the base's."""
+    preset: Preset = "recommended"
+    """Whose choices hold where no option says otherwise."""
+    set: tuple[str, ...] = ()
+    """KEY=VALUE of any choice of the preset; docs/reference.md lists them."""
+    licences: Annotated[
+        str | None,
+        Option(one_of="curation.policies.licence:LicencePolicy", sets=("rules.licences", "policies.licences")),
+    ] = None
+    """Which licences a row may have."""
+    against: tuple[str, ...] = ()
+    """NAME=FILE of an evaluation suite that no row may repeat."""
+    take_all: bool = True
+    """As `oneday curate --take-all`. Without: also tell the rows that curation shows as examples in its prompts."""
+    seed: Annotated[int, Option(low=0, high=2**32 - 1)] = 2023
+    """Of every draw."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -505,18 +505,29 @@ CURATE = [
     ),
     Case(
         "curate: own data without a usable row", lambda p: dry(tasks=p.lines("mine.jsonl", {})),
-        r"mine\.jsonl: no usable row\. `oneday check .*mine\.jsonl` lists",
+        r"mine\.jsonl: no usable row \(1 malformed: lacks `instruction` .*`oneday check .*mine\.jsonl` lists",
         lambda p: dry(tasks=p.lines("mine.jsonl", ROW)),
     ),
     Case(
         "check: own data with problems",
-        lambda p: ["check", p.lines("mine.jsonl", ROW, {"instruction": "x"})],
+        lambda p: ["check", p.lines("mine.jsonl", ROW, ROW | {"input": "c"}, {"instruction": "x"})],
         r"mine\.jsonl: 1 problems, listed above\. Mend them",
-        lambda p: ["check", p.lines("mine.jsonl", ROW)],
+        lambda p: ["check", p.lines("mine.jsonl", ROW, ROW | {"input": "c"})],
     ),
     Case(
         "check: nothing to check", lambda p: ["check", p.path / "gone"],
-        r"gone: no such folder", lambda p: ["check", p.lines("mine.jsonl", ROW)],
+        r"gone: no such folder",
+        lambda p: ["check", p.lines("mine.jsonl", ROW, ROW | {"input": "c"})],
+    ),
+    Case(
+        "check: a layout that is unknown", lambda p: ["check", p.lines("mine.jsonl", ROW), "--layout", "chatml"],
+        r"chatml.*alpaca, dolly",
+        lambda p: ["check", p.lines("mine.jsonl", ROW, ROW | {"input": "c"})],
+    ),
+    Case(
+        "check: one row alone", lambda p: ["check", p.lines("mine.jsonl", ROW)],
+        r"mine\.jsonl: 1 problems, listed above",
+        lambda p: ["check", p.lines("mine.jsonl", ROW, ROW | {"input": "c"})],
     ),
     Case(
         "verify: nothing to verify", lambda p: ["verify", p.path / "new"],

@@ -11,11 +11,8 @@ from core.files import read_jsonl
 from core.stage import Stage
 from curation.ni.select import OWN_DATA
 from curation.ni.task import Example, Task, read_task, task_paths
-from curation.sources.own_data import BadRow, OwnRow, own_stage, parse_own, read_own, write_tasks
-
-
-def parsed(record: Any, line: int = 3) -> OwnRow | BadRow:
-    return parse_own(json.dumps(record).encode(), line)
+from curation.sources.own_data import is_own, own_stage, write_tasks
+from curation.sources.own_row import OwnRow
 
 
 def chat(*turns: tuple[str, str]) -> dict[str, Any]:
@@ -24,7 +21,7 @@ def chat(*turns: tuple[str, str]) -> dict[str, Any]:
 
 def own(line: int, instruction: str, given: str = "", output: str = "o", **changes: Any) -> OwnRow:
     fields = {"id": f"line-{line}", "licence": "Unknown", "language": "en", **changes}
-    return OwnRow(line=line, instruction=instruction, input=given, outputs=(output,), **fields)
+    return OwnRow(number=line, instruction=instruction, input=given, outputs=(output,), **fields)
 
 
 def doubles(num: int, first: int = 1, instruction: str = "Double it.") -> list[OwnRow]:
@@ -42,143 +39,6 @@ def written(tmp_path: Path, rows: Sequence[OwnRow], seed: int = 1) -> dict[str, 
 def lines(path: Path, records: Iterable[Any]) -> Path:
     path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
     return path
-
-
-# -- one line
-
-
-def test_an_instruction_row_is_taken_as_it_stands() -> None:
-    record = {"instruction": " Say it. ", "input": " x ", "output": " y ", "id": "a", "licence": "MIT"}
-    assert parsed(record | {"language": "fr"}) == OwnRow(
-        id="a", line=3, instruction=" Say it. ", input=" x ", outputs=(" y ",), licence="MIT", language="fr"
-    )
-
-
-def test_a_row_without_id_licence_language_and_input_gets_their_defaults() -> None:
-    assert parsed({"instruction": "Say it.", "output": "y"}) == OwnRow(
-        id="line-3", line=3, instruction="Say it.", input="", outputs=("y",), licence="Unknown", language="en"
-    )
-
-
-@pytest.mark.parametrize("given", [None, ""])
-def test_no_input_may_be_written_as_null_or_as_empty(given: str | None) -> None:
-    row = parsed({"instruction": "Say it.", "input": given, "output": "y"})
-    assert isinstance(row, OwnRow)
-    assert row.input == ""
-
-
-def test_several_answers_are_kept_and_empty_ones_left_out() -> None:
-    row = parsed({"instruction": "Say it.", "output": ["a", " ", "b"]})
-    assert isinstance(row, OwnRow)
-    assert row.outputs == ("a", "b")
-
-
-def test_license_is_read_too_and_licence_comes_first() -> None:
-    row = {"instruction": "Say it.", "output": "y"}
-    for keys, licence in (({"license": "MIT"}, "MIT"), ({"license": "MIT", "licence": "CC0-1.0"}, "CC0-1.0")):
-        found = parsed(row | keys)
-        assert isinstance(found, OwnRow)
-        assert found.licence == licence
-
-
-@pytest.mark.parametrize(
-    ("turns", "instruction"),
-    [
-        ([("user", "q"), ("assistant", "a")], "q"),
-        ([("system", "Be brief."), ("user", "q"), ("assistant", "a")], "Be brief.\n\nq"),
-        ([("system", ""), ("user", "q"), ("assistant", "a")], "q"),
-        ([("user", "q"), ("assistant", "a"), ("user", "more"), ("assistant", "b")], "q"),
-        ([("user", "q"), ("assistant", "a"), ("user", "unanswered")], "q"),
-    ],
-)
-def test_a_chat_gives_its_first_question_and_answer(turns: list[tuple[str, str]], instruction: str) -> None:
-    assert parsed(chat(*turns) | {"id": "c"}) == OwnRow(
-        id="c", line=3, instruction=instruction, input="", outputs=("a",), licence="Unknown", language="en"
-    )
-
-
-@pytest.mark.parametrize(
-    ("record", "reason", "detail"),
-    [
-        ([1], "malformed", "not a JSON object"),
-        ("text", "malformed", "not a JSON object"),
-        ({}, "malformed", "lacks `instruction`"),
-        ({"instruction": " ", "output": "y"}, "malformed", "lacks `instruction`"),
-        ({"instruction": 5, "output": "y"}, "malformed", "lacks `instruction`"),
-        ({"instruction": "i", "input": 5, "output": "y"}, "malformed", "`input` is not text"),
-        ({"instruction": "i", "inptu": "x", "output": "y"}, "malformed", "has `inptu` and no `input`"),
-        ({"instruction": "i", "inputs": "x", "output": "y"}, "malformed", "has `inputs` and no `input`"),
-        ({"instruction": "i"}, "malformed", "lacks `output`"),
-        ({"instruction": "i", "output": None}, "malformed", "lacks `output`"),
-        ({"instruction": "i", "output": []}, "malformed", "lacks `output`"),
-        ({"instruction": "i", "output": ["y", 5]}, "malformed", "lacks `output`"),
-        ({"instruction": "i", "output": {"a": "y"}}, "malformed", "lacks `output`"),
-        ({"instruction": "i", "output": ""}, "empty_output", "the answer is empty"),
-        ({"instruction": "i", "output": [" ", "\n"]}, "empty_output", "the answer is empty"),
-        (chat(("user", "q"), ("assistant", " ")), "empty_output", "the answer is empty"),
-        ({"messages": []}, "malformed", "`messages` is not a list"),
-        ({"messages": "q"}, "malformed", "`messages` is not a list"),
-        ({"messages": ["q", "a"]}, "malformed", "message 1 lacks"),
-        (chat(("user", "q"), ("bot", "a")), "malformed", "message 2 lacks `role`"),
-        ({"messages": [{"role": "user", "content": None}]}, "malformed", "message 1 lacks"),
-        (chat(("assistant", "a"), ("user", "q")), "malformed", "does not begin with"),
-        (chat(("user", "q")), "malformed", "does not begin with"),
-        (chat(("system", "s")), "malformed", "does not begin with"),
-        (chat(("user", "q"), ("user", "r"), ("assistant", "a")), "malformed", "does not begin with"),
-    ],
-)
-def test_a_bad_line_says_what_is_wrong(record: Any, reason: str, detail: str) -> None:
-    row = parsed(record)
-    assert isinstance(row, BadRow)
-    assert (row.line, row.reason) == (3, reason)
-    assert row.detail.startswith(detail)
-
-
-@pytest.mark.parametrize("text", [b"{", b"instruction,output", b'{"instruction": "i", "output": "\xff"}', b"NaN"])
-def test_a_line_that_is_no_json_says_so(text: bytes) -> None:
-    row = parse_own(text, 3)
-    assert isinstance(row, BadRow)
-    assert (row.reason, row.detail.startswith(("not JSON", "not a JSON object"))) == ("malformed", True)
-
-
-def test_a_lone_surrogate_is_named() -> None:
-    row = parsed({"instruction": "i", "output": "\ud83d"})
-    assert isinstance(row, BadRow)
-    assert row.reason == "invalid_unicode"
-
-
-def test_a_blank_question_in_a_chat_is_no_instruction() -> None:
-    assert isinstance(parsed(chat(("user", " "), ("assistant", "a"))), BadRow)
-
-
-def test_an_empty_language_is_the_default() -> None:
-    row = parsed({"instruction": "i", "output": "y", "language": ""})
-    assert isinstance(row, OwnRow)
-    assert row.language == "en"
-
-
-# -- a file
-
-
-def test_lines_are_numbered_as_an_editor_does_and_blank_ones_are_no_rows(tmp_path: Path) -> None:
-    row = {"instruction": "i", "output": "y"}
-    found = list(read_own(lines(tmp_path / "mine.jsonl", ["", row, "  ", "{", row])))
-    assert [(type(item), item.line) for item in found] == [(OwnRow, 2), (BadRow, 4), (OwnRow, 5)]
-    assert [item.id for item in found if isinstance(item, OwnRow)] == ["line-2", "line-5"]
-
-
-def test_the_second_row_of_an_id_is_refused_but_not_one_after_a_bad_row(tmp_path: Path) -> None:
-    row = {"id": "a", "instruction": "i", "output": "y"}
-    found = list(read_own(lines(tmp_path / "mine.jsonl", [row | {"output": ""}, row, row | {"output": "z"}])))
-    assert [type(item) for item in found] == [BadRow, OwnRow, BadRow]
-    assert found[2] == BadRow(line=3, reason="duplicate_id", detail="id 'a' was used before")
-
-
-@pytest.mark.parametrize("name", ["nothing.jsonl", "folder"])
-def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, name: str) -> None:
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(TaskError, match=f"{name}: cannot be read"):
-        list(read_own(tmp_path / name))
 
 
 # -- tasks
@@ -237,11 +97,11 @@ def test_a_row_of_another_licence_or_language_does_not_taint_the_others(tmp_path
     rows = [
         own(1, "a", licence="MIT", language="fr"),
         own(2, "b", licence="CC BY-NC 4.0", language="it"),
-        OwnRow(id="x", line=3, instruction="c", input="", outputs=("1", "2"), licence="MIT", language="en"),
+        OwnRow(id="x", number=3, instruction="c", input="", outputs=("1", "2"), licence="MIT", language="en"),
     ]
     tasks = written(tmp_path, rows)
     assert {name: (t.licences, t.languages, [i.outputs for i in t.instances]) for name, t in tasks.items()} == {
-        "own_mine_mixed_CC_BY_NC_4_0_it": (("CC BY-NC 4.0",), ("it",), [("o",)]),
+        "own_mine_mixed_CC_BY_NC_4_0_it": (("CC BY-NC 4.0",), ("Italian",), [("o",)]),
         "own_mine_mixed_MIT_en": (("MIT",), ("English",), [("1", "2")]),
         "own_mine_mixed_MIT_fr": (("MIT",), ("French",), [("o",)]),
     }
@@ -258,7 +118,7 @@ def test_kept_and_examples_together_are_the_rows(tmp_path: Path) -> None:
 
 def test_the_seed_draws_the_examples(tmp_path: Path) -> None:
     drawn = [
-        [row.line for row in write_tasks("mine", doubles(30), tmp_path / str(n), seed=seed)[1]]
+        [row.number for row in write_tasks("mine", doubles(30), tmp_path / str(n), seed=seed)[1]]
         for n, seed in enumerate((1, 1, 2))
     ]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -267,6 +127,8 @@ def test_the_seed_draws_the_examples(tmp_path: Path) -> None:
 
 
 # -- the stage
+
+EXAMPLES = Path(__file__).parents[2] / "data" / "examples"
 
 ALONE = {"instruction": "Name a colour.", "output": "red"}
 
@@ -293,8 +155,7 @@ def test_every_row_of_every_file_is_kept_or_dropped_with_its_reason(tmp_path: Pa
     dropped = list(read_jsonl(stage.path("dropped.jsonl")))
     assert len(dropped) == 14
     assert [(d["id"], d["reason"], d["source"]) for d in dropped if d["reason"] == "empty_output"] == [
-        ("a.jsonl:15", "empty_output", "a.jsonl"),
-        ("b.jsonl:15", "empty_output", "b.jsonl"),
+        (f"{tmp_path / name}:15", "empty_output", str(tmp_path / name)) for name in ("a.jsonl", "b.jsonl")
     ]
 
 
@@ -347,7 +208,7 @@ def test_another_seed_is_another_stage(tmp_path: Path) -> None:
 
 def test_a_file_without_a_usable_row_is_refused_and_bars_nothing(tmp_path: Path) -> None:
     file = lines(tmp_path / "a.jsonl", ["{"])
-    with pytest.raises(TaskError, match=r"a\.jsonl: no usable row.*oneday check"):
+    with pytest.raises(TaskError, match=r"a\.jsonl: no usable row \(1 malformed: not JSON .*`oneday check "):
         stage_of(tmp_path, "a.jsonl")
     lines(file, [ALONE])
     assert stage_of(tmp_path, "a.jsonl", redo=True).is_done
@@ -358,3 +219,64 @@ def test_two_files_that_would_have_one_name_are_refused(tmp_path: Path) -> None:
         lines(tmp_path / name, [ALONE])
     with pytest.raises(TaskError, match="the same name"):
         stage_of(tmp_path, "x-1.jsonl", "x_1.jsonl")
+
+
+# -- more than JSON lines
+
+
+def test_a_folder_is_one_source_whose_files_may_use_an_id_again(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        lines(tmp_path / "mine" / name, [{"id": "1", "instruction": f"Say {name}.", "output": "y"}])
+    stage = stage_of(tmp_path, "mine")
+    (file,) = [read_task(path) for path in task_paths([stage.path("tasks")])]
+    assert file.task.categories == (OWN_DATA, "mine")
+    assert [instance.id for instance in file.task.instances] == ["mine-a.jsonl:1", "mine-b.jsonl:1"]
+
+
+def test_a_changed_file_of_a_folder_is_another_input(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        lines(tmp_path / "mine" / name, [{"instruction": f"Say {name}.", "output": "y"}])
+    stage_of(tmp_path, "mine")
+    lines(tmp_path / "mine" / "b.jsonl", [ALONE])
+    with pytest.raises(StageError, match=r"files\.mine: "):
+        stage_of(tmp_path, "mine")
+
+
+@pytest.mark.parametrize("name", ["alpaca.parquet", "alpaca.csv", "alpaca.zip", "saved", "alpaca.jsonl.zst"])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    stage = own_stage(tmp_path, [EXAMPLES / name], seed=1, redo=False)
+    (file,) = [read_task(path) for path in task_paths([stage.path("tasks")])]
+    first = file.task.instances[0]
+    assert (first.instruction, first.input, first.outputs) == ("Name the colour.", "a rose", ("red",))
+    assert len(file.task.instances) == 4
+
+
+def test_what_is_used_of_dialogues_is_said_in_one_line_a_file(tmp_path: Path) -> None:
+    paths = [EXAMPLES / "messages_multiturn.jsonl", EXAMPLES / "alpaca.csv"]
+    stage = own_stage(tmp_path, paths, seed=1, redo=False)
+    assert stage.summary().details["told"] == [
+        f"{paths[1]}: layout alpaca (4)",
+        f"{paths[0]}: layout messages (4)",
+        f"{paths[0]}: 4 of 4 rows are dialogues of several exchanges: curation uses one exchange of each, 12 of their "
+        "20 turns",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("alpaca.csv", True), ("alpaca_array.json", True), ("folder", True), ("saved", True),
+        ("task1_colours.json", False), ("gone.jsonl", True), ("gone.json", False), ("gone", False),
+    ],
+)  # fmt: skip
+def test_own_data_is_told_from_task_files(name: str, is_one: bool) -> None:
+    assert is_own(EXAMPLES / name) is is_one
+
+
+def test_a_folder_of_task_files_is_none_of_own_data() -> None:
+    assert not is_own(EXAMPLES.parent / "tasks")
+    assert not is_own(EXAMPLES), "it holds a task file"
+    assert not is_own(EXAMPLES.parent), "a folder in it holds task files"
+    assert is_own(Path("owner/name"))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.policies.licence import Licence, LicencePolicy, classify, spdx, spdx_expression
+from core.example.licence import Licence, classify, spdx, spdx_expression
+from curation.policies.licence import LicencePolicy
 
 ALLOWED, NON_COMMERCIAL, UNKNOWN = Licence.ALLOWED, Licence.NON_COMMERCIAL, Licence.UNKNOWN
 
