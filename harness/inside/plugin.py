@@ -162,7 +162,7 @@ def _packs(cfg: Any, trainer: Any) -> PackPlan:
     if digest_of(lengths) != packs.lengths_sha256:
         raise RuntimeError(
             f"{cfg.datasets[0]['path']}: other rows than were packed ({len(lengths)} rows, {sum(lengths)} tokens). "
-            "Begin anew with --redo."
+            "Begin anew with `redo=true`."
         )
     return packs
 

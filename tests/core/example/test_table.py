@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.example.table import ROWS_AT_ONCE, SCHEMA, TableRow, mean_lengths, read_lengths, read_rows, write_table
@@ -34,6 +34,7 @@ def test_a_table_says_what_it_holds(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@settings(deadline=None)  # it writes files
 @given(st.lists(st.tuples(st.lists(st.integers(0, 2**31 - 1), min_size=1), st.integers(0, 5)), max_size=20))
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, given: list[tuple]) -> None:
     rows = [
