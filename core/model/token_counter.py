@@ -15,6 +15,7 @@ from typing import Any
 from core.errors import SourceError
 from core.example.prompt import training_prompt
 from core.files import file_sha256
+from core.model.word_counts import WordCounts, splits_at_spaces
 
 MISTRAL_7B = "mistral-7b-v0.1"
 """The tokenizer of the winner's base. It comes inside the package `mistral-common`."""
@@ -29,7 +30,7 @@ class TokenCounter:
 
     path: Path
     sha256: str
-    _encode: Callable[[Sequence[str]], Sequence[Sequence[int]]]
+    _count: Callable[[Sequence[str]], list[int]]
 
     @classmethod
     def load(cls, path: Path) -> "TokenCounter":
@@ -44,9 +45,9 @@ class TokenCounter:
                 raise SourceError(f"{path}: no tokenizer.json or tokenizer.model in it. Pass `tokenizer=FILE`.")
             path = found[0]
         if not path.is_file():
-            raise SourceError(f"{path}: no such file. `tokenizer=` takes a model folder or a tokenizer file.")
-        encode = _fast(path) if path.suffix == ".json" else _sentencepiece(path)
-        return cls(path, file_sha256(path), encode)
+            raise SourceError(f"{path}: no such file. --tokenizer takes a model folder or a tokenizer file.")
+        count = _fast(path) if path.suffix == ".json" else _sentencepiece(path)
+        return cls(path, file_sha256(path), count)
 
     @classmethod
     def mistral_7b(cls) -> "TokenCounter":
@@ -58,7 +59,7 @@ class TokenCounter:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
-        return [len(ids) for ids in self._encode(texts)]
+        return self._count(texts)
 
     def count_rows(self, rows: Sequence[tuple[str, str, str]]) -> list[int]:
         """Tokens of rows (instruction, input, output) as they are trained on: template, BOS and EOS included."""
@@ -66,7 +67,7 @@ class TokenCounter:
         return [n + SPECIAL_TOKENS for n in self.count(texts)]
 
 
-def _fast(path: Path) -> Callable[[Sequence[str]], Sequence[Sequence[int]]]:
+def _fast(path: Path) -> Callable[[Sequence[str]], list[int]]:
     from tokenizers import Tokenizer
 
     try:
@@ -76,15 +77,21 @@ def _fast(path: Path) -> Callable[[Sequence[str]], Sequence[Sequence[int]]]:
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda texts: [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return lambda texts: [len(e.ids) for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
-def _sentencepiece(path: Path) -> Callable[[Sequence[str]], Sequence[Sequence[int]]]:
+def _sentencepiece(path: Path) -> Callable[[Sequence[str]], list[int]]:
     from sentencepiece import SentencePieceProcessor
 
     processor: Any = SentencePieceProcessor()
     try:
         processor.load(str(path))
     except (OSError, RuntimeError) as e:
-        raise SourceError(f"{path}: no SentencePiece model ({e}). Pass `tokenizer=` with one.") from e
-    return lambda texts: processor.encode(list(texts), num_threads=1)
+        raise SourceError(f"{path}: no SentencePiece model ({e}). Pass --tokenizer with one.") from e
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        return list(processor.encode(list(texts), num_threads=1))
+
+    if splits_at_spaces(processor):
+        return WordCounts(encode).count
+    return lambda texts: [len(ids) for ids in encode(texts)]

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from core.errors import SourceError
 from core.example.prompt import training_prompt
 from core.model.token_counter import TokenCounter
+from core.model.word_counts import WordCounts, splits_at_spaces
+from curation.ni.task import read_task, task_paths
 from oneday.demo.demo import DEMO_BASE
 
 
@@ -68,6 +70,75 @@ def test_no_texts_have_no_counts(counter: TokenCounter) -> None:
 def test_a_text_counts_the_same_alone_and_among_others(texts: list[str]) -> None:
     for counter in COUNTERS.values():
         assert counter.count(texts) == [counter.count([text])[0] for text in texts]
+
+
+def sentencepiece() -> Any:
+    from sentencepiece import SentencePieceProcessor
+
+    processor: Any = SentencePieceProcessor()
+    processor.load(str(MISTRAL.path))
+    return processor
+
+
+PROCESSOR = sentencepiece()
+WORDS = st.sampled_from(
+    [
+        "the",
+        " ",
+        "  ",
+        "\u2581",
+        "\n",
+        "\t",
+        "don't",
+        "12,345.",
+        "\u00e9t\u00e9",
+        "\u4e2d\u6587",
+        "<s>",
+        "\u200b",
+        "x" * 70,
+    ]
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.one_of(WORDS, st.text(max_size=8)), max_size=24).map("".join))
+def test_words_counted_one_by_one_are_as_many_tokens_as_the_whole_text(text: str) -> None:
+    assert isinstance(getattr(MISTRAL._count, "__self__", None), WordCounts)
+    assert MISTRAL.count([text]) == [len(PROCESSOR.encode(text))]
+
+
+def test_rows_of_real_tasks_have_as_many_tokens_word_by_word(shared_data: Path) -> None:
+    for path in task_paths([shared_data / "natural-instructions" / "tasks"])[::20]:
+        task = read_task(path).task
+        texts = [training_prompt(task.definition, i.input) + i.outputs[0] for i in task.instances[:200]]
+        assert MISTRAL.count(texts) == [len(ids) for ids in PROCESSOR.encode(texts)]
+
+
+class Pieces:
+    """A SentencePiece model with these pieces."""
+
+    def __init__(self, *pieces: str, changes: str = "") -> None:
+        self.pieces, self.changes = ("\u2581", "<0x41>", *pieces), changes
+
+    def get_piece_size(self) -> int:
+        return len(self.pieces)
+
+    def id_to_piece(self, number: int) -> str:
+        return self.pieces[number]
+
+    def is_byte(self, number: int) -> bool:
+        return number == 1
+
+    def normalize(self, text: str) -> str:
+        return "\u2581" + "".join("x" if c in self.changes else c for c in text).replace(" ", "\u2581")
+
+
+def test_a_model_whose_pieces_cross_words_or_that_changes_characters_is_encoded_whole() -> None:
+    assert splits_at_spaces(Pieces("a", "\u2581\u2581a"))
+    assert not splits_at_spaces(Pieces("a\u2581b"))
+    assert not splits_at_spaces(Pieces(".\n"))
+    assert not splits_at_spaces(Pieces("a", changes="\u00e9"))
+    assert not splits_at_spaces(Pieces("a", changes="\t"))
 
 
 @settings(deadline=None)
