@@ -112,6 +112,11 @@ def write_json(path: Path, value: Any) -> None:
         f.write(orjson.dumps(value, option=JSON_OPTIONS | orjson.OPT_INDENT_2))
 
 
+def as_json(value: Any) -> Any:
+    """A value as JSON gives it back: records as dictionaries, tuples as lists."""
+    return orjson.loads(orjson.dumps(value))
+
+
 def read_json(path: Path, *, mend: str = RESTORE) -> Any:
     """The value of a JSON file.
 
@@ -132,20 +137,26 @@ def read_json(path: Path, *, mend: str = RESTORE) -> Any:
         raise StageError(f"{path}: nested too deeply ({e}). {mend}") from e
 
 
-def read_as(kind: type[Record], path: Path, *, mend: str = RESTORE) -> Record:
+def read_as(kind: type[Record], path: Path, *, key: str = "", mend: str = RESTORE) -> Record:
     """A JSON file as a record, every field of it checked; keys that the record does not know are left out.
 
+    Args:
+        key: Reads the value of this key of the file's object; empty: the whole file.
+        mend: As for `read_json`.
     Raises:
         StageError: as `read_json`, or a value is not what it should be; the message names its key.
     """
     from pydantic import TypeAdapter, ValidationError
 
+    value = read_json(path, mend=mend)
+    if key:
+        value = value.get(key) if isinstance(value, dict) else None
     try:
-        return TypeAdapter(kind).validate_python(read_json(path, mend=mend))
+        return TypeAdapter(kind).validate_python(value)
     except ValidationError as e:
         problem = e.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "the whole"
-        raise StageError(f"{path}: damaged: {key}: {problem['msg']}. {mend}") from e
+        where = ".".join(map(str, [*([key] if key else []), *problem["loc"]])) or "the whole"
+        raise StageError(f"{path}: damaged: {where}: {problem['msg']}. {mend}") from e
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:

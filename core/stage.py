@@ -22,14 +22,16 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import orjson
 
 from core.errors import StageError
-from core.files import JSON_OPTIONS, file_sha256, naming, read_as, sha256, write_json, write_jsonl
+from core.files import JSON_OPTIONS, as_json, file_sha256, naming, read_as, sha256, write_json, write_jsonl
+
+Details = TypeVar("Details")
 
 OPT_SORT = orjson.OPT_SORT_KEYS
 INPUTS, DONE, SUMMARY, DROPPED = "inputs.json", "done.json", "summary.json", "dropped.jsonl"
@@ -53,6 +55,10 @@ class Dropped:
     """The task, file or data set that it comes from."""
 
 
+_DROPPED_FIELDS = tuple(f.name for f in fields(Dropped))
+"""`asdict` copies deeply, which takes longer than all else about a dropped record."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """How many records of one unit a stage read, kept and dropped by reason."""
@@ -70,7 +76,17 @@ class Summary:
     """What a stage did. The same inputs give the same summary, byte for byte: times stand in the marker."""
 
     tallies: Mapping[str, Tally] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Any = field(default_factory=dict)
+    """A stage's own record, or a mapping; read it back with `read_details`."""
+
+
+def read_details(kind: type[Details], directory: Path) -> Details:
+    """The details of a finished stage's summary as the record that the stage defines.
+
+    Raises:
+        StageError: missing or damaged.
+    """
+    return read_as(kind, directory / SUMMARY, key="details")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +132,7 @@ class Stage:
 
     def __init__(self, directory: Path, *, inputs: Mapping[str, Any], redo: bool = False) -> None:
         self.directory = directory
-        self.inputs: dict[str, Any] = orjson.loads(orjson.dumps(inputs))
+        self.inputs = as_json(inputs)
         self.started = time.monotonic()
         self.num_dropped: Counter[tuple[str, str]] = Counter()
         """By (unit, reason), of this attempt."""
@@ -197,6 +213,10 @@ class Stage:
         """What the finished stage did."""
         return read_as(Summary, self.directory / SUMMARY)
 
+    def details(self, kind: type[Details]) -> Details:
+        """The details of the finished stage's summary."""
+        return read_details(kind, self.directory)
+
     def seconds(self) -> float:
         """How long its last, finishing attempt took."""
         return Marker.of(self.directory).seconds
@@ -214,7 +234,8 @@ class Stage:
         if self._drops is None:
             self._drops = bytearray()
             self._scratch(DROPPED).write_bytes(b"")
-        self._drops += orjson.dumps({"stage": self.name, **asdict(record)}, option=JSON_OPTIONS)
+        line = {"stage": self.name, **{name: getattr(record, name) for name in _DROPPED_FIELDS}}
+        self._drops += orjson.dumps(line, option=JSON_OPTIONS)
         self.num_dropped[record.unit, record.reason] += 1
         if len(self._drops) >= _DROP_BUFFER_BYTES:
             self._flush_drops()

@@ -1,28 +1,23 @@
 """Candidates: the rows that may be drawn, small enough that all of them fit into memory.
 
-    found = task_candidates(tools, question)
+    pool = Pool(exact=True)
+    dropped = pool.add(candidate)
 
-A candidate holds what the draw looks at (bucket, length, a hash); its text stays in its file until it is drawn.
+A candidate holds what the draw looks at (bucket, length, hashes). Its text stands in a scratch file until it is drawn.
 
 Where it sits: bucket + source -> **candidate** -> sample.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from typing import NamedTuple
 
-from core.errors import MixError, TaskError
+from core.errors import MixError
 from core.generation.request import Kind
 from core.stage import Dropped
-from curation.ni.bucket import BucketParameters, TaskBucket, generation_bucket
-from curation.ni.select import SelectedTask, own_name
-from curation.ni.task import Instance, Task, read_task
-from curation.policies.duplicate import NearDuplicates, exact_key, signature
-from curation.policies.licence import spdx_expression
-from curation.policies.policy import Screen, Screened
-from curation.sources.source import NI_SOURCES, MixRow, source_of
+from curation.sources.source import NI_SOURCES
 
 
 class References(StrEnum):
@@ -53,12 +48,12 @@ class CandidateParameters:
             raise MixError(f"candidates.min_accuracy: {self.min_accuracy} is not in [0, 1). 0.1 drops the worst tasks.")
 
 
-NI_ORIGIN = "allenai/natural-instructions"
+class Candidate(NamedTuple):
+    """A row that may be trained on.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A row that may be trained on."""
+    A named tuple: hundreds of thousands of them come from worker processes, and a dataclass takes several times as
+    long to pickle.
+    """
 
     source: str
     task: str
@@ -72,8 +67,11 @@ class Candidate:
     exact: bytes
     """Equal for rows that ask the same."""
     num_tokens: int
+    """0: not counted yet."""
+    near: bytes = b""
+    """Equal for rows that may be near duplicates of each other."""
     offset: int = 0
-    """Of its line in the scratch file of its source."""
+    """Where its row begins in the scratch file of its task or source."""
     reason: str = ""
     """Why it will be dropped after the draw; only where policies come after it."""
     detail: str = ""
@@ -84,212 +82,49 @@ class Candidate:
         return self.kind is not None and self.source not in NI_SOURCES.values()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateTools:
-    """What a worker holds."""
-
-    parameters: CandidateParameters
-    buckets: BucketParameters
-    screen: Screen
-    near: bool
-    keep_solved: bool
-    """The draw takes some of what the base already answers well."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredTask:
-    """One task with what the base model made of it: the unit of work."""
-
-    path: Path
-    selected: SelectedTask
-    bucket: TaskBucket | None
-    """None: the base was not asked, and every instance is a candidate."""
-    scores: tuple[tuple[str, float], ...]
-    """(instance id, score)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The candidates of one task, the signatures of their texts, and what was dropped."""
-
-    source: str
-    candidates: list[Candidate]
-    signatures: list[bytes]
-    dropped: list[Dropped]
-
-
-def task_candidates(tools: CandidateTools, given: ScoredTask) -> Found:
-    """The rows of one task that may be drawn, and the others with their reason.
-
-    Raises:
-        TaskError: the file changed since it was selected.
-    """
-    selected, task = given.selected, reopen(given.path, given.selected)
-    instances = {i.id: i for i in task.instances}
-    source = source_of(selected.kind, selected.categories)
-    found = Found(source=source, candidates=[], signatures=[], dropped=[])
-    weak: list[tuple[Instance, int | None, bool]] = []
-    if given.bucket is None:
-        weak = [(instance, None, False) for instance in task.instances]
-    elif _is_too_hard(given, tools.parameters):
-        why = f"accuracy {given.bucket.mean_score:.3f}"
-        found.dropped.extend(_left(selected, i, "low_accuracy", why) for i, _ in given.scores)
-        return found
-    for instance_id, value in given.scores:
-        scored = _bucket(given, value, tools)
-        solved = tools.parameters.wrong_only and is_solved(selected.kind, value, tools.parameters)
-        if solved and not tools.keep_solved:
-            found.dropped.append(_left(selected, instance_id, "already_solved", f"bucket {scored}"))
-        else:
-            weak.append((instances[instance_id], scored, solved))
-    rows = [ni_row(selected, task, instance, bucket) for instance, bucket, _ in weak]
-    verdicts = tools.screen.examine(rows)
-    for (instance, bucket, solved), row, verdict in zip(weak, rows, verdicts, strict=True):
-        verdict = _references(verdict, selected.kind, instance, tools.parameters)
-        if verdict.reason and (tools.screen.parameters.refill or _before_draw(selected.kind, verdict.reason)):
-            found.dropped.append(_left(selected, instance.id, verdict.reason, verdict.detail))
-            continue
-        found.candidates.append(_candidate(row, verdict, tools, kind=selected.kind, bucket=bucket, solved=solved))
-        found.signatures.append(_signature(row) if tools.near else b"")
-    return found
-
-
-def _is_too_hard(given: ScoredTask, parameters: CandidateParameters) -> bool:
-    """An exact-match task of NI's that the base hardly ever gets right; whoever brings rows wants them learnt."""
-    assert given.bucket is not None
-    selected = given.selected
-    is_exact = selected.kind is Kind.EXACT_MATCH and own_name(selected.categories) is None
-    return is_exact and given.bucket.mean_score < parameters.min_accuracy
-
-
-def _bucket(given: ScoredTask, value: float, tools: CandidateTools) -> int:
-    if given.selected.kind is Kind.GENERATION:
-        return generation_bucket(value, tools.buckets)
-    assert given.bucket is not None
-    assert given.bucket.bucket is not None
-    return given.bucket.bucket
-
-
 def is_solved(kind: Kind, value: float, parameters: CandidateParameters) -> bool:
     """Whether the base answers an instance well enough that there is nothing to learn from it."""
     return value >= (1.0 if kind is Kind.EXACT_MATCH else parameters.solved_rouge_l)
-
-
-def _references(verdict: Screened, kind: Kind, instance: Instance, parameters: CandidateParameters) -> Screened:
-    if verdict.reason or kind is Kind.EXACT_MATCH or parameters.references is References.FIRST:
-        return verdict
-    if len(instance.outputs) == 1:
-        return verdict
-    return Screened(reason="several_references", detail=str(len(instance.outputs)), num_tokens=verdict.num_tokens)
-
-
-def _before_draw(kind: Kind, reason: str) -> bool:
-    """The winner's exact-match script drops long rows before it draws; everything else of it comes after."""
-    return kind is Kind.EXACT_MATCH and reason == "too_long"
-
-
-def _left(selected: SelectedTask, instance: str, reason: str, detail: str) -> Dropped:
-    return Dropped(unit="row", id=instance, reason=reason, detail=detail, source=selected.name)
-
-
-def _candidate(
-    row: MixRow, verdict: Screened, tools: CandidateTools, *, kind: Kind | None, bucket: int | None, solved: bool
-) -> Candidate:
-    return Candidate(
-        source=row.source,
-        task=row.task,
-        id=row.id,
-        kind=kind,
-        bucket=bucket,
-        solved=solved,
-        exact=exact_key(row.instruction, row.input, tools.screen.parameters.dedup_key),
-        num_tokens=verdict.num_tokens,
-        reason=verdict.reason,
-        detail=verdict.detail,
-    )
-
-
-def source_candidates(tools: CandidateTools, rows: Iterable[MixRow]) -> Iterator[tuple[Candidate, bytes]]:
-    """Another source's rows, each with its signature; a candidate with a reason is to be dropped."""
-    for row in rows:
-        verdict = tools.screen.examine([row])[0]
-        near = _signature(row) if tools.near else b""
-        yield _candidate(row, verdict, tools, kind=None, bucket=None, solved=False), near
-
-
-def _signature(row: MixRow) -> bytes:
-    """Of the question; the instruction counts like the answer, unless it is the question itself."""
-    return signature(row.input or row.instruction, row.output, row.instruction if row.input else "")
-
-
-def ni_row(selected: SelectedTask, task: Task, instance: Instance, bucket: int | None) -> MixRow:
-    """An instance of NI's or of the user's own as a row; the answer is the first reference, stripped."""
-    own = own_name(selected.categories)
-    return MixRow(
-        id=instance.id,
-        source=source_of(selected.kind, selected.categories),
-        task=selected.name,
-        origin=f"own data: {own}" if own else f"{NI_ORIGIN}/{selected.file}",
-        licence=" | ".join(selected.licences) or "none given",
-        spdx=spdx_expression(selected.licences),
-        language="en" if task.languages == ("English",) else "",
-        llm_generated=False,
-        instruction=instance.instruction or task.definition,
-        input=instance.input,
-        output=instance.outputs[0].strip(),
-        kind=selected.kind,
-        bucket=bucket,
-    )
-
-
-def reopen(path: Path, selected: SelectedTask) -> Task:
-    """A selected task's file again.
-
-    Raises:
-        TaskError: it changed since it was selected.
-    """
-    task = read_task(path, selected.reading).task
-    if task.sha256 != selected.sha256:
-        raise TaskError(f"{path}: changed since it was selected. Restore it, or pass `redo=true`.")
-    return task
 
 
 class Pool:
     """All candidates of a mix, each text once.
 
     Args:
-        near: Tells near duplicates; None: exact ones alone.
         exact: Whether exact duplicates are dropped on the way in.
     """
 
-    def __init__(self, *, near: NearDuplicates | None, exact: bool) -> None:
+    def __init__(self, *, exact: bool) -> None:
         self.candidates: list[Candidate] = []
-        self.num_by_source: Counter[str] = Counter()
-        self._near = near
-        self._first: dict[bytes, Candidate] | None = {} if exact else None
+        self._first: dict[bytes, str] | None = {} if exact else None
 
-    def add(self, candidate: Candidate, signature: bytes) -> Dropped | None:
-        """Takes a candidate, or says whose duplicate it is."""
+    def add(self, candidate: Candidate) -> Dropped | None:
+        """Takes a candidate, or returns it as dropped if it is a duplicate of an earlier one."""
         if self._first is not None:
-            first = self._first.setdefault(candidate.exact, candidate)
-            if first is not candidate:
-                return duplicate(candidate, first.id)
+            if candidate.exact in self._first:
+                return duplicate(candidate, self._first[candidate.exact])
+            self._first[candidate.exact] = candidate.id
         self.candidates.append(candidate)
-        self.num_by_source[candidate.source] += 1
-        if self._near is not None:
-            self._near.add(signature)
         return None
 
-    def near_duplicates(self) -> Iterator[tuple[Candidate, Dropped]]:
-        """Takes near duplicates out and says whose they are; called once, after the last `add`."""
-        if self._near is None:
-            return
-        repeats = self._near.find()
-        for number, first in sorted(repeats.items()):
-            candidate = self.candidates[number]
-            self.num_by_source[candidate.source] -= 1
-            yield candidate, duplicate(candidate, self.candidates[first].id, near=True)
+    def suspects(self, source: str | None = None) -> list[int]:
+        """Numbers of the candidates that may have a near duplicate.
+
+        Args:
+            source: Looks at the candidates of this source alone.
+        """
+        of_source = [(n, c) for n, c in enumerate(self.candidates) if source is None or c.source == source]
+        num_alike = Counter(c.near for _, c in of_source)
+        return [n for n, c in of_source if num_alike[c.near] > 1]
+
+    def remove_near_duplicates(self, repeats: Mapping[int, int]) -> list[tuple[Candidate, Dropped]]:
+        """Takes candidates out, by number, and returns each with the record of the one that it repeats."""
+        removed = [
+            (self.candidates[number], duplicate(self.candidates[number], self.candidates[first].id, near=True))
+            for number, first in sorted(repeats.items())
+        ]
         self.candidates = [c for number, c in enumerate(self.candidates) if number not in repeats]
+        return removed
 
 
 def duplicate(candidate: Candidate, first: str, *, near: bool = False) -> Dropped:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from core.generation.request import SHARD_SIZE, Kind, Request
 from core.model.token_counter import TokenCounter
 from curation.ni.few_shot import build_requests
+from curation.ni.instances import INSTANCES, InstanceStore
 from curation.ni.kind import KindEvidence
 from curation.ni.select import own_name, read_selected
 from curation.stages.context import Curation
@@ -80,6 +81,7 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
     with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
         dry = replace(curation, run=Path(scratch))
         chosen = select_stage(dry)
+        store = InstanceStore(chosen.path(INSTANCES))
         tasks: list[TaskEstimate] = []
         kinds: dict[str, KindEvidence] = {}
         asked: dict[str, list[Request]] = {}
@@ -88,18 +90,16 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
         for selected in read_selected(chosen.path("tasks.jsonl")):
             kinds[selected.name] = selected.typed
             is_own = own_name(selected.categories) is not None
-            num_own_rows += is_own * len(selected.asked)
+            num_asked = selected.block.num_instances
+            num_own_rows += is_own * num_asked
             if takes_all and is_own:
                 continue
-            task = dry.reopen(selected)
-            instances = {i.id: i for i in task.instances}
-            ids = _spread(selected.asked, SAMPLED_PER_TASK)
-            drawn = (instances[i] for i in ids)
+            drawn = store.at(_spread(list(store.offsets(selected.block).values()), SAMPLED_PER_TASK))
             fits = lambda prompt, new: True  # noqa: E731
             requests = list(
-                build_requests(task, selected.kind, drawn, curation.parameters.prompts, fits, lambda dropped: None)
+                build_requests(selected, selected.kind, drawn, curation.parameters.prompts, fits, lambda dropped: None)
             )
-            task_estimate = _task(selected.name, selected.kind, len(selected.asked), requests, tokens)
+            task_estimate = _task(selected.name, selected.kind, num_asked, requests, tokens)
             tasks.append(replace(task_estimate, is_own=is_own))
             asked[selected.name] = requests
     if not tasks:

@@ -1,6 +1,6 @@
 """The report of a mix: one self-contained page, light and dark, without a script or a request.
 
-    write_report(Path("runs/200k"), Path("runs/200k/05_mix/report.html"), summary)
+    write_report(Path("runs/200k"), Path("runs/200k/05_mix/report.html"), tally, details, made)
 
 Where it sits: the last thing that the mix stage writes; it reads the summaries of the stages before it.
 """
@@ -8,25 +8,38 @@ Where it sits: the last thing that the mix stage writes; it reads the summaries 
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from core.files import atomic_writer, read_json, read_jsonl
+from core.files import as_json, atomic_writer, read_as
 from core.generation.request import Kind
 from core.run_folder import PREDICTIONS, SAMPLES, SCORES, TASKS
-from core.stage import Summary
-from curation.ni.bucket import read_buckets
+from core.stage import SUMMARY, Summary, Tally, read_details
+from curation.counts import MixDetails
+from curation.fit import Fit
+from curation.ni.bucket import BucketParameters, read_buckets
 from curation.ni.select import read_selected
 from curation.ni.task import EqualInputs
-from curation.preset import PRESETS, flat
-from curation.sources.source import SOURCES, source_of
+from curation.preset import PRESETS, CurationParameters, flat
+from curation.sources.source import SOURCES, MixRow, source_of
+from curation.stages.samples import SamplesDetails
+from curation.stages.scores import ScoresDetails
+from curation.stages.tasks import TasksDetails
 
 TEMPLATE = "report.html.j2"
 NUM_EXAMPLES = 10
 _SHOWN_CHARACTERS = 1_200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """How a mix was made."""
+
+    parameters: CurationParameters
+    model: str
+    """The predictor's revision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +59,76 @@ def bars(values: Sequence[tuple[str, int, str]]) -> list[Bar]:
     return [Bar(label=label, value=value, share=value / longest, note=note) for label, value, note in values]
 
 
-def write_report(run: Path, path: Path, summary: Summary) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunnelStep:
+    """Read, kept and dropped of one unit in one stage."""
+
+    stage: str
+    unit: str
+    read: int
+    kept: int
+    share: float
+    """Kept of what was read."""
+    dropped: tuple[tuple[str, int], ...]
+    """(reason, number), the most frequent first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLine:
+    """A task, or a part of another source, with its rows."""
+
+    task: str
+    kind: str
+    why: str
+    """The evidence that decided its kind."""
+    score: float | None
+    """None: the base was not asked."""
+    asked: int | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceLine:
+    """A parameter."""
+
+    key: str
+    value: str
+    usual: str
+    """Of the recommended preset, if that differs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """The variables of the template."""
+
+    name: str
+    rows: int
+    details: MixDetails
+    model: str
+    sources: list[Bar]
+    funnel: list[FunnelStep]
+    accuracy: list[Bar]
+    rouge: list[Bar]
+    lengths: list[Bar]
+    licences: list[Bar]
+    tasks: list[TaskLine]
+    contradictory: Mapping[str, int]
+    accepts_all: bool
+    short_spans: bool
+    examples: list[MixRow]
+    choices: list[ChoiceLine]
+    fit: Fit | None
+
+
+def write_report(run: Path, path: Path, tally: Tally, details: MixDetails, made: Made) -> None:
     """Writes the page.
 
     Args:
         run: The run folder; stages 01 to 04 are done.
         path: Where to.
-        summary: Of the mix stage, which is not written yet.
+        tally: Of the mix stage's rows; its summary is not written yet.
+        details: Of the mix stage.
+        made: How the mix was made.
     """
     import jinja2
 
@@ -63,86 +139,73 @@ def write_report(run: Path, path: Path, summary: Summary) -> None:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["n"] = lambda value: f"{value:,}"
-    page = environment.get_template(TEMPLATE).render(**_content(run, path.parent, summary))
+    page = _page(run, path.parent, tally, details, made)
+    text = environment.get_template(TEMPLATE).render({f.name: getattr(page, f.name) for f in fields(page)})
     with atomic_writer(path) as f:
-        f.write(page.encode())
+        f.write(text.encode())
 
 
-def _content(run: Path, mix: Path, summary: Summary) -> dict[str, Any]:
-    details = summary.details
-    drawn = read_json(run / SAMPLES / "summary.json")["details"]
-    manifest = read_json(mix / "manifest.json")
-    scores = read_json(run / SCORES / "summary.json")["details"]
-    return {
-        "name": run.name,
-        "rows": details["train_rows"] + details["validation_rows"],
-        "details": details,
-        "model": manifest["model"],
-        "sources": bars(
-            [(s, details["rows_by_source"].get(s, 0), f"of {target:,}") for s, target in drawn["targets"].items()]
-        ),
-        "funnel": _funnel(run, summary),
-        "accuracy": _accuracy(scores, details, manifest["parameters"]["buckets"]),
-        "rouge": _rouge(scores, details, manifest["parameters"]["buckets"]),
-        "lengths": _lengths({int(k): v for k, v in details["rows_by_tokens"].items()}),
-        "licences": bars([(k, v, "") for k, v in sorted(details["rows_by_spdx"].items(), key=lambda x: (-x[1], x[0]))]),
-        "tasks": _tasks(run, details["rows_by_task"]),
-        "contradictory": read_json(run / TASKS / "summary.json")["details"]["contradictory_groups"],
-        "accepts_all": manifest["parameters"]["reading"]["equal_inputs"] == EqualInputs.ACCEPT_ALL,
-        "short_spans": manifest["parameters"]["typing"]["short_spans"],
-        "examples": _examples(mix),
-        "choices": _choices(manifest["parameters"]),
-        "fit": details["fit"],
-    }
-
-
-def _funnel(run: Path, summary: Summary) -> list[dict[str, Any]]:
-    """Read, kept and dropped by reason, stage by stage."""
-    stages = [
-        (name, read_json(run / name / "summary.json")["tallies"]) for name in (TASKS, PREDICTIONS, SCORES, SAMPLES)
-    ]
-    stages.append(
-        (
-            "05_mix",
-            {unit: {"read": t.read, "kept": t.kept, "dropped": t.dropped} for unit, t in summary.tallies.items()},
-        )
+def _page(run: Path, mix: Path, tally: Tally, details: MixDetails, made: Made) -> _Page:
+    drawn = read_details(SamplesDetails, run / SAMPLES)
+    scores = read_details(ScoresDetails, run / SCORES)
+    parameters = made.parameters
+    return _Page(
+        name=run.name,
+        rows=details.train_rows + details.validation_rows,
+        details=details,
+        model=made.model,
+        sources=bars([(s, details.rows_by_source.get(s, 0), f"of {target:,}") for s, target in drawn.targets.items()]),
+        funnel=_funnel(run, mix.name, tally),
+        accuracy=_accuracy(scores, details, parameters.buckets),
+        rouge=_rouge(scores, details, parameters.buckets),
+        lengths=_lengths({int(k): v for k, v in details.rows_by_tokens.items()}),
+        licences=bars([(k, v, "") for k, v in sorted(details.rows_by_spdx.items(), key=lambda x: (-x[1], x[0]))]),
+        tasks=_tasks(run, details.rows_by_task),
+        contradictory=read_details(TasksDetails, run / TASKS).contradictory_groups,
+        accepts_all=parameters.reading.equal_inputs is EqualInputs.ACCEPT_ALL,
+        short_spans=parameters.typing.short_spans,
+        examples=_examples(mix),
+        choices=_choices(parameters),
+        fit=details.fit,
     )
+
+
+def _funnel(run: Path, mix: str, tally: Tally) -> list[FunnelStep]:
+    """Read, kept and dropped by reason, stage by stage."""
+    stages = (TASKS, PREDICTIONS, SCORES, SAMPLES)
+    tallies = {name: read_as(Summary, run / name / SUMMARY).tallies for name in stages}
     return [
-        {
-            "stage": name,
-            "unit": unit,
-            "read": tally["read"],
-            "kept": tally["kept"],
-            "share": tally["kept"] / tally["read"] if tally["read"] else 0,
-            "dropped": sorted(tally["dropped"].items(), key=lambda x: (-x[1], x[0])),
-        }
-        for name, tallies in stages
-        for unit, tally in tallies.items()
+        FunnelStep(
+            stage=name,
+            unit=unit,
+            read=t.read,
+            kept=t.kept,
+            share=t.kept / t.read if t.read else 0,
+            dropped=tuple(sorted(t.dropped.items(), key=lambda x: (-x[1], x[0]))),
+        )
+        for name, by_unit in (*tallies.items(), (mix, {"row": tally}))
+        for unit, t in by_unit.items()
     ]
 
 
-def _accuracy(scores: Mapping[str, Any], details: Mapping[str, Any], buckets: Mapping[str, Any]) -> list[Bar]:
+def _accuracy(scores: ScoresDetails, details: MixDetails, buckets: BucketParameters) -> list[Bar]:
     """Exact-match tasks by accuracy; the note says how many rows of such tasks were drawn."""
-    labels = _bands(buckets["accuracy_edges"])
-    by_bucket = scores["exact_match_tasks_by_bucket"]
-    rows = details["rows_by_bucket"]
+    by_bucket, rows = scores.exact_match_tasks_by_bucket, details.rows_by_bucket
     return bars(
         [
             (label, by_bucket.get(str(n), 0), _drawn(rows.get(f"{Kind.EXACT_MATCH}/{n}", 0)))
-            for n, label in enumerate(labels)
+            for n, label in enumerate(_bands(buckets.accuracy_edges))
         ]
     )
 
 
-def _rouge(scores: Mapping[str, Any], details: Mapping[str, Any], buckets: Mapping[str, Any]) -> list[Bar]:
+def _rouge(scores: ScoresDetails, details: MixDetails, buckets: BucketParameters) -> list[Bar]:
     """Generated answers by ROUGE-L."""
-    rows = details["rows_by_bucket"]
-    counts = scores["generation_instances_by_bucket"]
-    labels = _bands(buckets["rouge_edges"])
+    rows, counts = details.rows_by_bucket, scores.generation_instances_by_bucket
     return bars(
         [
             (label, n, _drawn(rows.get(f"{Kind.GENERATION}/{i}", 0)))
-            for i, (label, n) in enumerate(zip(labels, counts, strict=False))
+            for i, (label, n) in enumerate(zip(_bands(buckets.rouge_edges), counts, strict=False))
         ]
     )
 
@@ -163,50 +226,53 @@ def _lengths(rows: Mapping[int, int]) -> list[Bar]:
     return bars([(str(n), rows.get(n, 0), "") for n in range(starts[0], starts[-1] + 1, step)]) if starts else []
 
 
-def _tasks(run: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
+def _tasks(run: Path, rows: Mapping[str, int]) -> list[TaskLine]:
     """Every task that was asked with its score and rows, hardest first; then the others, and other sources' parts."""
-    chosen = list(read_selected(run / TASKS / "tasks.jsonl"))
-    typed = {selected.name: selected.typed for selected in chosen}
-    found = []
-    seen = set()
-    sources = {task.name: source_of(task.kind, task.categories) for task in chosen}
-    for bucket in read_buckets(run / SCORES / "buckets.jsonl"):
-        key = f"{sources[bucket.task]}/{bucket.task}"
-        seen.add(key)
-        found.append(
-            {
-                "task": bucket.task,
-                "kind": bucket.kind.value.replace("_", " "),
-                "why": typed[bucket.task].reason,
-                "score": bucket.mean_score,
-                "asked": bucket.num_scores,
-                "rows": rows.get(key, 0),
-            }
+    chosen = {task.name: task for task in read_selected(run / TASKS / "tasks.jsonl")}
+    sources = {name: source_of(task.kind, task.categories) for name, task in chosen.items()}
+    lines = [
+        TaskLine(
+            task=bucket.task,
+            kind=bucket.kind.value.replace("_", " "),
+            why=chosen[bucket.task].typed.reason,
+            score=bucket.mean_score,
+            asked=bucket.num_scores,
+            rows=rows.get(f"{sources[bucket.task]}/{bucket.task}", 0),
         )
-    found.sort(key=lambda t: (t["score"], t["task"]))
-    others = [(*key.split("/", 1), n) for key, n in rows.items() if key not in seen]
-    return found + [
-        {
-            "task": k,
-            "kind": "other source" if s in SOURCES else "own, not asked",
-            "why": "",
-            "score": None,
-            "asked": None,
-            "rows": n,
-        }
-        for s, k, n in others
+        for bucket in read_buckets(run / SCORES / "buckets.jsonl")
+    ]
+    seen = {f"{sources[line.task]}/{line.task}" for line in lines}
+    lines.sort(key=lambda line: (line.score, line.task))
+    others = [
+        (source, part, n) for key, n in rows.items() if key not in seen for source, _, part in [key.partition("/")]
+    ]
+    return lines + [
+        TaskLine(
+            task=part,
+            kind="other source" if source in SOURCES else "own, not asked",
+            why="",
+            score=None,
+            asked=None,
+            rows=n,
+        )
+        for source, part, n in others
     ]
 
 
-def _examples(mix: Path) -> list[dict[str, Any]]:
+def _examples(mix: Path) -> list[MixRow]:
     """Ten training rows, drawn at random with a fixed seed; long texts are cut in the middle."""
-    rng, chosen = random.Random("report"), []
-    for number, row in enumerate(read_jsonl(mix / "train.jsonl")):  # reservoir: the rows stay on disk
-        if number < NUM_EXAMPLES:
-            chosen.append(row)
-        elif (place := rng.randrange(number + 1)) < NUM_EXAMPLES:
-            chosen[place] = row
-    return [{**row, **{name: _cut(row[name]) for name in ("instruction", "input", "output")}} for row in chosen]
+    rng, chosen = random.Random("report"), list[bytes]()
+    with (mix / "train.jsonl").open("rb") as rows:
+        for number, line in enumerate(rows):  # reservoir: the rows stay on disk
+            if number < NUM_EXAMPLES:
+                chosen.append(line)
+            elif (place := rng.randrange(number + 1)) < NUM_EXAMPLES:
+                chosen[place] = line
+    examples = (MixRow(**orjson.loads(line)) for line in chosen)
+    return [
+        replace(row, instruction=_cut(row.instruction), input=_cut(row.input), output=_cut(row.output))
+        for row in examples
+    ]
 
 
 def _cut(text: str) -> str:
@@ -216,25 +282,25 @@ def _cut(text: str) -> str:
     return f"{text[:half]}\n[ … {len(text) - 2 * half:,} characters … ]\n{text[-half:]}"
 
 
-def _choices(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _choices(parameters: CurationParameters) -> list[ChoiceLine]:
     """Every choice and whether it is the recommended one."""
-    recommended = orjson.loads(orjson.dumps(flat(PRESETS["recommended"])))
-    shown: dict[str, Any] = {}
-    for key, value in parameters.items():
+    recommended = as_json(flat(PRESETS["recommended"]))
+    shown: dict[str, object] = {}
+    for key, value in as_json(parameters.fingerprint()).items():
         if isinstance(value, dict) and key not in ("kinds", "fit", "adaptive"):
             shown |= {f"{key}.{inner}": v for inner, v in value.items()}
         else:
             shown[key] = value
     return [
-        {
-            "key": key,
-            "value": _short(value),
-            "usual": _short(recommended.get(key)) if value != recommended.get(key) else "",
-        }
+        ChoiceLine(
+            key=key,
+            value=_short(value),
+            usual=_short(recommended.get(key)) if value != recommended.get(key) else "",
+        )
         for key, value in shown.items()
     ]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 120 else text[:110] + " …"

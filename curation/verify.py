@@ -9,7 +9,6 @@ Where it sits: beside the pipeline; it reads a run folder and needs neither mode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from core.files import file_sha256, read_as
 from core.run_folder import CURATION, MIX, OWN, PREDICTIONS, SAMPLES, SCORES, TASKS
@@ -42,7 +41,12 @@ class _Summary:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Manifest:
     outputs: Mapping[str, str]
-    inputs: Mapping[str, Mapping[str, Any]]
+    inputs: Mapping[str, Mapping[str, object]]
+
+
+def _inputs(stage: Path) -> Mapping[str, object]:
+    """What a stage was made with; its values are only compared."""
+    return read_as(dict[str, object], stage / INPUTS)
 
 
 _CHAIN = {
@@ -69,7 +73,7 @@ def verify(run: Path) -> Iterator[Verified]:
             fine = path.is_file() and path.stat().st_size == size and file_sha256(path) == digest
             yield Verified(what=f"{name}/{file}", is_fine=fine, detail="" if fine else "missing or changed")
         for key, before in _CHAIN.get(name, {}).items():
-            fine = read_as(dict[str, Any], run / name / INPUTS).get(key) == digests[before]
+            fine = _inputs(run / name).get(key) == digests[before]
             yield Verified(
                 what=f"{name} was made from {before}", is_fine=fine, detail="" if fine else "from another one"
             )
@@ -81,5 +85,5 @@ def verify(run: Path) -> Iterator[Verified]:
         fine = (run / MIX / name).is_file() and file_sha256(run / MIX / name) == digest
         yield Verified(what=f"manifest: {name}", is_fine=fine, detail="" if fine else "not the file it names")
     for name, inputs in manifest.inputs.items():
-        fine = read_as(dict[str, Any], run / name / INPUTS) == inputs
+        fine = _inputs(run / name) == inputs
         yield Verified(what=f"manifest: inputs of {name}", is_fine=fine, detail="" if fine else "not what it names")

@@ -13,16 +13,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from core.errors import OnedayError, ScoreError
-from core.files import read_as, read_json, read_jsonl
+from core.files import read_as, read_jsonl
 from core.generation.none import NoPredictor
 from core.generation.prediction import Prediction, read_predictions
 from core.generation.replay import NO_STORED_PREDICTION, ReplayPredictor
 from core.generation.request import Answer, Kind, Request
 from core.run_folder import CURATION, PREDICTIONS, SAMPLES, SCORES
 from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
+from core.stage import INPUTS, SUMMARY, Summary
 from curation.ni.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
 from curation.preset import CurationParameters, differences, with_choice
 from curation.stages.context import Curation, asks_anything
@@ -43,7 +43,7 @@ class Stored:
 
     def __init__(self, run: Path) -> None:
         self._replay = ReplayPredictor([run / PREDICTIONS / "predictions.jsonl"])
-        self._revision = str(read_as(dict[str, Any], run / PREDICTIONS / "inputs.json").get("model"))
+        self._revision = read_as(str, run / PREDICTIONS / INPUTS, key="model")
 
     @property
     def revision(self) -> str:
@@ -146,8 +146,8 @@ def _sampled(curation: Curation) -> None:
 
 
 def _num_unanswered(run: Path) -> int:
-    tally = read_json(run / PREDICTIONS / "summary.json")["tallies"]["instance"]
-    return int(tally["dropped"].get(NO_STORED_PREDICTION, 0))
+    tally = read_as(Summary, run / PREDICTIONS / SUMMARY).tallies["instance"]
+    return tally.dropped.get(NO_STORED_PREDICTION, 0)
 
 
 def _compare(what: str, a: _Outcome, b: _Outcome) -> Change:

@@ -7,7 +7,7 @@
 Where it sits: score -> **bucket** -> sample.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -90,15 +90,21 @@ def bucket_tasks(
             the likeliest number of right answers among all.
     """
     buckets = [
-        _task(task, kind, [s.score for s in group], parameters, (populations or {}).get(task))
+        bucket_of(task, kind, [s.score for s in group], parameters, (populations or {}).get(task))
         for (task, kind), group in groupby(scores, key=lambda s: (s.task, s.kind))
     ]
     return sorted(buckets, key=lambda b: (b.task, b.kind))
 
 
-def _task(
-    task: str, kind: Kind, values: list[float], parameters: BucketParameters, population: int | None
+def bucket_of(
+    task: str, kind: Kind, values: Sequence[float], parameters: BucketParameters, population: int | None = None
 ) -> TaskBucket:
+    """One task's record.
+
+    Args:
+        values: All its scores.
+        population: As for `bucket_tasks`.
+    """
     histogram = [0] * parameters.num_generation_buckets
     for value in values:
         histogram[generation_bucket(value, parameters)] += 1

@@ -11,13 +11,13 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Protocol
 
 from core.errors import PredictionError
 from core.example.prompt import STOP
 from core.generation.request import Kind, Request
 from core.stage import Dropped
-from curation.ni.task import Example, Instance, Task
+from curation.ni.task import Example, Instance
 
 PREAMBLE = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "
@@ -86,8 +86,24 @@ class PromptParameters:
             raise PredictionError(f"prompts.max_shots: {self.max_shots}. Give 0 or more, or none for all.")
 
 
+class Prompted(Protocol):
+    """What all prompts of a task share. A `Task` has it, and a `SelectedTask`."""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+
+    @property
+    def definition(self) -> str:
+        """Its instruction."""
+
+    @property
+    def positive_examples(self) -> tuple[Example, ...]:
+        """Its worked examples."""
+
+
 def build_requests(
-    task: Task,
+    task: Prompted,
     kind: Kind,
     instances: Iterable[Instance],
     parameters: PromptParameters,
@@ -127,6 +143,6 @@ def build_requests(
             drop(Dropped(unit="instance", id=instance.id, reason="prompt_too_long", detail=detail, source=task.name))
 
 
-def _shots(task: Task, parameters: PromptParameters, name: str) -> Sequence[Any]:
+def _shots(task: Prompted, parameters: PromptParameters, name: str) -> Sequence[Example]:
     shots = ordered_shots(task.positive_examples, parameters.shot_order, seed=parameters.seed, name=name)
     return shots[: parameters.max_shots]

@@ -18,8 +18,9 @@ from core.errors import SelectionError
 from core.files import read_jsonl
 from core.generation.prediction import canonical_name
 from core.generation.request import Kind
+from curation.ni.instances import Block
 from curation.ni.kind import KindEvidence, Rule, TypingParameters, kind_of
-from curation.ni.task import EqualInputs, ReadingParameters, Task
+from curation.ni.task import EqualInputs, Example, Instance, ReadingParameters, Task
 from curation.policies.licence import Licence, LicencePolicy, classify
 
 WINNER_CATEGORIES = frozenset(
@@ -125,41 +126,53 @@ def judge_header(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedTask:
-    """A task that is asked. One line of `01_tasks/tasks.jsonl`."""
+    """A selected task without its instances. One line of `01_tasks/tasks.jsonl`."""
 
     name: str
     file: str
     sha256: str
+    """Of the task file's bytes."""
     kind: Kind
     typed: KindEvidence
     reading: ReadingParameters
+    definition: str
+    positive_examples: tuple[Example, ...]
     categories: tuple[str, ...]
+    languages: tuple[str, ...]
     licences: tuple[str, ...]
     evidence: str
     num_instances: int
-    asked: tuple[str, ...]
-    """Ids of the instances that are asked, in file order."""
+    """Usable instances of the task file."""
+    block: Block
+    """Where the selected instances stand in `01_tasks/instances.jsonl`, in the order of the task file."""
     num_contradictory: int = 0
     """Groups of equal inputs with different answers."""
+
+
+def draw_instances(task: Task, *, instances_per_task: int | None, seed: int) -> Sequence[Instance]:
+    """The instances to ask, in the order of the file: a random sample, or all if there are no more than wanted."""
+    if instances_per_task is None or instances_per_task >= len(task.instances):
+        return task.instances
+    rng = random.Random(f"instances-{seed}-{task.name}")
+    return [task.instances[p] for p in sorted(rng.sample(range(len(task.instances)), instances_per_task))]
 
 
 def select_task(
     file: str,
     task: Task,
+    block: Block,
     *,
     evidence: str,
     kinds: Mapping[str, Kind],
     typing: TypingParameters,
     reading: ReadingParameters,
-    instances_per_task: int | None,
-    seed: int,
 ) -> SelectedTask:
-    """Types a kept task and draws the instances that are asked; all of them if there are no more than wanted."""
+    """Types a kept task.
+
+    Args:
+        block: Where its drawn instances were written.
+    """
     typed = kind_of(task, kinds, typing)
-    ids = [i.id for i in task.instances]
-    if instances_per_task is not None and instances_per_task < len(ids):
-        rng = random.Random(f"instances-{seed}-{task.name}")
-        ids = [ids[p] for p in sorted(rng.sample(range(len(ids)), instances_per_task))]
     return SelectedTask(
         name=task.name,
         file=file,
@@ -167,11 +180,14 @@ def select_task(
         kind=typed.kind,
         typed=typed,
         reading=reading,
+        definition=task.definition,
+        positive_examples=task.positive_examples,
         categories=task.categories,
+        languages=task.languages,
         licences=task.licences,
         evidence=evidence,
         num_instances=len(task.instances),
-        asked=tuple(ids),
+        block=block,
         num_contradictory=task.num_contradictory,
     )
 
@@ -179,10 +195,13 @@ def select_task(
 def read_selected(path: Path) -> Iterator[SelectedTask]:
     """The records of `tasks.jsonl`, one in memory at a time."""
     for row in read_jsonl(path):
-        lists = {name: tuple(row[name]) for name in ("categories", "licences", "asked")}
+        lists = {name: tuple(row[name]) for name in ("categories", "languages", "licences")}
+        examples = tuple(Example(**example) for example in row["positive_examples"])
+        block = Block(**row["block"])
         typed = KindEvidence(**{**row["typed"], "kind": Kind(row["typed"]["kind"]), "rule": Rule(row["typed"]["rule"])})
         reading = ReadingParameters(**{**row["reading"], "equal_inputs": EqualInputs(row["reading"]["equal_inputs"])})
-        yield SelectedTask(**{**row, "kind": Kind(row["kind"]), "typed": typed, "reading": reading, **lists})
+        parts = {"kind": Kind(row["kind"]), "typed": typed, "reading": reading, "block": block}
+        yield SelectedTask(**{**row, **parts, "positive_examples": examples, **lists})
 
 
 TASK_LISTS = {"birbal": Path(__file__).parent / "task_lists" / "birbal.txt"}

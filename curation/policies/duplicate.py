@@ -48,12 +48,16 @@ def signature(text: str, answer: str, instruction: str) -> bytes:
     """MinHash of a text's 5-word shingles, 512 bytes, and 8 bytes for what must be equal: answer and instruction."""
     from rensa import RMinHash
 
-    text, answer, instruction = map(nfc, (text, answer, instruction))
-    words = text.lower().split()
+    words = nfc(text).lower().split()
     minhash: Any = RMinHash(num_perm=NUM_PERMUTATIONS, seed=42)
     minhash.update([" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))])
-    equal = f"{' '.join(answer.lower().split())}\0{instruction}"
-    return _PACK(*minhash.digest()) + bytes.fromhex(sha256(equal.encode())[:16])
+    return _PACK(*minhash.digest()) + near_key(answer, instruction)
+
+
+def near_key(answer: str, instruction: str) -> bytes:
+    """8 bytes that are equal for rows with the same answer and instruction: others are no near duplicates."""
+    equal = f"{' '.join(nfc(answer).lower().split())}\0{nfc(instruction)}"
+    return bytes.fromhex(sha256(equal.encode())[:16])
 
 
 _PACK = struct.Struct(f"<{NUM_PERMUTATIONS}I").pack

@@ -12,6 +12,7 @@ Where it sits: sample and source -> **policy** -> draw.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import eq
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,11 @@ class Screen:
             reason, detail = self._contaminated(row)
         return Screened(reason=reason, detail=detail, num_tokens=num_tokens)
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether there is a tokenizer."""
+        return self._tokens is not None
+
     def count_rows(self, rows: Sequence[MixRow]) -> list[int]:
         """Tokens of every row; 0 without a tokenizer."""
         if self._tokens is None:
@@ -129,7 +135,7 @@ class Screen:
         return result
 
     def _bad_origin(self, row: MixRow) -> tuple[str, str]:
-        licence = classify(row.licence.split(" | "))
+        licence = _classified(row.licence)
         if self.parameters.licences.refuses(licence):
             return ("non_commercial" if licence is Licence.NON_COMMERCIAL else "unknown_licence"), row.licence
         if row.llm_generated and not self.parameters.llm_generated:
@@ -177,6 +183,12 @@ class Screen:
         return "", ""
 
 
+@lru_cache(maxsize=1024)
+def _classified(licence: str) -> Licence:
+    """All rows of a task or source have the same licence text."""
+    return classify(licence.split(" | "))
+
+
 _LEAST_LETTERS, _DETECTED_CHARACTERS = 60, 1000
 _SURE = 0.9
 """A language other than the wanted one is believed from this probability on."""
@@ -219,6 +231,9 @@ def degenerate(answer: str) -> str:
     words = text.split()
     if len(words) >= _LEAST_REPEATED_WORDS:
         longest = min(_LONGEST_PIECE, len(words) // _LEAST_TIMES)
+        most_distinct = longest + (1 - _REPEATED_SHARE) * (len(words) - longest)
+        if len(set(words)) > most_distinct:  # no piece can be repeated that often; spares most answers the loop
+            return ""
         share = max(sum(map(eq, words, words[n:])) / (len(words) - n) for n in range(1, longest + 1))
         if share >= _REPEATED_SHARE:
             return f"one piece of text makes up {share:.0%} of it".replace("%", " %")

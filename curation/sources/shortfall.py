@@ -8,7 +8,7 @@ Where it sits: asked after the draw, shown by the command line and the report.
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from curation.sources.source import NI_EXACT_MATCH, NI_GENERATION
 
@@ -30,6 +30,20 @@ class Shortfall:
         lost = _told(self.because) or "the source holds no more"
         ways = f" Ways out: {'; or '.join(self.ways_out)}." if self.ways_out else ""
         return f"{self.source} gives {self.rows:,} of {self.target:,} rows ({lost}).{ways}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldShortfall(Shortfall):
+    """A shortfall as a summary holds it."""
+
+    text: str
+    """The whole of it in one line."""
+
+    @classmethod
+    def of(cls, shortfall: Shortfall) -> "ToldShortfall":
+        """With its line."""
+        values = {field.name: getattr(shortfall, field.name) for field in fields(shortfall)}
+        return cls(**values, text=str(shortfall))
 
 
 _MENDS = {

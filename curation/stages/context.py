@@ -7,9 +7,8 @@ from pathlib import Path
 
 from core.generation.request import Predictor
 from core.stage import Stage
-from curation.candidate import reopen
-from curation.ni.select import SelectedTask, own_name
-from curation.ni.task import Task, read_task, task_paths
+from curation.ni.select import own_name
+from curation.ni.task import read_task, task_paths
 from curation.preset import CurationParameters
 from curation.sources.mapping import Record
 from curation.sources.source import Located, mix_targets
@@ -62,7 +61,3 @@ class Curation:
     def stage(self, name: str, inputs: Mapping[str, object]) -> Stage:
         """A stage of this run."""
         return Stage(self.run / name, inputs=inputs, redo=self.redo)
-
-    def reopen(self, selected: SelectedTask) -> Task:
-        """A selected task's file again."""
-        return reopen(self.files[selected.file], selected)

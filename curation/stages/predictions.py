@@ -1,10 +1,13 @@
 """02_predictions: the base model answers every chosen instance, few-shot."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
 from core.errors import MixError
+from core.files import read_jsonl
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
 from core.generation.prediction import Prediction, prediction_of
@@ -16,7 +19,9 @@ from core.stage import Dropped, Stage, Summary
 from curation.candidate import is_solved
 from curation.ni.adaptive import Progress, ask_adaptively, shuffled
 from curation.ni.few_shot import build_requests
+from curation.ni.instances import INSTANCES, InstanceStore
 from curation.ni.select import SelectedTask, own_name, read_selected
+from curation.ni.task import Instance
 from curation.sources.source import NI_EXACT_MATCH
 from curation.stages.context import ANSWERS, Curation
 
@@ -28,16 +33,29 @@ _MENDS = {
 """Of what befell most instances."""
 
 POPULATIONS = "populations.jsonl"
-"""Task -> how many instances it has, where only a part of them was asked."""
+"""A `Population` for each task that was asked adaptively."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """How many instances of a task were asked."""
+
+    task: str
+    instances: int
+    asked: int
+
+
+def read_populations(path: Path) -> Iterator[Population]:
+    """The records of `populations.jsonl`; none if there is no such file."""
+    return (Population(**row) for row in (read_jsonl(path) if path.is_file() else ()))
 
 
 def predict_stage(curation: Curation, chosen: Stage) -> Stage:
     """Raises `MixError` if nothing is answered, `PredictionError` if the engine is gone."""
     parameters = curation.parameters
-    print_of = parameters.fingerprint()
     inputs = {
         "tasks": chosen.output_digest(),
-        "prompts": print_of["prompts"],
+        "prompts": parameters.fingerprint()["prompts"],
         "model": curation.predictor.revision,
         "adaptive": _adaptive_inputs(curation),
         "take_all": parameters.samples.take_all,
@@ -54,9 +72,9 @@ def _adaptive_inputs(curation: Curation) -> object:
     """Everything that decides when a task is asked no more; None if all are asked whole."""
     if curation.parameters.adaptive is None:
         return None
-    print_of = curation.parameters.fingerprint()
+    fingerprint = curation.parameters.fingerprint()
     names = ("adaptive", "scores", "buckets", "samples", "seed")
-    return {**{name: print_of[name] for name in names}, "target": curation.targets.get(NI_EXACT_MATCH, 0)}
+    return {**{name: fingerprint[name] for name in names}, "target": curation.targets.get(NI_EXACT_MATCH, 0)}
 
 
 class _Asking:
@@ -64,7 +82,8 @@ class _Asking:
 
     def __init__(self, curation: Curation, chosen: Stage, stage: Stage, store: AnswerStore | None) -> None:
         self.curation, self.chosen, self.stage, self.store = curation, chosen, stage, store
-        self.total = sum(len(s.asked) for s in self._selected())
+        self.instances = InstanceStore(chosen.path(INSTANCES))
+        self.total = sum(s.block.num_instances for s in self._selected())
         self.done = 0
         self.doing = PREDICTIONS
         self.num_shots: Counter[str] = Counter()
@@ -100,12 +119,10 @@ class _Asking:
 
         def requests() -> Iterator[Request]:
             for selected in self._selected():
-                asked = asked_of.get(selected.name)
-                for instance in selected.asked if asked is not None else ():
-                    if instance not in asked:  # type: ignore[operator]
-                        self._drop(instance, "bucket_certain", selected.name)
-                ids = selected.asked if asked is None else [i for i in selected.asked if i in asked]
-                for request in self._requests(selected, ids, self._drop_record):
+                instances = self.instances.read(selected.block)
+                if selected.name in asked_of:
+                    instances = self._without_certain(selected.name, instances, asked_of[selected.name])
+                for request in self._requests(selected, instances, self._drop_record):
                     self.num_shots[str(request.num_shots)] += 1
                     yield request
 
@@ -116,13 +133,19 @@ class _Asking:
                 yield prediction_of(request, key, answer)
             self._count(1)
 
+    def _without_certain(self, task: str, instances: Iterable[Instance], asked: Collection[str]) -> Iterator[Instance]:
+        """The instances that were asked; the others are dropped, because the task's bucket is certain without them."""
+        for instance in instances:
+            if instance.id in asked:
+                yield instance
+            else:
+                self._drop(instance.id, "bucket_certain", task)
+
     def _requests(
-        self, selected: SelectedTask, ids: Sequence[str], drop: Callable[[Dropped], None]
+        self, selected: SelectedTask, instances: Iterable[Instance], drop: Callable[[Dropped], None]
     ) -> Iterator[Request]:
-        task = self.curation.reopen(selected)
-        instances = {i.id: i for i in task.instances}
         parameters, fits = self.curation.parameters.prompts, self.curation.predictor.fits
-        return build_requests(task, selected.kind, (instances[i] for i in ids), parameters, fits, drop)
+        return build_requests(selected, selected.kind, instances, parameters, fits, drop)
 
     def _drop(self, instance: str, reason: str, task: str, detail: str = "") -> None:
         self._drop_record(Dropped(unit="instance", id=instance, reason=reason, detail=detail, source=task))
@@ -141,15 +164,16 @@ class _Asking:
         """Asks exact-match tasks until their buckets are certain; says which instances were asked."""
         parameters = self.curation.parameters
         assert parameters.adaptive is not None
-        asked = (s for s in self._selected() if s.kind is Kind.EXACT_MATCH and own_name(s.categories) is None)
-        selected = {s.name: s for s in asked}
+        ni_tasks = (s for s in self._selected() if s.kind is Kind.EXACT_MATCH and own_name(s.categories) is None)
+        selected = {s.name: s for s in ni_tasks}
+        offsets = {name: self.instances.offsets(s.block) for name, s in selected.items()}
         tasks = [
-            Progress(task=name, order=shuffled(s.asked, seed=parameters.seed, task=name))
-            for name, s in selected.items()
+            Progress(task=name, order=shuffled(list(offsets[name]), seed=parameters.seed, task=name))
+            for name in selected
         ]
         rounds = ask_adaptively(
             tasks,
-            lambda chunks: self._look({selected[task]: ids for task, ids in chunks.items()}),
+            lambda chunks: self._look({selected[t]: [offsets[t][i] for i in ids] for t, ids in chunks.items()}),
             target=self.curation.targets.get(NI_EXACT_MATCH, 0),
             samples=parameters.samples,
             buckets=parameters.buckets,
@@ -158,21 +182,29 @@ class _Asking:
         self.doing = f"{PREDICTIONS} rounds"
         for num in rounds:
             self._count(num)
-        populations = [{"task": t.task, "instances": len(t.order), "asked": t.num_asked} for t in tasks]
+        populations = (Population(task=t.task, instances=len(t.order), asked=t.num_asked) for t in tasks)
         self.stage.write_rows(POPULATIONS, populations)
         return {t.task: set(t.order[: t.num_asked]) for t in tasks}
 
-    def _look(self, chunks: Mapping[SelectedTask, Sequence[str]]) -> dict[str, list[tuple[bool, bool]]]:
-        """(right, usable) of each task's instances, all asked together; one without an answer counts as neither."""
+    def _look(self, chunks: Mapping[SelectedTask, Sequence[int]]) -> dict[str, list[tuple[bool, bool]]]:
+        """(right, usable) of each task's instances, all asked together; one without an answer counts as neither.
+
+        Args:
+            chunks: Task -> offsets of instances.
+        """
         parameters = self.curation.parameters
         rouge_l = rouge_l_scorer(parameters.scores)
         found: dict[str, list[tuple[bool, bool]]] = {task.name: [] for task in chunks}
-        requests = (r for task, ids in chunks.items() for r in self._requests(task, ids, lambda dropped: None))
+        requests = (
+            request
+            for task, offsets in chunks.items()
+            for request in self._requests(task, self.instances.at(offsets), lambda dropped: None)
+        )
         for request, key, answer in ask(requests, self.curation.predictor, self.store):
             if isinstance(answer, Refused):
                 continue
             value = score(prediction_of(request, key, answer), parameters.scores, rouge_l).score
             found[request.task].append((is_solved(Kind.EXACT_MATCH, value, parameters.candidates), True))
-        for task, ids in chunks.items():
-            found[task.name] += [(False, False)] * (len(ids) - len(found[task.name]))
+        for task, offsets in chunks.items():
+            found[task.name] += [(False, False)] * (len(offsets) - len(found[task.name]))
         return found

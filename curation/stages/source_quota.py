@@ -1,8 +1,6 @@
 """When enough rows of another source were examined."""
 
-from pathlib import Path
-
-from curation.policies.duplicate import NearDuplicates
+from collections.abc import Callable
 
 
 class SourceQuota:
@@ -10,22 +8,24 @@ class SourceQuota:
 
     def __init__(self, wanted: int) -> None:
         self._wanted = self._most = wanted
-        self._signatures: list[bytes] = []
+        self._num = 0
 
-    def take(self, signature: bytes) -> None:
+    def take(self) -> None:
         """One more row may be drawn."""
-        self._signatures.append(signature)
+        self._num += 1
 
-    def is_filled(self, threshold: float | None, work: Path) -> bool:
-        """Whether the rows so far fill the quota; looked up only when there are enough of them at all."""
-        if len(self._signatures) < self._most:
+    def is_filled(self, num_repeats: Callable[[], int] | None) -> bool:
+        """Whether the rows so far fill the quota.
+
+        Args:
+            num_repeats: Counts the rows that repeat another one; called only when there are enough rows at all. None:
+                near duplicates are not looked for.
+        """
+        if self._num < self._most:
             return False
-        if threshold is None:
+        if num_repeats is None:
             return True
-        duplicates = NearDuplicates(threshold, work / "source_signatures.bin")
-        for signature in self._signatures:
-            duplicates.add(signature)
-        distinct = len(self._signatures) - len(duplicates.find())
+        distinct = self._num - num_repeats()
         self._most += max(self._wanted - distinct, self._most // 10)
         return distinct >= self._wanted * _MARGIN or distinct == self._wanted == 0
 

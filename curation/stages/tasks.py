@@ -1,84 +1,69 @@
-"""01_tasks: reads every file, keeps and types tasks, draws the instances that are asked."""
+"""01_tasks: reads every task file once, keeps and types tasks, and writes the instances that are asked."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from core.errors import SelectionError
-from core.files import file_sha256, sha256
+from core.errors import SelectionError, TaskError
+from core.files import atomic_writer, file_sha256, sha256
 from core.generation.prediction import canonical_name
 from core.run_folder import OWN, TASKS
 from core.stage import Dropped, Stage, Summary
-from curation.ni.select import SelectedTask, judge, own_name, select_task
+from curation.ni.instances import INSTANCES, write_instances
+from curation.ni.select import SelectedTask, draw_instances, judge, own_name, select_task
 from curation.ni.task import Task, read_task
 from curation.policies.licence import Licence, classify
 from curation.preset import CurationParameters
 from curation.stages.context import Curation
 
+FORMAT = 2
+"""Of `tasks.jsonl` and `instances.jsonl`; a run folder with another one is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksDetails:
+    """What the stage's `summary.json` says besides its tallies."""
+
+    kinds: Mapping[str, int]
+    """Tasks by kind."""
+    kinds_by_rule: Mapping[str, int]
+    contradictory_groups: Mapping[str, int]
+    """Task -> groups of instances with equal inputs and different answers."""
+    listed_without_file: tuple[str, ...]
+    """Names of the task list that no task file has."""
+    overrides_without_file: tuple[str, ...]
+    non_commercial: tuple[str, ...]
+    """Selected tasks whose licence bars commercial use."""
+    ni_files: int
+    """Task files that are not made of the user's own rows."""
+    own_rows: Mapping[str, int]
+    """Name of a file of own rows -> its rows."""
+    own_lost: Mapping[str, Mapping[str, int]]
+    """Name of a file of own rows -> reason -> rows that were left out here."""
+
 
 def select_stage(curation: Curation) -> Stage:
-    """Raises `SelectionError` if no task is left."""
+    """Raises `SelectionError` if no task is left, `TaskError` if a task file cannot be used."""
     parameters = curation.parameters
-    print_of = parameters.fingerprint()
+    fingerprint = parameters.fingerprint()
+    hashes = {name: file_sha256(path) for name, path in curation.files.items()}
     stage = curation.stage(
         TASKS,
         {
-            "tasks": sha256("\n".join(f"{name} {file_sha256(p)}" for name, p in curation.files.items()).encode()),
-            "rules": print_of["rules"] if parameters.task_list is None else None,
-            "task_list": print_of["task_list"],
-            "kinds": print_of["kinds"],
-            "reading": print_of["reading"],
-            "typing": print_of["typing"],
+            "format": FORMAT,
+            "tasks": sha256("\n".join(f"{name} {digest}" for name, digest in hashes.items()).encode()),
+            "rules": fingerprint["rules"] if parameters.task_list is None else None,
+            "task_list": fingerprint["task_list"],
+            "kinds": fingerprint["kinds"],
+            "reading": fingerprint["reading"],
+            "typing": fingerprint["typing"],
             "instances_per_task": parameters.instances_per_task,
             "seed": parameters.seed,
         },
     )
-    if stage.is_done:
-        return stage
-    counts: Counter[str] = Counter()
-    origins = _Origins()
-    evidence: dict[str, str] = {}
-    kinds: Counter[str] = Counter()
-    rules: Counter[str] = Counter()
-    contradictory: dict[str, int] = {}
-    non_commercial: list[str] = []
-
-    def selected() -> Iterator[SelectedTask]:
-        for number, path in enumerate(curation.files.values(), start=1):
-            record = _select(path, parameters, stage, counts, origins, evidence)
-            curation.on_progress(TASKS, number, len(curation.files))
-            if record is None:
-                continue
-            kinds[record.kind.value] += 1
-            rules["overridden" if record.typed.overridden else record.typed.rule.value] += 1
-            if record.num_contradictory:
-                contradictory[record.name] = record.num_contradictory
-            if classify(record.licences) is Licence.NON_COMMERCIAL:
-                non_commercial.append(record.name)
-            yield record
-
-    kept = stage.write_rows("tasks.jsonl", selected())
-    if not kept:
-        stage.give_up()
-        raise SelectionError(_why_none(curation, stage, origins, evidence))
-    names = {canonical_name(path.stem) for path in curation.files.values()}
-    tallies = {
-        "task": stage.tally("task", read=len(curation.files), kept=kept),
-        "instance": stage.tally("instance", read=counts["read"], kept=counts["asked"]),
-    }
-    details = {
-        "kinds": dict(sorted(kinds.items())),
-        "kinds_by_rule": dict(sorted(rules.items())),
-        "contradictory_groups": contradictory,
-        "listed_without_file": sorted(set(parameters.task_list or ()) - names),
-        "overrides_without_file": sorted(set(parameters.kinds) - names),
-        "non_commercial": non_commercial,
-        "ni_files": origins.ni_files,
-        "own_rows": dict(sorted(origins.rows.items())),
-        "own_lost": {name: dict(sorted(lost.items())) for name, lost in sorted(origins.lost.items())},
-    }
-    stage.finish(Summary(tallies=tallies, details=details))
-    return stage
+    return stage if stage.is_done else _Selection(curation, stage, hashes).run()
 
 
 _MENDS = {
@@ -94,16 +79,110 @@ _MENDS = {
 """Of the rule that dropped most tasks."""
 
 
-def _why_none(curation: Curation, stage: Stage, origins: "_Origins", evidence: Mapping[str, str]) -> str:
-    """Which rule dropped how many tasks, on what evidence, and what mends most of it."""
-    dropped = [(reason, n) for (_, reason), n in stage.num_dropped.most_common()]
-    told = ", ".join(f"{n} by {reason}" for reason, n in dropped)
-    most = dropped[0][0] if dropped else ""
-    told += f"; {most.replace('_', ' ')}: {evidence[most][:80]}" if evidence.get(most) else ""
-    own = [f"{n:,} rows of {name}" for name, n in origins.rows.items()]
-    where = ", ".join([*(str(path) for path in curation.tasks if OWN not in path.parts), *own])
-    mend = _MENDS.get(most, "Check the selection rules")
-    return f"{where}: no task is left ({told}). {mend}."
+class _Selection:
+    """One run of the stage."""
+
+    def __init__(self, curation: Curation, stage: Stage, hashes: Mapping[str, str]) -> None:
+        self.curation, self.stage, self.hashes = curation, stage, hashes
+        self.parameters = curation.parameters
+        self.origins = _Origins()
+        self.evidence: dict[str, str] = {}
+        """Of the first task that each rule dropped."""
+        self.num_read = self.num_drawn = 0
+        self.kinds: Counter[str] = Counter()
+        self.rules: Counter[str] = Counter()
+        self.contradictory: dict[str, int] = {}
+        self.non_commercial: list[str] = []
+
+    def run(self) -> Stage:
+        with atomic_writer(self.stage.path(INSTANCES)) as file:
+            kept = self.stage.write_rows("tasks.jsonl", self._selected(file))
+        if not kept:
+            self.stage.give_up()
+            raise SelectionError(self._why_none())
+        tallies = {
+            "task": self.stage.tally("task", read=len(self.hashes), kept=kept),
+            "instance": self.stage.tally("instance", read=self.num_read, kept=self.num_drawn),
+        }
+        self.stage.finish(Summary(tallies=tallies, details=self._details()))
+        return self.stage
+
+    def _details(self) -> TasksDetails:
+        names = {canonical_name(path.stem) for path in self.curation.files.values()}
+        return TasksDetails(
+            kinds=dict(sorted(self.kinds.items())),
+            kinds_by_rule=dict(sorted(self.rules.items())),
+            contradictory_groups=self.contradictory,
+            listed_without_file=tuple(sorted(set(self.parameters.task_list or ()) - names)),
+            overrides_without_file=tuple(sorted(set(self.parameters.kinds) - names)),
+            non_commercial=tuple(self.non_commercial),
+            ni_files=self.origins.ni_files,
+            own_rows=dict(sorted(self.origins.rows.items())),
+            own_lost={name: dict(sorted(lost.items())) for name, lost in sorted(self.origins.lost.items())},
+        )
+
+    def _selected(self, instances: IO[bytes]) -> Iterator[SelectedTask]:
+        """Every selected task; its instances go to the file."""
+        for number, path in enumerate(self.curation.files.values(), start=1):
+            record = self._select(path, instances)
+            self.curation.on_progress(TASKS, number, len(self.hashes))
+            if record is not None:
+                self._count(record)
+                yield record
+
+    def _count(self, record: SelectedTask) -> None:
+        self.kinds[record.kind.value] += 1
+        self.rules["overridden" if record.typed.overridden else record.typed.rule.value] += 1
+        if record.num_contradictory:
+            self.contradictory[record.name] = record.num_contradictory
+        if classify(record.licences) is Licence.NON_COMMERCIAL:
+            self.non_commercial.append(record.name)
+
+    def _select(self, path: Path, instances: IO[bytes]) -> SelectedTask | None:
+        """One file's record; what it does not keep is dropped with its reason."""
+        task_file = read_task(path, self.parameters.reading)
+        task = task_file.task
+        if task.sha256 != self.hashes[path.name]:
+            raise TaskError(f"{path}: changed while it was read. Run the same command again.")
+        reason, evidence = _verdict(task, self.parameters)
+        self.origins.add(task, reason)
+        self.evidence.setdefault(reason, evidence)
+        if reason != "kept":
+            self.stage.drop(Dropped(unit="task", id=path.stem, reason=reason, detail=evidence))
+            return None
+        if not task.instances:
+            self.stage.drop(Dropped(unit="task", id=path.stem, reason="no_usable_instance"))
+            return None
+        limit = None if own_name(task.categories) else self.parameters.instances_per_task
+        drawn = draw_instances(task, instances_per_task=limit, seed=self.parameters.seed)
+        self.num_read += task_file.num_read
+        self.num_drawn += len(drawn)
+        for dropped in task_file.dropped:
+            self.stage.drop(dropped)
+        ids = {instance.id for instance in drawn}
+        for instance in task.instances:
+            if instance.id not in ids:
+                self.stage.drop(Dropped(unit="instance", id=instance.id, reason="not_asked", source=path.stem))
+        return select_task(
+            path.name,
+            task,
+            write_instances(instances, drawn),
+            evidence=evidence,
+            kinds=self.parameters.kinds,
+            typing=self.parameters.typing,
+            reading=self.parameters.reading,
+        )
+
+    def _why_none(self) -> str:
+        """Which rule dropped how many tasks, on what evidence, and what mends most of it."""
+        dropped = [(reason, n) for (_, reason), n in self.stage.num_dropped.most_common()]
+        told = ", ".join(f"{n} by {reason}" for reason, n in dropped)
+        most = dropped[0][0] if dropped else ""
+        told += f"; {most.replace('_', ' ')}: {self.evidence[most][:80]}" if self.evidence.get(most) else ""
+        own = [f"{n:,} rows of {name}" for name, n in self.origins.rows.items()]
+        where = ", ".join([*(str(path) for path in self.curation.tasks if OWN not in path.parts), *own])
+        mend = _MENDS.get(most, "Check the selection rules")
+        return f"{where}: no task is left ({told}). {mend}."
 
 
 class _Origins:
@@ -115,7 +194,11 @@ class _Origins:
         self.lost: dict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, task: Task, reason: str) -> None:
-        """A task's rows, with those that its prompt shows as examples; `reason` says why all are left out."""
+        """Counts a task's rows and the rows that its prompt shows as examples.
+
+        Args:
+            reason: `kept`, or why the whole task is left out.
+        """
         name = own_name(task.categories)
         if name is None:
             self.ni_files += 1
@@ -125,47 +208,6 @@ class _Origins:
             self.lost[name][reason] += len(task.instances) + len(task.positive_examples)
         elif task.positive_examples:
             self.lost[name]["used_as_example"] += len(task.positive_examples)
-
-
-def _select(
-    path: Path,
-    parameters: CurationParameters,
-    stage: Stage,
-    counts: Counter[str],
-    origins: _Origins,
-    evidence_of: dict[str, str],
-) -> SelectedTask | None:
-    """One file's record; what it does not keep is dropped with its reason."""
-    task_file = read_task(path, parameters.reading)
-    task = task_file.task
-    reason, evidence = _verdict(task, parameters)
-    origins.add(task, reason)
-    evidence_of.setdefault(reason, evidence)
-    if reason != "kept":
-        stage.drop(Dropped(unit="task", id=path.stem, reason=reason, detail=evidence))
-        return None
-    if not task.instances:
-        stage.drop(Dropped(unit="task", id=path.stem, reason="no_usable_instance"))
-        return None
-    record = select_task(
-        path.name,
-        task,
-        evidence=evidence,
-        kinds=parameters.kinds,
-        typing=parameters.typing,
-        reading=parameters.reading,
-        instances_per_task=None if own_name(task.categories) else parameters.instances_per_task,
-        seed=parameters.seed,
-    )
-    counts["read"] += task_file.num_read
-    counts["asked"] += len(record.asked)
-    for dropped in task_file.dropped:
-        stage.drop(dropped)
-    asked = set(record.asked)
-    for instance in task.instances:
-        if instance.id not in asked:
-            stage.drop(Dropped(unit="instance", id=instance.id, reason="not_asked", source=path.stem))
-    return record
 
 
 def _verdict(task: Task, parameters: CurationParameters) -> tuple[str, str]:

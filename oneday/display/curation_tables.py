@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from core.files import read_json
+from core.files import read_as, read_json
 from core.run_folder import CURATION, MIX, OWN, SAMPLES, SCORES, TASKS
-from core.stage import DONE
+from core.stage import DONE, SUMMARY, Summary, read_details
+from curation.counts import MixDetails
+from curation.fit import Fit
 from curation.ni.kind import KindEvidence, TypingParameters
 from curation.policies.contamination import LEAST_WORDS
+from curation.stages.samples import SamplesDetails
+from curation.stages.scores import ScoresDetails
+from curation.stages.tasks import TasksDetails
 from harness.budget.duration import pretty
 from oneday.display.console import Console
 
@@ -25,27 +30,26 @@ FEW_VALIDATION_ROWS = 16
 def show_curation(run: Path, console: Console) -> None:
     """Shows the result of a curation."""
     console.stages(run, [OWN, *CURATION] if (run / OWN / DONE).is_file() else CURATION)
-    tasks = read_json(run / TASKS / "summary.json")["details"]
-    mix = read_json(run / MIX / "summary.json")["details"]
-    kinds = ", ".join(f"{n} {kind}" for kind, n in tasks["kinds"].items())
-    console.say(f"tasks: {kinds}; listed without a file: {len(tasks['listed_without_file'])}")
+    tasks, mix = read_details(TasksDetails, run / TASKS), read_details(MixDetails, run / MIX)
+    kinds = ", ".join(f"{n} {kind}" for kind, n in tasks.kinds.items())
+    console.say(f"tasks: {kinds}; listed without a file: {len(tasks.listed_without_file)}")
     spans = "exact match" if read_json(run / TASKS / "inputs.json")["typing"]["short_spans"] else "generation"
-    by_rule = ", ".join(f"{n} by {rule}" for rule, n in tasks["kinds_by_rule"].items())
+    by_rule = ", ".join(f"{n} by {rule}" for rule, n in tasks.kinds_by_rule.items())
     console.say(f"typed {by_rule}; short spans of the input are {spans} (typing.short_spans)")
-    for name, num in tasks["contradictory_groups"].items():
+    for name, num in tasks.contradictory_groups.items():
         console.say(f"note: {name}: {num:,} groups of equal inputs with different answers")
-    for name in tasks["overrides_without_file"]:
+    for name in tasks.overrides_without_file:
         console.say(f"note: --kinds names {name}, which is no task here")
-    if tasks["non_commercial"]:
-        console.say(f"note: {len(tasks['non_commercial'])} tasks taken are non-commercial by their licence")
-    _show_buckets(read_json(run / SCORES / "summary.json")["details"], console)
+    if tasks.non_commercial:
+        console.say(f"note: {len(tasks.non_commercial)} tasks taken are non-commercial by their licence")
+    _show_buckets(read_details(ScoresDetails, run / SCORES), console)
     _show_licence_cost(run, console)
     _show_notes(run, mix, console)
-    if mix["fit"]:
-        show_fit(mix["fit"], console)
-    tokens = f", {mix['tokens']:,} tokens" if mix["tokens"] else ""
+    if mix.fit:
+        show_fit(mix.fit, console)
+    tokens = f", {mix.tokens:,} tokens" if mix.tokens else ""
     console.say(
-        f"mix: {mix['train_rows']} rows to train on, {mix['validation_rows']} to validate{tokens}, in {run / MIX}; "
+        f"mix: {mix.train_rows} rows to train on, {mix.validation_rows} to validate{tokens}, in {run / MIX}; "
         f"look at {run / MIX / 'report.html'}"
     )
 
@@ -57,39 +61,40 @@ def show_kinds(kinds: Mapping[str, KindEvidence], parameters: TypingParameters, 
     console.table(f"kinds; short spans of the input are {spans} (typing.short_spans)", ("task", "kind", "by"), rows)
 
 
-def _show_buckets(scores: Mapping[str, Any], console: Console) -> None:
+def _show_buckets(scores: ScoresDetails, console: Console) -> None:
     """Shows the base model's scores by bucket."""
-    if scores["exact_match_tasks_by_bucket"]:
-        console.say(f"exact-match tasks by accuracy bucket (0 = below 10 %): {scores['exact_match_tasks_by_bucket']}")
-    counts = scores["generation_instances_by_bucket"]
+    if scores.exact_match_tasks_by_bucket:
+        buckets = dict(scores.exact_match_tasks_by_bucket)
+        console.say(f"exact-match tasks by accuracy bucket (0 = below 10 %): {buckets}")
+    counts = list(scores.generation_instances_by_bucket)
     if sum(counts):
         console.say(f"generation instances by ROUGE-L bucket ([0,.2) [.2,.3) ... >=.8): {counts}")
 
 
-def _show_notes(run: Path, mix: Mapping[str, Any], console: Console) -> None:
+def _show_notes(run: Path, mix: MixDetails, console: Console) -> None:
     """Shows what a reader should know about the rows."""
-    for short in mix["shortfalls"]:
-        console.say(f"note: {short['text']}")
-    for suite, num in read_json(run / SAMPLES / "summary.json")["details"]["suites_unchecked"].items():
+    for short in mix.shortfalls:
+        console.say(f"note: {short.text}")
+    for suite, num in read_details(SamplesDetails, run / SAMPLES).suites_unchecked.items():
         if num:
             console.say(
                 f"note: {num:,} texts of {suite} are shorter than {LEAST_WORDS} words: no row is compared with them"
             )
-    if mix["own_share"] is not None:
+    if mix.own_share is not None:
         asked = read_json(run / MIX / "manifest.json")["parameters"]["samples"]["own_share"]
-        missed = asked is not None and abs(mix["own_share"] - asked) > NEAR_ENOUGH
+        missed = asked is not None and abs(mix.own_share - asked) > NEAR_ENOUGH
         why = f", not {asked:.1%} as asked for: the others hold no more" if missed else ""
-        console.say(f"rows of your own: {mix['own_share']:.1%} of the mix{why}")
-    if mix["validation_rows"] < FEW_VALIDATION_ROWS:
+        console.say(f"rows of your own: {mix.own_share:.1%} of the mix{why}")
+    if mix.validation_rows < FEW_VALIDATION_ROWS:
         console.say(
-            f"note: only {mix['validation_rows']} rows validate: losses of checkpoints differ by chance; more rows help"
+            f"note: only {mix.validation_rows} rows validate: losses of checkpoints differ by chance; more rows help"
         )
 
 
 def _show_licence_cost(run: Path, console: Console) -> None:
     """Shows how many tasks and rows were refused because of their licence."""
-    tasks = read_json(run / TASKS / "summary.json")["tallies"]["task"]["dropped"]
-    lost = read_json(run / SAMPLES / "summary.json")["details"]["lost"]
+    tasks = read_as(Summary, run / TASKS / SUMMARY).tallies["task"].dropped
+    lost = read_details(SamplesDetails, run / SAMPLES).lost
     num_tasks = tasks.get("non_commercial", 0) + tasks.get("unknown_licence", 0)
     rows = {s: r.get("non_commercial", 0) + r.get("unknown_licence", 0) for s, r in lost.items()}
     rows = {source: n for source, n in rows.items() if n}
@@ -99,12 +104,12 @@ def _show_licence_cost(run: Path, console: Console) -> None:
         console.say(f"licences: refusing non-commercial ones costs {', '.join(parts)}; --licences all takes them")
 
 
-def show_fit(fit: Mapping[str, Any], console: Console) -> None:
+def show_fit(fit: Fit, console: Console) -> None:
     """Shows the size that fills the budget, beside the paper's mixes."""
     rows = [
-        ("this mix", str(fit["epochs"]), f"{sum(fit['targets'].values()):,}", pretty(fit["seconds"])),
-        *((e["mix"], str(e["epochs"]), f"{e['rows']:,}", pretty(e["seconds"])) for e in fit["paper"]),
+        ("this mix", str(fit.epochs), f"{sum(fit.targets.values()):,}", pretty(fit.seconds)),
+        *((e.mix, str(e.epochs), f"{e.rows:,}", pretty(e.seconds)) for e in fit.paper),
     ]
     console.table("fit to the budget", ("mix", "epochs", "rows at hand", "training ends after"), rows)
-    if not fit["fills"]:
+    if not fit.fills:
         console.say("note: the sources hold too little to fill the budget; give more --source or --tasks")

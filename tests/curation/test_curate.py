@@ -24,13 +24,14 @@ from curation.mix import MixParameters
 from curation.ni.adaptive import AdaptiveParameters
 from curation.ni.few_shot import few_shot_prompt
 from curation.ni.select import SelectionRules
-from curation.ni.task import Example
+from curation.ni.task import Example, ReadingParameters, TaskFile
 from curation.policies.licence import LicencePolicy
 from curation.policies.policy import PolicyParameters
 from curation.preset import CurationParameters, preset
 from curation.sources.source import Located
-from curation.stages import samples as samples_stage
+from curation.stages import pooling
 from curation.stages import scores as scores_stage
+from curation.stages import tasks as tasks_stage
 from curation.stages.context import Curation
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_curation
@@ -180,7 +181,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policies: PolicyParameters
 ) -> None:
     monkeypatch.setattr(scores_stage, "_CHUNK", 3)  # so that small data is shared out at all
-    monkeypatch.setattr(samples_stage, "_FEW", 3)
+    monkeypatch.setattr(pooling, "_FEW", 3)
     found = [run(tmp_path / str(workers), workers=workers, policies=policies) for workers in (1, 2, 4)]
     for name in OUTPUTS:
         assert len({(mix / name).read_bytes() for mix in found}) == 1
@@ -414,7 +415,9 @@ def test_a_task_file_that_changes_under_the_run_is_noticed(tmp_path: Path) -> No
         run(tmp_path, tasks=tasks)
 
 
-def test_a_task_file_that_changes_between_two_stages_is_noticed(tmp_path: Path) -> None:
+def test_a_task_file_that_changes_between_two_stages_mixes_no_two_versions_and_is_noticed_next_time(
+    tmp_path: Path,
+) -> None:
     tasks = tmp_path / "tasks"
     shutil.copytree(DATA, tasks)
 
@@ -424,8 +427,46 @@ def test_a_task_file_that_changes_between_two_stages_is_noticed(tmp_path: Path) 
             path.write_text(path.read_text().replace("shorter", "longer"))
             return super().complete(requests)
 
-    with pytest.raises(TaskError, match="changed since it was selected"):
-        run(tmp_path, tasks=tasks, predictor=Meddler())
+    mix = run(tmp_path, tasks=tasks, predictor=Meddler())
+    assert "longer" in (tasks / "task2_shorten.json").read_text()
+    assert {row["instruction"] for row in rows(mix) if row["task"] == "task2_shorten"} == {"Say it shorter."}
+    with pytest.raises(StageError, match="tasks:"):
+        run(tmp_path, tasks=tasks)
+
+
+def test_a_task_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = tmp_path / "tasks"
+    shutil.copytree(DATA, tasks)
+    read = tasks_stage.read_task
+
+    def changed_before(path: Path, reading: ReadingParameters) -> TaskFile:
+        path.write_text(path.read_text().replace("shorter", "longer"))
+        return read(path, reading)
+
+    monkeypatch.setattr(tasks_stage, "read_task", changed_before)
+    with pytest.raises(TaskError, match=r"task2_shorten\.json: changed while it was read"):
+        run(tmp_path, tasks=tasks)
+
+
+def test_after_the_first_stage_no_task_file_is_read(tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks"
+    shutil.copytree(DATA, tasks)
+
+    class Remover(Oracle):
+        def complete(self, requests: Sequence[Request]) -> list[Answer]:
+            shutil.rmtree(tasks, ignore_errors=True)
+            return super().complete(requests)
+
+    mix = run(tmp_path, tasks=tasks, predictor=Remover())
+    assert (mix / "train.jsonl").read_bytes() == (run(tmp_path, name="whole") / "train.jsonl").read_bytes()
+
+
+def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    path = tmp_path / "run" / "01_tasks" / "inputs.json"
+    path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != "format"}))
+    with pytest.raises(StageError, match="format: None -> 2"):
+        run(tmp_path)
 
 
 def test_nothing_selected_says_which_rules_dropped_what(tmp_path: Path) -> None:

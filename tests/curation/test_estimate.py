@@ -4,6 +4,7 @@ from core.generation.request import SHARD_SIZE, Kind
 from core.model.token_counter import TokenCounter
 from curation.estimate import estimate
 from curation.ni.few_shot import build_requests, few_shot_prefix
+from curation.ni.instances import INSTANCES, InstanceStore
 from curation.ni.select import read_selected
 from curation.ni.task import read_task
 from curation.stages.tasks import select_stage
@@ -17,9 +18,9 @@ def test_small_jobs_are_counted_to_the_token(tmp_path: Path, demo_base: Path) ->
     chosen = select_stage(made)
     total = 0
     for selected in read_selected(chosen.path("tasks.jsonl")):
-        task = made.reopen(selected)
+        instances = InstanceStore(chosen.path(INSTANCES)).read(selected.block)
         requests = build_requests(
-            task, selected.kind, task.instances, made.parameters.prompts, lambda p, n: True, lambda d: None
+            selected, selected.kind, instances, made.parameters.prompts, lambda p, n: True, lambda d: None
         )
         total += sum(
             tokens.count([r.prompt[: r.num_shared]])[0] + tokens.count([r.prompt[r.num_shared :]])[0] for r in requests

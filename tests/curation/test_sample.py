@@ -1,6 +1,5 @@
 import random
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -133,7 +132,7 @@ def test_the_scripts_take_fixed_rows_per_task_and_shares_per_bucket_of_a_task() 
 
 def test_another_source_gives_its_first_rows_and_an_unwanted_one_none() -> None:
     pool = [candidate(n, Kind.GENERATION, 0) for n in range(3)]
-    other = [replace(c, source="lima", kind=None, bucket=None, id=f"l{3 - n}") for n, c in enumerate(pool)]
+    other = [c._replace(source="lima", kind=None, bucket=None, id=f"l{3 - n}") for n, c in enumerate(pool)]
     chosen, left = draw([*pool, *other], {"lima": 2}, SampleParameters())
     assert [c.id for c in chosen] == ["l2", "l3"]
     assert [(c.id, reason) for c, reason in left] == [

@@ -1,0 +1,45 @@
+"""Rows of the mix made from instances: the definition or the row's own instruction, the input, the first reference.
+
+    rows = TaskRows(selected)
+    row = rows.row(instance, bucket=3)
+
+Where it sits: instances and bucket -> **row** -> policies and mix.
+"""
+
+from curation.ni.select import SelectedTask, own_name
+from curation.ni.task import Instance
+from curation.policies.licence import spdx_expression
+from curation.sources.source import MixRow, source_of
+
+NI_ORIGIN = "allenai/natural-instructions"
+
+
+class TaskRows:
+    """Makes the rows of one task; what they share is computed once."""
+
+    def __init__(self, task: SelectedTask) -> None:
+        own = own_name(task.categories)
+        self._task = task
+        self.source = source_of(task.kind, task.categories)
+        self._origin = f"own data: {own}" if own else f"{NI_ORIGIN}/{task.file}"
+        self._licence = " | ".join(task.licences) or "none given"
+        self._spdx = spdx_expression(task.licences)
+        self._language = "en" if task.languages == ("English",) else ""
+
+    def row(self, instance: Instance, bucket: int | None) -> MixRow:
+        """An instance as a row. Its answer is the first reference, without the white space around it."""
+        return MixRow(
+            id=instance.id,
+            source=self.source,
+            task=self._task.name,
+            origin=self._origin,
+            licence=self._licence,
+            spdx=self._spdx,
+            language=self._language,
+            llm_generated=False,
+            instruction=instance.instruction or self._task.definition,
+            input=instance.input,
+            output=instance.outputs[0].strip(),
+            kind=self._task.kind,
+            bucket=bucket,
+        )
