@@ -8,12 +8,13 @@ checkouts take turns. Reading the predictions' index counts.
 
 Prints one JSON line: medians of the rounds. `peak_mib` is the largest sum of the proportional set sizes (PSS: shared
 pages count once) of the main process and its workers, looked up five times a second; `rss_mib` is the same with
-resident set sizes. `same_mix` says whether all runs wrote the same train.jsonl and validation.jsonl.
+resident set sizes. `cpu_s` is what all processes computed: it says more than `seconds` on a busy machine. `same_mix` says whether all runs wrote the same train.jsonl and validation.jsonl.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -52,6 +53,12 @@ class MemoryWatch:
             self.rss_kib = max(self.rss_kib, sum(rss for _, rss in found))
 
 
+def cpu_s() -> float:
+    """Of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
 def family() -> set[str]:
     children = {pid for task in Path("/proc/self/task").glob("*/children") for pid in read(task).split()}
     return {str(os.getpid()), *children}
@@ -83,7 +90,7 @@ def measure(tasks: Path, predictions: Path, workers: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder, MemoryWatch() as memory:
         run = Path(folder) / "run"
-        start = time.perf_counter()
+        start, cpu_before = time.perf_counter(), cpu_s()
         curation = Curation(
             run=run,
             tasks=(tasks,),
@@ -97,6 +104,7 @@ def measure(tasks: Path, predictions: Path, workers: int) -> dict[str, Any]:
         seconds = time.perf_counter() - start
         return {
             "seconds": round(seconds, 2),
+            "cpu_s": round(cpu_s() - cpu_before, 2),
             "index_s": round(index_s, 2),
             "stages": {name: round(read_json(run / name / "done.json")["seconds"], 2) for name in CURATION},
             "rows": read_json(run / MIX / "summary.json")["tallies"]["row"]["kept"],
@@ -169,6 +177,7 @@ def main() -> None:
     if arguments.against:
         pairs = list(zip(runs["this"], runs["against"], strict=True))
         result["seconds_ratio"] = round(statistics.median(a["seconds"] / b["seconds"] for a, b in pairs), 2)
+        result["cpu_ratio"] = round(statistics.median(a["cpu_s"] / b["cpu_s"] for a, b in pairs), 2)
         result["peak_ratio"] = round(statistics.median(a["peak_mib"] / b["peak_mib"] for a, b in pairs), 2)
     print(json.dumps(result))
 

@@ -52,6 +52,9 @@ def prediction_of(request: Request, key: str, text: str) -> Prediction:
     )
 
 
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 def read_predictions(path: Path) -> Iterator[Prediction]:
     """Predictions of this tool, or of the shape `{task, id | ni_id, references, prediction, [shots], [kind]}`.
 
@@ -76,16 +79,17 @@ def parse_prediction(row: Mapping[str, Any], where: str) -> Prediction:
         raise PredictionError(f"{where} lacks `task`, `id` or `prediction` as text. Add it.")
     if not isinstance(references, list) or not references or not all(isinstance(r, str) for r in references):
         raise PredictionError(f"{where} lacks `references`, a list of at least one text. Add it.")
-    kind = row.get("kind", Kind.GENERATION)
-    if kind not in list(Kind):
-        raise PredictionError(f"{where} has kind {kind!r}. Use {' or '.join(Kind)}.")
+    given = row.get("kind", Kind.GENERATION)
+    kind = _KINDS.get(given) if isinstance(given, str) else None
+    if kind is None:
+        raise PredictionError(f"{where} has kind {given!r}. Use {' or '.join(Kind)}.")
     num_shots = row.get("num_shots", row.get("shots", 0))
     if not isinstance(num_shots, int):
         raise PredictionError(f"{where} has num_shots {num_shots!r}. Give a whole number, or leave it out.")
     return Prediction(
         task=task,
         id=instance_id,
-        kind=Kind(kind),
+        kind=kind,
         num_shots=num_shots,
         references=tuple(references),
         prediction=text,

@@ -6,6 +6,7 @@ A record is found by (task, id). Task names are compared canonically, and v1's `
 import contextlib
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -159,4 +160,9 @@ def _line_hash(files: Sequence[IO[bytes]], place: int) -> str:
 
 def _key(task: str, instance: str) -> int:
     """64 bits of a hash; `complete` checks that the record it finds is the one asked for."""
-    return int(sha256(f"{canonical_name(task.removeprefix('sub'))}\0{instance}".encode())[:16], 16)
+    return int(sha256(f"{_task_key(task)}\0{instance}".encode())[:16], 16)
+
+
+@lru_cache(maxsize=1024)
+def _task_key(task: str) -> str:
+    return canonical_name(task.removeprefix("sub"))

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from core.errors import PredictionError
@@ -28,6 +29,11 @@ PREAMBLE = (
 
 def few_shot_prefix(definition: str, shots: Sequence[Example]) -> str:
     """What all questions of a task share: preamble, definition, shots, and the heading of the query."""
+    return _prefix(definition, tuple(shots))
+
+
+@lru_cache(maxsize=32)
+def _prefix(definition: str, shots: tuple[Example, ...]) -> str:
     blocks = [f"{PREAMBLE}\n\n### Instruction:\n{definition}\n\n"]
     blocks += [f"### Input:\n{shot.input}\n\n### Response:\n{shot.output}\n\n" for shot in shots]
     blocks.append("### Input:\n")
@@ -143,6 +149,6 @@ def build_requests(
             drop(Dropped(unit="instance", id=instance.id, reason="prompt_too_long", detail=detail, source=task.name))
 
 
-def _shots(task: Prompted, parameters: PromptParameters, name: str) -> Sequence[Example]:
+def _shots(task: Prompted, parameters: PromptParameters, name: str) -> tuple[Example, ...]:
     shots = ordered_shots(task.positive_examples, parameters.shot_order, seed=parameters.seed, name=name)
     return shots[: parameters.max_shots]
