@@ -6,9 +6,10 @@ Every task is taken; the mix is NI's part of 700k with the recommended policies 
 are those of `curation_scale.py`, written once and then replayed. Each measurement is a process of its own; the
 checkouts take turns. Reading the predictions' index counts.
 
-Prints one JSON line: medians of the rounds. `peak_mib` is the largest sum of the proportional set sizes (PSS: shared
-pages count once) of the main process and its workers, looked up five times a second; `rss_mib` is the same with
-resident set sizes. `cpu_s` is what all processes computed: it says more than `seconds` on a busy machine. `same_mix` says whether all runs wrote the same train.jsonl and validation.jsonl.
+Prints one JSON line: medians of the rounds. `cpu_s` is what all processes computed, which says more than `seconds` on a
+busy machine. `peak_mib` is the largest sum of the proportional set sizes (PSS: shared pages count once) of the main
+process and its workers, looked up five times a second; `rss_mib` is the same with resident set sizes. `same_mix` says
+whether all runs wrote the same train.jsonl and validation.jsonl.
 """
 
 import argparse
