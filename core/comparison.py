@@ -1,4 +1,4 @@
-"""Base against tuned, as a run keeps it: one record a group of questions, in `10_scores/comparison.json`.
+"""The stored comparison of base and tuned model: one record per group of questions, in `10_scores/comparison.json`.
 
     read_as(list[Comparison], run / SCORED / COMPARISON)
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong and that the user can mend.
+"""The errors that a user can correct.
 
     OnedayError                 exit code 2: the message says what, where and how to mend
     ├── StageError              a run folder made with other inputs, or damaged
@@ -17,7 +17,7 @@ A broken invariant is an `AssertionError`, a bug, exit code 1.
 
 
 class OnedayError(Exception):
-    """Base of all errors a user can mend. One line: what, where, how to mend."""
+    """Base of all errors that a user can correct. The message is one line: what, where, and how to correct it."""
 
     exit_code = 2
 
@@ -51,6 +51,6 @@ class MixError(OnedayError):
 
 
 class Interrupted(Exception):  # noqa: N818
-    """Stopped by a signal in a state that can be resumed: no error. The message is the line that resumes it."""
+    """Stopped by a signal in a state that can be resumed. The message tells how to resume."""
 
     exit_code = 3

@@ -1,9 +1,11 @@
-"""Files that are whole or not there: written aside, synced, renamed; JSON and JSON lines; hashes.
+"""Atomic file writes, JSON and JSON-lines files, hashes.
+
+A file is written under a temporary name, synced and renamed, so that a reader sees all of it or none.
 
     write_json(path, {"rows": 3})
     with atomic_writer(path) as file: ...
 
-Where it sits: at the bottom; every stage and the harness write through it.
+Where it sits: at the bottom; every stage and the harness write with it.
 """
 
 import contextlib
@@ -21,8 +23,8 @@ from core.errors import StageError
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
 
-RESTORE = "Restore it, or pass `redo=true`."
-"""What mends a damaged file of a stage."""
+RESTORE = "Restore it, or pass --redo."
+"""How a damaged file of a stage is corrected; ends the messages about one."""
 
 Record = TypeVar("Record")
 
@@ -40,12 +42,12 @@ def file_sha256(path: Path) -> str:
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _OS_ERROR = re.compile(r"os error (\d+)")
-"""As libraries written in Rust tell it: safetensors raises no OSError."""
+"""How libraries written in Rust report an error of the operating system: safetensors raises no OSError."""
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Says which file could not be written: of itself the error of a full disk does not.
+    """Adds the file's name to an error of the disk, which does not hold it.
 
     Raises:
         OSError: with the file's name.
@@ -57,8 +59,8 @@ def naming(path: Path) -> Iterator[None]:
             e.filename, e.filename2 = str(path), None
         raise
     except Exception as e:
-        found = _OS_ERROR.search(str(e))
-        number = int(found.group(1)) if found else 0
+        error_number_match = _OS_ERROR.search(str(e))
+        number = int(error_number_match.group(1)) if error_number_match else 0
         if number not in _DISK:
             raise
         raise OSError(number, os.strerror(number), str(path)) from e
@@ -72,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file under a temporary name; fsynced and renamed to `path` if the block ends well."""
+    """Opens a binary file under a temporary name; it is synced and renamed to `path` if the block raises nothing."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(path.name + ".tmp")
@@ -121,7 +123,7 @@ def read_json(path: Path, *, mend: str = RESTORE) -> Any:
     """The value of a JSON file.
 
     Args:
-        mend: Ends the message about a damaged one.
+        mend: How to correct a damaged file; ends the message.
     Raises:
         StageError: missing, not JSON, or nested so deeply that it could not be written again.
     """

@@ -16,18 +16,18 @@ PACKAGES = ("axolotl", "torch", "transformers", "peft", "bitsandbytes", "acceler
 
 
 def versions() -> dict[str, str]:
-    """The stack's versions; a package that is not installed is left out."""
-    found = {"oneday": importlib.metadata.version("oneday-llm"), "python": platform.python_version()}
+    """Versions of the training packages; a package that is not installed is left out."""
+    installed = {"oneday": importlib.metadata.version("oneday-llm"), "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def read_manifest(run: Path) -> dict[str, dict[str, Any]]:
-    """Every section; none if there is no manifest yet.
+    """Every section of the manifest; empty if there is no manifest yet.
 
     Raises:
         StageError: damaged.

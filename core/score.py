@@ -30,7 +30,10 @@ from core.text import formula_form, has_words, is_formula, is_plain, plain_form,
 
 
 class Normaliser(StrEnum):
-    """How two answers are made comparable. Measured on 2,300 answers: 0 % strict, up to 6 % stripped, up to 46 %."""
+    """How answers are normalised before an exact comparison.
+
+    Measured on 2,300 answers: 0 % are right with `strict`, up to 6 % with `stripped`, up to 46 % with `normalised`.
+    """
 
     STRICT = "strict"
     """`==`, as the winner's script."""
@@ -46,28 +49,28 @@ class Rouge(StrEnum):
     """Which ROUGE-L."""
 
     ROUGE_SCORE = "rouge-score"
-    """Google's, with stemmer, by `rouge-score-rs`: the tested reference of the field. It sees a-z and 0-9 alone."""
+    """Google's ROUGE-L with stemmer, computed by `rouge-score-rs`. It only sees the characters a-z and 0-9."""
     ROUGE = "rouge"
-    """The package `rouge`, as the winner's script."""
+    """The package `rouge`, which the winner's script used."""
     WORDS_AND_NUMBERS = "words-and-numbers"
     """`rouge-score` on words of any script, a number being one token with its sign, point and fraction. If either text
     is a number, a list or tuple of numbers or a formula, the score is 1.0 or 0.0, by exact match."""
 
 
 class RougeText(StrEnum):
-    """What is done to both texts before ROUGE-L sees them."""
+    """How both texts are changed before ROUGE-L is computed."""
 
     RAW = "raw"
     CLEANED = "cleaned"
-    """strip, "." removed, lower-cased: the winner's script."""
+    """Stripped, "." removed, lower-cased. Source: the winner's script."""
 
 
 class EmptyRule(StrEnum):
-    """What an empty prediction scores."""
+    """The score of an empty prediction."""
 
     ZERO = "zero"
     REFERENCE = "reference"
-    """An empty side is replaced by the other and scores 1.0: the winner's bug, kept for its preset."""
+    """An empty text is replaced by the other and scores 1.0. A bug of the winner's script, kept for its preset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +83,12 @@ class ScoreParameters:
     rouge_text: RougeText = RougeText.RAW
     empty: EmptyRule = EmptyRule.ZERO
     stop: tuple[str, ...] = (STOP,)
-    """A prediction counts up to the first of these, whatever engine wrote it."""
+    """A prediction is scored up to the first of these strings, whichever engine wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """How well the base model answered one instance. One line of `scores.jsonl`."""
+    """The score of the base model's answer to one instance. One line of `scores.jsonl`."""
 
     task: str
     id: str
@@ -98,7 +101,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str, normaliser: Normaliser) -> str:
-    """A text as it is compared, unless it is a formula."""
+    """A text in the form that is compared. Formulas are compared by `formula_form` instead."""
     match normaliser:
         case Normaliser.STRICT:
             return text
@@ -112,8 +115,8 @@ def normalise(text: str, normaliser: Normaliser) -> str:
 def exact_match(prediction: str, references: Sequence[str], normaliser: Normaliser) -> bool:
     """Whether a prediction equals any reference once both are normalised.
 
-    Punctuation that *is* the answer (`?` against `!`) would normalise to nothing; such a pair is compared as it is
-    written, but for white space.
+    An answer that consists of punctuation (`?` against `!`) would be normalised to an empty text. Such a pair is
+    compared as it is written, without regard to white space.
 
     Raises:
         ScoreError: `references` is empty.
@@ -125,12 +128,12 @@ def exact_match(prediction: str, references: Sequence[str], normaliser: Normalis
 def _equal(given: str, expected: str, normaliser: Normaliser) -> bool:
     if normaliser is Normaliser.WORDS_AND_NUMBERS and any(map(is_formula, (expected, given))):
         return formula_form(given) == formula_form(expected)
-    wanted, found = normalise(expected, normaliser), normalise(given, normaliser)
+    wanted, actual = normalise(expected, normaliser), normalise(given, normaliser)
     if wanted:
-        return wanted == found
+        return wanted == actual
     if normaliser is Normaliser.WORDS_AND_NUMBERS:
         return formula_form(given) == formula_form(expected)
-    return (given.strip() == expected.strip()) if normaliser is Normaliser.NORMALISED else wanted == found
+    return (given.strip() == expected.strip()) if normaliser is Normaliser.NORMALISED else wanted == actual
 
 
 def _require(references: Sequence[str]) -> None:
@@ -139,10 +142,10 @@ def _require(references: Sequence[str]) -> None:
 
 
 class RougeLScorer:
-    """ROUGE-L F1 of `rouge-score` with stemmer, to the last bit; `rouge-score-rs` computes it.
+    """ROUGE-L F1 with stemmer, computed by `rouge-score-rs`; bit for bit equal to `rouge-score`.
 
     Args:
-        tokenizer: Finds the tokens of a text in another way, as `rouge-score`'s custom tokenizers do.
+        tokenizer: A custom tokenizer, as `rouge-score` takes it.
     Source: Lin 2004; tokenizer and stemming rule of rouge-score 0.1.2; maximum over references as Tk-Instruct.
     """
 
@@ -185,7 +188,7 @@ class WordsAndNumbersScorer:
 
 
 class _StemmedTokens:
-    """`core.text.tokens`, English words stemmed as `rouge-score` stems them."""
+    """`core.text.tokens` with English words stemmed as in `rouge-score`."""
 
     def __init__(self) -> None:
         from rouge_score_rs.tokenizers import DefaultTokenizer

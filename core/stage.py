@@ -9,8 +9,8 @@
     >>> stage.is_done
     True
 
-A stage is a folder. `inputs.json` is written when it starts, `done.json` when it ends; a folder whose inputs differ
-from those asked for is refused, never reused in silence and never overwritten in silence.
+A stage is a folder. `inputs.json` is written when it starts, `done.json` when it ends. A folder that was made with
+other inputs than those asked for is refused; it is neither reused nor overwritten silently.
 
 Where it sits: at the bottom; every stage of the three packages uses it.
 """
@@ -38,18 +38,18 @@ INPUTS, DONE, SUMMARY, DROPPED = "inputs.json", "done.json", "summary.json", "dr
 LOCK = ".lock"
 _DROP_BUFFER_BYTES = 1 << 20
 SCRATCH = "work"
-"""A folder of this name in a stage is worth nothing by itself."""
+"""Name of the folder for temporary files in a stage; it may be deleted at any time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """A record that was left out, and why. One line of `dropped.jsonl`."""
+    """A record that was left out, with the reason. One line of `dropped.jsonl`."""
 
     unit: str
     """What was dropped: `task`, `instance`, `prediction`, `row`, `checkpoint`."""
     id: str
     reason: str
-    """A short snake_case word that the tally counts by."""
+    """A short snake_case word; tallies count by it."""
     detail: str = ""
     source: str = ""
     """The task, file or data set that it comes from."""
@@ -73,7 +73,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a stage did. The same inputs give the same summary, byte for byte: times stand in the marker."""
+    """What a stage did. The same inputs give the same summary, byte for byte, because times stand in the marker."""
 
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     details: Any = field(default_factory=dict)
@@ -113,10 +113,10 @@ class Marker:
 
 
 _NO_WORK = (INPUTS, SCRATCH, DROPPED)
-"""What a stage that gave up leaves."""
+"""The files of a stage that are not output: a stage that failed leaves only these."""
 
-_NOT_OUTPUTS = (f"{SCRATCH}/", "output/")
-"""Scratch; and the checkpoints of a training run, which have seals of their own."""
+_NOT_OUTPUTS = (f"{SCRATCH}/", "output/", "prepared/")
+"""Temporary files, and what a training run leaves: checkpoints are verified by their own seals."""
 
 
 class Stage:
@@ -125,7 +125,7 @@ class Stage:
     Args:
         directory: `runs/<name>/01_tasks`, ...
         inputs: Everything that decides the stage's output, JSON-able. Hashes, parameters, seeds.
-        redo: Throw away what the folder holds if it was made with other inputs.
+        redo: Delete what the folder holds if it was made with other inputs.
     Raises:
         StageError: the folder holds the output, whole or partial, of other inputs. The message names them.
     """
@@ -158,7 +158,7 @@ class Stage:
             write_json(path, self.inputs)
 
     def _stored_inputs(self, path: Path) -> dict[str, Any]:
-        """What it was made with; nothing, if that is damaged and all may be redone."""
+        """The inputs it was made with; empty if that file is damaged and the stage may be redone."""
         try:
             return read_as(dict[str, Any], path)
         except StageError:
@@ -167,7 +167,7 @@ class Stage:
             return {}
 
     def _throw_away(self) -> None:
-        """Removes this stage and those after it. Only folders that are stages: the run may hold others."""
+        """Removes this stage and the stages after it. Other folders of the run are left alone."""
         for path in sorted(self.directory.parent.iterdir()):
             if path.name >= self.directory.name and (path / INPUTS).is_file():
                 if path.is_symlink():  # borrowed from another run
@@ -210,7 +210,7 @@ class Stage:
         return self.directory / name
 
     def summary(self) -> Summary:
-        """What the finished stage did."""
+        """The summary of the finished stage."""
         return read_as(Summary, self.directory / SUMMARY)
 
     def details(self, kind: type[Details]) -> Details:
@@ -218,7 +218,7 @@ class Stage:
         return read_details(kind, self.directory)
 
     def seconds(self) -> float:
-        """How long its last, finishing attempt took."""
+        """Duration of the attempt that finished it."""
         return Marker.of(self.directory).seconds
 
     def output_digest(self) -> str:
@@ -230,7 +230,7 @@ class Stage:
         return write_jsonl(self.directory / name, rows)
 
     def drop(self, record: Dropped) -> None:
-        """Writes a record that is left out to `dropped.jsonl` and counts it."""
+        """Writes a record to `dropped.jsonl` and counts it."""
         if self._drops is None:
             self._drops = bytearray()
             self._scratch(DROPPED).write_bytes(b"")
@@ -248,12 +248,12 @@ class Stage:
         self._drops = bytearray()
 
     def tally(self, unit: str, *, read: int, kept: int) -> Tally:
-        """The account of one unit: what was read must be what was kept plus what was dropped here."""
+        """The tally of one unit; records read must equal records kept plus records dropped here."""
         dropped = {reason: n for (of, reason), n in sorted(self.num_dropped.items()) if of == unit}
         return Tally(read=read, kept=kept, dropped=dropped)
 
     def give_up(self) -> None:
-        """A stage is to fail for what it dropped: `dropped.jsonl` alone stays, to be read. Other inputs may follow."""
+        """Removes all output except `dropped.jsonl`, before the stage fails. It can then be run with other inputs."""
         self.keep_drops()
         for path in self.directory.iterdir():
             if path.name not in _NO_WORK:
@@ -288,14 +288,14 @@ class Stage:
 
 def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
     """`key: old -> new` for every leaf that differs."""
-    found = []
+    differing = []
     for key in sorted({*stored, *asked}):
         old, new = stored.get(key), asked.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
+            differing += _differences(old, new, f"{prefix}{key}.")
         elif old != new:
-            found.append(f"{prefix}{key}: {_short(old)} -> {_short(new)}")
-    return found
+            differing.append(f"{prefix}{key}: {_short(old)} -> {_short(new)}")
+    return differing
 
 
 def _short(value: Any) -> str:
@@ -304,7 +304,7 @@ def _short(value: Any) -> str:
 
 
 def is_locked(run: Path) -> bool:
-    """Whether a command is at work on the run at this moment."""
+    """Whether a command is using the run at this moment."""
     try:
         with (run / LOCK).open("rb") as f:
             fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -317,10 +317,13 @@ def is_locked(run: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[int]:
-    """One command at a time on a run folder; yields the lock's file descriptor, which a child may inherit.
+    """Locks a run folder, so that one command at a time uses it.
+
+    Yields:
+        The lock's file descriptor, which a child may inherit.
 
     Raises:
-        StageError: another one is at work, or it is no folder.
+        StageError: another command uses the run, or it is not a folder.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -335,7 +338,7 @@ def locked(run: Path) -> Iterator[int]:
 
 
 def _take(file: IO[bytes]) -> None:
-    """Tries for a moment: whoever only looks at the lock holds it for microseconds."""
+    """Tries several times, because `is_locked` holds the lock for microseconds."""
     for _ in range(4):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Texts as they are compared: one Unicode form, words of any script, and numbers that stay whole.
+"""Normal forms of texts for comparison: one Unicode form, words of any script, and numbers that stay whole.
 
     >>> tokens("It fell by 3/4, to -11.5 degrees.")
     ['it', 'fell', 'by', '3/4', 'to', '-11.5', 'degrees']
@@ -68,7 +68,7 @@ def is_plain(text: str) -> bool:
 
 
 def has_words(text: str) -> bool:
-    """Whether there is a letter or a digit in it."""
+    """Whether a text contains a letter or a digit."""
     return _LETTER_OR_DIGIT.search(text) is not None
 
 

@@ -24,7 +24,7 @@ Spec = TypeVar("Spec")
 
 
 def default_workers() -> int:
-    """As many as there are cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -40,9 +40,9 @@ def ordered_map(
 
     Args:
         work: A module-level function.
-        items: Taken as they are needed: at most two per worker are held.
-        build: Makes each process its own tool from `spec`, once.
-        workers: 1: in this process.
+        items: Read as they are needed; at most two per worker are in memory.
+        build: Builds the tool of a process from `spec`, once per process.
+        workers: Number of processes; 1 works in this process.
     """
     if workers <= 1:
         tool = build(spec)
@@ -60,7 +60,8 @@ def ordered_map(
 
 
 _build: Callable[[], Any]
-"""Of this worker process. Not called at its start, where an error would break the pool instead of reaching the user."""
+"""Builds this worker's tool on its first item. An error at the worker's start would break the pool instead of reaching
+the user."""
 
 
 def _start(build: Callable[[Any], Any], spec: Any) -> None:

@@ -18,16 +18,16 @@ Where it sits: task -> **prompt** -> predict; the harness and the server call it
 from collections.abc import Sequence
 
 STOP = "\n\n"
-"""A few-shot answer ends at the first blank line, as the winner's scripts cut it."""
+"""A few-shot answer ends at the first blank line. Source: the winner's scripts."""
 
 
 def training_prompt(instruction: str, input_text: str) -> str:
-    """The text before the answer of a training row, and of a question asked with `oneday try`.
+    """The text before the answer, in a training row and in a question of `oneday try`.
 
     Args:
-        instruction: The task's definition, or the user's request. An empty one leaves its block out, as the
-            winner's training file does.
-        input_text: The instance's input. Empty leaves its block out.
+        instruction: The task's definition, or the user's request. Its block is left out if it is empty, as in the
+            winner's training file.
+        input_text: The instance's input. Its block is left out if it is empty.
     """
     instruction_block = f"### Instruction:\n{instruction}\n\n" if instruction else ""
     input_block = f"### Input:\n{input_text}\n\n" if input_text else ""
@@ -35,9 +35,9 @@ def training_prompt(instruction: str, input_text: str) -> str:
 
 
 def cut_at_stop(text: str, stop: Sequence[str] = (STOP,)) -> str:
-    """`text` up to the first of the stop strings. Leading white space is the model's own and is kept.
+    """`text` up to the first of the stop strings. Leading white space is kept.
 
-    A text that *begins* with a blank line is cut to nothing: the model answered nothing.
+    A text that begins with a blank line is cut to an empty text.
     """
     ends = [position for s in stop if (position := text.find(s)) >= 0]
     return text[: min(ends)] if ends else text

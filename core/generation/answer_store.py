@@ -1,8 +1,9 @@
-"""Every answer that the base model ever gave in a run, by the hash of its request: asked once, found again.
+"""The store of the base model's answers in a run, by the hash of the request, so that nothing is asked twice.
 
-    with AnswerStore(path) as store: store.add({key: answer})
+    with AnswerStore(path) as store:
+        store.add({key: answer})
 
-Where it sits: beside the asking loop; it outlives changed parameters.
+Where it sits: beside the asking loop. Answers stay valid when parameters change.
 """
 
 import os
@@ -17,9 +18,9 @@ from core.generation.request import Answer, Refused
 
 
 class AnswerStore:
-    """Answers on disk, found by the request's hash. Append-only: one fsynced line is one shard, whole or absent.
+    """Answers on disk, found by the request's hash. Append-only; one fsynced line holds one shard.
 
-    It outlives a changed parameter: a request that was ever answered is not asked again.
+    A request that was answered once is not asked again, whichever parameters change.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,13 +34,13 @@ class AnswerStore:
         self._file: IO[bytes] = path.open("r+b")
         offset = 0
         for line in self._file:
-            if not line.endswith(b"\n"):  # a kill tore it
+            if not line.endswith(b"\n"):  # the process was killed while it wrote the line
                 self._file.truncate(offset)
                 break
             try:
                 self._index(orjson.loads(line)["keys"], offset)
             except (orjson.JSONDecodeError, TypeError, KeyError):
-                self.num_damaged += 1  # its shard is asked again; the others stay
+                self.num_damaged += 1  # its shard will be asked again
             offset += len(line)
 
     def __enter__(self) -> Self:
@@ -65,7 +66,7 @@ class AnswerStore:
         return answer if isinstance(answer, str) else Refused(**answer)
 
     def add(self, answers: Mapping[str, Answer]) -> None:
-        """Appends a shard's answers in one line."""
+        """Appends the answers of a shard as one line."""
         offset = self._file.seek(0, os.SEEK_END)
         keys = list(answers)
         line = {"keys": keys, "answers": list(answers.values())}

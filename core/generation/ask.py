@@ -1,6 +1,8 @@
-"""The asking loop: requests in shards, answers stored as they come, a killed run asks nothing twice.
+"""The asking loop: sends requests to a predictor in shards and stores the answers as they arrive.
 
-Where it sits: prompts -> **ask** -> predictions; a predictor answers, the store keeps.
+A run that was killed and is started again asks no request twice.
+
+Where it sits: prompts -> **ask** -> predictions.
 """
 
 import itertools
@@ -20,11 +22,11 @@ class _Shard:
     requests: tuple[Request, ...]
     keys: tuple[str, ...]
     names: tuple[str, ...]
-    """What answers are found by: with a store the keys, so that equal questions are asked once."""
+    """Keys of `answers`. With a store these are the requests' keys, so that equal requests are asked once."""
     asked: dict[str, Request]
     future: Future[Sequence[Answer]] | None
     answers: dict[str, Answer] = field(default_factory=dict)
-    """Filled when they arrive; what another shard asked stands there."""
+    """By name. A request that an earlier shard asked has its answer there."""
 
     @property
     def waits(self) -> bool:
@@ -34,11 +36,11 @@ class _Shard:
 def ask(
     requests: Iterable[Request], predictor: Predictor, store: AnswerStore | None
 ) -> Iterator[tuple[Request, str, Answer]]:
-    """Every request with its key and answer, in order; asks only what the store does not hold.
+    """Yields every request with its key and answer, in order. Asks only what the store does not hold.
 
     Args:
-        requests: Shards of `SHARD_SIZE` are cut from it.
-        store: None: nothing is stored, each shard is asked as it comes.
+        requests: Sent in shards of `SHARD_SIZE`.
+        store: None: nothing is stored.
     """
     window: deque[_Shard] = deque()
     pending: set[str] = set()
@@ -67,9 +69,9 @@ def ask(
 def _collect(
     window: Iterable[_Shard], store: AnswerStore | None, pending: set[str], refused: dict[str, Refused]
 ) -> None:
-    """Waits for one shard at least and stores what has come; if one failed, the others in flight are kept first.
+    """Waits for at least one shard and stores its answers. If a shard failed, the others in flight are stored first.
 
-    A refusal is no answer: it is not stored, so that a mended server is asked again.
+    A refusal is not stored, so that the request is asked again once the server is corrected.
     """
     waiting = [shard for shard in window if shard.future]
     wait([shard.future for shard in waiting if shard.future], return_when=FIRST_COMPLETED)
@@ -98,7 +100,7 @@ def _collect(
 
 
 def _all_refused(answers: Iterable[Answer]) -> PredictionError | None:
-    """A server that takes none of its first prompts would take none of the others."""
+    """The error if the server refused all of its first prompts: it would refuse the others too."""
     said = [a for a in answers if isinstance(a, Refused)]
     if not said or any(a.reason != REFUSED_BY_SERVER for a in said):
         return None
@@ -111,7 +113,7 @@ def _all_refused(answers: Iterable[Answer]) -> PredictionError | None:
 def _ready(
     window: deque[_Shard], store: AnswerStore | None, refused: Mapping[str, Refused]
 ) -> Iterator[tuple[Request, str, Answer]]:
-    """Takes answered shards off the front. A question that an earlier shard asked is answered by then."""
+    """Yields the answers of the shards at the front of the window that have arrived."""
     while window and not window[0].waits:
         shard = window.popleft()
         for request, key, name in zip(shard.requests, shard.keys, shard.names, strict=True):
@@ -122,7 +124,7 @@ def _ready(
 
 
 class _Executor:
-    """Threads if an engine takes several shards at once, else the caller's own thread."""
+    """Runs shards in threads if the engine takes several at once, else in the caller's thread."""
 
     def __init__(self, in_flight: int) -> None:
         self._pool = ThreadPoolExecutor(in_flight) if in_flight > 1 else None
@@ -132,7 +134,7 @@ class _Executor:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         interrupted = kind is not None and not issubclass(kind, Exception)
-        if self._pool:  # Ctrl-C does not wait for an engine; closing the predictor ends its calls
+        if self._pool:  # after Ctrl-C, closing the predictor ends its calls
             self._pool.shutdown(wait=not interrupted, cancel_futures=True)
 
     def submit(

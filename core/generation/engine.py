@@ -1,8 +1,8 @@
-"""Engine: which predictor, with what; small and picklable, so that a cluster's workers can build their own.
+"""The description of a predictor: its name and options. It is picklable, so that a cluster's workers build their own.
 
     predictor = Engine(name="openai", url="http://127.0.0.1:8000/v1").build()
 
-Where it sits: the command line writes it; each predictor's library is imported only when it is built.
+Where it sits: made by the command line. A predictor's library is imported when the predictor is built.
 """
 
 import os
@@ -15,10 +15,10 @@ from core.model.quantisation import Precision
 
 NAMES = ("transformers", "openai", "replay")
 KEY = "OPENAI_API_KEY"
-"""The variable with the key of a server."""
+"""Environment variable that holds a server's key."""
 
 RAY = "ray:"
-"""Before a name: that predictor on every worker of a Ray cluster."""
+"""Prefix of a predictor's name: runs it on every worker of a Ray cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +33,21 @@ class Engine:
     precision: Precision | None = None
     url: str | None = None
     sends_key: bool = False
-    """Whether the server at `url` gets the key of this environment: only if the user named it on this command line.
-    A manifest, which may be somebody else's, never decides it."""
+    """Whether the key in the environment is sent to `url`. True only if the user gave the URL on this command line; a
+    manifest, which may come from another person, cannot set it."""
     model: str | None = None
-    """The name under which a server knows the base model; None: the only one it serves."""
+    """The server's name for the base model; None: the only model it serves."""
     concurrency: int = 64
     ray_address: str | None = None
-    """None: a cluster on this machine. `auto`: the one that this machine belongs to."""
+    """Address of a Ray cluster. None: start one on this machine. `auto`: the cluster that this machine belongs to."""
     ray_workers: int | None = None
-    """None: one per GPU of the cluster, or without GPUs one per machine."""
+    """Number of workers. None: one per GPU of the cluster, or one per machine if there is no GPU."""
 
     def build(self) -> Predictor:
-        """The predictor.
+        """Builds the predictor.
 
         Raises:
-            PredictionError: unknown, or it lacks the model, file or server that it needs.
+            PredictionError: unknown name, or the model, file or server that it needs is missing.
         """
         if self.name.startswith(RAY):
             from core.generation.ray import RayPredictor
@@ -72,11 +72,11 @@ class Engine:
         return TransformersPredictor(self.base, batch_size=self.batch_size, precision=self.precision)
 
     def check_inner(self) -> None:
-        """`check`, also behind `ray:`."""
+        """Like `check`, for the predictor behind `ray:` too."""
         replace(self, name=self.name.removeprefix(RAY)).check()
 
     def check(self) -> None:
-        """Raises `PredictionError` if something that the engine needs is not given."""
+        """Raises `PredictionError` if an option that the engine needs is missing."""
         if self.name not in NAMES:
             known = ", ".join([*NAMES, *(f"{RAY}{n}" for n in NAMES)])
             raise PredictionError(f"`predictor={self.name}`: unknown. Use {known}.")
@@ -89,7 +89,7 @@ class Engine:
 
 
 def close(predictor: Predictor) -> None:
-    """Ends what a predictor started: a connection, a cluster. Most start nothing."""
+    """Closes a predictor's connection or cluster, if it has one."""
     end = getattr(predictor, "close", None)
     if end is not None:
         end()

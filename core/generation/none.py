@@ -1,6 +1,6 @@
-"""No predictor: stands where nothing is asked, as in an estimate, or where every row is taken whatever the base knows.
+"""The predictor of a curation that asks the base model nothing: an estimate, or one that takes every row.
 
-Where it sits: in a curation before its engine is built.
+Where it sits: in a curation until its engine is built.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from core.generation.request import Answer, Request
 
 
 class NoPredictor:
-    """Answers nothing."""
+    """A predictor that must not be called."""
 
     in_flight = 1
     keeps_answers = False

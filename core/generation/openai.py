@@ -1,10 +1,10 @@
-"""The base model behind a server that speaks OpenAI's `/v1/completions`: vLLM, SGLang, llama.cpp.
+"""A predictor for servers with OpenAI's `/v1/completions`: vLLM, SGLang, llama.cpp.
 
     predictor = OpenAIPredictor("http://127.0.0.1:8000/v1")
     predictor.complete(requests)
 
-Questions go out concurrently, never more than `concurrency` at once; what fails for a moment is asked again after a
-growing pause. A server with a prefix cache reads a task's shots once: its questions come one after another.
+At most `concurrency` requests are in flight. A request that fails temporarily is sent again after a growing pause. The
+requests of a task follow each other, so that a server with a prefix cache reads the task's shots once.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from core.model.token_counter import TokenCounter
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 REFUSED = frozenset({400, 413, 422})
-"""The server will not answer this one question, whenever it is asked."""
+"""Status codes with which a server refuses one request for good."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 TIMEOUT_S = 300.0
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class _Again(Exception):  # noqa: N818
-    """A failure that may pass; the pause the server asks for, if it does."""
+    """A temporary failure, with the pause that the server asks for."""
 
     def __init__(self, why: str, after_s: float | None = None) -> None:
         super().__init__(why)
@@ -45,13 +45,13 @@ class OpenAIPredictor:
 
     Args:
         url: Up to and including `/v1`.
-        model: As the server names it; None: the only one it serves.
-        base: The model's folder, if it is at hand: its hash then names the weights, and its tokenizer tells whether a
-            prompt fits. Without it the server's name for the model stands for the weights.
-        concurrency: Most requests in flight.
-        key: Sent to the server with each request; None: no key. A redirect to another server does not get it.
-        retries: How often one question is asked again.
-        first_pause_s: Before the first of these; each further pause is twice as long.
+        model: The server's name for the model; None: the only one it serves.
+        base: The model's folder. Its hash identifies the weights, and its tokenizer tells whether a prompt fits. None:
+            the server's name for the model identifies the weights.
+        concurrency: Largest number of requests in flight.
+        key: Sent to the server with each request, but not to a server that it redirects to.
+        retries: How often a request is sent again.
+        first_pause_s: Pause before the first retry; each further pause is twice as long.
     Raises:
         PredictionError: no such server, or it serves no such model.
     """
@@ -70,7 +70,7 @@ class OpenAIPredictor:
         first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:
         self._url = url.rstrip("/")
-        self._key = None if "@" in url else key  # http://USER:PASSWORD@HOST/v1 opens the server by itself
+        self._key = None if "@" in url else key  # http://USER:PASSWORD@HOST/v1 needs no key
         self._concurrency, self._retries, self._first_pause_s = concurrency, retries, first_pause_s
         self.in_flight = concurrency // SHARD_SIZE + 2  # the next shards fill the gaps at the end of one
         self._tokens = TokenCounter.load(base) if base else None
@@ -88,20 +88,20 @@ class OpenAIPredictor:
 
     @property
     def revision(self) -> str:
-        """The weights' hash, or the server's name for the model."""
+        """The hash of the weights, or the server's name for the model."""
         return self._revision
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        """Whether a prompt fits, as far as tokenizer and context are known; else the server decides."""
+        """Whether a prompt fits. If tokenizer or context length is unknown, the server decides."""
         if self._tokens is None or self._context is None or len(prompt.encode()) + max_new_tokens < self._context:
             return True
         return self._tokens.count([prompt])[0] + 1 + max_new_tokens <= self._context
 
     def complete(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answers in the order of the requests; a question that the server refuses is `refused_by_server`.
+        """Answers in the order of the requests; `refused_by_server` for a request that the server refuses.
 
         Raises:
-            PredictionError: the server does not answer, or bars the way.
+            PredictionError: the server does not answer, or denies access.
         """
         return self._wait(self._all(requests))
 
@@ -115,7 +115,7 @@ class OpenAIPredictor:
         self._loop.close()
 
     async def _end(self) -> None:
-        """Cancels what is in flight: a thread that waited for it must not keep the process alive."""
+        """Cancels the requests in flight, because threads that wait for them would keep the process alive."""
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
@@ -127,7 +127,7 @@ class OpenAIPredictor:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _served(self, model: str | None) -> tuple[str, int | None]:
-        """The model's name and, where the server tells it, its context length."""
+        """The model's name and its context length, if the server reports it."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._concurrency),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
@@ -174,7 +174,7 @@ class OpenAIPredictor:
             ) from e
 
     async def _patiently(self, send: Callable[[], Coroutine[Any, Any, Any]], retries: int | None = None) -> Any:
-        """Sends until there is an answer, with growing pauses."""
+        """Sends a request until it is answered, with growing pauses."""
         pause = self._first_pause_s
         retries = self._retries if retries is None else retries
         for attempt in range(retries + 1):
@@ -218,7 +218,7 @@ class OpenAIPredictor:
 
 
 def _seconds(header: str | None) -> float | None:
-    """`Retry-After` in seconds, as far as it is a number and no longer than the longest pause."""
+    """`Retry-After` in seconds, at most the longest pause; None if it is not a number."""
     try:
         return min(max(0.0, float(header)), LONGEST_PAUSE_S) if header else None
     except ValueError:

@@ -17,7 +17,7 @@ from core.generation.request import Kind, Request
 
 
 def canonical_name(name: str) -> str:
-    """The spelling under which lists name a task: `-` as `_`, cut at the first `.`.
+    """The spelling of a task's name in lists of tasks: `-` becomes `_`, and the name ends at the first `.`.
 
     >>> canonical_name("task1520_qa_srl-1.2_answer_generation")
     'task1520_qa_srl_1'
@@ -35,12 +35,12 @@ class Prediction:
     num_shots: int
     references: tuple[str, ...]
     prediction: str
-    """Text as the engine gave it, cut at the stop string; leading white space is kept."""
+    """The engine's text up to the stop string; leading white space is kept."""
     request_sha256: str
 
 
 def prediction_of(request: Request, key: str, text: str) -> Prediction:
-    """An answered request as it is written."""
+    """The prediction that is stored for an answered request."""
     return Prediction(
         task=request.task,
         id=request.id,
@@ -56,22 +56,22 @@ _KINDS = {kind.value: kind for kind in Kind}
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:
-    """Predictions of this tool, or of the shape `{task, id | ni_id, references, prediction, [shots], [kind]}`.
+    """Reads predictions of this tool, or of the form `{task, id | ni_id, references, prediction, [shots], [kind]}`.
 
-    Without `kind` a record counts as generation, which is what ROUGE-L can score in any case.
+    A record without `kind` counts as generation, because ROUGE-L can score any answer.
 
     Raises:
-        PredictionError: a record lacks a field; the message has its number, blank lines not counted.
+        PredictionError: a record lacks a field. The message has its number; blank lines are not counted.
     """
     for number, row in enumerate(read_jsonl(path), start=1):
         yield parse_prediction(row, f"{path}: record {number}")
 
 
 def parse_prediction(row: Mapping[str, Any], where: str) -> Prediction:
-    """One record.
+    """Checks one record and returns it as a prediction.
 
     Raises:
-        PredictionError: it lacks a field; `where` begins the message.
+        PredictionError: it lacks a field. The message begins with `where`.
     """
     references = row.get("references")
     text, task, instance_id = row.get("prediction"), row.get("task"), row.get("id", row.get("ni_id"))

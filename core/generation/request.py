@@ -1,4 +1,4 @@
-"""A request to the base model, its answer, and the protocol of whatever answers it.
+"""A request to the base model, its answer, and the protocol of predictors.
 
     with AnswerStore(Path("answers.jsonl")) as store:
         for request, answer in ask(requests, predictor, store):
@@ -18,14 +18,14 @@ from core.files import sha256
 
 
 class Kind(StrEnum):
-    """How a task is scored: one right string, or free text."""
+    """How a task is scored: by exact match, or as free text."""
 
     EXACT_MATCH = "exact_match"
     GENERATION = "generation"
 
 
 SHARD_SIZE = 128
-"""Requests asked together."""
+"""Number of requests that a predictor gets in one call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +37,20 @@ class Request:
     kind: Kind
     prompt: str
     num_shared: int
-    """Characters at the prompt's start that the task's other prompts share: preamble, definition, shots."""
+    """Length of the prefix (preamble, definition, shots) that all prompts of the task share, in characters."""
     num_shots: int
     references: tuple[str, ...]
     max_new_tokens: int
     stop: tuple[str, ...]
 
     def key(self, revision: str) -> str:
-        """Hash of all that decides the answer."""
+        """Hash of everything that decides the answer."""
         return sha256(orjson.dumps([revision, self.prompt, self.max_new_tokens, self.stop, "greedy"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A request that will never have an answer, and why."""
+    """A request that will not be answered, with the reason."""
 
     reason: str
     detail: str = ""
@@ -60,19 +60,19 @@ Answer = str | Refused
 
 
 class Predictor(Protocol):
-    """An engine that answers prompts greedily."""
+    """An engine that answers prompts with greedy decoding."""
 
     @property
     def in_flight(self) -> int:
-        """How many shards it works on at once. Above 1, `complete` is called from several threads."""
+        """Number of shards that it processes at once. If it is above 1, `complete` is called from several threads."""
 
     @property
     def keeps_answers(self) -> bool:
-        """Whether its answers are worth storing; those of a replay are stored already."""
+        """Whether its answers go into the answer store. Those of a replay are stored already."""
 
     @property
     def revision(self) -> str:
-        """Names the weights: part of every request's key."""
+        """Identifies the weights; part of every request's key."""
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         """Whether prompt and answer fit into the model's context."""
@@ -81,9 +81,9 @@ class Predictor(Protocol):
         """One answer per request of a shard, in order.
 
         Raises:
-            PredictionError: the engine is gone; what was stored stays, the same command goes on.
+            PredictionError: the engine failed. Stored answers are kept, so that the same command can go on.
         """
 
 
 REFUSED_BY_SERVER = "refused_by_server"
-"""Why a request was refused: the server said so."""
+"""Reason of a request that the server refused."""

@@ -1,7 +1,7 @@
-"""The base model itself, through transformers, on this machine's CPU or GPU.
+"""A predictor that runs the base model with transformers, on this machine's CPU or GPU.
 
-All prompts of a task begin with the same preamble, definition and shots: that prefix goes through the model once, and
-its keys and values are reused for every question of the task.
+All prompts of a task begin with the same preamble, definition and shots. The model reads this prefix once, and its keys
+and values are reused for every prompt of the task.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ from core.model.quantisation import Precision
 from core.model.token_ids import encode
 
 MOST_BATCH_TOKENS = 32_768
-"""Prompt and answer tokens of a batch, the shared prefix counted for each: 4 GiB of bf16 keys and values at 7B."""
+"""Largest number of prompt and answer tokens in a batch, the prefix included: 4 GiB of bf16 keys and values at 7B."""
 
 _LEAST_PREFIX = 16
-"""A shorter prefix is not worth the copy."""
+"""Copying the keys and values of a shorter prefix takes longer than it saves."""
 
 
 class TransformersPredictor:
@@ -30,9 +30,9 @@ class TransformersPredictor:
 
     Args:
         path: A local model folder.
-        batch_size: Most prompts per forward pass. Part of `revision`: float sums depend on the batch's shape.
-        precision: As `LanguageModel.load`.
-        reuse_prefix: Off only to measure what it gives.
+        batch_size: Largest number of prompts per forward pass. Part of `revision`, because float sums depend on it.
+        precision: As in `LanguageModel.load`.
+        reuse_prefix: False only to measure the gain.
     Raises:
         PredictionError: the folder is no model, or lacks a tokenizer.
     """
@@ -56,14 +56,14 @@ class TransformersPredictor:
         return self._revision
 
     def close(self) -> None:
-        """Gives the card back: what comes next in this process, a rehearsal say, finds it free."""
+        """Frees the GPU memory for what follows in this process."""
         del self._model
         self._prefix = None
         give_back()
 
     @property
     def limit(self) -> "ContextLimit":
-        """`fits` by itself, small enough to be sent to another machine."""
+        """`fits` as an object that can be sent to another machine."""
         return ContextLimit(tokenizer=self._model.tokenizer, context=self._model.context_length)
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
@@ -115,9 +115,9 @@ class TransformersPredictor:
             yield list(group)
 
     def _shared(self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]) -> Prefix | None:
-        """The tokens that all prompts of a task begin with; read once, kept until another task comes.
+        """The tokens that all prompts of a task begin with. The model reads them once per task.
 
-        Where a tokenizer merges across the border of the shared text, the prefix ends before the merge.
+        If the tokenizer merges characters across the end of the shared text, the prefix ends before the merge.
         """
         first = requests[group[0]]
         ids = self._model.encode(first.prompt[: first.num_shared])
@@ -126,14 +126,14 @@ class TransformersPredictor:
         if not self._reuse_prefix or len(ids) < _LEAST_PREFIX:
             return None
         if self._prefix is None or self._prefix.ids != tuple(ids):
-            self._prefix = None  # the old one goes before the new one comes
+            self._prefix = None  # frees its memory first
             self._prefix = self._model.read_prefix(ids)
         return self._prefix
 
     def _batches(
         self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]
     ) -> Iterator[list[int]]:
-        """Cuts a group by the number of prompts and by their tokens."""
+        """Splits a group into batches, limited by the number of prompts and of tokens."""
         batch: list[int] = []
         for i in group:
             width = max(len(encoded[j]) for j in [*batch, i]) + requests[i].max_new_tokens
@@ -147,7 +147,7 @@ class TransformersPredictor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextLimit:
-    """Tells whether a prompt fits; counts tokens only where the number of characters leaves a doubt."""
+    """Whether a prompt fits. Tokens are counted only if the number of characters does not decide it."""
 
     tokenizer: Any
     context: int

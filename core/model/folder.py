@@ -1,4 +1,4 @@
-"""A model's folder before its weights are read: is it one, and which.
+"""Checks a model's folder and computes its fingerprint, without loading the weights.
 
     model_fingerprint(check_model_folder(Path("models/base")))
 
@@ -23,9 +23,9 @@ _HASHED_WHOLE = 16 << 20
 
 
 def model_fingerprint(directory: Path) -> str:
-    """A hash that changes when the model does, without reading all of a 14 GB one.
+    """A hash of a model's files that does not read all of a 14 GB model.
 
-    Files up to 16 MiB are hashed whole; of larger ones the size, the first and the last MiB.
+    Files up to 16 MiB are hashed whole; of larger files the size, the first and the last MiB.
     """
     return _fingerprint(_files(directory))
 

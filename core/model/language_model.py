@@ -1,13 +1,13 @@
-"""A causal language model from local files: the one place that loads weights outside the trainer.
+"""A causal language model from local files. No other module loads weights outside the trainer.
 
     model = LanguageModel.load(Path("oneday/demo/demo_base"))
     model.generate(["### Instruction:\\nSay hello.\\n\\n### Response:\\n"], max_new_tokens=8, stop=("\\n\\n",))
 
-Base in fp32, bf16 or 4-bit (NF4 with double quantisation, the settings Axolotl trains against), with or without a
-LoRA adapter. Nothing is fetched: a path that is not a local model folder is an error.
+The base is loaded in fp32, bf16 or 4 bits (NF4 with double quantisation, as Axolotl trains), with or without a LoRA
+adapter. Nothing is downloaded: a path that is not a local model folder is an error.
 
-Where it sits: under the `transformers` predictor, the picker's loss and the server's engine, so that all three see
-the same model.
+Where it sits: below the `transformers` predictor, the picker's loss and the server's engine, so that all three use the
+same model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _REPLACEMENT, _LONGEST_CHARACTER = "\ufffd", 8
-"""What an unfinished character decodes to, and a bound on the tokens that one takes."""
+"""The text of an incomplete character, and the largest number of tokens that a character takes."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Prefix:
 
     ids: tuple[int, ...]
     cache: Any
-    """A `DynamicCache` of batch size 1; never changed, copied for each batch."""
+    """A `DynamicCache` of batch size 1. It is not changed; each batch gets a copy."""
 
 
 @dataclass
@@ -62,10 +62,10 @@ class LanguageModel:
 
         Args:
             path: A local transformers folder with a tokenizer.
-            lora_adapter: A PEFT folder to put on top.
-            precision: Default: bf16 on a GPU, fp32 on a CPU. For an adapter: as it was trained.
+            lora_adapter: The folder of a PEFT adapter to load.
+            precision: Default: bf16 on a GPU, fp32 on a CPU. Give an adapter the precision that it was trained with.
         Raises:
-            PredictionError: a folder lacks what it needs, or the libraries are not installed.
+            PredictionError: a file is missing or damaged, or the libraries are not installed.
         """
         check_model_folder(path)
         quieten()
@@ -80,7 +80,7 @@ class LanguageModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(path, **options)
-        except Exception as e:  # a model's files can be wrong in as many ways as there are models
+        except Exception as e:  # a damaged model file can raise any error
             raise PredictionError(
                 f"{path}: cannot be loaded ({_reason(e)}). Fetch the model again, or give another one."
             ) from e
@@ -89,7 +89,7 @@ class LanguageModel:
                 model = _with_adapter(model, lora_adapter)
             except PredictionError:
                 raise
-            except Exception as e:  # so can an adapter's
+            except Exception as e:  # and so can a damaged adapter
                 raise _misfit(lora_adapter, path, e) from e
         if on_gpu and not kept.load_in_4bit:
             model = model.to("cuda")
@@ -102,30 +102,30 @@ class LanguageModel:
 
     @property
     def precision(self) -> str:
-        """In one word: fp32, bf16, fp16 or 4bit."""
+        """`fp32`, `bf16`, `fp16` or `4bit`."""
         return self.quantisation.precision
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         device: torch.device = self.model.device
         return device
 
     @property
     def context_length(self) -> int:
-        """Tokens the model was built for."""
+        """Largest number of tokens that the model was built for."""
         return int(getattr(self.model.config, "max_position_embeddings", 2048))
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """Token ids of a text; special tokens written in it are ordinary text."""
+        """Token ids of a text; the name of a special token in it is ordinary text."""
         return encode(self.tokenizer, text, bos=bos)
 
     def continuation(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
         """The text that `new_ids` add to a prompt, its leading space included.
 
-        A Llama-style tokenizer strips one space when it decodes from the start, and writes a rare character as
-        several byte tokens. So the new tokens are decoded behind the end of the prompt, from a whole character on,
-        and that end's text is taken off.
+        A Llama-style tokenizer strips one space at the start of a decoded text, and encodes a rare character as several
+        byte tokens. The new tokens are therefore decoded together with the last whole character of the prompt, whose
+        text is then removed.
         """
         kept = [i for i in new_ids if i != self.tokenizer.eos_token_id]
         anchor: list[int] = []
@@ -139,7 +139,7 @@ class LanguageModel:
         return str(after[len(before) :])
 
     def read_prefix(self, ids: Sequence[int]) -> Prefix:
-        """Runs tokens that many prompts share through the model once; `generate` goes on from there."""
+        """Runs the tokens that many prompts share through the model, for `generate` to continue from."""
         import torch
         from transformers import DynamicCache
 
@@ -159,10 +159,10 @@ class LanguageModel:
         """Greedy answers to one batch of prompts, cut at the first stop string.
 
         Args:
-            prompts: Texts, or token ids. Padded on the left to the longest, behind the prefix if there is one.
-            max_new_tokens: At most this many new tokens each.
-            stop: An answer ends before the first of these. A *leading* stop string ends it at once.
-            prefix: Tokens that every prompt begins with and has more than, already read.
+            prompts: Texts, or token ids. They are padded to the longest, on the left, after the prefix if there is one.
+            max_new_tokens: Largest number of new tokens per prompt.
+            stop: An answer ends before the first of these strings.
+            prefix: The result of `read_prefix` for tokens that every prompt begins with and is longer than.
         """
         import torch
 
@@ -201,7 +201,7 @@ class LanguageModel:
         return answers
 
     def stopping(self, width: int, stop: Sequence[str]) -> Any:
-        """Ends a row of `generate` once its text behind `width` prompt tokens holds a stop string."""
+        """A criterion that ends a row of `generate` once its text after `width` tokens contains a stop string."""
         import torch
         from transformers import StoppingCriteria, StoppingCriteriaList
 
@@ -214,11 +214,11 @@ class LanguageModel:
 
         return StoppingCriteriaList([AtStopString()] if stop else [])
 
-    def wear(self, lora_adapter: Path) -> None:
-        """Puts an adapter on, in place of the one before. One of the same shape only brings other numbers.
+    def load_adapter(self, lora_adapter: Path) -> None:
+        """Replaces the adapter. If the new one has the same shape, only the weights are exchanged.
 
         Raises:
-            PredictionError: it is no readable adapter, or does not fit the base. The model has none on then.
+            PredictionError: it is not a readable adapter, or does not fit the base. The model then has no adapter.
         """
         from peft import load_peft_weights, set_peft_model_state_dict
         from safetensors import SafetensorError
@@ -230,26 +230,26 @@ class LanguageModel:
             raise _misfit(lora_adapter, self.path, e) from e
         try:
             if self.lora_adapter is not None and shape == _adapter_shape(self.lora_adapter):
-                found = set_peft_model_state_dict(self.model, weights)
-                missing = [name for name in found.missing_keys if ".lora_" in name]
-                if missing or found.unexpected_keys:
-                    raise KeyError((missing or found.unexpected_keys)[0])
+                loaded = set_peft_model_state_dict(self.model, weights)
+                missing = [name for name in loaded.missing_keys if ".lora_" in name]
+                if missing or loaded.unexpected_keys:
+                    raise KeyError((missing or loaded.unexpected_keys)[0])
             else:
                 self.model = _with_adapter(self._bare(), lora_adapter)
                 self.model.eval()
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as e:
-            self._load_anew()  # what PEFT left behind is neither
+            self._load_anew()  # PEFT may have loaded a part of it
             raise _misfit(lora_adapter, self.path, e) from e
         self.lora_adapter = lora_adapter
 
     @contextlib.contextmanager
     def without_adapter(self) -> Iterator[None]:
-        """The base alone, for as long as the block runs."""
+        """Switches the adapter off inside the block."""
         with self.model.disable_adapter() if self.lora_adapter is not None else contextlib.nullcontext():
             yield
 
     def _bare(self) -> Any:
-        """The base without an adapter. One that changed more than it added cannot be taken off: the base comes anew."""
+        """The base without an adapter. It is loaded again if the adapter changed weights of the base itself."""
         if self.lora_adapter is None:
             return self.model
         shape = _adapter_shape(self.lora_adapter)
@@ -261,7 +261,7 @@ class LanguageModel:
     def _load_anew(self) -> None:
         import torch
 
-        self.model = None  # two 7B models at once are more than a card holds
+        self.model = None  # a GPU cannot hold two 7B models
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.model, self.lora_adapter = LanguageModel.load(self.path, precision=self.quantisation).model, None
@@ -278,13 +278,13 @@ def _misfit(lora_adapter: Path, base: Path, error: Exception) -> PredictionError
 
 
 def _reason(error: Exception) -> str:
-    """Its first line; for an error that is a mere key or nothing, its kind too."""
+    """The first line of an error's message, with the error's class if the message says too little."""
     first = next(iter(str(error).strip().splitlines()), "")[:200].rstrip(".")
     return f"{type(error).__name__} {first}".strip() if isinstance(error, LookupError) or not first else first
 
 
 def _adapter_shape(lora_adapter: Path) -> dict[str, Any]:
-    """What must be equal for two adapters to take each other's place."""
+    """The configuration that two adapters must share for their weights to be exchanged."""
     raw = json.loads((lora_adapter / "adapter_config.json").read_bytes())
     names = ("base_model_name_or_path", "revision", "inference_mode", "task_type", "peft_version")
     return {key: sorted(value) if isinstance(value, list) else value for key, value in raw.items() if key not in names}

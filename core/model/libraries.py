@@ -1,4 +1,4 @@
-"""What torch's neighbours do unasked, undone: warnings on import, a repack that changes results.
+"""Switches off unwanted behaviour of torch's companion libraries: warnings, and a repack that changes results.
 
 Where it sits: below language_model; doctor and plugin call it too.
 """
@@ -21,8 +21,8 @@ from core.threads import wait_briefly
 def disable_cpu_repack(model: Any) -> None:
     """Keeps bitsandbytes from repacking 4-bit weights on CPUs with avx512_bf16.
 
-    The repack changes logits (6e-3 measured on a tiny Mistral) and, in training, cuts the gradient through the
-    packed layer without a word. Source: measured, bitsandbytes 0.50.2.
+    The repack changes logits (by 6e-3, measured on a tiny Mistral). In training it silently cuts the gradient through
+    the packed layer. Source: measured, bitsandbytes 0.50.2.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -30,8 +30,8 @@ def disable_cpu_repack(model: Any) -> None:
 
 
 def quieten() -> None:
-    """Optional kernels that a build lacks are reported by these libraries, at import and later: nothing to act on."""
-    _set_offline(True)  # on a CPU bitsandbytes would ask the hub for a kernel when it is imported
+    """Silences what these libraries report about optional kernels; a user cannot act on it."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     wait_briefly(os.environ)
     for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
@@ -73,7 +73,7 @@ def _set_offline(is_offline: bool) -> None:
 
 
 def give_back() -> None:
-    """Returns what deleted tensors held to the card; torch keeps it otherwise, and others see it as taken."""
+    """Returns the memory of deleted tensors to the GPU. Otherwise torch keeps it, and other processes cannot use it."""
     import torch
 
     gc.collect()

@@ -1,8 +1,8 @@
-"""How a base's weights are kept in memory: in 4 bits or not, and the type that they compute in.
+"""How a base model's weights are stored in memory: in 4 bits or not, and in which type they compute.
 
     Quantisation.of("4bit", on_gpu=True).describe()
 
-An adapter is only right on a base that is kept as it was in training: it corrects the rounding too.
+An adapter must be used with the quantisation that it was trained with, because it also corrects the rounding errors.
 
 Where it sits: below language_model; torch is imported where it is needed.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Precision = Literal["fp32", "bf16", "4bit"]
-"""What a user may ask for. `4bit` is NF4 with double quantisation; it computes in bf16 on a GPU, fp32 on a CPU."""
+"""The choices of a user. `4bit` is NF4 with double quantisation; it computes in bf16 on a GPU, in fp32 on a CPU."""
 
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -19,29 +19,29 @@ _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantisation:
-    """One way to keep a base's weights."""
+    """How the weights are stored."""
 
     load_in_4bit: bool
     compute_dtype: ComputeDtype
-    """Of the matrix products; of the weights too where they are not quantised."""
+    """Type of the matrix products, and of weights that are not quantised."""
     quant_type: Literal["nf4", "fp4"] = "nf4"
     double_quant: bool = True
-    """The scales of the blocks are quantised as well. Source: the defaults here are Axolotl 0.19's for QLoRA."""
+    """Whether the scales of the blocks are quantised too. Source: these defaults are Axolotl 0.19's for QLoRA."""
 
     @classmethod
     def of(cls, precision: Precision | None, *, on_gpu: bool) -> "Quantisation":
-        """What a precision means on a device; None: not quantised, bf16 on a GPU, fp32 on a CPU."""
+        """The quantisation of a precision on a device. None: not quantised, bf16 on a GPU, fp32 on a CPU."""
         native: ComputeDtype = "bfloat16" if on_gpu else "float32"
         named: dict[Precision | None, ComputeDtype] = {"fp32": "float32", "bf16": "bfloat16"}
         return cls(load_in_4bit=precision == "4bit", compute_dtype=named.get(precision, native))
 
     @property
     def precision(self) -> str:
-        """In one word: fp32, bf16, fp16 or 4bit."""
+        """`fp32`, `bf16`, `fp16` or `4bit`."""
         return "4bit" if self.load_in_4bit else _PRECISIONS[self.compute_dtype]
 
     def describe(self) -> str:
-        """For people."""
+        """A description for the user."""
         if not self.load_in_4bit:
             return f"not quantised, {self.compute_dtype}"
         double = " with double quantisation" if self.double_quant else ""
@@ -61,6 +61,6 @@ class Quantisation:
             bnb_4bit_quant_type=self.quant_type,
             bnb_4bit_use_double_quant=self.double_quant,
             bnb_4bit_compute_dtype=compute,
-            bnb_4bit_quant_storage=torch.bfloat16,  # as Axolotl stores them; it does not change a value
+            bnb_4bit_quant_storage=torch.bfloat16,  # as in Axolotl; it changes no value
         )
         return {"dtype": compute, "quantization_config": quantised}

@@ -1,9 +1,9 @@
-"""Token counts with the real tokenizer, without loading a model.
+"""Counts tokens with a model's tokenizer, without loading the model.
 
     >>> TokenCounter.mistral_7b().count(["Good morning."])
     [3]
 
-Where it sits: asked by the length policy, by the fit to a budget and by the report.
+Where it sits: used by the length policy, the fit to a budget and the report.
 """
 
 import importlib.util
@@ -18,15 +18,15 @@ from core.files import file_sha256
 from core.model.word_counts import WordCounts, splits_at_spaces
 
 MISTRAL_7B = "mistral-7b-v0.1"
-"""The tokenizer of the winner's base. It comes inside the package `mistral-common`."""
+"""The tokenizer of the winner's base model. The package `mistral-common` contains it."""
 
 SPECIAL_TOKENS = 2
-"""BOS before and EOS after a training row."""
+"""A training row has BOS before it and EOS after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCounter:
-    """Counts tokens of texts; special tokens are not added."""
+    """Counts the tokens of texts, without special tokens."""
 
     path: Path
     sha256: str
@@ -34,16 +34,16 @@ class TokenCounter:
 
     @classmethod
     def load(cls, path: Path) -> "TokenCounter":
-        """From a model folder, a `tokenizer.json` or a SentencePiece `*.model`.
+        """Loads the tokenizer of a model folder, a `tokenizer.json` or a SentencePiece `*.model`.
 
         Raises:
-            SourceError: no tokenizer there.
+            SourceError: there is no tokenizer.
         """
         if path.is_dir():
-            found = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
-            if not found:
-                raise SourceError(f"{path}: no tokenizer.json or tokenizer.model in it. Pass `tokenizer=FILE`.")
-            path = found[0]
+            files = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
+            if not files:
+                raise SourceError(f"{path}: no tokenizer.json or tokenizer.model in it. Pass --tokenizer FILE.")
+            path = files[0]
         if not path.is_file():
             raise SourceError(f"{path}: no such file. --tokenizer takes a model folder or a tokenizer file.")
         count = _fast(path) if path.suffix == ".json" else _sentencepiece(path)
@@ -51,18 +51,18 @@ class TokenCounter:
 
     @classmethod
     def mistral_7b(cls) -> "TokenCounter":
-        """Mistral-7B-v0.1's."""
+        """The counter of Mistral-7B-v0.1."""
         spec = importlib.util.find_spec("mistral_common")
         assert spec is not None, "mistral-common is a dependency"
         assert spec.origin is not None
         return cls.load(Path(spec.origin).parent / "data" / "tokenizer.model.v1")
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text."""
+        """The number of tokens of each text."""
         return self._count(texts)
 
     def count_rows(self, rows: Sequence[tuple[str, str, str]]) -> list[int]:
-        """Tokens of rows (instruction, input, output) as they are trained on: template, BOS and EOS included."""
+        """The number of tokens of each row (instruction, input, output), with template, BOS and EOS."""
         texts = [training_prompt(instruction, text) + output for instruction, text, output in rows]
         return [n + SPECIAL_TOKENS for n in self.count(texts)]
 

@@ -1,12 +1,12 @@
-"""From text to token ids: the one way, for prompts that are asked, rows that are trained on, and questions served.
+"""Encodes texts as token ids, in the same way for curation, training and the server.
 
-    encode(tokenizer, "### Response:\\n")                 # what the tokenizer puts in front by itself, then the text
+    encode(tokenizer, "### Response:\\n")                 # the leading special tokens, then the text
     row_ids(tokenizer, "### Response:\\n", "yes</s>")     # the same, then the answer and one end token
 
-Text is text: a special token that stands in it is spelled out, piece by piece. Only what the tokenizer puts in front of
-every text by itself, and the end of an answer, are special ids.
+The name of a special token inside a text is encoded as ordinary text. The only special ids are the tokens that the
+tokenizer puts in front of every text, and the end token of an answer.
 
-Where it sits: under language_model, the harness's dataset and the server.
+Where it sits: below language_model, the harness's dataset and the server.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ IGNORED_LABEL = -100
 
 
 AT_ONCE = 1_000
-"""Texts that the tokenizer gets together."""
+"""Number of texts that the tokenizer gets in one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowIds:
-    """A training row: ids of prompt and answer, loss on the answer and its end token alone."""
+    """A training row: ids of prompt and answer. Only the answer and its end token bear loss."""
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
 
     @property
     def num_answer_tokens(self) -> int:
-        """Positions that bear loss, the end token among them."""
+        """Number of positions that bear loss, the end token included."""
         return sum(label != IGNORED_LABEL for label in self.labels)
 
 
@@ -43,17 +43,16 @@ def encode(tokenizer: Any, text: str, *, bos: bool = True) -> list[int]:
     """Ids of a text.
 
     Args:
-        bos: Whether to put in front what the tokenizer puts there by itself, if it does.
+        bos: Whether to begin with the tokens that the tokenizer puts in front of a text.
     """
     return [*leading_ids(tokenizer), *_plain(tokenizer, text)] if bos else _plain(tokenizer, text)
 
 
 @lru_cache(maxsize=16)
 def leading_ids(tokenizer: Any) -> tuple[int, ...]:
-    """What a tokenizer puts before every text by itself: its BOS token, or nothing.
+    """The tokens that a tokenizer puts in front of every text: its BOS token, or none.
 
-    That it has a BOS token does not mean that the model was ever shown one: GPT-NeoX, Qwen and SmolLM2 do not begin
-    with it.
+    A tokenizer may have a BOS token that texts do not begin with, as those of GPT-NeoX, Qwen and SmolLM2.
     """
     bos: int | None = tokenizer.bos_token_id
     with_special: list[int] = tokenizer("a")["input_ids"]
@@ -62,7 +61,7 @@ def leading_ids(tokenizer: Any) -> tuple[int, ...]:
 
 
 def row_ids(tokenizer: Any, prompt: str, answer: str) -> RowIds:
-    """A training row. Prompt and answer are encoded apart, so that a prompt is the same tokens when it is asked.
+    """Encodes a training row. Prompt and answer are encoded apart, so that a prompt has the same ids when it is asked.
 
     Raises:
         PredictionError: the tokenizer has no end token.
@@ -71,7 +70,7 @@ def row_ids(tokenizer: Any, prompt: str, answer: str) -> RowIds:
 
 
 def rows_ids(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> list[RowIds]:
-    """Many rows (prompt, answer) at once: several times faster than one by one.
+    """Encodes many rows (prompt, answer) at once, which is several times faster than one by one.
 
     Raises:
         PredictionError: the tokenizer has no end token.
@@ -79,11 +78,11 @@ def rows_ids(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> list[RowIds]:
     head, end = list(leading_ids(tokenizer)), end_id(tokenizer)
     prompts = _plain_all(tokenizer, [prompt for prompt, _ in rows])
     answers = _plain_all(tokenizer, [answer for _, answer in rows])
-    found = []
+    encoded = []
     for prompt, answer in zip(prompts, answers, strict=True):
         ids, tail = [*head, *prompt], [*answer, end]
-        found.append(RowIds(input_ids=(*ids, *tail), labels=(*[IGNORED_LABEL] * len(ids), *tail)))
-    return found
+        encoded.append(RowIds(input_ids=(*ids, *tail), labels=(*[IGNORED_LABEL] * len(ids), *tail)))
+    return encoded
 
 
 def end_id(tokenizer: Any) -> int:
@@ -101,7 +100,7 @@ def end_id(tokenizer: Any) -> int:
 
 
 def without_end(tokenizer: Any, answer: str) -> str:
-    """An answer without the end token's text behind it: other tools write it into their data, here it comes by id."""
+    """An answer without the end token's text at its end. Other tools write it into data; here its id is added."""
     end = tokenizer.eos_token
     stripped = answer.rstrip()
     if not end or not stripped.endswith(end):

@@ -54,7 +54,7 @@ class AdapterLosses:
             PredictionError: the adapter cannot be read, or does not fit the base.
         """
         if self._model.lora_adapter != lora_adapter:
-            self._model.wear(lora_adapter)
+            self._model.load_adapter(lora_adapter)
         found = answer_losses(
             self._model, [self._rows[row] for row in rows], batch_tokens=BATCH_TOKENS, before_batch=self._before_batch
         )

@@ -82,7 +82,7 @@ def test_a_worn_adapter_equals_one_that_was_loaded(adapters: Path, tmp_path: Pat
     ids = worn.encode("### Response:\nthe plate is hot")
     order = [adapters / "checkpoint-3", adapters / "checkpoint-100", wide, adapters / "checkpoint-3"]
     for adapter in order:  # the same shape, another, and back
-        worn.wear(adapter)
+        worn.load_adapter(adapter)
         loaded = LanguageModel.load(DEMO_BASE, lora_adapter=adapter)
         assert answer_losses(worn, [(ids, ids)]) == answer_losses(loaded, [(ids, ids)])
 
@@ -92,13 +92,13 @@ def test_an_adapter_that_cannot_be_worn_says_so_and_leaves_the_model_usable(adap
     model = LanguageModel.load(DEMO_BASE)
     ids = model.encode("### Response:\nyes")
     with pytest.raises(PredictionError, match="no adapter that fits"):
-        model.wear(copied / "checkpoint-3")
-    model.wear(adapters / "checkpoint-100")
+        model.load_adapter(copied / "checkpoint-3")
+    model.load_adapter(adapters / "checkpoint-100")
     loaded = LanguageModel.load(DEMO_BASE, lora_adapter=adapters / "checkpoint-100")
     assert answer_losses(model, [(ids, ids)]) == answer_losses(loaded, [(ids, ids)])
     with pytest.raises(PredictionError, match="no adapter that fits"):
-        model.wear(copied / "checkpoint-3")
-    model.wear(adapters / "checkpoint-20")
+        model.load_adapter(copied / "checkpoint-3")
+    model.load_adapter(adapters / "checkpoint-20")
     loaded = LanguageModel.load(DEMO_BASE, lora_adapter=adapters / "checkpoint-20")
     assert answer_losses(model, [(ids, ids)]) == answer_losses(loaded, [(ids, ids)])
 
@@ -151,6 +151,6 @@ def test_an_adapter_that_changed_the_base_leaves_it_as_it_was(adapters: Path, co
     worn = LanguageModel.load(DEMO_BASE)
     ids = worn.encode("### Response:\nthe plate is hot")
     for adapter in (changed, adapters / "checkpoint-100"):
-        worn.wear(adapter)
+        worn.load_adapter(adapter)
         loaded = LanguageModel.load(DEMO_BASE, lora_adapter=adapter)
         assert answer_losses(worn, [(ids, ids)]) == answer_losses(loaded, [(ids, ids)])
