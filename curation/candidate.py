@@ -21,25 +21,25 @@ from curation.sources.source import NI_SOURCES
 
 
 class References(StrEnum):
-    """What becomes of a generation row with several accepted answers."""
+    """How a generation row with several accepted answers is treated."""
 
     FIRST = "first"
     SINGLE_ONLY = "single_only"
-    """It is left out, as in the winner's script."""
+    """The row is left out, as in the winner's script."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateParameters:
-    """Which scored instances may be drawn at all."""
+    """Which scored instances may be drawn."""
 
     wrong_only: bool = True
-    """Rows that the base answers right are left out, as the winner did. False: right or wrong are drawn alike."""
+    """Leave out rows that the base answers right, as the winner did. False: draw right and wrong answers alike."""
     solved_rouge_l: float = 0.8
-    """A generated answer from this ROUGE-L on counts as right. Source: the winner's script never samples them."""
+    """ROUGE-L from which a generated answer counts as right. Source: the winner's script does not sample such rows."""
     references: References = References.FIRST
     min_accuracy: float = 0.0
-    """Exact-match tasks that the base answers less often right give no row at all. Source: the paper removes
-    low-accuracy tasks first, without a figure; the scripts give them the most rows."""
+    """Least accuracy of an exact-match task from which rows are taken. Source: the paper removes low-accuracy tasks
+    first, without a figure; the scripts take most rows from them."""
 
     def __post_init__(self) -> None:
         if not 0 < self.solved_rouge_l <= 1:
@@ -59,31 +59,31 @@ class Candidate(NamedTuple):
     task: str
     id: str
     kind: Kind | None
-    """None: not from NI."""
+    """None for other sources."""
     bucket: int | None
     """Exact match: the task's. Generation: the instance's own. None: the base was not asked."""
     solved: bool
-    """The base already answers it well."""
+    """Whether the base already answers it well."""
     exact: bytes
-    """Equal for rows that ask the same."""
+    """Hash that is equal for rows that ask the same."""
     num_tokens: int
-    """0: not counted yet."""
+    """0 until it is counted."""
     near: bytes = b""
-    """Equal for rows that may be near duplicates of each other."""
+    """Hash that is equal for rows that may be near duplicates of each other."""
     offset: int = 0
     """Where its row begins in the scratch file of its task or source."""
     reason: str = ""
-    """Why it will be dropped after the draw; only where policies come after it."""
+    """Why it will be dropped after the draw, if policies are applied after it."""
     detail: str = ""
 
     @property
     def is_own(self) -> bool:
-        """A row of the user's."""
+        """Whether it is an own row."""
         return self.kind is not None and self.source not in NI_SOURCES.values()
 
 
 def is_solved(kind: Kind, value: float, parameters: CandidateParameters) -> bool:
-    """Whether the base answers an instance well enough that there is nothing to learn from it."""
+    """Whether the base answers an instance so well that there is nothing to learn from it."""
     return value >= (1.0 if kind is Kind.EXACT_MATCH else parameters.solved_rouge_l)
 
 
@@ -91,7 +91,7 @@ class Pool:
     """All candidates of a mix, each text once.
 
     Args:
-        exact: Whether exact duplicates are dropped on the way in.
+        exact: Whether exact duplicates are refused.
     """
 
     def __init__(self, *, exact: bool) -> None:
@@ -99,7 +99,7 @@ class Pool:
         self._first: dict[bytes, str] | None = {} if exact else None
 
     def add(self, candidate: Candidate) -> Dropped | None:
-        """Takes a candidate, or returns it as dropped if it is a duplicate of an earlier one."""
+        """Adds a candidate, or returns it as dropped if it is a duplicate of an earlier one."""
         if self._first is not None:
             if candidate.exact in self._first:
                 return duplicate(candidate, self._first[candidate.exact])
@@ -111,14 +111,18 @@ class Pool:
         """Numbers of the candidates that may have a near duplicate.
 
         Args:
-            source: Looks at the candidates of this source alone.
+            source: Consider only candidates of this source.
         """
         of_source = [(n, c) for n, c in enumerate(self.candidates) if source is None or c.source == source]
         num_alike = Counter(c.near for _, c in of_source)
         return [n for n, c in of_source if num_alike[c.near] > 1]
 
     def remove_near_duplicates(self, repeats: Mapping[int, int]) -> list[tuple[Candidate, Dropped]]:
-        """Takes candidates out, by number, and returns each with the record of the one that it repeats."""
+        """Removes candidates and returns each with its record for `dropped.jsonl`.
+
+        Args:
+            repeats: Number of a candidate -> number of the candidate that it repeats.
+        """
         removed = [
             (self.candidates[number], duplicate(self.candidates[number], self.candidates[first].id, near=True))
             for number, first in sorted(repeats.items())
@@ -128,6 +132,6 @@ class Pool:
 
 
 def duplicate(candidate: Candidate, first: str, *, near: bool = False) -> Dropped:
-    """A candidate that repeats another."""
+    """The record of a candidate that repeats another one."""
     reason = "near_duplicate" if near else "duplicate"
     return Dropped(unit="row", id=candidate.id, reason=reason, detail=f"same as {first}", source=candidate.task)

@@ -1,9 +1,9 @@
-"""Check: every problem of task files and own data, with file and line.
+"""Lists every problem of task files and own data, with file and line.
 
     for problem in check(Path("tasks")):
         print(problem)
 
-Where it sits: beside task and own_data; it reads what they read and says all that they would drop or refuse.
+Where it sits: beside task and own_data. It reports what they would drop or refuse.
 """
 
 import json
@@ -28,11 +28,11 @@ _MENDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that costs a file, a task or a row."""
+    """A reason for which a file, a task or a row would be left out."""
 
     path: Path
     line: int
-    """From 1; 0: the file as a whole."""
+    """From 1; 0 stands for the whole file."""
     what: str
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Checked:
 
 
 def check(path: Path) -> Iterator[Checked]:
-    """Every file under a path.
+    """Checks every file under a path.
 
     Raises:
         TaskError: there is nothing to check.
@@ -83,8 +83,8 @@ def _check_task(path: Path) -> Checked:
         task_file = read_task(path)
     except TaskError as e:
         what = str(e).removeprefix(f"{path}: ")
-        found = re.search(r"line (\d+) column", what)
-        line = int(found[1]) if found else 0
+        position = re.search(r"line (\d+) column", what)
+        line = int(position[1]) if position else 0
         return Checked(path=path, num_records=0, problems=(Problem(path=path, line=line, what=what),))
     text = path.read_text(encoding="utf-8", errors="replace")
     task = task_file.task

@@ -1,8 +1,8 @@
-"""The pipeline of curation, read from top to bottom: five stages, each resumable, each accounting for every row.
+"""The pipeline of curation: five stages. Each can be resumed, and each accounts for every row.
 
     curate(Curation(run=Path("runs/demo"), tasks=(Path("tasks"),), predictor=..., parameters=CurationParameters()))
 
-Where it sits: composes the stages of this package; the command line calls it.
+Where it sits: called by the command line; it runs the stages of this package.
 """
 
 from pathlib import Path
@@ -17,14 +17,14 @@ from curation.stages.tasks import select_stage
 
 
 def curate(curation: Curation) -> Path:
-    """Runs what is not done yet; returns the folder of the mix.
+    """Runs the stages that are not finished and returns the folder of the mix.
 
     Raises:
-        OnedayError: an input cannot be used, or the run folder was made with others. What is done stays.
+        OnedayError: an input cannot be used, or the run folder was made with other inputs. Finished stages stay.
     """
     with locked(curation.run):
         chosen = select_stage(curation)
-        asked = predict_stage(curation, chosen)
-        scored = score_stage(curation, asked)
+        predicted = predict_stage(curation, chosen)
+        scored = score_stage(curation, predicted)
         sampled = sample_stage(curation, chosen, scored)
         return mix_stage(curation, sampled).directory

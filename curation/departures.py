@@ -1,9 +1,9 @@
-"""Departures: how a preset differs from the source that it follows, because the source leaves something open.
+"""Departures: how a preset differs from its source because the source leaves something open.
 
     for departure in DEPARTURES["birbal-paper"]:
         print(departure)
 
-`curation.preset.differences` lists the choices in which two presets differ. The departures are no choices.
+`curation.preset.differences` lists the parameters in which two presets differ. Departures are not parameters.
 
 Where it sits: beside preset; `oneday curate diff` and the reference show them.
 """
@@ -39,4 +39,4 @@ DEPARTURES: Mapping[str, tuple[str, ...]] = {
         "scaling: quotas per bucket are fixed rows; `scale=` shrinks the other sources alone",
     ),
 }
-"""Preset -> what it cannot take from its source."""
+"""Preset -> how it departs from its source."""

@@ -1,10 +1,10 @@
-"""Estimate: what asking the base model will take, before anything is asked.
+"""Estimates prompts and tokens of a curation before the base model is asked.
 
     estimate(curation, tokens=TokenCounter.mistral_7b())
 
-Prompts are counted exactly; their tokens from at most 32 prompts of each task, drawn evenly over it.
+Prompts are counted exactly. Their tokens are estimated from at most 32 prompts of each task, spread evenly over it.
 
-Where it sits: before a curation; it selects tasks as the pipeline does, and stops before the first question.
+Where it sits: used by a dry run. It selects tasks as the pipeline does and stops before the first request.
 """
 
 import tempfile
@@ -33,13 +33,13 @@ class TaskEstimate:
     kind: Kind
     num_prompts: int
     shared_tokens: int
-    """Preamble, definition and shots: the same for every prompt."""
+    """Tokens of preamble, definition and shots, which every prompt of the task begins with."""
     own_tokens: int
-    """Of all its prompts together, without the shared ones; estimated."""
+    """Estimated tokens of all its prompts together, without the shared ones."""
     most_new_tokens: int
-    """If no answer ended early."""
+    """Number of new tokens if no answer ends early."""
     is_own: bool = False
-    """Made of the user's own rows."""
+    """Whether the task is made of own rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,43 +48,43 @@ class Estimate:
 
     tasks: tuple[TaskEstimate, ...]
     kinds: Mapping[str, KindEvidence]
-    """How each task was typed."""
+    """The kind of each task, with the evidence."""
     num_own_rows: int
-    """Of the user's, asked or taken unasked."""
+    """Number of own rows, whether they are asked or taken without asking."""
     sample: tuple[Request, ...]
-    """Real prompts of a few tasks, from those with short to those with long prompts: to time an engine with. Each
-    task gives many, as in the job, where its shots are read once for all of them."""
+    """Prompts of a few tasks, from short to long ones, to time an engine with. Each task gives many, because an engine
+    reads a task's shots once for all of its prompts."""
 
     @property
     def num_prompts(self) -> int:
-        """Questions to the base model."""
+        """Number of requests to the base model."""
         return sum(t.num_prompts for t in self.tasks)
 
     @property
     def prompt_tokens(self) -> int:
-        """Every prompt read whole, as a server without a prefix cache, or its bill, counts."""
+        """Number of prompt tokens, as a server without a prefix cache reads them and as they are billed."""
         return sum(t.num_prompts * t.shared_tokens + t.own_tokens for t in self.tasks)
 
     @property
     def read_tokens(self) -> int:
-        """With the shared prefix read once a shard."""
+        """Number of prompt tokens if the shared prefix is read once per shard."""
         return sum(-(-t.num_prompts // SHARD_SIZE) * t.shared_tokens + t.own_tokens for t in self.tasks)
 
     @property
     def most_new_tokens(self) -> int:
-        """An upper bound: most answers end at a blank line before."""
+        """Upper bound of the new tokens; most answers end earlier, at a blank line."""
         return sum(t.most_new_tokens for t in self.tasks)
 
 
 def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) -> Estimate:
-    """Selects in a scratch folder; the run folder is not touched."""
+    """Selects tasks in a scratch folder and counts. The run folder is not touched."""
     with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
         dry = replace(curation, run=Path(scratch))
         chosen = select_stage(dry)
         store = InstanceStore(chosen.path(INSTANCES))
         tasks: list[TaskEstimate] = []
         kinds: dict[str, KindEvidence] = {}
-        asked: dict[str, list[Request]] = {}
+        requests_of: dict[str, list[Request]] = {}
         num_own_rows = 0
         takes_all = curation.parameters.samples.take_all
         for selected in read_selected(chosen.path("tasks.jsonl")):
@@ -101,7 +101,7 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
             )
             task_estimate = _task(selected.name, selected.kind, num_asked, requests, tokens)
             tasks.append(replace(task_estimate, is_own=is_own))
-            asked[selected.name] = requests
+            requests_of[selected.name] = requests
     if not tasks:
         return Estimate(tasks=(), kinds=kinds, num_own_rows=num_own_rows, sample=())
     by_length = sorted(tasks, key=lambda t: (t.shared_tokens + t.own_tokens / t.num_prompts, t.task))
@@ -111,12 +111,12 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
         tasks=tuple(tasks),
         kinds=kinds,
         num_own_rows=num_own_rows,
-        sample=tuple(r for task in timed for r in asked[task]),
+        sample=tuple(r for task in timed for r in requests_of[task]),
     )
 
 
 def _task(name: str, kind: Kind, num: int, requests: Sequence[Request], tokens: TokenCounter) -> TaskEstimate:
-    heads = {r.prompt[: r.num_shared] for r in requests}  # several: every row has an instruction of its own
+    heads = {r.prompt[: r.num_shared] for r in requests}  # several if every row has an instruction of its own
     shared = tokens.count(list(heads))[0] if len(heads) == 1 else 0
     own = sum(tokens.count([r.prompt[r.num_shared if shared else 0 :] for r in requests])) / len(requests)
     return TaskEstimate(
@@ -133,7 +133,7 @@ Item = TypeVar("Item")
 
 
 def _spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many items, evenly from first to last."""
+    """At most `most` items, spread evenly."""
     if len(items) <= most:
         return list(items)
     return [items[n * len(items) // most] for n in range(most)]

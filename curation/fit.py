@@ -1,12 +1,12 @@
-"""Fit: how many rows and how many epochs fill a budget, from real token counts.
+"""Fits the number of rows and epochs to a training budget, with real token counts.
 
     plan = fit(FitParameters(budget_s=86_400, tokens_per_s=1_900), means, available)
 
-Table 1 gives three mixes; between them, rows of each source follow the straight line from one mix to the next, below
-the first they shrink in proportion. Of 3, 2 and 1 epochs the one is taken whose mix lies nearest to the paper's for
-that number, so that the paper's three mixes are points on the path.
+Table 1 has three mixes. Between two of them the rows of each source are interpolated linearly; below the smallest mix
+they shrink in proportion. The number of epochs is the one whose mix is nearest to the paper's mix for that number of
+epochs, so that the paper's three mixes are possible results.
 
-Where it sits: asked by the draw, once the candidates' tokens are counted.
+Where it sits: used before the draw, once the candidates' tokens are counted.
 """
 
 import itertools
@@ -19,20 +19,20 @@ from core.errors import MixError
 from curation.sources.source import EPOCHS, MIXES
 
 MOST_EPOCHS = 4
-"""More passes over the same rows are worth little. Source: Muennighoff et al. 2023, up to 4 epochs lose nothing."""
+"""More epochs gain little. Source: Muennighoff et al. 2023: up to 4 epochs are about as good as new data."""
 
 USUAL_SHARE = 0.92
-"""Of a budget trains; see `FitParameters.share`."""
+"""Usual value of `FitParameters.share`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitParameters:
-    """What is to be filled."""
+    """The budget to fill."""
 
     budget_s: float
     tokens_per_s: float
     share: float = 1.0
-    """Part of the budget that trains; the rest goes to loading, evaluation and saving."""
+    """Share of the budget that is spent on training; the rest goes to loading, evaluation and saving."""
 
     def __post_init__(self) -> None:
         if not 0 < self.tokens_per_s < math.inf:
@@ -46,18 +46,18 @@ class FitParameters:
 
     @property
     def tokens(self) -> int:
-        """What can be trained on, each pass counted."""
+        """Number of tokens that can be trained on in the budget, over all epochs."""
         return int(self.budget_s * self.share * self.tokens_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Where one of the paper's mixes would end."""
+    """How long training on one of the paper's mixes would take."""
 
     mix: str
     epochs: int
     rows: int
-    """That the sources at hand can give."""
+    """Number of rows that the available sources can give."""
     seconds: float
 
 
@@ -68,11 +68,11 @@ class Fit:
     targets: Mapping[str, int]
     epochs: int
     tokens: int
-    """Of one pass, expected."""
+    """Expected number of tokens in one epoch."""
     seconds: float
-    """When training would end, expected."""
+    """Expected duration of the training."""
     fills: bool
-    """False: the sources hold too little to fill the budget even with the most epochs."""
+    """False if the sources have too few rows to fill the budget even with the largest number of epochs."""
     paper: tuple[Ending, ...]
 
     def fingerprint(self) -> dict[str, Any]:
@@ -81,9 +81,9 @@ class Fit:
 
 
 def targets_at(total: float, wanted: Mapping[str, int]) -> dict[str, float]:
-    """Rows by source of the mix with `total` rows, over the sources that are wanted.
+    """Rows by source of a mix with `total` rows.
 
-    Rows of sources that Table 1 does not have, the user's own, come first; the others share what is left.
+    Own rows, which Table 1 does not have, are taken first; the other sources share the rest.
     """
     own = {source: n for source, n in wanted.items() if source not in MIXES["200k"]}
     num_own = sum(own.values())
@@ -113,11 +113,11 @@ def fit(
     means: Mapping[str, float],
     available: Mapping[str, int],
 ) -> Fit:
-    """The mix and the epochs that end training at the deadline.
+    """The mix and the number of epochs that fill the budget.
 
     Args:
         wanted: The sources of the mix.
-        means: Tokens of a row, by source.
+        means: Mean number of tokens per row, by source.
         available: Rows that each source can give.
     Raises:
         MixError: there is nothing to train on.
@@ -166,7 +166,7 @@ def _capped(total: float, wanted: Mapping[str, int], available: Mapping[str, int
 def _total_for(
     tokens: float, wanted: Mapping[str, int], means: Mapping[str, float], available: Mapping[str, int]
 ) -> float:
-    """The largest mix of at most `tokens` in one pass."""
+    """Number of rows of the largest mix with at most `tokens` tokens."""
     low, high = 0.0, 1.0
 
     def size(total: float) -> float:

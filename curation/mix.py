@@ -3,7 +3,7 @@
     parts = split(labels, MixParameters(), scale=1.0)
     write_parts(Path("rows.jsonl"), offsets, parts, Path("05_mix"))
 
-Rows go from file to file as bytes; memory holds one number and one label for each.
+Rows are copied as bytes; memory holds one offset and one label per row.
 
 Where it sits: sample -> **mix** -> harness.
 """
@@ -24,19 +24,19 @@ from curation.sample import allocate
 TRAIN, VALIDATION = "train", "validation"
 
 MIN_VALIDATION, MAX_VALIDATION_SHARE = 64, 0.1
-"""A scaled mix keeps enough validation rows to tell checkpoints apart, and never gives more than a tenth away."""
+"""A scaled mix has at least so many validation rows, to tell checkpoints apart, but at most a tenth of its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixParameters:
-    """How validation rows are set aside."""
+    """How validation rows are chosen."""
 
     validation_rows: int | None = 2_000
-    """Of the unscaled mix. Source: the paper. None: `validation_share` decides."""
+    """Number of validation rows of the unscaled mix. Source: the paper. None: `validation_share` decides."""
     validation_share: float = 0.02
     """Source: the winner's script."""
     stratified: bool = True
-    """By task. The winner's script takes the end of a shuffled list."""
+    """Stratify by task. The winner's script takes the end of a shuffled list."""
     seed: int = 2023
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class MixParameters:
 
 
 def validation_size(num_rows: int, parameters: MixParameters, scale: float) -> int:
-    """Rows to set aside: the wanted number scaled, at least 64, at most a tenth of the rows, at least one."""
+    """Number of validation rows: as configured and scaled, at least 64, at most a tenth of the rows, at least one."""
     if parameters.validation_rows is None:
         return max(1, num_rows - int((1 - parameters.validation_share) * num_rows))
     wanted = max(MIN_VALIDATION, round(parameters.validation_rows * scale))
@@ -57,11 +57,11 @@ def validation_size(num_rows: int, parameters: MixParameters, scale: float) -> i
 
 
 def split(labels: Sequence[str], parameters: MixParameters, *, scale: float) -> dict[str, list[int]]:
-    """Numbers of the rows of each part, shuffled.
+    """The numbers of the rows of each part, in random order.
 
     Args:
-        labels: Of each row, what the split is stratified by.
-        scale: Of the mix.
+        labels: The stratum of each row.
+        scale: The scale of the mix.
     Raises:
         MixError: fewer than two rows.
     """
@@ -91,7 +91,7 @@ def write_parts(rows: Path, offsets: Sequence[int], parts: Mapping[str, Sequence
 
     Args:
         rows: JSON lines.
-        offsets: Where each line begins.
+        offsets: The offset of each line.
         parts: Name -> numbers of rows, in the order they are written.
         directory: Where to.
     """

@@ -1,11 +1,11 @@
-"""The parameters of a mix: every choice that decides it, typed, in one place; and the named sets of them.
+"""The parameters of a mix: every choice that decides it, and the presets.
 
     parameters = with_settings(PRESETS["birbal-scripts"], {"samples.quota_factor": "2"})
     for difference in differences(PRESETS["recommended"], parameters):
         print(difference.key, difference.a, difference.b, difference.why)
 
-`birbal-paper` is what the winner's paper says, and its scripts where the paper is silent; `birbal-scripts` is what the
-published scripts do; `recommended` is this project's choice. Each field's docstring has its source.
+`birbal-paper` follows the winner's paper, and its scripts where the paper says nothing. `birbal-scripts` follows the
+published scripts. `recommended` is this project's choice. Each field's docstring has its source.
 
 Where it sits: the command line builds parameters; the pipeline and the manifest read them.
 """
@@ -35,7 +35,7 @@ from curation.sources.mapping import OpenBookQA, RecordParameters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurationParameters:
-    """Everything that decides a mix, given the task files and the base model. All of it stands in the manifest."""
+    """Everything that decides a mix, given the task files and the base model. The manifest contains all of it."""
 
     mix: str | None = None
     """One of the paper's mixes, with all its sources. None: what `tasks` holds and `source` names, NI rows as many
@@ -44,9 +44,9 @@ class CurationParameters:
     """Of the rows of Table 1; rows of your own are not scaled."""
     without: frozenset[str] = frozenset()
     instances_per_task: int | None = None
-    """How many instances of a task are asked, drawn at random; None: all."""
+    """Number of instances of a task that are asked, drawn at random; None: all."""
     task_list: tuple[str, ...] | None = None
-    """Canonical names instead of the rules."""
+    """Canonical names of the tasks to take; they replace the rules."""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     rules: SelectionRules = SelectionRules()
     reading: ReadingParameters = ReadingParameters()
@@ -62,7 +62,7 @@ class CurationParameters:
     adaptive: AdaptiveParameters | None = None
     """None: every instance is asked."""
     fit: FitParameters | None = None
-    """None: the mix has the size that `mix` and `scale` say."""
+    """None: `mix` and `scale` decide the size."""
     seed: int = 2023
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class CurationParameters:
             )
 
     def fingerprint(self) -> dict[str, Any]:
-        """JSON-able, in a fixed order."""
+        """All parameters as JSON values, in a fixed order."""
         return {
             "mix": self.mix,
             "scale": self.scale,
@@ -100,7 +100,7 @@ _SETTABLE = ("rules", *_GROUPS, "adaptive")
 
 
 def reseeded(parameters: CurationParameters, seed: int) -> CurationParameters:
-    """One seed for every draw."""
+    """The parameters with one seed for every random choice."""
     return replace(
         parameters,
         seed=seed,
@@ -180,7 +180,7 @@ WHY: Mapping[str, str] = {
     "split.stratified": "every task that can be is in both parts",
     "split.validation_rows": "enough to tell checkpoints apart, whatever the size of the mix",
 }
-"""Key -> why `recommended` chooses otherwise."""
+"""Key -> why `recommended` differs from the other presets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,18 +194,18 @@ class Difference:
 
 
 def flat(parameters: CurationParameters) -> dict[str, Any]:
-    """Dotted key -> JSON-able value."""
-    found: dict[str, Any] = {}
+    """The parameters as dotted key -> JSON value."""
+    values: dict[str, Any] = {}
     for key, value in parameters.fingerprint().items():
         if isinstance(value, dict) and key != "kinds":
-            found |= {f"{key}.{inner}": v for inner, v in value.items()}
+            values |= {f"{key}.{inner}": v for inner, v in value.items()}
         else:
-            found[key] = value
-    return found
+            values[key] = value
+    return values
 
 
 def differences(a: CurationParameters, b: CurationParameters) -> list[Difference]:
-    """Every choice that differs, by key."""
+    """Every parameter that differs, by key."""
     left, right = flat(a), flat(b)
     return [
         Difference(key=key, a=left.get(key), b=right.get(key), why=WHY.get(key, ""))
@@ -215,7 +215,7 @@ def differences(a: CurationParameters, b: CurationParameters) -> list[Difference
 
 
 def preset(name: str) -> CurationParameters:
-    """A named set.
+    """The preset of this name.
 
     Raises:
         MixError: unknown.
@@ -260,7 +260,7 @@ def with_settings(parameters: CurationParameters, settings: Mapping[str, Any]) -
 
 
 def _parsed(group: type, name: str, text: str, key: str) -> Any:
-    """A text as the field's type: `none`, a number, a word, or a JSON list."""
+    """Parses `none`, a number, a word, or a JSON list as the field's type."""
     import typing
 
     import orjson

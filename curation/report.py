@@ -1,8 +1,8 @@
-"""The report of a mix: one self-contained page, light and dark, without a script or a request.
+"""The report of a mix: one self-contained HTML page, without scripts and without requests.
 
     write_report(Path("runs/200k"), Path("runs/200k/05_mix/report.html"), tally, details, made)
 
-Where it sits: the last thing that the mix stage writes; it reads the summaries of the stages before it.
+Where it sits: written at the end of the mix stage. It reads the summaries of the stages before it.
 """
 
 import itertools
@@ -49,7 +49,7 @@ class Bar:
     label: str
     value: int
     share: float
-    """Of the longest bar, in [0, 1]."""
+    """Share of the longest bar, in [0, 1]."""
     note: str = ""
 
 
@@ -283,7 +283,7 @@ def _cut(text: str) -> str:
 
 
 def _choices(parameters: CurationParameters) -> list[ChoiceLine]:
-    """Every choice and whether it is the recommended one."""
+    """Every parameter, with the recommended value if that differs."""
     recommended = as_json(flat(PRESETS["recommended"]))
     shown: dict[str, object] = {}
     for key, value in as_json(parameters.fingerprint()).items():

@@ -1,11 +1,11 @@
-"""Samples: which candidates are trained on, and why each other one is left out.
+"""The draw: which candidates are trained on, and why the others are left out.
 
     chosen, left = draw(candidates, targets={"ni_exact_match": 500, "ni_generation": 500}, parameters)
 
-Exact match: wrong answers, tasks weighted by how badly the base model does. Generation: the worst bucket gets
-40 %, each other below .8 gets 10 %. What a bucket cannot give goes to the others in proportion, so that a target is
-met whenever there are rows enough. With `retain_share`, a part of each target is drawn from what the base already does
-well, evenly over tasks, against forgetting.
+Exact match: wrong answers; tasks on which the base model is worse give more rows. Generation: the worst bucket gives
+40 %, each other bucket below .8 gives 10 %. If a bucket lacks rows, the others give more in proportion, so that a
+target is met whenever there are enough rows. With `retain_share`, a part of each target is drawn evenly over tasks
+from rows that the base already answers well, against forgetting.
 
 Where it sits: candidate -> **sample** -> mix.
 """
@@ -23,28 +23,28 @@ from core.generation.request import Kind
 from curation.candidate import Candidate
 
 TASK_WEIGHTS = (350.0, 350.0, 300.0, 300.0, 250.0, 250.0, 200.0, 150.0, 100.0, 50.0)
-"""Rows per exact-match task by accuracy bucket. Source: the winner's script, there multiplied by a set factor."""
+"""Rows per exact-match task by accuracy bucket. Source: the winner's script, which multiplies them by a factor."""
 
 GENERATION_SHARES = (4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
 """Share of each ROUGE-L bucket in tenths. Source: the paper."""
 
 
 class Quota(StrEnum):
-    """How much each bucket gives."""
+    """How many rows each bucket gives."""
 
     PROPORTIONAL = "proportional"
-    """Its weight's share of the source's target; what it lacks goes to the others."""
+    """Its weight's share of the source's target. If it lacks rows, the other buckets give more."""
     PER_BUCKET = "per_bucket"
-    """Exact match: its weight times `quota_factor`, in rows. Generation: its share of its own rows, task by task. The
-    target is not looked at. Source: the winner's scripts."""
+    """Exact match: its weight times `quota_factor`, in rows. Generation: its share of its own rows, for each task. The
+    target is ignored. Source: the winner's scripts."""
     POOLED = "pooled"
-    """Exact match: drawn at random from all tasks' candidates together. Generation: as `proportional`. Source: the
+    """Exact match: a random sample of all tasks' candidates together. Generation: as `proportional`. Source: the
     paper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleParameters:
-    """How rows are drawn."""
+    """Parameters of the draw."""
 
     seed: int = 2023
     quota: Quota = Quota.PROPORTIONAL
@@ -53,14 +53,14 @@ class SampleParameters:
     task_weights: tuple[float, ...] = TASK_WEIGHTS
     generation_shares: tuple[float, ...] = GENERATION_SHARES
     retain_share: float = 0.0
-    """Part of each target that goes to rows the base gets right. 0, as the winner: it trained on errors alone.
-    On the demo's 0.6 M parameters that unlearns every solved task; what a 7B model loses was not measured."""
+    """Share of each target that is drawn from rows that the base gets right. The winner used 0: errors only. With 0 the
+    demo's model of 0.6 M parameters unlearns every solved task; the loss of a 7B model was not measured."""
     take_all: bool = False
-    """Take every row of your own that the policies let pass, and do not ask the base about them. False: those that it
-    gets wrong, like any others."""
+    """Take every own row that the policies admit, without asking the base about it. False: take the own rows that the
+    base gets wrong, as with other rows."""
     own_share: float | None = None
-    """Share of the mix that is to be your own rows: the others are drawn down to fit, or with them your own. None: all
-    that there are, of both."""
+    """Share of own rows in the mix. Fewer rows of the others are drawn, or fewer own rows, until it is met. None: all
+    rows of both."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.retain_share < 1:
@@ -84,10 +84,10 @@ class SampleParameters:
 def draw(
     candidates: Iterable[Candidate], targets: Mapping[str, int], parameters: SampleParameters
 ) -> tuple[list[Candidate], list[tuple[Candidate, str]]]:
-    """Draws each source's target, or all there is.
+    """Draws each source's target, or all of its rows if there are fewer.
 
     Args:
-        candidates: NI's in any order: the draw sorts them first. Another source's in the order they are to be taken.
+        candidates: Those of NI in any order. Those of another source are taken in the order given.
         targets: Rows wanted per source.
     Returns:
         The chosen, by source in the order of `targets` and by (task, id); and the others with their reason:
@@ -121,14 +121,14 @@ def _draw(pool: Sequence[Candidate], target: int, parameters: SampleParameters) 
 
 
 def drawable(pool: Sequence[Candidate], parameters: SampleParameters) -> int:
-    """Most rows that a source could give: all that is weak, and as many solved rows as their share allows."""
+    """Largest number of rows that a source can give: all weak rows, and as many solved rows as their share allows."""
     weak = sum(not c.solved for c in pool)
     retained = int(weak * parameters.retain_share / (1 - parameters.retain_share))
     return weak + min(len(pool) - weak, retained)
 
 
 def _draw_own(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
-    """Of the user's own rows: no weight leaves one out as long as there is room. Kinds give in proportion."""
+    """Draws own rows, without weights: rows are left out only if there are more than wanted."""
     solved = [c for c in pool if c.solved]
     weak = [c for c in pool if not c.solved]
     num_solved = min(round(target * parameters.retain_share), len(solved))
@@ -154,7 +154,7 @@ def _draw_ni(pool: Sequence[Candidate], target: int, parameters: SampleParameter
 
 
 def _draw_pool(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
-    """Shares `target` out over the pool's cells by weight and draws inside each."""
+    """Divides `target` among the pool's cells by weight and draws inside each cell."""
     if parameters.quota is Quota.POOLED and pool and not pool[0].solved and pool[0].kind is Kind.EXACT_MATCH:
         return _sample(sorted(pool, key=_order), min(target, len(pool)), "pool", parameters)
     cells = _cells(pool)
@@ -167,7 +167,7 @@ def _draw_pool(pool: Sequence[Candidate], target: int, parameters: SampleParamet
 
 
 def _draw_buckets(pool: Sequence[Candidate], parameters: SampleParameters) -> list[Candidate]:
-    """Each exact-match task's fixed number of rows; of each task's generation bucket its share, rounded down."""
+    """Draws a fixed number of rows per exact-match task, and a share of each task's generation buckets."""
     cells: dict[tuple[str, int], list[Candidate]] = defaultdict(list)
     for c in sorted(pool, key=_order):
         assert c.bucket is not None
@@ -190,7 +190,7 @@ def _order(c: Candidate) -> tuple[str, str]:
 
 
 def _cells(candidates: Sequence[Candidate]) -> list[tuple[str, list[Candidate]]]:
-    """What quotas apply to: a task, or for weak generated answers a ROUGE-L bucket over all tasks."""
+    """The units of the quotas: a task, or for weak generated answers a ROUGE-L bucket over all tasks."""
     cells: dict[str, list[Candidate]] = defaultdict(list)
     for c in sorted(candidates, key=_order):
         by_task = c.solved or c.kind is Kind.EXACT_MATCH
@@ -201,17 +201,17 @@ def _cells(candidates: Sequence[Candidate]) -> list[tuple[str, list[Candidate]]]
 def _weight(c: Candidate, parameters: SampleParameters) -> float:
     if c.solved:
         return 1.0
-    if c.bucket is None:  # nobody asked the base about it
+    if c.bucket is None:  # the base was not asked about it
         return 1.0
     return (parameters.task_weights if c.kind is Kind.EXACT_MATCH else parameters.generation_shares)[c.bucket]
 
 
 def allocate(target: int, weights: Sequence[float], available: Sequence[int]) -> list[int]:
-    """Splits `target` in proportion to `weights`, never above `available`; a cell's shortfall goes to the others.
+    """Splits `target` in proportion to `weights`, at most `available` per cell. A cell's shortfall goes to the others.
 
     Returns:
-        Whole amounts that sum to min(target, what cells of positive weight hold). Rests go to the largest
-        remainders, the first cell of equals.
+        Whole amounts whose sum is `target`, or all that cells of positive weight have if that is less. Amounts left by
+        rounding go to the largest remainders, and of equal ones to the first cell.
     """
     exact = [Fraction(str(w)) for w in weights]
     amounts = [0] * len(weights)
@@ -220,7 +220,7 @@ def allocate(target: int, weights: Sequence[float], available: Sequence[int]) ->
     while rest > 0:
         total = sum(exact[i] for i in open_cells)
         full = [i for i in open_cells if available[i] * total <= rest * exact[i]]
-        if not full:  # nothing is capped any more: share out exactly
+        if not full:  # no cell reaches its limit any more
             shares = {i: divmod(rest * exact[i], total) for i in open_cells}
             for i, (whole, _) in shares.items():
                 amounts[i] = whole

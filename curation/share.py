@@ -1,9 +1,9 @@
-"""Share: how many rows the others give, so that the user's own are a wanted part of the mix.
+"""Targets that give own rows a wanted share of the mix.
 
     >>> shared_targets({"letters": 300}, {"ni_generation": 50_000}, {"ni_generation": 9_000}, 0.3, keep_own=False)
     {'letters': 300, 'ni_generation': 700}
 
-Where it sits: asked by the draw, once it is known what every source could give.
+Where it sits: used before the draw, once it is known how many rows every source can give.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from curation.sample import allocate
 def shared_targets(
     own: Mapping[str, int], others: Mapping[str, int], could_give: Mapping[str, int], share: float, *, keep_own: bool
 ) -> dict[str, int]:
-    """Rows by source, own ones first: as many as there are, none side more than its share allows.
+    """Rows by source, own rows first: as many as possible at the given share.
 
     Args:
-        own: Rows of the user's own that could be drawn, by file.
-        others: Rows wanted of each other source at most.
-        could_give: Rows that each source could give.
-        share: Of the mix, that own rows are to be.
-        keep_own: Where the others give too little, own rows are kept, and their share is larger.
+        own: Number of own rows that can be drawn, by file.
+        others: Largest number of rows of each other source.
+        could_give: Number of rows that each source can give.
+        share: Share of own rows in the mix.
+        keep_own: Keep all own rows even if the others have too few rows; the share of own rows is then larger.
 
     Raises:
-        MixError: one side has no row.
+        MixError: there are no own rows, or no others.
     """
     most = {source: min(n, could_give.get(source, 0)) for source, n in others.items()}
     num_own, num_others = sum(own.values()), sum(most.values())
@@ -42,7 +42,7 @@ def shared_targets(
 
 
 def _parts(total: int, available: Mapping[str, int], *, weights: Mapping[str, int] | None = None) -> dict[str, int]:
-    """In proportion to the weights, or to what there is."""
+    """Divides `total` in proportion to the weights, by default to the available rows."""
     sizes = list(available.values())
     shares = [float(n) for n in (weights or available).values()]
     return dict(zip(available, allocate(total, shares, sizes), strict=True))

@@ -1,9 +1,9 @@
-"""Verify: recomputes every hash that a finished run has written down.
+"""Verifies a finished run: recomputes every hash that it has stored.
 
     for check in verify(Path("runs/200k")):
         print(check.what, check.is_fine)
 
-Where it sits: beside the pipeline; it reads a run folder and needs neither model nor task files.
+Where it sits: beside the pipeline. It reads a run folder and needs neither model nor task files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tally:
-    """As it is written; whether it adds up is what is asked here."""
+    """A tally as it is stored. `core.stage.Tally` refuses one that does not add up; here it is reported."""
 
     read: int
     kept: int
@@ -59,10 +59,10 @@ _CHAIN = {
 
 
 def verify(run: Path) -> Iterator[Verified]:
-    """Every output of every stage, every stage's inputs against the stage before, every count, the manifest.
+    """Checks every output of every stage, every stage's inputs against the stage before, every count, the manifest.
 
     Raises:
-        StageError: a stage is not finished, or its marker, summary or manifest is no such thing any more.
+        StageError: a stage is not finished, or its marker, summary or manifest is damaged.
     """
     digests: dict[str, str] = {}
     for name in ([OWN] if (run / OWN / DONE).is_file() else []) + list(CURATION):

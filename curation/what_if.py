@@ -1,12 +1,13 @@
-"""What if: the same run with another choice, from stored predictions, without a model.
+"""Computes what another choice would change in a finished run, from its stored predictions, without a model.
 
-    change = Alternatives(run, tasks=..., parameters=...).change(other)
+    change = Alternatives(curation).change("policies.max_words", parameters)
     change.num_rows, change.moved_tasks
 
-Two questions are answered with it: how many rows a preset's choice changes (`oneday curate diff`), and how stable the
-buckets are under another ROUGE, normaliser or seed (`oneday curate stability`).
+It answers how many rows a preset's choice changes, and how stable the buckets are under another ROUGE, normaliser or
+seed.
 
-Where it sits: beside the pipeline; it runs the same stages in a scratch folder that borrows what does not change.
+Where it sits: beside the pipeline. It runs the same stages in a scratch folder with links to the stages that do not
+change.
 """
 
 import tempfile
@@ -32,11 +33,11 @@ from curation.stages.scores import score_stage
 from curation.stages.tasks import select_stage
 
 NEEDS_MODEL = ("prompts.",)
-"""Choices that decide what is asked: stored predictions cannot answer for them."""
+"""Choices that decide the prompts, so that stored predictions cannot be used."""
 
 
 class Stored:
-    """The predictions of a run, under the name of the model that made them."""
+    """Replays the predictions of a run, with the revision of the model that made them."""
 
     in_flight = 1
     keeps_answers = False
@@ -47,11 +48,11 @@ class Stored:
 
     @property
     def revision(self) -> str:
-        """The model's own, so that stages that do not change are found finished."""
+        """The model's revision, so that unchanged stages count as finished."""
         return self._revision
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        """Nothing is too long to be looked up."""
+        """Stored predictions fit any prompt."""
         return True
 
     def complete(self, requests: Sequence[Request]) -> Sequence[Answer]:
@@ -61,42 +62,42 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What another choice would change."""
+    """The effect of another choice."""
 
     what: str
     num_rows: int | None
-    """Rows that only one of the two mixes has, counted on each side and taken the larger; None: not computable."""
+    """Number of rows that only one of the two mixes has, the larger of the two; None: it cannot be computed."""
     moved_tasks: tuple[str, ...] = ()
     """Exact-match tasks in another bucket."""
     moved_share: float = 0.0
-    """Generated answers in another bucket."""
+    """Share of generated answers in another bucket."""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
     rows: frozenset[tuple[str, str, int]]
-    """Source, id and hash of the texts."""
+    """Source, id and hash of the texts of each row."""
     tasks: Mapping[str, int]
     answers: Mapping[tuple[str, str], int]
 
 
 class Alternatives:
-    """A finished run, and what would become of it otherwise.
+    """Computes variants of a finished run.
 
     Args:
-        curation: As the run was made; its predictor is not asked.
+        curation: The curation that made the run. Its predictor is not used.
     """
 
     def __init__(self, curation: Curation) -> None:
         predictor = Stored(curation.run) if asks_anything(curation) else NoPredictor()
         as_made = replace(curation, predictor=predictor, redo=False)
-        _sampled(as_made)  # every stage is done, or was made with other options and says which
+        _sampled(as_made)  # raises StageError if the run was made with other options
         self._curation = replace(as_made, redo=True)
         self._as_is = self._outcome(curation.run, curation.parameters.buckets)
 
     def changes(self, other: CurationParameters) -> Iterator[Change]:
-        """Each choice in which `other` differs, taken alone."""
+        """The change for each single choice in which `other` differs."""
         mine = self._curation.parameters
         for difference in differences(mine, other):
             if difference.key.startswith(NEEDS_MODEL):
@@ -107,7 +108,7 @@ class Alternatives:
                 yield self.change(difference.key, with_choice(mine, difference.key, other))
 
     def change(self, what: str, parameters: CurationParameters) -> Change:
-        """One alternative."""
+        """The change if the run had these parameters."""
         with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
             run = Path(scratch)
             for name in CURATION[:-1]:
@@ -120,8 +121,8 @@ class Alternatives:
             unanswered = _num_unanswered(run) - _num_unanswered(self._curation.run)
             if unanswered > 0:
                 return Change(what=what, num_rows=None, note=f"asks {unanswered:,} more instances: needs the model")
-            found = self._outcome(run, parameters.buckets)
-        return _compare(what, self._as_is, found)
+            outcome = self._outcome(run, parameters.buckets)
+        return _compare(what, self._as_is, outcome)
 
     @staticmethod
     def _outcome(run: Path, buckets: BucketParameters) -> _Outcome:
@@ -140,7 +141,7 @@ class Alternatives:
 
 
 def _sampled(curation: Curation) -> None:
-    """The stages up to the samples."""
+    """Runs the stages up to the samples."""
     chosen = select_stage(curation)
     sample_stage(curation, chosen, score_stage(curation, predict_stage(curation, chosen)))
 
@@ -163,7 +164,7 @@ def _compare(what: str, a: _Outcome, b: _Outcome) -> Change:
 
 
 def variants(parameters: CurationParameters) -> Iterator[tuple[str, CurationParameters]]:
-    """Another normaliser, ROUGE, text, rule for empty answers, or seed; each alone."""
+    """Parameters with one other normaliser, ROUGE, text, rule for empty answers, or seed."""
     for name, scores in score_variants(parameters.scores):
         yield name, replace(parameters, scores=scores)
     for seed in (parameters.samples.seed + 1, parameters.samples.seed + 2):
@@ -171,7 +172,7 @@ def variants(parameters: CurationParameters) -> Iterator[tuple[str, CurationPara
 
 
 def score_variants(scores: ScoreParameters) -> Iterator[tuple[str, ScoreParameters]]:
-    """Every other way to score, one choice at a time."""
+    """Score parameters with one choice changed."""
     yield from ((f"normaliser {n}", replace(scores, normaliser=n)) for n in Normaliser if n is not scores.normaliser)
     yield from ((f"rouge {r}", replace(scores, rouge=r)) for r in Rouge if r is not scores.rouge)
     yield from ((f"rouge text {t}", replace(scores, rouge_text=t)) for t in RougeText if t is not scores.rouge_text)
@@ -179,7 +180,7 @@ def score_variants(scores: ScoreParameters) -> Iterator[tuple[str, ScoreParamete
 
 
 def stored_changes(path: Path, scores: ScoreParameters, buckets: BucketParameters) -> Iterator[Change]:
-    """The same from a file of predictions alone: buckets under other scores and, where it has several, other shots.
+    """Changes from a file of predictions: buckets under other scores and, if the file has several, numbers of shots.
 
     Shots are compared within one task: the most frequent number of shots against each other number.
     """
@@ -216,15 +217,15 @@ def _scored(
     predictions: Sequence[Prediction], scores: ScoreParameters, buckets: BucketParameters, *, with_shots: bool = True
 ) -> _Outcome:
     rouge_l = rouge_l_scorer(scores)
-    found = [score(p, scores, rouge_l) for p in predictions]
-    tasks: list[TaskBucket] = bucket_tasks(found, buckets)
+    scored = [score(p, scores, rouge_l) for p in predictions]
+    tasks: list[TaskBucket] = bucket_tasks(scored, buckets)
     shots = [f"#{p.num_shots}" if with_shots else "" for p in predictions]
     return _Outcome(
         rows=frozenset(),
         tasks={b.task: b.bucket for b in tasks if b.bucket is not None},
         answers={
             (s.task, s.id + k): generation_bucket(s.score, buckets)
-            for s, k in zip(found, shots, strict=True)
+            for s, k in zip(scored, shots, strict=True)
             if s.kind is Kind.GENERATION
         },
     )

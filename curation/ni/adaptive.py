@@ -1,15 +1,15 @@
-"""Adaptive asking: an exact-match task is asked no more once its bucket is certain and its quota is filled.
+"""Adaptive asking: stops asking an exact-match task once its bucket is certain and its quota is filled.
 
     is_certain(num_right=2, num_asked=120, population=2000, parameters=BucketParameters(), error=0.05)
 
-The test holds at every look, however often one looks. Instances are asked in random order, so after n of N answers the
-number right is hypergeometric in the unknown total K. With a uniform prior on K the ratio of prior to posterior,
-1 / ((n + 1) * P(k | K)), is a martingale under the true K, and by Ville's inequality it ever reaches 1/error with
-probability of at most `error`. The totals that it has not ruled out are an interval; once that lies inside one bucket,
-the bucket is the one of all N answers, wrong in at most a share `error` of tasks.
+The test is valid at every look, however many there are. Instances are asked in random order, so after n of N answers
+the number of right ones is hypergeometric in the unknown total K. With a uniform prior on K the ratio of prior to
+posterior, 1 / ((n + 1) * P(k | K)), is a martingale under the true K, and by Ville's inequality it ever reaches
+1/error with a probability of at most `error`. The totals that are not ruled out form an interval. Once it lies inside
+one bucket, that is the bucket of all N answers, wrongly in at most a share `error` of tasks.
 Source: Waudby-Smith and Ramdas 2020, "Confidence sequences for sampling without replacement".
 
-Where it sits: beside predict; it decides which instances are asked.
+Where it sits: used by 02_predictions to decide which instances are asked.
 """
 
 import math
@@ -30,9 +30,9 @@ class AdaptiveParameters:
     """When to stop asking."""
 
     error: float = 0.05
-    """Most tasks, as a share, whose bucket may differ from the full run's."""
+    """Largest share of tasks whose bucket may differ from that of a full run."""
     slack: float = 1.1
-    """Usable rows wanted per row of the quota: policies after this stage drop some."""
+    """Usable rows to collect per row of the quota, because later policies drop some."""
 
     def __post_init__(self) -> None:
         if not 0 < self.error < 0.5:
@@ -42,7 +42,7 @@ class AdaptiveParameters:
 
 
 def likely_totals(num_right: int, num_asked: int, population: int, error: float) -> tuple[int, int]:
-    """The smallest and the largest total of right answers that are not ruled out."""
+    """The smallest and the largest total of right answers that is not ruled out."""
     low, high = num_right, population - (num_asked - num_right)
     if num_asked in (0, population):
         return low, high
@@ -56,7 +56,7 @@ def likely_totals(num_right: int, num_asked: int, population: int, error: float)
 
 
 def _border(outside: int, inside: int, stays: Callable[[int], bool]) -> int:
-    """The last value that stays, walking from `inside` out; the likelihood falls on each side of its top."""
+    """The last value, from `inside` towards `outside`, for which `stays` holds. The likelihood is unimodal."""
     if stays(outside):
         return outside
     while abs(outside - inside) > 1:
@@ -83,7 +83,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def is_certain(*, num_right: int, num_asked: int, population: int, parameters: BucketParameters, error: float) -> bool:
-    """Whether all totals that are not ruled out lie in one bucket."""
+    """Whether all totals that are not ruled out are in one bucket."""
     low, high = likely_totals(num_right, num_asked, population, error)
     return task_bucket(low, population, parameters) == task_bucket(high, population, parameters)
 
@@ -107,7 +107,7 @@ class Progress:
         return self.num_asked >= len(self.order)
 
     def bucket(self, parameters: BucketParameters) -> int:
-        """The likeliest bucket by now."""
+        """The most likely bucket."""
         right = likeliest_right(self.num_right, self.num_asked, len(self.order)) if self.num_asked else 0
         return task_bucket(right, len(self.order), parameters)
 
@@ -118,7 +118,7 @@ class Progress:
 
 
 Look = Callable[[Mapping[str, Sequence[str]]], Mapping[str, Sequence[tuple[bool, bool]]]]
-"""Asks instances by task; says of each whether it was right, and whether it may be trained on if it was wrong."""
+"""Asks instances by task. Returns for each whether it was right, and whether it may be trained on if it was wrong."""
 
 
 def ask_adaptively(
@@ -130,12 +130,14 @@ def ask_adaptively(
     buckets: BucketParameters,
     parameters: AdaptiveParameters,
 ) -> Iterator[int]:
-    """Asks round by round until every task is certain and filled, or exhausted; yields how many it asked.
+    """Asks in rounds until every task is certain and filled, or exhausted.
 
     Args:
-        tasks: Changed in place.
+        tasks: Updated in place.
         look: Asks one round.
-        target: Rows wanted of all these tasks together.
+        target: Rows wanted from all these tasks together.
+    Yields:
+        The number of instances that each round asked.
     """
     while wanting := _wanting(tasks, target, samples, buckets, parameters):
         chunks = {progress.task: progress.next_ids() for progress in wanting}
@@ -155,7 +157,7 @@ def _wanting(
     buckets: BucketParameters,
     parameters: AdaptiveParameters,
 ) -> list[Progress]:
-    """The tasks that must be asked more."""
+    """The tasks that need more answers."""
     weights = [samples.task_weights[p.bucket(buckets)] for p in tasks]
     if samples.quota is Quota.PER_BUCKET:
         quotas = [int(weight * samples.quota_factor) for weight in weights]
@@ -180,7 +182,7 @@ def _certain(p: Progress, buckets: BucketParameters, parameters: AdaptiveParamet
 
 
 def shuffled(ids: Sequence[str], *, seed: int, task: str) -> list[str]:
-    """The order in which a task's instances are asked; the test needs it to be random."""
+    """The random order in which a task's instances are asked. The test is valid only for a random order."""
     order = list(ids)
     random.Random(f"adaptive-{seed}-{task}").shuffle(order)
     return order

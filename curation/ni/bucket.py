@@ -20,14 +20,14 @@ from core.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketParameters:
-    """Where buckets begin and end. n edges make n + 1 buckets."""
+    """The edges of the buckets. n edges make n + 1 buckets."""
 
     accuracy_edges: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    """Lower edges of exact-match buckets 1 to 9. Source: floor(accuracy * 10) of the winner's script."""
+    """Lower edges of the exact-match buckets 1 to 9. Source: floor(accuracy * 10) in the winner's script."""
     rouge_edges: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     """Lower edges of generation buckets 1 to 7; bucket 0 is [0, .2), bucket 7 >= .8. Source: the winner's script."""
     edge_below: bool = False
-    """A score on an edge belongs to the bucket below, [0, .2], as the paper writes it. The script's test is `< .2`."""
+    """Whether a score on an edge belongs to the bucket below, [0, .2], as in the paper. The script tests `< .2`."""
 
     def __post_init__(self) -> None:
         for name, edges in (("accuracy_edges", self.accuracy_edges), ("rouge_edges", self.rouge_edges)):
@@ -36,12 +36,12 @@ class BucketParameters:
 
     @property
     def num_task_buckets(self) -> int:
-        """Of exact-match tasks."""
+        """Number of buckets of exact-match tasks."""
         return len(self.accuracy_edges) + 1
 
     @property
     def num_generation_buckets(self) -> int:
-        """Of generated answers."""
+        """Number of buckets of generated answers."""
         return len(self.rouge_edges) + 1
 
 
@@ -57,7 +57,7 @@ def generation_bucket(score: float, parameters: BucketParameters) -> int:
 def task_bucket(num_right: int, num_answers: int, parameters: BucketParameters) -> int:
     """The bucket of an exact-match task.
 
-    A quotient that equals an edge rounds to the same double as the edge, so whole numbers never fall on its wrong side.
+    A quotient that equals an edge is rounded to the same double as the edge, so that it is never on its wrong side.
     """
     assert 0 <= num_right <= num_answers
     assert num_answers > 0
@@ -74,9 +74,9 @@ class TaskBucket:
     mean_score: float
     """Accuracy, or mean ROUGE-L."""
     bucket: int | None
-    """Exact match: the task's bucket. Generation: None, instances have their own."""
+    """Exact match: the task's bucket. Generation: None, because each instance has its own."""
     histogram: tuple[int, ...]
-    """Instances by bucket of their own score."""
+    """Number of instances by the bucket of their score."""
 
 
 def bucket_tasks(
@@ -85,9 +85,9 @@ def bucket_tasks(
     """One record per task, sorted by name.
 
     Args:
-        scores: All scores of a task and kind stand together.
-        populations: Task -> its instances, where only a random part of them was asked. The bucket is then the one of
-            the likeliest number of right answers among all.
+        scores: The scores of a task and kind must follow each other.
+        populations: Task -> number of its instances, if only a random part of them was asked. Its bucket is that of
+            the most likely number of right answers among all of them.
     """
     buckets = [
         bucket_of(task, kind, [s.score for s in group], parameters, (populations or {}).get(task))
@@ -123,7 +123,7 @@ def bucket_of(
 
 
 def likeliest_right(num_right: int, num_asked: int, population: int) -> int:
-    """The likeliest number of right answers in a population of which `num_asked` were drawn without replacement.
+    """The most likely number of right answers in a population of which `num_asked` were drawn without replacement.
 
     >>> likeliest_right(3, 10, 10), likeliest_right(3, 10, 100)
     (3, 30)

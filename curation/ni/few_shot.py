@@ -1,4 +1,4 @@
-"""How the base model is asked about an instance: the published few-shot layout, and how many shots fit.
+"""The few-shot prompts of the base model: the published layout, with as many shots as fit.
 
     requests = build_requests(task, kind, instances, PromptParameters(), predictor.fits, stage.drop)
 
@@ -28,7 +28,7 @@ PREAMBLE = (
 
 
 def few_shot_prefix(definition: str, shots: Sequence[Example]) -> str:
-    """What all questions of a task share: preamble, definition, shots, and the heading of the query."""
+    """The part that all prompts of a task share: preamble, definition, shots, and the heading of the query."""
     return _prefix(definition, tuple(shots))
 
 
@@ -45,8 +45,8 @@ def few_shot_prompt(definition: str, shots: Sequence[Example], query: str) -> st
 
     Args:
         definition: `Definition[0]` of the task.
-        shots: Worked examples in the order they are shown; their explanations are not shown.
-        query: The instance's input. Empty, for a row of one's own that has none: asked without shots or input block.
+        shots: Worked examples in the order in which they are shown, without their explanations.
+        query: The instance's input. If it is empty (a user's row without input), there are no shots and no input block.
     """
     if not query:
         return f"{PREAMBLE}\n\n### Instruction:\n{definition}\n\n### Response:\n"
@@ -54,17 +54,17 @@ def few_shot_prompt(definition: str, shots: Sequence[Example], query: str) -> st
 
 
 class ShotOrder(StrEnum):
-    """In which order a task's positive examples are shown."""
+    """The order of a task's positive examples in a prompt."""
 
     PER_TASK = "per_task"
-    """Shuffled once: the prefix of all prompts of a task is the same, so an engine reads it once."""
+    """Shuffled once per task. All its prompts have the same prefix, which an engine reads once."""
     PER_INSTANCE = "per_instance"
-    """Shuffled for each question, as the winner's record suggests: no prefix is shared."""
+    """Shuffled for each prompt, as the winner's record suggests. No prefix is shared."""
     FILE = "file"
 
 
 def ordered_shots(examples: Sequence[Example], order: ShotOrder, *, seed: int, name: str) -> tuple[Example, ...]:
-    """The positive examples in an order fixed by (seed, name). The winner shuffles them without a seed."""
+    """The positive examples in an order that depends on (seed, name). The winner shuffles them without a seed."""
     shots = list(examples)
     if order is not ShotOrder.FILE:
         random.Random(f"shots-{seed}-{name}").shuffle(shots)
@@ -73,7 +73,7 @@ def ordered_shots(examples: Sequence[Example], order: ShotOrder, *, seed: int, n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptParameters:
-    """How an instance is asked."""
+    """Parameters of the prompts."""
 
     seed: int = 2023
     max_shots: int | None = None
@@ -116,11 +116,11 @@ def build_requests(
     fits: Callable[[str, int], bool],
     drop: Callable[[Dropped], None],
 ) -> Iterator[Request]:
-    """One request per instance, with as many shots as fit; an instance that does not fit alone is dropped.
+    """One request per instance, with as many shots as fit.
 
     Args:
         fits: `Predictor.fits`.
-        drop: Receives what is left out, reason `prompt_too_long`.
+        drop: Receives the instances that do not fit even without shots; their reason is `prompt_too_long`.
     """
     exact = kind is Kind.EXACT_MATCH
     max_new_tokens = parameters.max_new_tokens_exact_match if exact else parameters.max_new_tokens_generation

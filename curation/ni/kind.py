@@ -1,12 +1,12 @@
-"""The kind of a task: exact match where one wording is right, generation where many are.
+"""The kind of a task: exact match if only one wording is right, generation if many are.
 
     evidence = kind_of(task)
     evidence.kind, evidence.rule, evidence.reason
 
-Every rule looks at the task's Definition and at its answers, never at its name. A rule holds if nearly all answers
+Every rule depends on the task's Definition and on its answers, never on its name. A rule holds if nearly all answers
 leave no choice of words: labels of the Definition, single words, numbers, options of the input, a fixed format, spans,
-look-ups. Measured on 102 tasks that a person typed and was sure of: 102 agree, 94 without the rules added for numbers,
-options, formats and look-ups (tests/curation/ni/test_kind.py).
+look-ups. On 102 tasks whose kind a person was sure of, the rules agree in all 102; without the rules for numbers,
+options, formats and look-ups in 94 (measured, tests/curation/ni/test_kind.py).
 
 Where it sits: task -> shape -> **kind** -> select.
 """
@@ -22,22 +22,22 @@ from curation.ni.task import Task
 
 
 class Rule(StrEnum):
-    """Why a task is exact match; the first that holds."""
+    """Why a task is exact match: the first rule that holds."""
 
     IN_DEFINITION = "in_definition"
-    """Answers are made of words of the Definition: labels."""
+    """Answers consist of words of the Definition, that is, of labels."""
     ONE_WORD = "one_word"
     WORDLESS = "wordless"
-    """Answers hold no word of two letters: numbers, lists of numbers, codes, option letters."""
+    """Answers contain no word of two letters: numbers, lists of numbers, codes, option letters."""
     OPTION = "option"
-    """Answers are one of the options that the input lists, whole."""
+    """Answers are exactly one of the options that the input lists."""
     FORMAT = "format"
     """Answers are given material in a fixed form: labels that the Definition marks (`'IsA'`, `works_for`) among words
     of the input, or a list or record in brackets."""
     SPAN = "span"
-    """Answers of at most three words, cut out of the input."""
+    """Answers of at most three words that occur in the input."""
     NAME = "name"
-    """Answers of at most five words, each capitalised or a number: what is looked up has one form."""
+    """Answers of at most five words, each capitalised or a number, as the result of a look-up is."""
     LOOK_UP = "look_up"
     """Answers of at most three words to a Definition that asks for one certain thing: `return the currency`."""
     NONE = "none"
@@ -46,11 +46,11 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypingParameters:
-    """What counts as exact match where people disagree."""
+    """Choices about tasks on whose kind people disagree."""
 
     short_spans: bool = True
-    """Whether answers of at most three words that are cut out of the input count as exact match. People disagree about
-    where such a span begins and ends. Source: the person who labelled 142 tasks calls them exact match, arguably."""
+    """Whether answers of at most three words that occur in the input count as exact match. People disagree about where
+    such a span begins and ends. Source: the person who labelled 142 tasks calls them exact match, arguably."""
 
 
 MOST, NEARLY_ALL = 0.8, 0.9
@@ -66,7 +66,7 @@ class KindEvidence:
     kind: Kind
     rule: Rule
     in_definition: float
-    """Made of words of the Definition, numbers aside."""
+    """Consist of words of the Definition, apart from numbers."""
     one_word: float
     wordless: float
     option: float
@@ -82,7 +82,7 @@ class KindEvidence:
 
     @property
     def reason(self) -> str:
-        """The rule and the share that decided, or what came nearest."""
+        """The rule and the share that decided, or the largest share."""
         if self.overridden:
             return "override file"
         if self.rule is Rule.NONE:
@@ -103,16 +103,16 @@ def kind_of(
     """Types a task by its Definition and the first reference of each instance.
 
     Args:
-        overrides: Canonical task name -> kind; wins over the evidence.
+        overrides: Canonical task name -> kind; takes precedence over the evidence.
     """
-    found = list(shapes(task))
-    total = max(1, len(found))
+    answers = list(shapes(task))
+    total = max(1, len(answers))
 
     def share(name: str) -> float:
-        return round(float(sum(getattr(answer, name) for answer in found)) / total, 4)
+        return round(float(sum(getattr(answer, name) for answer in answers)) / total, 4)
 
     shares = {name: share(name) for name in _SHARE_OF.values()}
-    asks_for = _usual([answer.asks_for for answer in found])
+    asks_for = _usual([answer.asks_for for answer in answers])
     rule = _rule(shares, asks_for, parameters or TypingParameters())
     kind = Kind.GENERATION if rule is Rule.NONE else Kind.EXACT_MATCH
     forced = (overrides or {}).get(canonical_name(task.name))
@@ -139,10 +139,10 @@ _LEAST: Mapping[Rule, float] = {
     Rule.NAME: MOST,
     Rule.LOOK_UP: NEARLY_ALL,
 }
-"""In the order in which the rules are tried."""
+"""The least share for each rule, in the order in which the rules are tried."""
 
 _UNLESS_ASKED = (Rule.FORMAT, Rule.SPAN, Rule.NAME, Rule.LOOK_UP)
-"""Rules that free text may fit by chance; they are skipped if the Definition asks for free text."""
+"""Rules that free text can fulfil by chance; they are skipped if the Definition asks for free text."""
 
 
 def _rule(shares: Mapping[str, float], asks_for: str, parameters: TypingParameters) -> Rule:

@@ -1,4 +1,4 @@
-"""Rows of the mix made from instances: the definition or the row's own instruction, the input, the first reference.
+"""Builds rows of the mix from instances: definition or own instruction, input, first reference.
 
     rows = TaskRows(selected)
     row = rows.row(instance, bucket=3)

@@ -1,9 +1,9 @@
-"""Which tasks. Every verdict carries its evidence.
+"""Selects tasks by rules. Every verdict has its evidence.
 
     verdict = judge(task, SelectionRules())
 
-Measured over all 1,613 tasks against the winner's 462: these rules keep 564, precision .817, recall .998. The rest
-of the winner's list was chosen by hand.
+Measured over all 1,613 tasks against the winner's 462, these rules keep 564, with a precision of .817 and a recall of
+.998. The winner chose the rest by hand.
 
 Where it sits: task -> kind -> **select** -> prompt.
 """
@@ -35,14 +35,14 @@ WINNER_CATEGORIES = frozenset(
 """The 33 categories of the tasks that the winner trained on. Source: its published task list."""
 
 CATEGORY_ALIASES = {"Basic Sentiment Analysis": "Sentiment Analysis"}
-"""Spellings of upstream files for a category of the published table."""
+"""Spelling in upstream files -> category in the published table."""
 
 OWN_DATA = "Own data"
-"""Category of tasks made from the user's own rows: whoever brings them wants them. The file's name follows it."""
+"""Category of tasks made from the user's own rows, which are always selected. The next category is the file's name."""
 
 
 def own_name(categories: Sequence[str]) -> str | None:
-    """The name of the user's file that a task was made of; None: it is none of the user's.
+    """The name of the user's file that a task was made from; None if it is an NI task.
 
     >>> own_name(("Own data", "letters")), own_name(("Summarization",))
     ('letters', None)
@@ -54,12 +54,12 @@ def own_name(categories: Sequence[str]) -> str | None:
 
 
 MATH_QA = re.compile(r"mathqa|mathematical|arithmetic|aqua(?!muse)|gsm8k|mawps|svamp|asdiv|mathdataset")
-"""Question answering over arithmetic, told by name: MathInstruct covers it."""
+"""Names of tasks of question answering over arithmetic, which MathInstruct covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionRules:
-    """The rules, each switchable. Defaults are what reproduces the winner's list best."""
+    """The rules of selection. The defaults reproduce the winner's list best."""
 
     language: str = "English"
     categories: frozenset[str] = WINNER_CATEGORIES
@@ -67,10 +67,10 @@ class SelectionRules:
     """MMLU is an evaluation scenario of the challenge."""
     drop_math_qa: bool = True
     licences: LicencePolicy = LicencePolicy.COMMERCIAL
-    """The winner took every licence; this tool asks first."""
+    """Source: this project. The winner took every licence."""
 
     def fingerprint(self) -> dict[str, object]:
-        """What goes into the manifest."""
+        """The rules as they stand in the manifest."""
         return {
             "language": self.language,
             "categories": sorted(self.categories),
@@ -91,7 +91,7 @@ class Verdict:
 
 
 def judge(task: Task, rules: SelectionRules) -> Verdict:
-    """The first rule that speaks against the task, or `kept`."""
+    """The first rule that excludes the task, or `kept`."""
     return judge_header(
         name=task.name, languages=task.languages, categories=task.categories, licences=task.licences, rules=rules
     )
@@ -106,8 +106,8 @@ def judge_header(
     rules: SelectionRules,
     is_mmlu: bool | None = None,
 ) -> Verdict:
-    """`judge` on a task's header alone, for tables of tasks whose files are not at hand."""
-    spoken, found = sorted(languages), sorted(CATEGORY_ALIASES.get(c, c) for c in categories)
+    """`judge` for a task's header, if its file is not available."""
+    spoken, known_categories = sorted(languages), sorted(CATEGORY_ALIASES.get(c, c) for c in categories)
     raw_licences = tuple(licences)
     if spoken != [rules.language]:
         return Verdict(keep=False, reason="language", evidence=", ".join(spoken) or "no language given")
@@ -115,13 +115,15 @@ def judge_header(
         return Verdict(keep=False, reason="mmlu", evidence=name)
     if rules.drop_math_qa and MATH_QA.search(name.lower()):
         return Verdict(keep=False, reason="math_qa", evidence=name)
-    if not set(found) & {*rules.categories, OWN_DATA}:
-        return Verdict(keep=False, reason="category", evidence=", ".join(found) or "no category given")
+    if not set(known_categories) & {*rules.categories, OWN_DATA}:
+        return Verdict(keep=False, reason="category", evidence=", ".join(known_categories) or "no category given")
     licence = classify(raw_licences)
     if rules.licences.refuses(licence):
         reason = "non_commercial" if licence is Licence.NON_COMMERCIAL else "unknown_licence"
         return Verdict(keep=False, reason=reason, evidence=", ".join(raw_licences) or "none given")
-    return Verdict(keep=True, reason="kept", evidence=f"{', '.join(found)}; {', '.join(raw_licences) or 'no licence'}")
+    return Verdict(
+        keep=True, reason="kept", evidence=f"{', '.join(known_categories)}; {', '.join(raw_licences) or 'no licence'}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +207,11 @@ def read_selected(path: Path) -> Iterator[SelectedTask]:
 
 
 TASK_LISTS = {"birbal": Path(__file__).parent / "task_lists" / "birbal.txt"}
-"""Shipped lists by name."""
+"""The task lists of this package, by name."""
 
 
 def read_task_list(path: Path) -> list[str]:
-    """Canonical names, one a line; blank lines and `#` comments are skipped.
+    """Reads canonical names, one per line; blank lines and `#` comments are skipped.
 
     Args:
         path: A text file, or the name of a shipped list.
@@ -231,7 +233,7 @@ def read_task_list(path: Path) -> list[str]:
 
 
 def read_kind_overrides(path: Path) -> dict[str, Kind]:
-    """`name<TAB or space>exact_match|generation`, one a line.
+    """Reads lines of `name<TAB or space>exact_match|generation`.
 
     Raises:
         SelectionError: unreadable, or a line of another form.

@@ -23,21 +23,22 @@ MOST_LOOKED_AT = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerShape:
-    """The properties of one answer on which a task's kind depends; see `curation.ni.kind.Rule`."""
+    """The properties of one answer that decide a task's kind; see `curation.ni.kind.Rule`."""
 
     in_definition: bool
-    """Its words, numbers aside, are words of the Definition; in a script without spaces, together."""
+    """Its words, apart from numbers, are words of the Definition; in a script without spaces, the whole answer is."""
     one_word: bool
     wordless: bool
     option: bool
     format: bool
     name: bool
-    """At most five words that hold a capital or a digit; short words between them may be small: `Isle of Man`."""
+    """At most five words that contain a capital or a digit. Short words between them need not: `Isle of Man`."""
     look_up: bool
     """At most three words, and the Definition asks for one certain thing."""
     in_input: bool
-    """At most three words, and a part of the input."""
+    """At most three words that occur in the input."""
     asks_for: str
+    """The kind of free text that the Definition asks for; empty if none."""
 
 
 def shapes(task: Task) -> Iterator[AnswerShape]:
@@ -162,8 +163,8 @@ def asked_text(definition: str) -> str:
     >>> asked_text("Write the answer to a question.")
     ''
     """
-    found = _ASKS_FOR.search(definition)
-    return str(found[1]).lower() if found else ""
+    match = _ASKS_FOR.search(definition)
+    return str(match[1]).lower() if match else ""
 
 
 _ONE_THING = regex.compile(

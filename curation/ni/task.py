@@ -1,12 +1,12 @@
-"""Task and Instance: reading and validating Super-NaturalInstructions files.
+"""Tasks and instances: reads and validates Super-NaturalInstructions files.
 
     for path in task_paths([Path("natural-instructions/tasks")]):
         task_file = read_task(path)
         task_file.task.definition, task_file.dropped
 
-A file that is no task raises `TaskError`; a bad instance in a good file is dropped with its reason.
+A file that is not a task raises `TaskError`. A bad instance in a good file is dropped with its reason.
 
-Where it sits: the first stage; selection, prompts and samples read `Task`.
+Where it sits: **task** -> kind -> select -> instances.
 """
 
 import json
@@ -43,43 +43,43 @@ class Instance:
     input: str
     outputs: tuple[str, ...]
     instruction: str = ""
-    """Its own, for rows that share no definition; asked without shots. Empty: the task's definition."""
+    """The instance's own instruction; it is then asked without shots. Empty: the task's definition."""
     also_accepted: tuple[str, ...] = ()
     """Answers that other instances give to the same input."""
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Every answer that is right: its own, then those of equal inputs."""
+        """Every right answer: its own, then those of instances with an equal input."""
         return self.outputs + self.also_accepted
 
 
 class EqualInputs(StrEnum):
-    """What is right where instances of a task have the same input and different answers."""
+    """Which answers are right if instances of a task have the same input and different answers."""
 
     ACCEPT_ALL = "accept_all"
-    """Each of them."""
+    """All of their answers."""
     OWN = "own"
-    """An instance's own answers alone: the winner's scripts look at one record at a time."""
+    """An instance's own answers only. Source: the winner's scripts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingParameters:
-    """What is taken from a task file."""
+    """How a task file is read."""
 
     equal_inputs: EqualInputs = EqualInputs.ACCEPT_ALL
-    """What is right where instances have the same input, NFC and NFD being one text, and different answers. The number
-    of such groups is reported either way."""
+    """Which answers are right if instances have the same input and different answers. Inputs are compared after Unicode
+    normalisation (NFC). The number of such groups is reported in any case."""
     empty_references: bool = False
-    """Keep empty answers, as the winner did: a row may then teach to answer nothing. False: such an answer is left
-    out, and an instance without another one is dropped as `empty_output`."""
+    """Keep empty answers, as the winner did; the model may then learn to answer nothing. False: an empty answer is left
+    out, and an instance without another answer is dropped as `empty_output`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One NI task. Text is kept as it stands in the file, white space included."""
+    """One NI task. Texts are unchanged, white space included."""
 
     name: str
-    """The file's stem. May hold `-` and `.`; compare with `canonical_name`."""
+    """The file's stem. It may contain `-` and `.`; compare it with `canonical_name`."""
     definition: str
     categories: tuple[str, ...]
     languages: tuple[str, ...]
@@ -91,19 +91,19 @@ class Task:
     sha256: str
     """Of the file's bytes."""
     num_contradictory: int = 0
-    """Groups of instances with the same input and different answers, whatever was made of them."""
+    """Number of groups of instances with the same input and different answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFile:
-    """A read file: the task, and the instances that could not be used."""
+    """The content of a file: the task, and the instances that could not be used."""
 
     task: Task
     num_read: int
     """Instances in the file."""
     dropped: tuple[Dropped, ...]
     dropped_at: tuple[int, ...] = ()
-    """Which instance of the file each dropped one was, from 0."""
+    """The position of each dropped instance in the file, from 0."""
 
 
 def task_paths(given: Sequence[Path]) -> list[Path]:
@@ -112,14 +112,14 @@ def task_paths(given: Sequence[Path]) -> list[Path]:
     Raises:
         TaskError: no such path, no task file in a folder, or two files of one name.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in given:
         for file in _files_of(path):
             if not encodable(file.name):
                 raise TaskError(f"{file}: its name is no UTF-8. Rename it.")
-            if os.path.realpath(found.setdefault(file.name, file)) != os.path.realpath(file):
-                raise TaskError(f"{file}: {found[file.name]} has the same name. Rename one, or give only one of them.")
-    return [found[name] for name in sorted(found)]
+            if os.path.realpath(files.setdefault(file.name, file)) != os.path.realpath(file):
+                raise TaskError(f"{file}: {files[file.name]} has the same name. Rename one, or give only one of them.")
+    return [files[name] for name in sorted(files)]
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -184,7 +184,7 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def _definition(path: Path, document: dict[str, Any]) -> str:
-    """`Definition[0]`: the published few-shot prompt shows the first one."""
+    """`Definition[0]`, which the published few-shot prompt shows."""
     raw = document.get("Definition")
     first = raw[0] if isinstance(raw, list) and raw else raw
     if not isinstance(first, str) or not first.strip():
@@ -217,7 +217,7 @@ def _instances(path: Path, document: dict[str, Any], keep_empty: bool) -> tuple[
 
 
 def _instance(item: Any, default_id: str, keep_empty: bool) -> tuple[Instance | None, str]:
-    """The instance, or the reason why there is none. Derived copies hold `output` as a string, not a list."""
+    """The instance, or the reason why it cannot be used. In derived copies `output` is a string instead of a list."""
     if not isinstance(item, dict) or not isinstance(item.get("input"), str):
         return None, "malformed"
     output = item.get("output")
@@ -237,7 +237,7 @@ def _instance(item: Any, default_id: str, keep_empty: bool) -> tuple[Instance | 
 
 
 def _contradictory(instances: Sequence[Instance]) -> list[list[int]]:
-    """Groups of instances, by number, that have the same instruction and input and different answers."""
+    """Groups of positions of instances that have the same instruction and input and different answers."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, instance in enumerate(instances):
         groups[nfc(instance.instruction), nfc(instance.input)].append(number)
@@ -249,12 +249,12 @@ def _contradictory(instances: Sequence[Instance]) -> list[list[int]]:
 
 
 def _answers(instance: Instance) -> dict[str, str]:
-    """As they are told apart -> as they are written."""
+    """The answers by their normalised form."""
     return {nfc(output).strip(): output for output in reversed(instance.outputs)}
 
 
 def _accepting(instances: Sequence[Instance], groups: Sequence[Sequence[int]]) -> list[Instance]:
-    """Every instance of a group accepts the answers of all of them."""
+    """The instances, where every instance of a group accepts the answers of all of the group."""
     accepting = list(instances)
     for group in groups:
         union = {key: output for number in reversed(group) for key, output in _answers(instances[number]).items()}
@@ -266,7 +266,7 @@ def _accepting(instances: Sequence[Instance], groups: Sequence[Sequence[int]]) -
 
 
 def _example(raw: Any) -> Example | None:
-    """A positive example; some hold `output` as a list. Unusable ones are left out of the shots."""
+    """A positive example, or None if it is unusable. In some files `output` is a list."""
     if not isinstance(raw, dict):
         return None
     output = raw.get("output")
@@ -278,7 +278,7 @@ def _example(raw: Any) -> Example | None:
 
 
 def _strings(value: Any) -> tuple[str, ...]:
-    """A header field as texts: a string, a list, nothing, or the NaN of some upstream files."""
+    """The texts of a header field, which may be a string, a list, missing, or NaN."""
     values = value if isinstance(value, list) else [value]
     present = (str(v) for v in values if v is not None and not (isinstance(v, float) and math.isnan(v)))
     return tuple(text if encodable(text) else ascii(text) for text in present)

@@ -1,13 +1,13 @@
-"""Contamination: rows that repeat a span of an evaluation suite.
+"""Contamination: finds rows that repeat a span of an evaluation suite.
 
     suites = Suites.read({"gsm8k": Path("gsm8k/test.jsonl")}, ngram=13)
     suites.find("Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.")
 
-A span of 13 words in common marks a row (13-grams as in the GPT-3 paper, appendix C). Measured with planted rows:
-13-grams found 495 of 495 and 197 of 200. A suite's item shorter than 13 words is compared as a whole, if it has 10
-words; what is shorter still cannot be told from chance and is counted.
+A row is contaminated if it has a span of 13 words in common with a suite (13-grams as in the GPT-3 paper, appendix C).
+Measured with planted rows, 13-grams found 495 of 495 and 197 of 200. An item of a suite with 10 to 12 words is compared
+as a whole. Shorter items match by chance; they are not compared, and counted.
 
-Where it sits: asked by the row policies; it sees texts only.
+Where it sits: used by the row policies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from core.text import words
 
 NGRAM = 13
 LEAST_WORDS = 10
-"""A whole item of fewer words would match by chance."""
+"""An item of fewer words is not compared, because it would match by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +44,18 @@ class Suites:
 
     ngram: int
     num_unchecked: dict[str, int] = field(default_factory=dict)
-    """Texts by suite that are too short to be told from chance."""
+    """Suite -> number of texts that are too short to be compared."""
     _codes: dict[str, int] = field(default_factory=dict)
     _grams: dict[tuple[int, ...], tuple[str, int]] = field(default_factory=dict)
     _lengths: set[int] = field(default_factory=set)
 
     @classmethod
     def read(cls, paths: Mapping[str, Path], *, ngram: int = NGRAM) -> "Suites":
-        """Every text of every record of JSON-lines files, whatever its keys; nested lists and objects too.
+        """Reads every text of every record of JSON-lines files, whatever its key, also in nested lists and objects.
 
         Raises:
-            SourceError: a file without any text. StageError: unreadable.
+            SourceError: a file contains no text.
+            StageError: a file is unreadable.
         """
         suites = cls(ngram)
         for name, path in sorted(paths.items()):
@@ -71,24 +72,24 @@ class Suites:
         return suites
 
     def _add(self, suite: str, item: int, text: str) -> None:
-        found = words(text)
-        if len(found) < min(LEAST_WORDS, self.ngram):
+        text_words = words(text)
+        if len(text_words) < min(LEAST_WORDS, self.ngram):
             self.num_unchecked[suite] += 1
             return
-        codes = [self._codes.setdefault(word, len(self._codes)) for word in found]
+        codes = [self._codes.setdefault(word, len(self._codes)) for word in text_words]
         length = min(self.ngram, len(codes))
         self._lengths.add(length)
         for start in range(len(codes) - length + 1):
             self._grams.setdefault(tuple(codes[start : start + length]), (suite, item))
 
     def find(self, text: str) -> Match | None:
-        """The first span of a text that stands in a suite; a match goes on as long as the item does."""
+        """The first span of a text that occurs in a suite, extended as far as it matches the same item."""
         given = words(text)
         codes = [self._codes.get(word, -1) for word in given]
         for start, stop in _known_runs(codes, min(self._lengths, default=self.ngram)):
-            found = self._find(codes, start, stop)
-            if found:
-                (suite, item), first, last = found
+            span = self._find(codes, start, stop)
+            if span:
+                (suite, item), first, last = span
                 return Match(suite=suite, item=item, span=" ".join(given[first:last]))
         return None
 
@@ -105,7 +106,7 @@ class Suites:
 
 
 def _known_runs(codes: Sequence[int], least: int) -> Iterator[tuple[int, int]]:
-    """Stretches of `least` words or more that occur in the suites at all."""
+    """Ranges of at least `least` words that all occur in the suites."""
     start = 0
     for position, code in enumerate([*codes, -1]):
         if code < 0:
@@ -115,13 +116,13 @@ def _known_runs(codes: Sequence[int], least: int) -> Iterator[tuple[int, int]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """In order, and however deeply they are nested."""
+    """All texts in a JSON value, in order."""
     waiting = [value]
     while waiting:
-        found = waiting.pop()
-        if isinstance(found, str):
-            yield found
-        elif isinstance(found, dict):
-            waiting += reversed(found.values())
-        elif isinstance(found, list):
-            waiting += reversed(found)
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            waiting += reversed(item.values())
+        elif isinstance(item, list):
+            waiting += reversed(item)

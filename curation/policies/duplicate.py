@@ -1,13 +1,13 @@
-"""Duplicates: rows that ask the same thing again, to the letter or nearly.
+"""Duplicates: rows that ask the same as another row, exactly or nearly.
 
     duplicates = NearDuplicates(threshold=0.9, path=Path("work/signatures.bin"))
 
-Exact: the same (instruction, input); or, as the winner did, the same input. Near: inputs whose sets of 5-word
-shingles overlap by 90 % *and* whose instruction and answer are the same. Those two count, because NI asks many
-different things of the same text: over 38,754 instances of English tasks, 163 of 182 near-equal texts belonged to two
-tasks with two different questions (measured), and those are no duplicates.
+Exact duplicates have the same (instruction, input) or, as the winner did, the same input. Near duplicates have inputs
+whose sets of 5-word shingles overlap by 90 %, and the same instruction and answer. Instruction and answer are compared
+because NI asks different questions about the same text: over 38,754 instances of English tasks, 163 of 182 near-equal
+texts belonged to two tasks with different questions (measured).
 
-Where it sits: asked by the draw, before quotas are shared out.
+Where it sits: used before the draw.
 """
 
 import struct
@@ -20,32 +20,32 @@ from core.files import naming, sha256
 from core.text import nfc
 
 NUM_PERMUTATIONS = 128
-"""The estimate's deviation is .027 at Jaccard .9."""
+"""The standard deviation of the estimated similarity is .027 at a Jaccard similarity of .9."""
 
 SURE_TO_MEET = 0.98
-"""Two texts at the threshold share a band with this probability or more: at .9 with 16 bands of 8 it is .9999."""
+"""Two texts at the threshold share a band with at least this probability; at .9 with 16 bands of 8 it is .9999."""
 
 SHINGLE = 5
 _MEMBERS = 8
-"""Of a band's bucket, so many earlier rows are compared with each row."""
+"""Each row is compared with so many first and so many last earlier rows of its band's bucket."""
 
 
 class DedupKey(StrEnum):
-    """What makes two rows the same."""
+    """Which texts make two rows exact duplicates."""
 
     INSTRUCTION_AND_INPUT = "instruction_and_input"
     INPUT = "input"
-    """The winner's: drops 6,259 of 309,638 rows, all of them other tasks on the same text (measured)."""
+    """As the winner did. It drops 6,259 of 309,638 rows, all of which are other tasks on the same text (measured)."""
 
 
 def exact_key(instruction: str, text: str, key: DedupKey) -> bytes:
-    """16 bytes that are equal for duplicates, NFC and NFD being one text. A row without input: of its instruction."""
+    """16 bytes that are equal for duplicates, after NFC normalisation. Rows without input compare their instruction."""
     shown = f"{instruction}\0{text}" if key is DedupKey.INSTRUCTION_AND_INPUT or not text else text
     return bytes.fromhex(sha256(nfc(shown).encode())[:32])
 
 
 def signature(text: str, answer: str, instruction: str) -> bytes:
-    """MinHash of a text's 5-word shingles, 512 bytes, and 8 bytes for what must be equal: answer and instruction."""
+    """The MinHash of a text's 5-word shingles (512 bytes), followed by `near_key` (8 bytes)."""
     from rensa import RMinHash
 
     words = nfc(text).lower().split()
@@ -55,7 +55,7 @@ def signature(text: str, answer: str, instruction: str) -> bytes:
 
 
 def near_key(answer: str, instruction: str) -> bytes:
-    """8 bytes that are equal for rows with the same answer and instruction: others are no near duplicates."""
+    """8 bytes that are equal for rows with the same answer and instruction. Other rows are not near duplicates."""
     equal = f"{' '.join(nfc(answer).lower().split())}\0{nfc(instruction)}"
     return bytes.fromhex(sha256(equal.encode())[:16])
 
@@ -64,11 +64,11 @@ _PACK = struct.Struct(f"<{NUM_PERMUTATIONS}I").pack
 
 
 class NearDuplicates:
-    """Collects signatures on disk; then tells which rows repeat an earlier one.
+    """Collects signatures on disk, then finds the rows that repeat an earlier one.
 
     Args:
         threshold: Estimated Jaccard similarity from which two texts count as the same.
-        path: Scratch file; 520 bytes a row.
+        path: Scratch file; it takes 520 bytes per row.
     """
 
     def __init__(self, threshold: float, path: Path) -> None:
@@ -80,7 +80,7 @@ class NearDuplicates:
         self._buffer = bytearray()
 
     def add(self, packed: bytes) -> None:
-        """The next row's signature."""
+        """Adds the signature of the next row."""
         self._buffer += packed
         self._num += 1
         if len(self._buffer) > 1 << 20:
@@ -92,7 +92,7 @@ class NearDuplicates:
         self._buffer.clear()
 
     def find(self) -> dict[int, int]:
-        """Row -> the earlier, kept row that it repeats. Numbers in the order of `add`."""
+        """Number of a row -> number of the earlier, kept row that it repeats, numbered in the order of `add`."""
         import numpy as np
 
         self._flush()
@@ -117,7 +117,7 @@ class NearDuplicates:
 
 
 def _band_width(threshold: float) -> int:
-    """The widest band, hence the fewest candidates, in which two texts at the threshold meet for sure."""
+    """The widest band in which two texts at the threshold meet with a probability of at least `SURE_TO_MEET`."""
     for width in (8, 4, 2):
         if 1 - (1 - threshold**width) ** (NUM_PERMUTATIONS // width) >= SURE_TO_MEET:
             return width
@@ -125,7 +125,7 @@ def _band_width(threshold: float) -> int:
 
 
 def _candidates(rows: Any, band: slice) -> Iterator[tuple[int, int]]:
-    """(later, earlier) rows that share a band, the instruction and the answer."""
+    """Pairs (later, earlier) of rows that share a band, the instruction and the answer."""
     import numpy as np
 
     width = band.stop - band.start

@@ -1,12 +1,12 @@
-"""Licences: what a text may be used for, from what its source wrote.
+"""Licences: which use of a text is allowed, from the licence that its source states.
 
     >>> spdx("CC BY-NC 4.0"), classify(["CC BY-NC 4.0"])
     ('CC-BY-NC-4.0', <Licence.NON_COMMERCIAL: 'non_commercial'>)
 
-NI writes licences in 30 spellings (measured over 80 selected files), half of them "Unknown". A spelling that is not
-recognised as an open licence counts as unknown, never as allowed. The raw string travels with every row.
+NI files have 30 spellings of licences (measured over 80 selected files). A spelling that is not recognised as an open
+licence counts as unknown. The original text stands in every row.
 
-Where it sits: asked by selection and by the sources.
+Where it sits: used by the selection of tasks, the sources and the policies.
 """
 
 import re
@@ -15,7 +15,7 @@ from enum import StrEnum
 
 
 class Licence(StrEnum):
-    """What may be done with a text."""
+    """The use that a licence allows."""
 
     ALLOWED = "allowed"
     NON_COMMERCIAL = "non_commercial"
@@ -23,24 +23,24 @@ class Licence(StrEnum):
 
 
 class LicencePolicy(StrEnum):
-    """Which licences are taken."""
+    """Which licences are accepted."""
 
     ALL = "all"
     """As the winner did."""
     COMMERCIAL = "commercial"
-    """Everything but what bars commercial use; unknown is taken and counted."""
+    """All licences that do not exclude commercial use, unknown ones included."""
     KNOWN = "known"
-    """Only what is recognised as open."""
+    """Only licences that are recognised as open."""
 
     def refuses(self, licence: Licence) -> bool:
-        """Whether a text under this licence is left out."""
+        """Whether texts under this licence are left out."""
         if self is LicencePolicy.ALL:
             return False
         return licence is Licence.NON_COMMERCIAL or (self is LicencePolicy.KNOWN and licence is Licence.UNKNOWN)
 
 
 UNKNOWN_SPDX = "NOASSERTION"
-"""SPDX's word for a licence that nobody stated."""
+"""SPDX's word for a licence that is not stated."""
 
 _SPELLINGS = {
     "mit": "MIT",
@@ -59,7 +59,7 @@ _SPELLINGS = {
     "oanc": "LicenseRef-OANC",
     "odc-by": "ODC-By-1.0",
 }
-"""Lower-cased spelling without its link -> SPDX name. An upstream name without a version takes the current one."""
+"""Lower-cased spelling without its link -> SPDX name. A name without a version gets the current version."""
 
 _CC = re.compile(r"^cc[ -]by((?:-(?:nc|sa|nd))*)(?:[ -](\d\.\d))?$")
 _NON_COMMERCIAL = re.compile(
@@ -71,27 +71,27 @@ _LINK = re.compile(r"\s*\(?https?://\S+")
 
 
 def spdx(raw: str) -> str:
-    """The SPDX name of a licence as written; `NOASSERTION` if it is none that is recognised.
+    """The SPDX name of a licence as its source writes it; `NOASSERTION` if it is not recognised.
 
     >>> spdx("LibriVox: Public Domain (https://librivox.org/pages/public-domain/)"), spdx("Unknown")
     ('LicenseRef-PublicDomain', 'NOASSERTION')
     """
     text = _LINK.sub("", raw).strip().lower()
-    found = _CC.match(text)
-    if found:
-        name = f"CC-BY{found[1].upper()}"
-        return f"{name}-{found[2]}" if found[2] else f"LicenseRef-{name}"
+    match = _CC.match(text)
+    if match:
+        name = f"CC-BY{match[1].upper()}"
+        return f"{name}-{match[2]}" if match[2] else f"LicenseRef-{name}"
     return _SPELLINGS.get(text, UNKNOWN_SPDX)
 
 
 def spdx_expression(raw: Iterable[str]) -> str:
-    """All licences of a file in one SPDX expression, each once."""
+    """One SPDX expression for all licences of a file."""
     names = list(dict.fromkeys(spdx(text) for text in raw)) or [UNKNOWN_SPDX]
     return " AND ".join(names)
 
 
 def classify(raw: Iterable[str]) -> Licence:
-    """The strictest reading of all the licences a file names; none at all is unknown."""
+    """The strictest of a file's licences; unknown if the file states none."""
     texts = [text.strip() for text in raw]
     if any(_NON_COMMERCIAL.search(text) for text in texts):
         return Licence.NON_COMMERCIAL

@@ -1,12 +1,12 @@
-"""Policies: what bars a row from the mix, each with a reason that `dropped.jsonl` keeps.
+"""Policies: why a row is left out of the mix. `dropped.jsonl` holds the reason.
 
     screen = Screen(ScreenSpec(parameters=PolicyParameters(), tokenizer=None, suites={}))
     screen.examine([row])[0].reason
 
-All of it looks at one row alone, so that it runs in any number of workers; duplicates, which look at other rows, stand
-in `duplicate.py`.
+Each policy depends on one row only, so that rows can be examined in any number of workers. Duplicates, which depend on
+other rows, are found by `duplicate.py`.
 
-Where it sits: sample and source -> **policy** -> draw.
+Where it sits: row and source -> **policy** -> draw.
 """
 
 import re
@@ -30,24 +30,24 @@ class PolicyParameters:
     """Which rows may not be trained on."""
 
     max_tokens: int | None = 2048
-    """Template, question and answer with the base's tokenizer. None: words alone bound a row."""
+    """Largest number of tokens of a row, with template. None: only words limit a row."""
     max_words: int | None = None
-    """Instruction and input, split at spaces; a row needs fewer. Source: 800 in the winner's scripts."""
+    """A row's instruction and input must have fewer words, split at spaces. Source: 800 in the winner's scripts."""
     min_input_words: int = 0
-    """Source: the winner's script drops inputs of 4 words or fewer, and with them most one-line questions."""
+    """Least number of words of an input. Source: 5 in the winner's script, which drops most one-line questions."""
     licences: LicencePolicy = LicencePolicy.COMMERCIAL
     llm_generated: bool = False
-    """Take rows that a language model wrote. The challenge forbade them for most models, OpenAI's among them."""
+    """Take rows that a language model wrote. The challenge forbade the output of most models, OpenAI's included."""
     language: str | None = "en"
-    """ISO 639-1, told from the text for sources that do not declare a row's language. None: not looked at."""
+    """ISO 639-1 code of the language to take. It is detected if a row's source does not declare it. None: any."""
     degenerate: bool = True
-    """Drop answers that are broken: undecodable characters, placeholders, one piece of text over and over."""
+    """Drop broken answers: undecodable characters, placeholders, one piece of text repeated."""
     dedup_key: DedupKey = DedupKey.INSTRUCTION_AND_INPUT
     near_duplicates: float | None = 0.9
-    """Jaccard similarity of 5-word shingles from which two rows with the same answer are one. None: exact only."""
+    """Jaccard similarity of 5-word shingles at which rows with equal answers are duplicates. None: exact only."""
     contamination_ngram: int = NGRAM
     refill: bool = True
-    """Screen rows before the draw, so that what is dropped is replaced. The winner's scripts draw first."""
+    """Examine rows before the draw, so that dropped rows are replaced. The winner's scripts draw first."""
 
     def __post_init__(self) -> None:
         if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
@@ -63,29 +63,29 @@ class PolicyParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenSpec:
-    """What a worker needs to build its own `Screen`."""
+    """What a worker builds its `Screen` from."""
 
     parameters: PolicyParameters
     tokenizer: Path | None
-    """A tokenizer file; None: tokens are not counted."""
+    """Tokenizer file; None: tokens are not counted."""
     suites: Mapping[str, Path]
     count_all: bool = False
-    """Count the tokens of every row, not only of those whose length leaves a doubt."""
+    """Count the tokens of every row, not only of rows that may be too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screened:
-    """What the policies say of one row."""
+    """The verdict of the policies on one row."""
 
     reason: str
-    """Empty: the row may be drawn."""
+    """Why the row is left out; empty if it may be drawn."""
     detail: str
     num_tokens: int
-    """0 if they were not counted."""
+    """0 if the tokens were not counted."""
 
 
 class Screen:
-    """The policies that look at one row alone."""
+    """Applies the policies to rows."""
 
     def __init__(self, spec: ScreenSpec) -> None:
         self._spec = spec
@@ -95,7 +95,7 @@ class Screen:
         self._language_of: Callable[[str], str] | None = None
 
     def examine(self, rows: Sequence[MixRow]) -> list[Screened]:
-        """One verdict per row; the first policy that speaks against it gives the reason."""
+        """One verdict per row; the first policy that excludes it gives the reason."""
         counts = self._count(rows)
         return [self._verdict(row, n) for row, n in zip(rows, counts, strict=True)]
 
@@ -121,7 +121,7 @@ class Screen:
         return self._tokens.count_rows([(r.instruction, r.input, r.output) for r in rows])
 
     def _count(self, rows: Sequence[MixRow]) -> list[int]:
-        """Tokens where they are asked for or may be too many: a token is at least one byte."""
+        """Token counts of the rows that may be too long, or of all. A token is at least one byte."""
         if self._tokens is None:
             return [0] * len(rows)
         limit = self.parameters.max_tokens
@@ -158,13 +158,13 @@ class Screen:
         if self.parameters.degenerate and (why := degenerate(row.output)):
             return "degenerate", why
         if self.parameters.language and not row.language:
-            found = self._detect(row)
-            if found not in ("", self.parameters.language):
-                return "language", found
+            detected = self._detect(row)
+            if detected not in ("", self.parameters.language):
+                return "language", detected
         return "", ""
 
     def _detect(self, row: MixRow) -> str:
-        """The language of question and answer; empty if there is too little text, or code, to tell."""
+        """The language of a row; empty if it has too little text, or mostly code."""
         text = f"{row.instruction} {row.input} {row.output}"
         letters = sum(map(str.isalpha, text))
         if letters < _LEAST_LETTERS or letters < 0.6 * len(text):
@@ -191,7 +191,7 @@ def _classified(licence: str) -> Licence:
 
 _LEAST_LETTERS, _DETECTED_CHARACTERS = 60, 1000
 _SURE = 0.9
-"""A language other than the wanted one is believed from this probability on."""
+"""Least probability at which a detected language is accepted."""
 
 
 def _language_detector() -> Callable[[str], str]:
@@ -214,9 +214,9 @@ _PLACEHOLDER = re.compile(r"^(nan|#ref!|#value!|\[deleted\]|\[removed\]|lorem ip
 
 
 def degenerate(answer: str) -> str:
-    """Why an answer teaches nothing, or an empty text.
+    """Why an answer is broken; empty if it is not.
 
-    Only what is broken for certain: a short label, a symbol or a copy of the input may be the right answer.
+    A short label, a symbol or a copy of the input may be the right answer and does not count as broken.
 
     >>> degenerate("yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes")
     'one piece of text makes up 100 % of it'
@@ -241,4 +241,5 @@ def degenerate(answer: str) -> str:
 
 
 _LEAST_REPEATED_WORDS, _LONGEST_PIECE, _LEAST_TIMES, _REPEATED_SHARE = 20, 16, 4, 0.75
-"""So many words equal the word that stands a piece further on. A list may repeat its pattern in fewer."""
+"""An answer of at least so many words is degenerate if this share of them equals the word one piece later, for a piece
+of at most 16 words that can occur 4 times."""

@@ -1,4 +1,4 @@
-"""A source's record as instruction, input and output: one function per source, each with what its publisher meant.
+"""Maps a source's record to instruction, input and output: one function per source.
 
 Where it sits: record -> **mapping** -> row.
 """
@@ -59,12 +59,12 @@ MATH_LICENCES = {
 
 
 class OpenBookQA(StrEnum):
-    """Whose instruction stands above OpenBookQA's questions."""
+    """Whose instruction OpenBookQA's questions get."""
 
     OWN = "own"
-    """This project's."""
+    """This project's instruction."""
     WINNER = "winner"
-    """As published in the winner's `combine_datasets.py`."""
+    """The instruction in the winner's `combine_datasets.py`."""
 
 
 OPENBOOKQA_INSTRUCTIONS: Mapping[OpenBookQA, str] = {
@@ -79,16 +79,16 @@ OPENBOOKQA_INSTRUCTIONS: Mapping[OpenBookQA, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordParameters:
-    """How records become rows."""
+    """How records are mapped to rows."""
 
     openbookqa: OpenBookQA = OpenBookQA.OWN
-    """Whose instruction stands above OpenBookQA's questions."""
+    """Whose instruction OpenBookQA's questions get."""
 
     lower_case_math: float = 0.0
     """Share of MathInstruct questions that are lower-cased. Source: .3 in the winner's script."""
     question_as_input: bool = False
-    """A question that comes without input of its own (LIMA, Open-Platypus, MathInstruct) stands under `### Input:`, as
-    in the winner's file, not under `### Instruction:`."""
+    """Put questions without an input (LIMA, Open-Platypus, MathInstruct) under `### Input:`, as in the winner's file,
+    instead of under `### Instruction:`."""
     seed: int = 2023
 
     def __post_init__(self) -> None:
@@ -97,30 +97,30 @@ class RecordParameters:
 
 
 NO_ANSWER = "Not enough information"
-"""What stands for QuAC's CANNOTANSWER. Source: HELM's QuAC scenario."""
+"""Replaces QuAC's CANNOTANSWER. Source: HELM's QuAC scenario."""
 
 
 _AFTER_HASHES = re.compile(r"\n?^####[ \t]*[-+$\d][^\n]*$", re.MULTILINE)
-"""GSM8K's bare number behind the worked answer."""
+"""The final number that GSM8K puts after a worked answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped:
-    """A record's texts."""
+    """The texts of a record."""
 
     instruction: str
     input: str
     output: str
     part: str = ""
     licence: str = ""
-    """Of the part; empty: the source's."""
+    """Licence of the part; empty: the source's licence."""
     llm_generated: bool = False
     left_out: str = ""
-    """Reason why the row is none of the source's that are wanted."""
+    """Why the row is left out; empty if it is not."""
 
 
 def map_lima(record: Record, number: int, parameters: RecordParameters) -> Mapped:
-    """The first turn of each conversation, as the winner took it."""
+    """The first turn of each conversation, as in the winner's mix."""
     turns = record["conversations"]
     if not isinstance(turns, list):
         raise TypeError("conversations is no list of turns")
@@ -129,7 +129,7 @@ def map_lima(record: Record, number: int, parameters: RecordParameters) -> Mappe
 
 
 def map_platypus(record: Record, number: int, parameters: RecordParameters) -> Mapped:
-    """The instruction and its answer, with the licence of the part it came from."""
+    """The instruction and its answer, with the licence of its part."""
     part = record.get("data_source") or "unknown"
     return Mapped(
         instruction=record["instruction"],
@@ -184,7 +184,7 @@ def quac_dialogues(data: list[Any]) -> Iterator[Record]:
 
 
 def map_cnn_dailymail(record: Record, number: int, parameters: RecordParameters) -> Mapped:
-    """An article to be summarised; the highlights are the answer."""
+    """An article with its highlights as the answer."""
     return Mapped(
         instruction="Summarise the news article in a few short sentences.",
         input=record["article"],
@@ -193,7 +193,7 @@ def map_cnn_dailymail(record: Record, number: int, parameters: RecordParameters)
 
 
 def map_mathinstruct(record: Record, number: int, parameters: RecordParameters) -> Mapped:
-    """A question and its worked answer, a program or a chain of thought, as its part says."""
+    """A question with its worked answer, which is a program or a chain of thought depending on the part."""
     part = record["source"]
     question = record["instruction"]
     if random.Random(f"math-{parameters.seed}-{number}").random() < parameters.lower_case_math:

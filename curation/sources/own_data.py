@@ -1,4 +1,4 @@
-"""Own data: JSON lines of instruction/input/output, or of chats, as NI tasks.
+"""Own data: turns JSON lines of instruction/input/output, or of chats, into NI tasks.
 
     rows = read_own(Path("mine.jsonl"))
     write_tasks(Path("mine.jsonl"), rows, Path("00_own"), seed=2023)
@@ -9,11 +9,11 @@ stands at the head of the instruction:
 `{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}`.
 Both may have `id`, `licence` (or `license`) and `language` (ISO 639-1).
 
-Rows that share an instruction and have inputs become one task, three of them its examples; all others stand in one task
-per file, each asked with its own instruction and without examples. Rows of another licence or language stand in tasks
-of their own, for licence and language are judged by task.
+Rows that share an instruction and have inputs become one task, with three of them as its examples. All other rows of a
+file become one task, in which each row has its own instruction and no examples. Rows of another licence or language
+become separate tasks, because licence and language are judged by task.
 
-Where it sits: before task; what it writes are NI files like any other.
+Where it sits: before task; it writes NI files.
 """
 
 import codecs
@@ -36,18 +36,18 @@ from curation.ni.select import OWN_DATA
 from curation.sources.source import MIXES
 
 LEAST_OF_A_TASK = 8
-"""Fewer rows with one instruction are no task: three of them would go as examples."""
+"""Fewer rows with one instruction do not become a task, because three of them would be used as examples."""
 
 NUM_EXAMPLES = 3
 SUFFIXES = (".jsonl",)
 KEYS = {"instruction", "input", "output", "id", "licence", "license", "language"}
 OWN_TASKS = "tasks"
 NO_LICENCE, ENGLISH = "Unknown", "en"
-"""Where a row says nothing."""
+"""Defaults of rows that do not state them."""
 
 
 RESERVED = frozenset(MIXES["200k"])
-"""A file of this name could not be told from that source in a table."""
+"""Names that a file may not have, because tables show them for sources."""
 
 LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish", "pt": "Portuguese", "ru": "Russian"}
 
@@ -75,7 +75,7 @@ class BadRow:
 
 
 def read_own(path: Path) -> Iterator[OwnRow | BadRow]:
-    """Every line of a file.
+    """Reads every line of a file.
 
     Raises:
         TaskError: the file cannot be read.
@@ -98,7 +98,7 @@ def read_own(path: Path) -> Iterator[OwnRow | BadRow]:
 
 
 def parse_own(text: bytes, line: int) -> OwnRow | BadRow:
-    """One line."""
+    """Reads one line."""
 
     def bad(reason: str, detail: str) -> BadRow:
         return BadRow(line=line, reason=reason, detail=detail)
@@ -109,10 +109,10 @@ def parse_own(text: bytes, line: int) -> OwnRow | BadRow:
         return bad("malformed", f"not JSON ({e})")
     if not isinstance(record, dict):
         return bad("malformed", "not a JSON object")
-    found = _chat(record) if "messages" in record else _instruction(record)
-    if isinstance(found, str):
-        return bad("malformed", found)
-    instruction, given, outputs = found
+    texts = _chat(record) if "messages" in record else _instruction(record)
+    if isinstance(texts, str):
+        return bad("malformed", texts)
+    instruction, given, outputs = texts
     if not encodable(instruction, given, *outputs):
         return bad("invalid_unicode", "a lone surrogate; re-encode the file as UTF-8")
     if not any(o.strip() for o in outputs):
@@ -164,10 +164,10 @@ def _chat(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
 
 
 def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool, take_all: bool = False) -> Stage:
-    """00_own: every file as NI tasks, in a folder `tasks` like those that are given.
+    """00_own: writes the NI tasks of every file to the stage's folder `tasks`.
 
     Args:
-        take_all: No row becomes an example.
+        take_all: Use no row as an example.
     """
     files = _files(paths)
     inputs = {"files": {name: file_sha256(path) for name, path in sorted(files.items())}, "seed": seed}
@@ -200,7 +200,7 @@ def own_stage(run: Path, paths: Sequence[Path], *, seed: int, redo: bool, take_a
 
 
 def _files(paths: Sequence[Path]) -> dict[str, Path]:
-    """File by the name that its tasks and ids get."""
+    """The files by the name that their tasks and ids get."""
     for path in paths:
         if not path.is_file():
             raise TaskError(f"{path}: cannot be read (no such file). Check the path.")
@@ -221,11 +221,13 @@ def write_tasks(
     source: str = "",
     num_examples: int = NUM_EXAMPLES,
 ) -> tuple[int, list[OwnRow]]:
-    """Writes one file's rows as NI tasks; returns how many instances there are, and the rows that became examples.
+    """Writes one file's rows as NI tasks.
 
     Args:
-        name: Of the tasks and the rows' ids.
-        source: What the rows are called in every table; empty: as `name`.
+        name: Part of the names of the tasks and of the ids of the rows.
+        source: The source of the rows in tables; empty: `name`.
+    Returns:
+        The number of instances, and the rows that became examples.
     """
     source = source or name
     groups: dict[tuple[str, str, str], list[OwnRow]] = defaultdict(list)

@@ -1,10 +1,10 @@
-"""Records of the other sources, and how each becomes a row.
+"""Reads the records of the other sources and maps them to rows.
 
     for row in read_source(located["quac"], RecordParameters()):
         ...
 
-One function a data set maps its published schema to instruction, input and output. Wordings of instructions are this
-project's own where the winner's were not published.
+One function per data set maps its published schema to instruction, input and output. The wording of an instruction is
+this project's if the winner's was not published.
 
 Where it sits: source -> **record** -> policy.
 """
@@ -49,10 +49,10 @@ _Mapper = Callable[[Record, int, RecordParameters], Mapped]
 def read_source(
     located: Located, parameters: RecordParameters, *, load: Callable[[Located], Iterator[Record]] | None = None
 ) -> Iterator[MixRow | Dropped]:
-    """Every record as a row, or as dropped with its reason, mostly `malformed`.
+    """Yields every record as a row, or as dropped with its reason.
 
     Args:
-        load: Reads the records; default: from the file, or from the hub.
+        load: Reads the records; by default from the file or the hub.
     Raises:
         SourceError: the first record does not have the source's columns, or there is none.
     """
@@ -149,8 +149,8 @@ def _json_records(path: Path) -> Iterator[Record]:
     yield from document
 
 
-def resolve_on_hub(dataset: str, revision: str | None, *, asks_hub: bool = False) -> str:
-    """The commit that a branch of a hub data set points at now; a local folder stands for its own files.
+def resolve_on_hub(dataset: str, revision: str | None) -> str:
+    """The commit that a branch of a hub data set points to; for a local folder, a hash of its files.
 
     Args:
         asks_hub: Also where the environment says HF_HUB_OFFLINE.
@@ -208,4 +208,4 @@ _MAPPERS: Mapping[str, tuple[_Mapper, tuple[str, ...]]] = {
     CNN_DAILYMAIL: (map_cnn_dailymail, ("article", "highlights")),
     MATHINSTRUCT: (map_mathinstruct, ("source", "instruction", "output")),
 }
-"""Source -> its mapping, and the columns that tell it."""
+"""Source -> its mapping function and the columns that identify its records."""

@@ -1,9 +1,9 @@
-"""Shortfalls: a source that gives less than its target says so, why, and what would mend it, with numbers.
+"""Shortfalls: sources that give fewer rows than their target, with the reasons and the ways out in numbers.
 
     for short in shortfalls(targets, have, lost, scale=1.0):
         print(short)
 
-Where it sits: asked after the draw, shown by the command line and the report.
+Where it sits: computed after the draw, shown by the command line and the report.
 """
 
 import math
@@ -20,13 +20,13 @@ class Shortfall:
     source: str
     target: int
     rows: int
-    """The best that can be had."""
+    """Number of rows that it gives."""
     because: Mapping[str, int]
-    """Reason -> rows of this source that it took."""
+    """Reason -> number of rows of this source that were left out for it."""
     ways_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        """One line: target, best achievable, reasons, ways out."""
+        """Target, rows, reasons and ways out in one line."""
         lost = _told(self.because) or "the source holds no more"
         ways = f" Ways out: {'; or '.join(self.ways_out)}." if self.ways_out else ""
         return f"{self.source} gives {self.rows:,} of {self.target:,} rows ({lost}).{ways}"
@@ -34,14 +34,14 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToldShortfall(Shortfall):
-    """A shortfall as a summary holds it."""
+    """A shortfall as it stands in a summary."""
 
     text: str
-    """The whole of it in one line."""
+    """The shortfall in one line."""
 
     @classmethod
     def of(cls, shortfall: Shortfall) -> "ToldShortfall":
-        """With its line."""
+        """Adds the line."""
         values = {field.name: getattr(shortfall, field.name) for field in fields(shortfall)}
         return cls(**values, text=str(shortfall))
 
@@ -61,14 +61,14 @@ _MENDS = {
     "bucket_certain": "leave `adaptive=true` out to ask {n:,} more instances",
     "not_asked": "raise `instances_per_task=`: {n:,} instances were not asked",
 }
-"""Reason -> the way to get such rows back; reasons that are not here are not for sale."""
+"""Reason -> how to get such rows back. There is no way for other reasons."""
 
 TAKE_ALL = "`samples.take_all=true` keeps every row of it that the policies let pass"
 CHOSEN_AGAINST = ("already_solved", "used_as_example", "over_quota", "prompt_too_long", "refused_by_server")
-"""What becomes of the user's own rows by what the base makes of them, and by the share that they are to have."""
+"""Reasons for which own rows are left out because of the base's answers or the wanted share; taking all avoids them."""
 
 LEAST_SCALE = 0.001
-"""A smaller one would shrink a mix to a few hundred rows: no way out of anything."""
+"""A smaller scale is not suggested, because it would leave a few hundred rows."""
 
 
 def shortfalls(
@@ -88,11 +88,11 @@ def shortfalls(
         have: Rows drawn by source.
         lost: Source -> reason -> rows that were left out.
         scale: Of the mix.
-        longer: The setting that lets longer rows in.
+        longer: The setting that admits longer rows.
         own: Sources that are the user's own files.
-        is_papers: One of the paper's mixes was asked for, whose proportions `scale` keeps.
+        is_papers: Whether the mix is one of the paper's, whose proportions a scale keeps.
     """
-    found = []
+    short = []
     for source, target in targets.items():
         rows = have.get(source, 0)
         if rows >= target:
@@ -107,8 +107,8 @@ def shortfalls(
             shrunk = _accept(source, scale * rows / target) if is_papers else []
             given = [f"give {more}: {target - rows:,} rows are missing"]
             ways = [*list(mends.values())[:1], *(shrunk if mends else given), *(given if mends else shrunk)][:2]
-        found.append(Shortfall(source=source, target=target, rows=rows, because=reasons, ways_out=tuple(ways)))
-    return found
+        short.append(Shortfall(source=source, target=target, rows=rows, because=reasons, ways_out=tuple(ways)))
+    return short
 
 
 def nothing_left(
@@ -118,7 +118,7 @@ def nothing_left(
     longer: str = "`policies.max_tokens=4096`",
     own: Collection[str] = (),
 ) -> str:
-    """Why a mix has too few rows to be split: what took them, by source, and the way to get most of them back."""
+    """Why a mix has too few rows to be split: the reasons by source, and how to get most rows back."""
     by_source = {source: {r: n for r, n in reasons.items() if n} for source, reasons in sorted(lost.items())}
     told = [f"{source}: {_told(reasons)}" for source, reasons in by_source.items() if reasons]
     ways = dict(_ways(by_source, longer, own))
@@ -128,13 +128,13 @@ def nothing_left(
 
 
 def _ways(by_source: Mapping[str, Mapping[str, int]], longer: str, own: Collection[str]) -> Iterator[tuple[str, int]]:
-    """Ways out, each with the number of rows that it brings back."""
+    """Ways out, each with the number of rows that it adds."""
     for source, reasons in by_source.items():
         for reason, n in reasons.items():
             if source in own and reason in CHOSEN_AGAINST:
                 yield TAKE_ALL, sum(reasons.get(r, 0) for r in CHOSEN_AGAINST)
-            elif reason == "already_solved":  # a share of nothing would be nothing
-                yield f"give other tasks with `tasks=`: the base already answers {n:,} rows of these", n
+            elif reason == "already_solved":  # there are no weak rows of which a share could be retained
+                yield f"give other tasks with --tasks: the base already answers {n:,} rows of these", n
             elif reason in _MENDS:
                 yield _MENDS[reason].format(n=n, longer=longer), n
 
@@ -151,6 +151,6 @@ def _accept(source: str, scale: float) -> list[str]:
 
 
 def _floored(value: float) -> float:
-    """To three digits, never up: a larger scale would miss again."""
+    """Rounded down to three digits; a larger scale would fall short again."""
     digits = 10.0 ** (2 - math.floor(math.log10(value)))
     return math.floor(value * digits) / digits

@@ -1,12 +1,12 @@
-"""The sources of the mix: the paper's Table 1, and where each one is to be had.
+"""The sources of the mix: the paper's Table 1, and where each source is found.
 
     targets = mix_targets("200k", scale=1.0, without=frozenset({"lima"}))
     located = locate(targets, near=[Path("tasks")], given={"quac": "hub"}, hub=False, resolve=...)
 
-A source is a local file (`quac.parquet`), or comes from the datasets hub (`hub`, or pinned:
-`hub@REVISION`). What lies beside the folder of tasks under its name is found by itself.
+A source is a local file (`quac=quac.parquet`), or comes from the datasets hub (`quac=hub`, or with a revision:
+`quac=hub@REVISION`). A folder with the source's name beside the folder of tasks is found automatically.
 
-Where it sits: beside the samples, before the draw; `record.py` turns its records into rows.
+Where it sits: before the draw; `record.py` maps its records to rows.
 """
 
 import re
@@ -32,21 +32,21 @@ MIXES: Mapping[str, Mapping[str, int]] = {
     "400k": dict(zip(_COLUMNS, (1_000, 25_000, 110_000, 110_000, 5_000, 10_000, 28_000, 100_000), strict=True)),
     "700k": dict(zip(_COLUMNS, (1_000, 25_000, 220_000, 220_000, 5_000, 10_000, 28_000, 200_000), strict=True)),
 }
-"""Rows per source. Source: the paper's Table 1; the columns sum to 206K, 389K and 709K."""
+"""Rows by source. Source: the paper's Table 1; the columns sum to 206K, 389K and 709K."""
 
 EPOCHS: Mapping[str, int] = {"200k": 3, "400k": 2, "700k": 1}
-"""How often the paper's runs saw each mix."""
+"""Number of epochs of the paper's run on each mix."""
 
 _OTHERS = (55e6 - 100_000 * 192) / sum(n for source, n in MIXES["200k"].items() if source not in NI_SOURCES.values())
 
 ESTIMATED_TOKENS = {source: 192.0 if source in NI_SOURCES.values() else _OTHERS for source in MIXES["200k"]}
-"""Of a row, for a plan without a mix: NI rows of 80 tasks had 192 tokens by Mistral's tokenizer (measured); the others
-share what is left of the 200K mix's 55 million, which is known to a fifth."""
+"""Estimated tokens of a row, for a plan without a mix. NI rows of 80 tasks have 192 tokens with Mistral's tokenizer
+(measured). The other sources share the rest of the 200K mix's 55 million tokens, a figure that is known to a fifth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A data set other than NI, as its hub page describes it."""
+    """A data set other than NI, as described on its hub page."""
 
     hub: str
     config: str | None
@@ -54,10 +54,10 @@ class Source:
     revision: str | None
     """Branch to resolve; None: the main one."""
     files: str | None
-    """Where a repository's loading script stands in the way: the file to read instead."""
+    """The file to read if the repository has a loading script; None: the data set itself."""
     licence: str
     language: str
-    """Declared by its card; empty: told from each row."""
+    """The language that its card declares; empty: it is detected for each row."""
 
 
 SOURCES: Mapping[str, Source] = {
@@ -86,7 +86,7 @@ SOURCES: Mapping[str, Source] = {
         licence="MIT", language="en",
     ),
 }  # fmt: skip
-"""Everything of Table 1 that is not NI, in the order in which duplicates are told: the first row stays."""
+"""The sources of Table 1 other than NI. Of duplicate rows, the row of the first source stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,37 +96,37 @@ class MixRow:
     id: str
     source: str
     task: str
-    """NI task, or the part of its source that a row comes from."""
+    """NI task, or part of the source."""
     origin: str
-    """Where it stands upstream: data set or file, and the record."""
+    """The place in the original data: data set or file, and record."""
     licence: str
-    """As the source writes it; several are joined by ` | `."""
+    """As the source writes it; several licences are joined by ` | `."""
     spdx: str
     language: str
-    """ISO 639-1 as declared; empty if nobody did."""
+    """ISO 639-1 code as declared; empty if it is not declared."""
     llm_generated: bool
     instruction: str
     input: str
     output: str
     kind: str = ""
-    """How its task is scored: `exact_match` or `generation`; empty: the base was not asked and nothing was typed."""
+    """How its task is scored: `exact_match` or `generation`; empty for other sources."""
     bucket: int | None = None
     """Of its task (exact match) or of the base model's answer (generation); None: the base was not asked."""
     num_tokens: int = 0
-    """As trained on: template, BOS and EOS included. 0: not counted."""
+    """With template, BOS and EOS; 0: not counted."""
 
 
 def source_of(kind: Kind, categories: Sequence[str]) -> str:
-    """What the rows of a task are called: by the user's own name if they are the user's, else as Table 1 does."""
+    """The source of a task's rows: the name of the user's file for own rows, else the name in Table 1."""
     return own_name(categories) or NI_SOURCES[kind]
 
 
 def mix_targets(mix: str | None, scale: float, without: frozenset[str], named: Collection[str] = ()) -> dict[str, int]:
-    """Rows wanted per source; the user's own are not among them.
+    """Rows wanted per source, without own rows.
 
     Args:
-        mix: None: NI alone, as many rows as the smallest mix has.
-        named: Sources that are wanted although no mix asks for them.
+        mix: None: NI only, with as many rows as in the smallest mix.
+        named: Further sources, if `mix` is None.
 
     Raises:
         SourceError: unknown mix or source, or a scale outside (0, 1].
@@ -138,9 +138,9 @@ def mix_targets(mix: str | None, scale: float, without: frozenset[str], named: C
         raise SourceError(f"`scale={scale}`: not in (0, 1]. `scale=0.01` takes one row of a hundred.")
     unknown = sorted(without - set(table))
     if unknown:
-        raise SourceError(f"`without={unknown[0]}`: unknown source. Use {', '.join(table)}.")
-    asked = set(table) if mix is not None else {*NI_SOURCES.values(), *named}
-    wanted = {name: max(1, round(count * scale)) for name, count in table.items() if name in asked - without}
+        raise SourceError(f"--without {unknown[0]}: unknown source. Use {', '.join(table)}.")
+    named_or_mixed = set(table) if mix is not None else {*NI_SOURCES.values(), *named}
+    wanted = {name: max(1, round(count * scale)) for name, count in table.items() if name in named_or_mixed - without}
     if not wanted:
         raise SourceError("`without=` leaves no source at all. Keep one.")
     return wanted
@@ -148,18 +148,18 @@ def mix_targets(mix: str | None, scale: float, without: frozenset[str], named: C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
-    """Where a source is read from, and what pins its content."""
+    """Where a source is read from, and the revision of its content."""
 
     name: str
     paths: tuple[Path, ...]
-    """Local files, in the order they are read; none: the hub."""
+    """Local files in reading order; none: the hub."""
     hub: str
     """The data set's name, or a local folder laid out like one."""
     revision: str
-    """Commit on the hub, or the files' hash."""
+    """Commit on the hub, or hash of the files."""
 
     def fingerprint(self) -> dict[str, str]:
-        """What goes into the manifest: content, not place."""
+        """The source as it stands in the manifest: its content, not its path."""
         return {"from": "files" if self.paths else self.hub, "revision": self.revision}
 
 
@@ -170,35 +170,35 @@ Resolve = Callable[[str, str | None], str]
 def locate(
     targets: Mapping[str, int], *, near: Sequence[Path], given: Mapping[str, str], hub: bool, resolve: Resolve
 ) -> dict[str, Located]:
-    """Finds every source that is wanted and is not NI.
+    """Finds every wanted source other than NI.
 
     Args:
         targets: Rows per source.
-        near: Folders of tasks; `<name>/*` beside one or beside its parent is found by itself.
+        near: Folders of tasks. `<name>/*` beside such a folder or beside its parent is found automatically.
         given: Source -> file, `hub`, `hub@REVISION` or `hub:DATASET@REVISION`.
-        hub: Take from the hub what is not found.
+        hub: Take sources that are not found from the hub.
         resolve: Asks the hub for a commit; called for hub sources only.
     Raises:
-        SourceError: a given name is no source of this mix, a file is missing, or sources are nowhere to be found.
+        SourceError: a given name is not a source of this mix, or a file or source is not found.
     """
     wanted = [name for name in SOURCES if name in targets]
     stray = sorted(set(given) - set(wanted))
     if stray:
-        raise SourceError(f"`source={stray[0]}`: not a source of this mix. Use {', '.join(wanted) or 'none'}.")
-    found: dict[str, Located] = {}
+        raise SourceError(f"--source {stray[0]}: not a source of this mix. Use {', '.join(wanted) or 'none'}.")
+    located: dict[str, Located] = {}
     missing = []
     for name in wanted:
         where = given.get(name)
         if where is not None and _HUB.match(where):
-            found[name] = _on_hub(name, where, resolve)
+            located[name] = _on_hub(name, where, resolve)
             continue
         paths = _given(name, Path(where)) if where is not None else _beside(name, near)
         if paths:
             digest = "\n".join(map(file_sha256, paths))
             revision = digest if len(paths) == 1 else sha256(digest.encode())
-            found[name] = Located(name=name, paths=paths, hub=SOURCES[name].hub, revision=revision)
+            located[name] = Located(name=name, paths=paths, hub=SOURCES[name].hub, revision=revision)
         elif hub:
-            found[name] = _on_hub(name, "hub", resolve)
+            located[name] = _on_hub(name, "hub", resolve)
         else:
             missing.append(name)
     if missing:
@@ -207,7 +207,7 @@ def locate(
             f"not found beside the tasks: {fetch}. Fetch them and pass `source={missing[0]}=FILE`, let `hub=true` "
             f"fetch them from the datasets hub, or leave them out: `without={','.join(missing)}`."
         )
-    return found
+    return located
 
 
 def _on_hub(name: str, where: str, resolve: Resolve) -> Located:
@@ -240,7 +240,7 @@ def _beside(name: str, near: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _of_folder(name: str, folder: Path) -> tuple[Path, ...]:
-    """A folder's data files: those of the training split if files are named by split, else the only one."""
+    """The data files of a folder: those of the training split if files are named by split, else the only file."""
     files = sorted(p for p in folder.glob("*") if p.suffix in (".jsonl", ".json", ".parquet"))
     files = [p for p in files if p.name != "dataset_info.json"]
     train = [p for p in files if "train" in p.stem]

@@ -1,4 +1,4 @@
-"""What every stage of one curation is given."""
+"""The inputs that all stages of a curation share."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,21 +14,21 @@ from curation.sources.mapping import Record
 from curation.sources.source import Located, mix_targets
 
 ANSWERS = "answers.jsonl"
-"""In the run folder: every answer the base model ever gave; it outlives a changed parameter."""
+"""File in the run folder with every answer of the base model; it stays valid when parameters change."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
 def asks_anything(curation: "Curation") -> bool:
-    """Whether there is a task that the base is asked about: all but the user's own, where all of those are taken."""
+    """Whether the base is asked about any task. Own rows are not asked about if all of them are taken."""
     takes_all = curation.parameters.samples.take_all
     return not takes_all or any(own_name(read_task(path).task.categories) is None for path in curation.files.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curation:
-    """One curation: what goes in, what decides, where it goes."""
+    """One curation: its inputs, its parameters and its run folder."""
 
     run: Path
     tasks: tuple[Path, ...]
@@ -36,16 +36,16 @@ class Curation:
     predictor: Predictor
     parameters: CurationParameters
     sources: Mapping[str, Located] = field(default_factory=dict)
-    """The other sources that the mix wants."""
+    """The other sources of the mix."""
     suites: Mapping[str, Path] = field(default_factory=dict)
-    """Evaluation suites that no row may repeat: name -> JSON lines."""
+    """Evaluation suites that no row may repeat: name -> file of JSON lines."""
     tokenizer: Path | None = None
-    """A tokenizer file; None: tokens are not counted."""
+    """Tokenizer file; None: tokens are not counted."""
     workers: int = 1
     redo: bool = False
     on_progress: OnProgress = lambda stage, done, total: None
     load: Callable[[Located], Iterator[Record]] | None = None
-    """Reads another source's records; None: from its file or the hub."""
+    """Reads the records of another source; None: from its file or the hub."""
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -54,7 +54,7 @@ class Curation:
 
     @cached_property
     def targets(self) -> dict[str, int]:
-        """Rows wanted per source, in the order of Table 1; the user's own are known once they are read."""
+        """Rows wanted per source, in the order of Table 1. Own rows are added once they are read."""
         p = self.parameters
         return mix_targets(p.mix, p.scale, p.without, self.sources)
 

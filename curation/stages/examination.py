@@ -1,4 +1,4 @@
-"""Examination: which instances and records become candidates, and why each other one is left out. Runs in workers.
+"""Examination: decides which instances and records become candidates, and why the others do not. Runs in workers.
 
     examiner = Examiner(spec)
     found = examine_task(examiner, ScoredTask(selected=task, bucket=bucket, scores=block))
@@ -34,9 +34,9 @@ class ExaminerSpec:
     buckets: BucketParameters
     screen: ScreenSpec
     near: bool
-    """Near duplicates will be looked for."""
+    """Whether near duplicates will be searched for."""
     keep_solved: bool
-    """The draw takes some of what the base already answers well."""
+    """Whether the draw takes some rows that the base already answers well."""
     instances: Path
     scores: Path
     rows: Path
@@ -45,7 +45,7 @@ class ExaminerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredTask:
-    """One task with what the base model made of it: the unit of work."""
+    """One task with the scores of the base model's answers: the unit of work."""
 
     selected: SelectedTask
     bucket: TaskBucket | None
@@ -61,7 +61,7 @@ class Left(NamedTuple):
     detail: str
 
 
-class Found(NamedTuple):
+class Examined(NamedTuple):
     """The candidates of one task, and what was left out."""
 
     source: str
@@ -78,13 +78,13 @@ class _Weak(NamedTuple):
     solved: bool
 
 
-def examine_task(examiner: "Examiner", given: ScoredTask) -> Found:
-    """The rows of one task that may be drawn, and the others with their reason."""
+def examine_task(examiner: "Examiner", given: ScoredTask) -> Examined:
+    """The candidates of one task, and the other rows with their reason."""
     return examiner.task(given)
 
 
 class Examiner:
-    """Applies to each row what needs no other row: scores, references, policies."""
+    """Examines rows by scores, references and policies, none of which depends on other rows."""
 
     def __init__(self, spec: ExaminerSpec) -> None:
         self._spec = spec
@@ -92,35 +92,37 @@ class Examiner:
         self._instances = InstanceStore(spec.instances)
         self._files = RowFiles(spec.rows)
 
-    def task(self, given: ScoredTask) -> Found:
+    def task(self, given: ScoredTask) -> Examined:
         """Examines a task's instances and writes the rows of its candidates."""
         selected = given.selected
         rows = TaskRows(selected)
-        found = Found(source=rows.source, task=selected.name, candidates=[], left=[])
+        examined = Examined(source=rows.source, task=selected.name, candidates=[], left=[])
         if self._is_too_hard(given):
             assert given.bucket is not None
             why = f"accuracy {given.bucket.mean_score:.3f}"
-            found.left.extend(Left(instance, "low_accuracy", why) for instance, _ in self._scores(given))
-            return found
-        weak = self._weak(given, found.left)
+            examined.left.extend(Left(instance, "low_accuracy", why) for instance, _ in self._scores(given))
+            return examined
+        weak = self._weak(given, examined.left)
         with writing(self._files.of_task(selected.name)) as file:
             while batch := list(itertools.islice(weak, TOGETHER)):
-                self._examine(batch, [rows.row(w.instance, w.bucket) for w in batch], selected.kind, found, file)
-        return found
+                self._examine(batch, [rows.row(w.instance, w.bucket) for w in batch], selected.kind, examined, file)
+        return examined
 
     def _examine(
-        self, batch: Sequence[_Weak], rows: Sequence[MixRow], kind: Kind, found: Found, file: IO[bytes]
+        self, batch: Sequence[_Weak], rows: Sequence[MixRow], kind: Kind, examined: Examined, file: IO[bytes]
     ) -> None:
         for weak, row, screened in zip(batch, rows, self._screen.examine(rows), strict=True):
             verdict = self._references(screened, kind, weak.instance)
             if verdict.reason and (self._screen.parameters.refill or _before_draw(kind, verdict.reason)):
-                found.left.append(Left(row.id, verdict.reason, verdict.detail))
+                examined.left.append(Left(row.id, verdict.reason, verdict.detail))
                 continue
             offset = write_row(file, row)
-            found.candidates.append(self._candidate(row, verdict, kind, weak.bucket, solved=weak.solved, offset=offset))
+            examined.candidates.append(
+                self._candidate(row, verdict, kind, weak.bucket, solved=weak.solved, offset=offset)
+            )
 
     def rows(self, rows: Iterable[MixRow]) -> Iterator[Candidate]:
-        """Another source's rows as candidates; one with a reason is to be dropped."""
+        """Rows of another source as candidates; those with a reason are to be dropped."""
         for row in rows:
             yield self._candidate(row, self._screen.examine([row])[0])
 
@@ -128,7 +130,7 @@ class Examiner:
         return read_block(self._spec.scores, given.scores) if given.scores else iter(())
 
     def _weak(self, given: ScoredTask, left: list[Left]) -> Iterator[_Weak]:
-        """The instances that may be trained on; what the base answers well goes to `left`."""
+        """The instances that may be trained on. Instances that the base answers well are added to `left`."""
         instances = self._instances.read(given.selected.block)
         if given.bucket is None:
             yield from (_Weak(instance, None, False) for instance in instances)
@@ -144,7 +146,7 @@ class Examiner:
                 yield _Weak(instance, bucket, solved)
 
     def _is_too_hard(self, given: ScoredTask) -> bool:
-        """An exact-match task of NI that the base hardly ever gets right. Own rows are kept: their owner wants them."""
+        """Whether it is an NI exact-match task that the base hardly ever gets right. Own rows are always kept."""
         selected = given.selected
         if given.bucket is None or selected.kind is not Kind.EXACT_MATCH or own_name(selected.categories) is not None:
             return False
@@ -190,5 +192,5 @@ class Examiner:
 
 
 def _before_draw(kind: Kind, reason: str) -> bool:
-    """The winner's exact-match script drops long rows before it draws; everything else of it comes after."""
+    """The winner's exact-match script drops long rows before the draw, and all other rows after it."""
     return kind is Kind.EXACT_MATCH and reason == "too_long"

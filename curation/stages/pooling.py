@@ -23,7 +23,7 @@ from curation.policies.policy import ScreenSpec
 from curation.sources.record import read_source
 from curation.sources.source import Located
 from curation.stages.context import Curation
-from curation.stages.examination import Examiner, ExaminerSpec, Found, ScoredTask, examine_task
+from curation.stages.examination import Examined, Examiner, ExaminerSpec, ScoredTask, examine_task
 from curation.stages.losses import Losses
 from curation.stages.near_duplicates import near_repeats
 from curation.stages.row_files import RowFiles, rows_at, write_row, writing
@@ -31,14 +31,14 @@ from curation.stages.scores import BLOCKS, read_blocks
 from curation.stages.source_quota import SourceQuota
 
 _OF_ORIGIN = ("llm_generated", "non_commercial", "unknown_licence")
-"""What bars a row by where it comes from goes before any draw: the winner chose the parts of a source first."""
+"""Reasons that concern a row's origin. Such rows are dropped before any draw, as the winner chose parts of a source."""
 
 _FEW = 20_000
-"""Scores that one process is quicker with."""
+"""With fewer scores one process is faster."""
 
 
 class Pooling:
-    """One run of it."""
+    """One run of the samples stage up to the draw."""
 
     def __init__(self, curation: Curation, chosen: Stage, scored: Stage, stage: Stage, losses: Losses) -> None:
         self.curation, self.chosen, self.scored, self.losses = curation, chosen, scored, losses
@@ -65,7 +65,7 @@ class Pooling:
         self.workers = curation.workers if self.num_scores > _FEW else 1
 
     def fill(self) -> None:
-        """Other sources first, in the order of Table 1: of duplicates the first row stays."""
+        """Examines the other sources first, in the order of Table 1, because the first of duplicate rows stays."""
         for name, located in self.curation.sources.items():
             self._examine_source(name, located)
         self._examine_tasks()
@@ -124,19 +124,19 @@ class Pooling:
         unasked = list(self._unasked_tasks())
         total = self.num_scores + sum(task.selected.block.num_instances for task in unasked)
         given = itertools.chain(unasked, self._scored_tasks())
-        for found in ordered_map(examine_task, given, build=Examiner, spec=self.examiner, workers=self.workers):
-            done += self._take(found)
+        for examined in ordered_map(examine_task, given, build=Examiner, spec=self.examiner, workers=self.workers):
+            done += self._take(examined)
             self.curation.on_progress(SAMPLES, done, total)
         assert done == total, f"{done} of {total} instances were looked at"
         self.num_read += done
 
-    def _take(self, found: Found) -> int:
-        for row in found.left:
-            dropped = Dropped(unit="row", id=row.id, reason=row.reason, detail=row.detail, source=found.task)
-            self.losses.drop(found.source, dropped)
-        for candidate in found.candidates:
+    def _take(self, examined: Examined) -> int:
+        for row in examined.left:
+            dropped = Dropped(unit="row", id=row.id, reason=row.reason, detail=row.detail, source=examined.task)
+            self.losses.drop(examined.source, dropped)
+        for candidate in examined.candidates:
             self._add(candidate)
-        return len(found.left) + len(found.candidates)
+        return len(examined.left) + len(examined.candidates)
 
     def _unasked_tasks(self) -> Iterator[ScoredTask]:
         """Tasks of the user's own rows, where all are taken."""

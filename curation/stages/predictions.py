@@ -30,7 +30,7 @@ _MENDS = {
     NO_STORED_PREDICTION: "Check that task and id of `predictions=` are those of `tasks=`.",
     REFUSED_BY_SERVER: "Check the predictor: the server's log says why.",
 }
-"""Of what befell most instances."""
+"""Reason -> how to correct it; used for the reason of most instances."""
 
 POPULATIONS = "populations.jsonl"
 """A `Population` for each task that was asked adaptively."""
@@ -69,7 +69,7 @@ def predict_stage(curation: Curation, chosen: Stage) -> Stage:
 
 
 def _adaptive_inputs(curation: Curation) -> object:
-    """Everything that decides when a task is asked no more; None if all are asked whole."""
+    """Everything that decides when asking a task stops; None if every instance is asked."""
     if curation.parameters.adaptive is None:
         return None
     fingerprint = curation.parameters.fingerprint()
@@ -100,21 +100,21 @@ class _Asking:
         return self.stage
 
     def _why_none(self) -> str:
-        """What became of every instance, and what mends most of it."""
+        """The reasons for which all instances were left out, and how to correct the most frequent one."""
         reasons = {reason: n for (_, reason), n in self.stage.num_dropped.most_common()}
         told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         mend = _MENDS.get(next(iter(reasons), ""), "Check the predictor.")
         return f"none of {self.total} instances has a prediction ({told}; each in {self.stage.directory}). {mend}"
 
     def _selected(self) -> Iterator[SelectedTask]:
-        """The tasks that the base is asked; rows that are taken whatever it answers are not."""
+        """The tasks that the base is asked about. Own rows are not among them if all of them are taken."""
         takes_all = self.curation.parameters.samples.take_all
         for selected in read_selected(self.chosen.path("tasks.jsonl")):
             if not (takes_all and own_name(selected.categories)):
                 yield selected
 
     def _predictions(self, asked_of: Mapping[str, Collection[str]]) -> Iterator[Prediction]:
-        """Every answer, in the order of tasks and instances; what has none is dropped."""
+        """Every prediction, in the order of tasks and instances. Instances without one are dropped."""
         self.done, self.doing = 0, PREDICTIONS
 
         def requests() -> Iterator[Request]:
@@ -161,7 +161,7 @@ class _Asking:
             self.curation.on_progress(self.doing, self.done, self.total)
 
     def _ask_adaptively(self) -> dict[str, set[str]]:
-        """Asks exact-match tasks until their buckets are certain; says which instances were asked."""
+        """Asks exact-match tasks until their buckets are certain. Returns the ids of the instances asked, by task."""
         parameters = self.curation.parameters
         assert parameters.adaptive is not None
         ni_tasks = (s for s in self._selected() if s.kind is Kind.EXACT_MATCH and own_name(s.categories) is None)
@@ -187,14 +187,14 @@ class _Asking:
         return {t.task: set(t.order[: t.num_asked]) for t in tasks}
 
     def _look(self, chunks: Mapping[SelectedTask, Sequence[int]]) -> dict[str, list[tuple[bool, bool]]]:
-        """(right, usable) of each task's instances, all asked together; one without an answer counts as neither.
+        """Asks instances of all tasks together. Returns (right, usable) for each; without an answer, both are False.
 
         Args:
             chunks: Task -> offsets of instances.
         """
         parameters = self.curation.parameters
         rouge_l = rouge_l_scorer(parameters.scores)
-        found: dict[str, list[tuple[bool, bool]]] = {task.name: [] for task in chunks}
+        results: dict[str, list[tuple[bool, bool]]] = {task.name: [] for task in chunks}
         requests = (
             request
             for task, offsets in chunks.items()
@@ -204,7 +204,7 @@ class _Asking:
             if isinstance(answer, Refused):
                 continue
             value = score(prediction_of(request, key, answer), parameters.scores, rouge_l).score
-            found[request.task].append((is_solved(Kind.EXACT_MATCH, value, parameters.candidates), True))
+            results[request.task].append((is_solved(Kind.EXACT_MATCH, value, parameters.candidates), True))
         for task, offsets in chunks.items():
-            found[task.name] += [(False, False)] * (len(offsets) - len(found[task.name]))
-        return found
+            results[task.name] += [(False, False)] * (len(offsets) - len(results[task.name]))
+        return results

@@ -14,12 +14,12 @@ _UNCOUNTED = b'"num_tokens":0}\n'
 
 def render(screen: Screen, lines: Lines) -> list[bytes]:
     """Drawn rows as JSON lines; their tokens are counted if there is a tokenizer and they are not counted yet."""
-    found = list(lines_at(lines.path, lines.offsets))
+    rows = list(lines_at(lines.path, lines.offsets))
     if not screen.counts_tokens:
-        return found
+        return rows
     uncounted = [i for i, num in enumerate(lines.num_tokens) if num == 0]
-    counts = dict(zip(uncounted, screen.count_rows([_row(found[i]) for i in uncounted]), strict=True))
-    return [_with_tokens(line, counts.get(i, lines.num_tokens[i])) for i, line in enumerate(found)]
+    counts = dict(zip(uncounted, screen.count_rows([_row(rows[i]) for i in uncounted]), strict=True))
+    return [_with_tokens(line, counts.get(i, lines.num_tokens[i])) for i, line in enumerate(rows)]
 
 
 def _row(line: bytes) -> MixRow:

@@ -3,7 +3,7 @@
     files = RowFiles(stage.path(SCRATCH))
     rows = files.read(files.of(candidate), [candidate.offset])
 
-Where it sits: examination writes them, near duplicates and rendering read them; they go when the stage ends.
+Where it sits: written by examination, read by near_duplicates and rendering, deleted when the stage ends.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

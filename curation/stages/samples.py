@@ -30,7 +30,7 @@ from curation.stages.tasks import TasksDetails
 ROWS = "rows.jsonl"
 
 LEAST_ROWS = 2
-"""One to train on and one to validate."""
+"""One row to train on and one to validate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class SamplesDetails:
     """Rows wanted, by source."""
     drawn: Mapping[str, int]
     own_share: float | None
-    """Of the rows, are the user's own; None if there are none of others, or none at all."""
+    """Share of own rows; None if there are no own rows, or no others."""
     lost: Mapping[str, Mapping[str, int]]
     """Source -> reason -> rows."""
     shortfalls: tuple[ToldShortfall, ...]
@@ -51,10 +51,10 @@ class SamplesDetails:
 
 
 def sample_stage(curation: Curation, chosen: Stage, scored: Stage) -> Stage:
-    """Kept + dropped = read: scored instances and the other sources' records.
+    """Runs the stage on the scored instances and the records of the other sources.
 
     Raises:
-        MixError: nothing is left to train on; says what took it.
+        MixError: no row is left to train on. The message has the reasons.
     """
     fingerprint = curation.parameters.fingerprint()
     inputs = {
@@ -78,7 +78,7 @@ def _share(have: Mapping[str, int], own: Collection[str]) -> float | None:
 
 
 def _longer(parameters: CurationParameters) -> str:
-    """The setting that lets longer rows in."""
+    """The setting that admits longer rows."""
     limit = parameters.policies.max_tokens
     if parameters.policies.max_words is not None or limit is None:
         return "`policies.max_words=none`"

@@ -44,21 +44,25 @@ class ScoresDetails:
     generation_instances_by_bucket: tuple[int, ...]
 
 
-def score_stage(curation: Curation, asked: Stage) -> Stage:
-    """Scores do not depend on the number of workers: predictions go out in chunks and come back in order."""
+def score_stage(curation: Curation, predicted: Stage) -> Stage:
+    """Runs the stage. Scores do not depend on the number of workers, because chunks of predictions stay in order."""
     fingerprint = curation.parameters.fingerprint()
-    inputs = {"predictions": asked.output_digest(), "scores": fingerprint["scores"], "buckets": fingerprint["buckets"]}
+    inputs = {
+        "predictions": predicted.output_digest(),
+        "scores": fingerprint["scores"],
+        "buckets": fingerprint["buckets"],
+    }
     stage = curation.stage(SCORES, inputs)
     if stage.is_done:
         return stage
-    total = asked.summary().tallies["instance"].kept
-    partly_asked = (p for p in read_populations(asked.path(POPULATIONS)) if p.asked < p.instances)
+    total = predicted.summary().tallies["instance"].kept
+    partly_asked = (p for p in read_populations(predicted.path(POPULATIONS)) if p.asked < p.instances)
     populations = {p.task: p.instances for p in partly_asked}
     buckets: list[TaskBucket] = []
     blocks: list[ScoreBlock] = []
     done = 0
     with atomic_writer(stage.path("scores.jsonl")) as out:
-        parts = _parts(curation, asked, total)
+        parts = _parts(curation, predicted, total)
         for (task, kind), group in itertools.groupby(parts, key=lambda part: (part.task, part.kind)):
             offset, values = out.tell(), list[float]()
             for part in group:
@@ -85,7 +89,7 @@ def _details(buckets: Sequence[TaskBucket]) -> ScoresDetails:
 
 
 class _Part(NamedTuple):
-    """Scores of one task that follow each other. Lines, for records take longer to send between processes."""
+    """Consecutive scores of one task. They are sent between processes as lines, which is faster than as records."""
 
     task: str
     kind: Kind
@@ -93,8 +97,8 @@ class _Part(NamedTuple):
     lines: bytes
 
 
-def _parts(curation: Curation, asked: Stage, total: int) -> Iterator[_Part]:
-    chunks = _chunks(asked.path("predictions.jsonl"))
+def _parts(curation: Curation, predicted: Stage, total: int) -> Iterator[_Part]:
+    chunks = _chunks(predicted.path("predictions.jsonl"))
     workers = curation.workers if total > 4 * _CHUNK else 1
     parameters = curation.parameters.scores
     for parts in ordered_map(_score_chunk, chunks, build=_Scorer, spec=parameters, workers=workers):
@@ -102,7 +106,7 @@ def _parts(curation: Curation, asked: Stage, total: int) -> Iterator[_Part]:
 
 
 class _Scorer:
-    """What a worker holds: the parameters, and ROUGE-L with its caches."""
+    """A worker's tool: the parameters, and ROUGE-L with its caches."""
 
     def __init__(self, parameters: ScoreParameters) -> None:
         self.parameters = parameters

@@ -1,4 +1,4 @@
-"""How many rows of each source fill a training budget: drawn, counted, corrected, until the mix fits."""
+"""Fits the number of rows of each source to a training budget: draws, counts tokens and corrects until the mix fits."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,20 @@ from curation.stages.context import Curation
 
 _MOST_REFINEMENTS = 12
 _FILLED = 0.99
-"""Of the budget."""
+"""Share of the budget from which it counts as filled."""
 
 _ROUNDING = 1.0005
-"""Rounding rows up must not push the last refinement over the budget."""
+"""Keeps a refinement below the budget although numbers of rows are rounded."""
 
 
 def fitted(curation: Curation, candidates: Sequence[Candidate], wanted: Mapping[str, int]) -> Fit:
     """The targets that fill the budget.
 
     Args:
-        wanted: The sources of the mix; of the user's own rows, how many there are.
+        wanted: Rows by source of the mix; for own rows, the number of rows.
 
     Raises:
-        MixError: choices that leave nothing to be sized.
+        MixError: the parameters do not allow it.
     """
     _check(curation)
     assert curation.parameters.fit is not None
@@ -43,7 +43,7 @@ def fitted(curation: Curation, candidates: Sequence[Candidate], wanted: Mapping[
 
 
 def _check(curation: Curation) -> None:
-    """Refuses choices that leave nothing to be sized."""
+    """Refuses parameters that cannot be combined with a fit."""
     p = curation.parameters
     if curation.tokenizer is None:
         raise MixError("`fit.budget_s=` counts tokens: `tokenizer=none` cannot be. Give the base's folder.")
@@ -62,34 +62,34 @@ def _refined(
     available: Mapping[str, int],
     wanted: Mapping[str, int],
 ) -> Fit:
-    """Draws, counts the tokens of what would be trained on, and corrects the means by them, until the mix fits.
+    """Draws, counts the tokens of the training rows, and corrects the means, until the mix fits.
 
-    A draw's rows are not like the pool's: the worst buckets may be longer, and policies may still drop some.
+    Drawn rows differ from the pool: rows of the worst buckets may be longer, and policies may still drop some.
     """
     parameters = curation.parameters.fit
     assert parameters is not None
     budget = parameters.tokens
-    found, best = first, replace(first, tokens=0, seconds=0.0, fills=False)
+    candidate_fit, best = first, replace(first, tokens=0, seconds=0.0, fills=False)
     for _ in range(_MOST_REFINEMENTS):
-        drawn, _ = draw(candidates, found.targets, curation.parameters.samples)
+        drawn, _ = draw(candidates, candidate_fit.targets, curation.parameters.samples)
         tokens, rows = Counter[str](), Counter[str]()
         for c in drawn:
             tokens[c.source] += 0 if c.reason else c.num_tokens
             rows[c.source] += 1
         actual = int(sum(tokens.values()) * _trained_share(curation.parameters, sum(rows.values())))
-        share = actual * found.epochs / budget
-        if best.tokens * best.epochs < actual * found.epochs <= budget or best.tokens == 0:
-            seconds = actual * found.epochs / parameters.tokens_per_s / parameters.share
+        share = actual * candidate_fit.epochs / budget
+        if best.tokens * best.epochs < actual * candidate_fit.epochs <= budget or best.tokens == 0:
+            seconds = actual * candidate_fit.epochs / parameters.tokens_per_s / parameters.share
             more = sum(rows.values()) < sum(available.values())  # rows are too long to come closer
-            best = replace(found, tokens=actual, seconds=seconds, fills=share >= _FILLED or more)
+            best = replace(candidate_fit, tokens=actual, seconds=seconds, fills=share >= _FILLED or more)
         if _FILLED <= share <= 1:
             break
         trained = actual / max(1, sum(tokens.values()))
         means = {**means, **{s: tokens[s] / n * trained * _ROUNDING for s, n in rows.items() if tokens[s]}}
-        found = replace(fit(parameters, wanted, means, available), paper=first.paper)
+        candidate_fit = replace(fit(parameters, wanted, means, available), paper=first.paper)
     return best
 
 
 def _trained_share(p: CurationParameters, num_rows: int) -> float:
-    """Of the rows: the others validate."""
+    """Share of the rows that are trained on; the others are validation rows."""
     return 1 - validation_size(num_rows, p.split, p.scale) / num_rows if num_rows > 1 else 1.0

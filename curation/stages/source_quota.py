@@ -31,4 +31,4 @@ class SourceQuota:
 
 
 _MARGIN = 1.02
-"""A row may also repeat one of another source, which is told at the end."""
+"""Reserve for rows that repeat a row of another source, which is found later."""

@@ -19,7 +19,7 @@ from curation.preset import CurationParameters
 from curation.stages.context import Curation
 
 FORMAT = 2
-"""Of `tasks.jsonl` and `instances.jsonl`; a run folder with another one is refused."""
+"""Version of the format of `tasks.jsonl` and `instances.jsonl`; a run folder of another version is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ _MENDS = {
     "unknown_licence": "`policies.licences=commercial` takes them",
     "no_usable_instance": "`oneday check` lists what is wrong with them",
 }
-"""Of the rule that dropped most tasks."""
+"""Rule -> how to correct it; used for the rule that dropped most tasks."""
 
 
 class _Selection:
@@ -139,7 +139,7 @@ class _Selection:
             self.non_commercial.append(record.name)
 
     def _select(self, path: Path, instances: IO[bytes]) -> SelectedTask | None:
-        """One file's record; what it does not keep is dropped with its reason."""
+        """The record of a file, or None. Tasks and instances that are not kept are dropped with their reason."""
         task_file = read_task(path, self.parameters.reading)
         task = task_file.task
         if task.sha256 != self.hashes[path.name]:
@@ -174,7 +174,7 @@ class _Selection:
         )
 
     def _why_none(self) -> str:
-        """Which rule dropped how many tasks, on what evidence, and what mends most of it."""
+        """How many tasks each rule dropped, the evidence, and how to correct the most frequent reason."""
         dropped = [(reason, n) for (_, reason), n in self.stage.num_dropped.most_common()]
         told = ", ".join(f"{n} by {reason}" for reason, n in dropped)
         most = dropped[0][0] if dropped else ""
@@ -186,7 +186,7 @@ class _Selection:
 
 
 class _Origins:
-    """How many files are NI's, and what became of the user's own rows, by the name of their file."""
+    """Counts NI files, own rows, and own rows that are left out, by the name of their file."""
 
     def __init__(self) -> None:
         self.ni_files = 0
