@@ -38,7 +38,7 @@ def read_manifest(run: Path) -> dict[str, dict[str, Any]]:
     return read_as(dict[str, dict[str, Any]], path, mend="Restore it, or move it away: what it says is then unknown.")
 
 
-def record(run: Path, section: str, values: Mapping[str, Any]) -> None:
+def record(run: Path, section: str, values: Mapping[str, object]) -> None:
     """Writes one section; the others stay as they are."""
     manifest = read_manifest(run) | {"versions": versions(), section: dict(values)}
     write_json(run / MANIFEST, manifest)

@@ -130,7 +130,7 @@ class Stage:
         StageError: the folder holds the output, whole or partial, of other inputs. The message names them.
     """
 
-    def __init__(self, directory: Path, *, inputs: Mapping[str, Any], redo: bool = False) -> None:
+    def __init__(self, directory: Path, *, inputs: Mapping[str, object], redo: bool = False) -> None:
         self.directory = directory
         self.inputs = as_json(inputs)
         self.started = time.monotonic()
@@ -157,10 +157,10 @@ class Stage:
         if stored != self.inputs:
             write_json(path, self.inputs)
 
-    def _stored_inputs(self, path: Path) -> dict[str, Any]:
+    def _stored_inputs(self, path: Path) -> dict[str, object]:
         """The inputs it was made with; empty if that file is damaged and the stage may be redone."""
         try:
-            return read_as(dict[str, Any], path)
+            return read_as(dict[str, object], path)
         except StageError:
             if not self._redo:
                 raise
@@ -286,7 +286,7 @@ class Stage:
         write_json(self.directory / DONE, {"outputs": outputs, "seconds": seconds})
 
 
-def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _differences(stored: Mapping[str, object], asked: Mapping[str, object], prefix: str = "") -> list[str]:
     """`key: old -> new` for every leaf that differs."""
     differing = []
     for key in sorted({*stored, *asked}):

@@ -12,8 +12,7 @@ Where it sits: used before the draw, once the candidates' tokens are counted.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from core.errors import MixError
 from curation.sources.source import EPOCHS, MIXES
@@ -74,10 +73,6 @@ class Fit:
     fills: bool
     """False if the sources have too few rows to fill the budget even with the largest number of epochs."""
     paper: tuple[Ending, ...]
-
-    def fingerprint(self) -> dict[str, Any]:
-        """JSON-able."""
-        return asdict(self)
 
 
 def targets_at(total: float, wanted: Mapping[str, int]) -> dict[str, float]:

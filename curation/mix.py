@@ -8,12 +8,12 @@ Rows are copied as bytes; memory holds one offset and one label per row.
 Where it sits: sample -> **mix** -> harness.
 """
 
+import itertools
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -115,20 +115,12 @@ def _write_parquet(rows: Path, path: Path) -> None:
         names = list(orjson.loads(f.readline()))
     schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in names])
     temporary = path.with_name(path.name + ".tmp")
-    with naming(path), pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for batch in _batches(rows):
+    with (
+        naming(path),
+        pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        rows.open("rb") as lines,
+    ):
+        while batch := [orjson.loads(line) for line in itertools.islice(lines, _BATCH_ROWS)]:
             writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
     temporary.replace(path)
     sync_directory(path.parent)
-
-
-def _batches(rows: Path) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    with rows.open("rb") as f:
-        for line in f:
-            batch.append(orjson.loads(line))
-            if len(batch) == _BATCH_ROWS:
-                yield batch
-                batch = []
-    if batch:
-        yield batch

@@ -78,7 +78,7 @@ class CurationParameters:
                 "asked. Leave `adaptive=true` out, or `samples.quota=proportional`."
             )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """All parameters as JSON values, in a fixed order."""
         return {
             "mix": self.mix,
@@ -193,9 +193,9 @@ class Difference:
     why: str
 
 
-def flat(parameters: CurationParameters) -> dict[str, Any]:
+def flat(parameters: CurationParameters) -> dict[str, object]:
     """The parameters as dotted key -> JSON value."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for key, value in parameters.fingerprint().items():
         if isinstance(value, dict) and key != "kinds":
             values |= {f"{key}.{inner}": v for inner, v in value.items()}

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from core.comparison import ANSWERS, COMPARISON, Comparison
 from core.example.prompt import STOP
@@ -35,12 +34,12 @@ def compare_models(
     base: Path,
     lora_adapter: Path | None,
     precision: Precision | Quantisation | None,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, object],
     max_new_tokens: int,
     redo: bool,
     say: Callable[[str], None],
     on_progress: OnProgress,
-) -> tuple[list[Comparison], dict[str, Any]]:
+) -> tuple[list[Comparison], dict[str, object]]:
     """Asks both models greedily, without shots, in the precision of training; a finished comparison is read again.
 
     Args:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from core.example.prompt import training_prompt
 from core.files import read_jsonl
@@ -54,17 +53,18 @@ def held_out_questions(mix: Path, num: int) -> list[Question]:
     return [questions[number] for number in chosen]
 
 
-def _question(row: Mapping[str, Any], where: str) -> Question:
+def _question(row: Mapping[str, object], where: str) -> Question:
     """A row of any mix that can be trained on: one of somebody else's may not say where its rows are from."""
-    if not all(isinstance(row.get(name), str) for name in ("instruction", "input", "output")):
+    instruction, text, output = row.get("instruction"), row.get("input"), row.get("output")
+    if not (isinstance(instruction, str) and isinstance(text, str) and isinstance(output, str)):
         raise EvaluationError(f"{where} lacks instruction, input or output as text. Mend the row.")
     source = str(row.get("source", "mix"))
     return Question(
         group=source.replace("_", " ") if source.startswith("ni_") else source,
         task=str(row.get("task", "")),
-        instruction=row["instruction"],
-        input=row["input"],
-        reference=row["output"],
+        instruction=instruction,
+        input=text,
+        reference=output,
         exact=row.get("kind", "") == Kind.EXACT_MATCH or source == "ni_exact_match",
     )
 

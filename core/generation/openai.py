@@ -10,7 +10,7 @@ requests of a task follow each other, so that a server with a prefix cache reads
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -197,7 +197,7 @@ class OpenAIPredictor:
         async with self._session.get(self._url + path) as reply:
             return await self._read(path, reply)
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+    async def _post(self, path: str, body: Mapping[str, object]) -> Any:
         assert self._session is not None
         async with self._session.post(self._url + path, json=body) as reply:
             return await self._read(path, reply)

@@ -9,7 +9,6 @@ Where it sits: predictor -> **prediction** -> score.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.errors import PredictionError
 from core.files import read_jsonl
@@ -67,7 +66,7 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
         yield parse_prediction(row, f"{path}: record {number}")
 
 
-def parse_prediction(row: Mapping[str, Any], where: str) -> Prediction:
+def parse_prediction(row: Mapping[str, object], where: str) -> Prediction:
     """Checks one record and returns it as a prediction.
 
     Raises:

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from core.errors import PredictionError, StageError
 from core.files import read_as
@@ -70,7 +69,7 @@ def check_model_folder(directory: Path) -> Path:
     if not (directory / "config.json").is_file():
         raise PredictionError(f"{directory}: no config.json in it. Give the folder of a transformers model.")
     try:
-        read_as(dict[str, Any], directory / "config.json", mend="Fetch the model again.")
+        read_as(dict[str, object], directory / "config.json", mend="Fetch the model again.")
     except StageError as e:
         raise PredictionError(str(e)) from e
     if not any(directory.glob("*.safetensors")):

@@ -283,7 +283,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__} {first}".strip() if isinstance(error, LookupError) or not first else first
 
 
-def _adapter_shape(lora_adapter: Path) -> dict[str, Any]:
+def _adapter_shape(lora_adapter: Path) -> dict[str, object]:
     """The configuration that two adapters must share for their weights to be exchanged."""
     raw = json.loads((lora_adapter / "adapter_config.json").read_bytes())
     names = ("base_model_name_or_path", "revision", "inference_mode", "task_type", "peft_version")

@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -165,10 +165,14 @@ def read_task(path: Path, reading: ReadingParameters | None = None) -> TaskFile:
         sha256=sha256(data),
         num_contradictory=len(contradictory),
     )
-    return TaskFile(task=task, num_read=len(document["Instances"]), dropped=tuple(bad.values()), dropped_at=tuple(bad))
+    return TaskFile(task=task, num_read=len(instances) + len(bad), dropped=tuple(bad.values()), dropped_at=tuple(bad))
 
 
-def _parse(path: Path, data: bytes) -> dict[str, Any]:
+Document = Mapping[str, object]
+"""A parsed file; every value of it is checked before it is used."""
+
+
+def _parse(path: Path, data: bytes) -> Document:
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -183,7 +187,7 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
     return document
 
 
-def _definition(path: Path, document: dict[str, Any]) -> str:
+def _definition(path: Path, document: Document) -> str:
     """`Definition[0]`, which the published few-shot prompt shows."""
     raw = document.get("Definition")
     first = raw[0] if isinstance(raw, list) and raw else raw
@@ -194,7 +198,7 @@ def _definition(path: Path, document: dict[str, Any]) -> str:
     return first
 
 
-def _instances(path: Path, document: dict[str, Any], keep_empty: bool) -> tuple[list[Instance], dict[int, Dropped]]:
+def _instances(path: Path, document: Document, keep_empty: bool) -> tuple[list[Instance], dict[int, Dropped]]:
     raw = document.get("Instances")
     if not isinstance(raw, list) or not raw:
         raise TaskError(f"{path}: lacks `Instances`. An NI task has a list of {{id, input, output}} there.")

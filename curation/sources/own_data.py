@@ -21,11 +21,10 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from core.errors import TaskError
 from core.files import encodable, file_sha256, write_json
@@ -130,7 +129,7 @@ def parse_own(text: bytes, line: int) -> OwnRow | BadRow:
     )
 
 
-def _instruction(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
+def _instruction(record: Mapping[str, object]) -> tuple[str, str, list[str]] | str:
     instruction, given, output = record.get("instruction"), record.get("input", ""), record.get("output")
     if not isinstance(instruction, str) or not instruction.strip():
         return "lacks `instruction` as text (or `messages`, for a chat)"
@@ -145,7 +144,7 @@ def _instruction(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
     return instruction, given or "", outputs
 
 
-def _chat(record: dict[str, Any]) -> tuple[str, str, list[str]] | str:
+def _chat(record: Mapping[str, object]) -> tuple[str, str, list[str]] | str:
     messages = record["messages"]
     if not isinstance(messages, list) or not messages:
         return "`messages` is not a list with a turn in it"
