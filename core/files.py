@@ -23,7 +23,7 @@ from core.errors import StageError
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
 
-RESTORE = "Restore it, or pass --redo."
+RESTORE = "Restore it, or pass `redo=true`."
 """How a damaged file of a stage is corrected; ends the messages about one."""
 
 Record = TypeVar("Record")

@@ -115,7 +115,7 @@ class Marker:
 _NO_WORK = (INPUTS, SCRATCH, DROPPED)
 """The files of a stage that are not output: a stage that failed leaves only these."""
 
-_NOT_OUTPUTS = (f"{SCRATCH}/", "output/", "prepared/")
+_NOT_OUTPUTS = (f"{SCRATCH}/", "output/")
 """Temporary files, and what a training run leaves: checkpoints are verified by their own seals."""
 
 

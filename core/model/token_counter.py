@@ -42,10 +42,10 @@ class TokenCounter:
         if path.is_dir():
             files = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
             if not files:
-                raise SourceError(f"{path}: no tokenizer.json or tokenizer.model in it. Pass --tokenizer FILE.")
+                raise SourceError(f"{path}: no tokenizer.json or tokenizer.model in it. Pass `tokenizer=FILE`.")
             path = files[0]
         if not path.is_file():
-            raise SourceError(f"{path}: no such file. --tokenizer takes a model folder or a tokenizer file.")
+            raise SourceError(f"{path}: no such file. `tokenizer=` takes a model folder or a tokenizer file.")
         count = _fast(path) if path.suffix == ".json" else _sentencepiece(path)
         return cls(path, file_sha256(path), count)
 
@@ -87,7 +87,7 @@ def _sentencepiece(path: Path) -> Callable[[Sequence[str]], list[int]]:
     try:
         processor.load(str(path))
     except (OSError, RuntimeError) as e:
-        raise SourceError(f"{path}: no SentencePiece model ({e}). Pass --tokenizer with one.") from e
+        raise SourceError(f"{path}: no SentencePiece model ({e}). Pass `tokenizer=` with one.") from e
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
         return list(processor.encode(list(texts), num_threads=1))

@@ -149,7 +149,7 @@ def _json_records(path: Path) -> Iterator[Record]:
     yield from document
 
 
-def resolve_on_hub(dataset: str, revision: str | None) -> str:
+def resolve_on_hub(dataset: str, revision: str | None, *, asks_hub: bool = False) -> str:
     """The commit that a branch of a hub data set points to; for a local folder, a hash of its files.
 
     Args:

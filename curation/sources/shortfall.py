@@ -134,7 +134,7 @@ def _ways(by_source: Mapping[str, Mapping[str, int]], longer: str, own: Collecti
             if source in own and reason in CHOSEN_AGAINST:
                 yield TAKE_ALL, sum(reasons.get(r, 0) for r in CHOSEN_AGAINST)
             elif reason == "already_solved":  # there are no weak rows of which a share could be retained
-                yield f"give other tasks with --tasks: the base already answers {n:,} rows of these", n
+                yield f"give other tasks with `tasks=`: the base already answers {n:,} rows of these", n
             elif reason in _MENDS:
                 yield _MENDS[reason].format(n=n, longer=longer), n
 

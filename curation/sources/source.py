@@ -138,7 +138,7 @@ def mix_targets(mix: str | None, scale: float, without: frozenset[str], named: C
         raise SourceError(f"`scale={scale}`: not in (0, 1]. `scale=0.01` takes one row of a hundred.")
     unknown = sorted(without - set(table))
     if unknown:
-        raise SourceError(f"--without {unknown[0]}: unknown source. Use {', '.join(table)}.")
+        raise SourceError(f"`without={unknown[0]}`: unknown source. Use {', '.join(table)}.")
     named_or_mixed = set(table) if mix is not None else {*NI_SOURCES.values(), *named}
     wanted = {name: max(1, round(count * scale)) for name, count in table.items() if name in named_or_mixed - without}
     if not wanted:
@@ -184,7 +184,7 @@ def locate(
     wanted = [name for name in SOURCES if name in targets]
     stray = sorted(set(given) - set(wanted))
     if stray:
-        raise SourceError(f"--source {stray[0]}: not a source of this mix. Use {', '.join(wanted) or 'none'}.")
+        raise SourceError(f"`source={stray[0]}`: not a source of this mix. Use {', '.join(wanted) or 'none'}.")
     located: dict[str, Located] = {}
     missing = []
     for name in wanted:

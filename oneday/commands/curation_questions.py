@@ -15,7 +15,7 @@ from core.generation.prediction import read_predictions
 from core.generation.request import Predictor
 from core.model.token_counter import TokenCounter
 from core.run_folder import MIX, SAMPLES
-from core.score import EmptyRule, Normaliser, rouge_l_scorer, score
+from core.score import rouge_l_scorer, score
 from core.stage import read_details
 from curation.check import check
 from curation.departures import DEPARTURES
@@ -187,7 +187,7 @@ def run_stability(request: StabilityRequest, console: Console) -> None:
         curation = described(request, console)
         _refuse_other_parameters(run, curation)
         alternatives = Alternatives(curation)
-        total = sum(read_details(SamplesDetails, request.run / SAMPLES).drawn.values())
+        total = sum(read_details(SamplesDetails, run / SAMPLES).drawn.values())
         changes = [alternatives.change(what, p) for what, p in variants(curation.parameters)]
     elif request.predictions:
         p, total = curation_parameters(request), 0
