@@ -3,8 +3,8 @@
     targets = mix_targets("200k", scale=1.0, without=frozenset({"lima"}))
     located = locate(targets, near=[Path("tasks")], given={"quac": "hub"}, hub=False, resolve=...)
 
-A source is a local file (`quac=quac.parquet`), or comes from the datasets hub (`quac=hub`, or with a revision:
-`quac=hub@REVISION`). A folder with the source's name beside the folder of tasks is found automatically.
+A source is a local file (`quac.parquet`), or comes from the datasets hub (`hub`, or with a revision: `hub@REVISION`).
+A folder with the source's name beside the folder of tasks is found automatically.
 
 Where it sits: before the draw; `record.py` maps its records to rows.
 """
