@@ -30,10 +30,10 @@ from curation.sources.record import records, resolve_on_hub
 from curation.sources.source import SOURCES, Located, locate, mix_targets
 from curation.stages.context import Curation, asks_anything
 from harness.budget.duration import seconds
-from oneday.commands.curation_call import curation_call
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_curation
 from oneday.requests.curation import CheckRequest, CurateRequest, CurationRequest
+from oneday.requests.curation_call import curation_call
 from oneday.requests.request import Request, request_fields
 
 

@@ -35,13 +35,13 @@ from harness.reproduce import (
     read_record,
 )
 from oneday.commands.compare import mix_of
-from oneday.commands.curation_call import Servers, curation_again, recorded_engine
 from oneday.commands.job import charging_of
 from oneday.commands.train import rehearse_and_train
 from oneday.demo.demo import DEMO_BASE
 from oneday.display.console import Console
 from oneday.display.training import show_training
 from oneday.local_server import ask, local_server
+from oneday.requests.curation_call import Servers, curation_again, recorded_engine
 from oneday.requests.submission import ReproduceRequest, ServeRequest
 
 MAX_NEW_TOKENS = 128

@@ -33,7 +33,6 @@ from harness.errors import TrainError
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from oneday.commands.compare import compare_run
-from oneday.commands.curation_call import curation_call
 from oneday.commands.report import leave_report
 from oneday.commands.train import measure, train_measured
 from oneday.demo.demo_time import LEAST_STEPS, MOST_S, USUAL_S, budget_for, questions_per_task, steps_within
@@ -43,6 +42,7 @@ from oneday.display.curation_tables import show_curation
 from oneday.display.training import show_training
 from oneday.local_server import local_server, post
 from oneday.requests.curation import DemoRequest
+from oneday.requests.curation_call import curation_call
 from oneday.requests.submission import ServeRequest
 
 DEMO_BASE = Path(__file__).parent / "demo_base"

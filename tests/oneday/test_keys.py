@@ -15,8 +15,8 @@ from core.files import read_json, write_json
 from core.generation.engine import Engine
 from core.generation.openai import OpenAIPredictor
 from oneday.cli import main
-from oneday.commands.curation_call import Servers, recorded_engine
 from oneday.demo.demo import DEMO_BASE
+from oneday.requests.curation_call import Servers, recorded_engine
 from tests.oneday.finished_run import write_finished_run
 from tests.oneday.place import TASKS, WITHOUT
 

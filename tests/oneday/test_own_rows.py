@@ -13,8 +13,8 @@ from curation.curate import curate
 from evaluation.held_out import held_out_questions, score_answer
 from harness.reproduce import Verdict, compare_curations
 from oneday.cli import main
-from oneday.commands.curation_call import curation_again
 from oneday.demo.demo import DEMO_BASE
+from oneday.requests.curation_call import curation_again
 from submission.export.model_card import _data
 from tests.curation.test_curate import DATA as NI_TASKS
 from tests.oneday.own_rows import letters, write_rows

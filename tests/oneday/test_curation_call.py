@@ -12,9 +12,9 @@ from curation.curate import curate
 from curation.preset import PRESETS, CurationParameters, preset
 from harness.reproduce import Verdict, compare_curations
 from oneday.cli import main
-from oneday.commands.curation_call import curation_again
+from oneday.requests.curation_call import curation_again
 
-TASKS = Path(__file__).parents[2] / "data" / "tasks"
+TASKS = Path(__file__).parents[1] / "data" / "tasks"
 OTHERS = "lima,open-platypus,openbookqa,quac,cnn_dailymail,mathinstruct"
 
 
