@@ -14,15 +14,38 @@ import pytest
 
 from oneday.demo.demo import DEMO_BASE
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; torch reads it when it is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+REDUCED = Path(__file__).parent / "data" / "real"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests stay together where several processes share them (`-n 2 --dist loadgroup`).
+
+    The tests of a file share fixtures. All tests that start the real Axolotl share the server that has imported it.
+    """
+    for item in items:
+        uses_axolotl = "axolotl" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("axolotl" if uses_axolotl else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with real data; not part of the repository."""
+    """The folder with the real files, which are not part of the repository."""
     if not SHARED.is_dir():
-        pytest.skip(f"no data folder at {SHARED}: this test needs the real NI files and predictions")
+        pytest.skip(f"no data folder at {SHARED}: this test needs the real files, whole")
     return SHARED
+
+
+@pytest.fixture(scope="session", params=["reduced", pytest.param("whole", marks=pytest.mark.slow)])
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """A folder with real files: the reduced ones of the repository, then the whole ones where they are at hand."""
+    if request.param == "reduced":
+        return REDUCED
+    whole: Path = request.getfixturevalue("shared_data")
+    return whole
 
 
 @pytest.fixture(scope="session")

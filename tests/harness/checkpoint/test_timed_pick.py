@@ -276,6 +276,7 @@ def test_adapters_that_have_no_average_do_not_cost_the_pick(adapters: Path, tmp_
     assert any("they have no average" in r.detail for r in picked.rejected)
 
 
+@pytest.mark.timed
 def test_the_command_picks_within_its_time_whatever_loading_takes(run: Path) -> None:
     """In a process that is killed at the end: not even importing fits here."""
     path = run / "ledger.jsonl"

@@ -69,16 +69,17 @@ def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_by
     assert file_sha256(followed.run / TRAIN / OUTPUT / name) == file_sha256(whole.run / TRAIN / OUTPUT / name)
 
 
+@pytest.mark.timed
 def test_a_free_run_sees_the_same_batches(
     tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, axolotl: Launcher
 ) -> None:
     """Another budget has another plan, hence other rates; the batches of the steps that both made are the same."""
     mix = write_mix()
     seen = []
-    for name, budget_s in (("a", 14.0), ("b", 18.0)):
+    for name, budget_s in (("a", 11.0), ("b", 14.0)):
         job = make_job(tmp_path / name, mix, demo_base, budget_s=budget_s)
         assert train(job, SLOW, launch=axolotl).because == "deadline"
         seen.append([record["batch"] for record in last_of_each_step(job).values()])
     common = min(map(len, seen))
-    assert common > 10
+    assert common > 5
     assert seen[0][:common] == seen[1][:common]
