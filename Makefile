@@ -38,12 +38,14 @@ install-tests: $(TESTED) ## the same, with what the tests need
 demo: $(READY) ## the main job on embedded defaults, offline, on the CPU: about 4 minutes
 	$(BIN)/oneday demo
 
+IN_TWO = $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: $(TESTED) ## all tests, on two processes; those that measure time follow alone
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not timed"
+	$(IN_TWO) -m "not timed"
 	$(BIN)/python -m pytest -m timed
 
 test-fast: $(TESTED) ## the tests that need neither a training nor a measured time: about a minute
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not timed and not slow"
+	$(IN_TWO) -m "not timed and not slow"
 
 faults: $(TESTED) ## kills and breaks runs at 25 moments and more, five with the real Axolotl: about 10 minutes
 	$(BIN)/python -m tests.harness.faults --real

@@ -22,13 +22,21 @@ REDUCED = Path(__file__).parent / "data" / "real"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests stay together where several processes share them (`-n 2 --dist loadgroup`).
+    """Says which tests stay together where several processes share them, and begins with the longest.
 
     The tests of a file share fixtures. All tests that start the real Axolotl share the server that has imported it.
     """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not _starts_axolotl(item), item.path not in slow))
     for item in items:
-        uses_axolotl = "axolotl" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("axolotl" if uses_axolotl else item.nodeid.partition("::")[0]))
+        group = "axolotl" if _starts_axolotl(item) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _starts_axolotl(item: pytest.Item) -> bool:
+    return "axolotl" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")

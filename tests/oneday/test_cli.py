@@ -1,7 +1,6 @@
 """The command line as a person meets it: help, errors in one line, the published commands."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -133,29 +132,6 @@ def test_try_asks_in_the_training_template(capsys: pytest.CaptureFixture[str]) -
     command = ["try", "Write the first word of the list.", "--input", "apple, lamp, saw", "--checkpoint", DEMO_BASE]
     assert run(*command) == 0
     assert capsys.readouterr().out == "apple\n"
-
-
-def test_ctrl_c_exits_with_3_and_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "oneday.cli", "demo", "--run", str(tmp_path / "run")]
-    child = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell's background job, which a CI may be, ignores SIGINT and hands that on
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        until = time.monotonic() + 60
-        while not (tmp_path / "run" / "answers.jsonl").exists():
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
-    finally:
-        child.kill()
-    assert child.returncode == 3, err
-    assert err.strip().splitlines()[-1].startswith("interrupted: finished stages are kept. Go on with the same command")
 
 
 def test_version_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
