@@ -165,6 +165,7 @@ def test_the_lora_script_writes_its_line(
     assert (line["measured"], line["tokens_per_s"] > 0) == ("lora", True)
 
 
+@pytest.mark.slow
 def test_the_base_script_writes_its_line(call: Callable[[ModuleType], list[dict[str, Any]]]) -> None:
     (line,) = call(base)
     assert (line["folder"], line["gib"] > 0) == ("base-tiny", True)
@@ -190,6 +191,7 @@ def test_rows_are_spread_as_the_mix(tmp_path: Path) -> None:
     assert len(list(read_mix(tmp_path / "train.jsonl"))) == 2000
 
 
+@pytest.mark.slow
 def test_the_random_base_is_a_model_that_loads_with_the_real_tokenizer(tmp_path: Path, monkeypatch: Any) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -175,6 +175,7 @@ def test_the_same_inputs_give_the_same_bytes_in_another_folder(tmp_path: Path) -
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policies", [PolicyParameters(max_tokens=None), preset("birbal-scripts").policies])
 def test_any_number_of_workers_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policies: PolicyParameters

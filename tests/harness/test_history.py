@@ -110,7 +110,7 @@ def test_a_finished_run_knows_what_it_picked(tmp_path: Path, write_mix: Callable
     assert history.best is not None
     assert history.picked is not None
     assert history.best.step == history.picked.step == 3
-    assert history.left_s == pytest.approx(20.0 - history.day.charged_s)
+    assert history.left_s == pytest.approx(60.0 - history.day.charged_s)
 
 
 def test_smoothing_begins_at_the_first_value_and_passes_over_what_is_no_number() -> None:
