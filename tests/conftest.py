@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from oneday.demo.demo import DEMO_BASE
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; torch reads it when it is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("oneday", deadline=None)  # how long an example takes is no property of the code
+settings.load_profile("oneday")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 REDUCED = Path(__file__).parent / "data" / "real"
