@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+TESTED := $(VENV)/.installed-for-tests
 BUDGET ?= 24h
 SCALE  ?= 1.0
 CARD   ?= rtx4090
@@ -12,7 +13,7 @@ export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: need-inputs need-flash-attn need-run help install demo test faults check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
+.PHONY: need-inputs need-flash-attn need-run help install install-tests demo test test-fast faults check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -23,25 +24,37 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "$(PYTHON) is not Python 3.11 or 3.12. Pass PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,eval,ray,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,eval]'
 	@touch $@
 
-install: $(READY) ## make .venv with everything the tests need
+$(TESTED): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,dev]'
+	@touch $@
+
+install: $(READY) ## make .venv with what the commands need
+
+install-tests: $(TESTED) ## the same, with what the tests need
 
 demo: $(READY) ## the main job on embedded defaults, offline, on the CPU: about 4 minutes
 	$(BIN)/oneday demo
 
-test: $(READY) ## all tests
-	$(BIN)/python -m pytest
+IN_TWO = $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-faults: $(READY) ## kills and breaks runs at 25 moments and more, five with the real Axolotl: about 10 minutes
+test: $(TESTED) ## all tests, on two processes; those that measure time follow alone
+	$(IN_TWO) -m "not timed"
+	$(BIN)/python -m pytest -m timed
+
+test-fast: $(TESTED) ## the tests that need neither a training nor a measured time: about a minute
+	$(IN_TWO) -m "not timed and not slow"
+
+faults: $(TESTED) ## kills and breaks runs at 25 moments and more, five with the real Axolotl: about 10 minutes
 	$(BIN)/python -m tests.harness.faults --real
 
-lint: $(READY) ## ruff
+lint: $(TESTED) ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY) ## mypy, strict
+types: $(TESTED) ## mypy, strict
 	$(BIN)/mypy
 
 check: lint types test ## what CI runs
@@ -87,7 +100,7 @@ GSM8K ?= $(wildcard ../shared/data/gsm8k)
 helm: $(READY) ## the real HELM, in .helm, against our server on runs/demo, with GSM8K if at hand; ARGS="--suite open"
 	$(BIN)/oneday helm $(if $(GSM8K),--gsm8k "$(GSM8K)") $(ARGS)
 
-image-test: $(READY) ## both images of the Dockerfile built and used with buildah, on a CPU; as root, about 20 minutes
+image-test: $(TESTED) ## both images of the Dockerfile built and used with buildah, on a CPU; as root, about 20 minutes
 	test -f runs/demo/10_scores/comparison.json || $(BIN)/oneday demo
 	$(BIN)/python -m tests.image $(ARGS)
 

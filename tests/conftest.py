@@ -11,18 +11,53 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from oneday.demo.demo import DEMO_BASE
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; torch reads it when it is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("oneday", deadline=None)  # how long an example takes is no property of the code
+settings.load_profile("oneday")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+REDUCED = Path(__file__).parent / "data" / "real"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests stay together where several processes share them, and begins with the longest.
+
+    The tests of a file share fixtures. All tests that start the real Axolotl share the server that has imported it.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not _starts_axolotl(item), item.path not in slow))
+    for item in items:
+        group = "axolotl" if _starts_axolotl(item) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _starts_axolotl(item: pytest.Item) -> bool:
+    return "axolotl" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with real data; not part of the repository."""
+    """The folder with the real files, which are not part of the repository."""
     if not SHARED.is_dir():
-        pytest.skip(f"no data folder at {SHARED}: this test needs the real NI files and predictions")
+        pytest.skip(f"no data folder at {SHARED}: this test needs the real files, whole")
     return SHARED
+
+
+@pytest.fixture(scope="session", params=["reduced", pytest.param("whole", marks=pytest.mark.slow)])
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """A folder with real files: the reduced ones of the repository, then the whole ones where they are at hand."""
+    if request.param == "reduced":
+        return REDUCED
+    whole: Path = request.getfixturevalue("shared_data")
+    return whole
 
 
 @pytest.fixture(scope="session")

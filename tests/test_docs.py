@@ -280,6 +280,7 @@ OWN_ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", OWN_ROWS)
 def test_a_command_for_rows_of_ones_own_works_as_printed(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -45,7 +45,15 @@ def test_the_winners_day_takes_the_published_list_of_tasks() -> None:
     assert "oneday curate --preset birbal-paper --task-list birbal --mix 200k" in command
 
 
+def test_the_demo_installs_nothing_that_only_the_tests_need() -> None:
+    demo, tests = (make("-n", target, "VENV=nowhere").stdout for target in ("demo", "test-fast"))
+    assert "-e '.[train,serve,eval]'" in demo
+    assert "dev" not in demo
+    assert "-e '.[train,serve,eval]'" in tests
+    assert "-e '.[ray,dev]'" in tests
+
+
 def test_help_lists_the_two_commands() -> None:
     listed = make("help").stdout
-    for target in ("demo", "test", "check", "curate-200k", "train-4090", "train-a100", "pick", "serve"):
+    for target in ("demo", "test", "test-fast", "check", "curate-200k", "train-4090", "train-a100", "pick", "serve"):
         assert f"\n{target} " in f"\n{listed}"

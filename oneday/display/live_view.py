@@ -36,6 +36,7 @@ BEGINS_S = 20.0
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH, BAR_WIDTH = 40, 40
 PLAIN_EVERY_S = 60.0
+LOOK_EVERY_S = 1.0
 
 _WORDS = {
     "load": "starting Axolotl", "pack": "packing the rows", "train": "training", "evaluate": "evaluating",
@@ -199,7 +200,7 @@ def _follow(run: Path, console: Console, *, drawing: bool) -> None:
         if not drawing and (now != before or time.monotonic() - shown >= PLAIN_EVERY_S):
             console.line(f"{run} | waiting for the run to begin" if now == "waiting" else one_line(run))
             shown, before = time.monotonic(), now
-        time.sleep(1.0)
+        time.sleep(LOOK_EVERY_S)
 
 
 def _what_goes_on(run: Path, *, waits: bool) -> str:

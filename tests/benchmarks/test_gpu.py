@@ -8,19 +8,23 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from benchmarks.gpu import kit
+from benchmarks.gpu import base, kit, rehearsal
 from benchmarks.gpu.base import SHAPES, write_base
 from benchmarks.gpu.lines import Lines
 from benchmarks.gpu.rehearsal import MICRO_BATCH_TIMES, SETTINGS
 from benchmarks.gpu.setting import write_rows
 from benchmarks.gpu.training import _lines, repeated_steps, resumed
+from harness.axolotl_process import Launcher
 from harness.budget.gpu_profile import get_card
+from harness.budget.rehearse import rehearse
 from harness.dataset import read_mix
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe, recipe_for
 
@@ -42,14 +46,13 @@ def run_all(out: Path, *arguments: str, **environment: str) -> subprocess.Comple
 
 @pytest.mark.slow
 def test_each_part_writes_its_line_and_how_it_ended(tmp_path: Path) -> None:
-    done = run_all(tmp_path / "out", "--parts", "base", "levers", "lora", "selection")
+    """The parts that this leaves out are called below, in this process, which has their libraries already."""
+    done = run_all(tmp_path / "out", "--parts", "levers", "selection")
     lines = read(tmp_path / "out" / "lines.jsonl")
     log = (tmp_path / "out" / "log.txt").read_text()
     assert done.returncode == 0, done.stderr + log[-3000:]
     ended = {line["part"]: line["ended"] for line in lines if "ended" in line}
-    assert ended == {
-        "base": "well", "levers": "well", "lora": "well", "selection": "well", "all": ["well"] * 4
-    }  # fmt: skip
+    assert ended == {"levers": "well", "selection": "well", "all": ["well"] * 2}
     for line in lines:
         assert {"part", "command", "card", "date", "versions"} <= set(line)
         assert line["versions"]["axolotl"] == "0.19.0"
@@ -62,35 +65,31 @@ def test_each_part_writes_its_line_and_how_it_ended(tmp_path: Path) -> None:
     assert (medians["rounds"], medians["hardware_utilisation"]) == (2, None)
     assert medians["tokens_per_s"] > 0
     assert figures["levers", "grid"]["fits"]
-    assert figures["lora", "lora"]["tokens_per_s"] > 0
     assert "not part of the project yet" in figures["selection", "selection"]["left_out"]
     assert list(tmp_path.glob("oneday-gpu-*")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.timed
 def test_a_part_that_cannot_import_or_takes_too_long_ends_alone(tmp_path: Path) -> None:
-    broken = tmp_path / "broken" / "peft"
+    """A torch that cannot be imported in the first part, and never is in the second; the third has no time left."""
+    broken = tmp_path / "broken" / "torch"
     broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('no peft here')\n")
-    done = run_all(tmp_path / "a", "--parts", "levers", "selection", PYTHONPATH=str(broken.parent))
-    ended = {line["part"]: line for line in read(tmp_path / "a" / "lines.jsonl") if "ended" in line}
-    assert done.returncode == 1
-    assert ended["all"]["ended"] == ["failed", "well"]
-    assert "no peft here" in ended["levers"]["last_words"]
-
-    slow = tmp_path / "slow" / "peft"
-    slow.mkdir(parents=True)
     sleeper = f"subprocess.Popen(['sleep', '{PLAIN_SLEEP}'], start_new_session=True)"
-    (slow / "__init__.py").write_text(f"import subprocess, time\n{sleeper}\ntime.sleep(99)\n")
+    (broken / "__init__.py").write_text(
+        "import subprocess, sys, time\n"
+        "if 'levers' in sys.argv: raise ImportError('no torch here')\n"
+        f"{sleeper}\ntime.sleep(99)\n"
+    )
     started = time.monotonic()
     done = run_all(
-        tmp_path / "b", "--seconds", "9", "--parts", "levers", "selection", PYTHONPATH=str(slow.parent)
+        tmp_path / "out", "--seconds", "5", "--parts", "levers", "lora", "selection", PYTHONPATH=str(broken.parent)
     )  # fmt: skip
-    ended = {line["part"]: line for line in read(tmp_path / "b" / "lines.jsonl") if "ended" in line}
+    ended = {line["part"]: line for line in read(tmp_path / "out" / "lines.jsonl") if "ended" in line}
     assert done.returncode == 1
-    assert ended["all"]["ended"] == ["too long", "left out"]
+    assert ended["all"]["ended"] == ["failed", "too long", "left out"]
+    assert "no torch here" in ended["levers"]["last_words"]
     assert "0 s are left" in ended["selection"]["why"]
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 16
     assert not _is_running(PLAIN_SLEEP), "what a killed part had started goes on"
 
 
@@ -108,7 +107,6 @@ def _is_running(word: str) -> bool:
     return False
 
 
-@pytest.mark.slow
 def test_a_command_that_is_cut_off_keeps_the_lines_that_were_done(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "benchmarks.gpu.all", "--tiny", "--out", str(out), "--scratch", str(tmp_path)]
@@ -129,18 +127,48 @@ def test_a_command_that_is_cut_off_keeps_the_lines_that_were_done(tmp_path: Path
 # --- its parts
 
 
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[ModuleType], list[dict[str, Any]]]:
+    """Calls a part's script in this process, tiny and without a card; returns its lines."""
+
+    def run_part(module: ModuleType) -> list[dict[str, Any]]:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setattr(sys, "argv", [module.__name__, "--tiny", "--work", str(tmp_path)])
+        assert not module.main()
+        return read(tmp_path / "lines.jsonl")
+
+    return run_part
+
+
 @pytest.mark.slow
-def test_the_rehearsal_script_writes_its_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu.rehearsal", "--tiny", "--work", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (line,) = read(tmp_path / "lines.jsonl")
+def test_the_rehearsal_script_writes_its_line(
+    call: Callable[[ModuleType], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, axolotl: Launcher
+) -> None:
+    monkeypatch.setattr(rehearsal, "rehearse", partial(rehearse, launch=axolotl))
+    (line,) = call(rehearsal)
     assert line["fits"]
     assert line["tokens_per_s"] > 0
     assert line["gflop_per_token"] > 0
     assert line["hardware_utilisation"] is None
     assert line["peak_by_phase_gib"] == {}
     assert set(line["computed_peak_gib"]) == {"whole", "weights", "adapters", "buffers", "activations"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_lora_script_writes_its_line(
+    call: Callable[[ModuleType], list[dict[str, Any]]], without_triton: set[str]
+) -> None:
+    from benchmarks.gpu import lora
+
+    (line,) = call(lora)
+    assert (line["measured"], line["tokens_per_s"] > 0) == ("lora", True)
+
+
+@pytest.mark.slow
+def test_the_base_script_writes_its_line(call: Callable[[ModuleType], list[dict[str, Any]]]) -> None:
+    (line,) = call(base)
+    assert (line["folder"], line["gib"] > 0) == ("base-tiny", True)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -163,6 +191,7 @@ def test_rows_are_spread_as_the_mix(tmp_path: Path) -> None:
     assert len(list(read_mix(tmp_path / "train.jsonl"))) == 2000
 
 
+@pytest.mark.slow
 def test_the_random_base_is_a_model_that_loads_with_the_real_tokenizer(tmp_path: Path, monkeypatch: Any) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -217,10 +217,10 @@ def test_nan_in_a_header_is_no_problem_of_its_instances(tmp_path: Path) -> None:
         ("task924_event2mind_word_generation", 2),
     ],
 )
-def test_the_bad_instances_of_the_real_files_stand_where_they_are_said_to(
-    shared_data: Path, name: str, num: int
-) -> None:
-    path = shared_data / "natural-instructions" / "tasks" / f"{name}.json"
+def test_the_bad_instances_of_the_real_files_stand_where_they_are_said_to(real_data: Path, name: str, num: int) -> None:
+    path = real_data / "natural-instructions" / "tasks" / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"{name} is not among the reduced files")
     text = path.read_text(encoding="utf-8").split("\n")
     named = [problem for problem in check([path]).problems if problem.what.startswith("instance ")]
     assert len(named) == num

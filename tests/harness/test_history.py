@@ -103,14 +103,14 @@ def test_a_folder_without_a_day_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_knows_what_it_picked(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path) -> None:
-    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     train(job, MEASURED, launch=fake(save="1,3"))
     history = read_history(job.run)
     assert history.state is State.FINISHED
     assert history.best is not None
     assert history.picked is not None
     assert history.best.step == history.picked.step == 3
-    assert history.left_s == pytest.approx(20.0 - history.day.charged_s)
+    assert history.left_s == pytest.approx(60.0 - history.day.charged_s)
 
 
 def test_smoothing_begins_at_the_first_value_and_passes_over_what_is_no_number() -> None:

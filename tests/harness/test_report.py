@@ -26,7 +26,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)> <b>bold</b> \u202e 你好"
 @pytest.fixture
 def finished(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path) -> Path:
     """A run with held-out answers, one of them hostile."""
-    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     train(job, MEASURED, launch=fake(save="1,3"))
     scored = job.run / SCORED
     scored.mkdir()

@@ -27,7 +27,7 @@ LAUNCH = fake(save="1,3")
 @pytest.fixture
 def run(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run with its mix inside; rehearsals of it are known to cost nothing."""
-    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     train(job, MEASURED, launch=LAUNCH)
     shutil.copytree(job.mix, job.run / "05_mix")
     write_segment(job.run / TRAIN / SCHEDULE, Segment(step=3, progress=1.0, horizon=3, reason="end: epochs"))

@@ -24,7 +24,6 @@ TASK = {"Definition": ["Say it."], "Instances": [{"id": "1", "input": "a", "outp
 ROW = {"instruction": "Say it.", "input": "a", "output": "b"}
 LONG = "x" * 5_000
 HUGE = "1" + "0" * 30
-ARRAYS = "[" * 100_000 + "]" * 100_000
 OBJECTS = '{"a":' * 600 + "1" + "}" * 600
 """orjson reads it; neither it nor Python's own reader writes or walks it."""
 

@@ -2,6 +2,9 @@
 
 Each case is run twice: as it is wrong, and after the mend that its message names was followed. Then the command ends
 well; or, where that would train or serve for minutes, in the later error that the case names, having passed the check.
+
+A message has one case. What a function says of wrong content is tested beside that function: tasks in
+tests/curation/ni/test_task.py, recipes in tests/harness/test_recipe.py, tables in tests/submission/score/test_score.py.
 """
 
 import re
@@ -18,14 +21,12 @@ from oneday.cli.app import COMMANDS
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from tests.oneday.finished_run import write_finished_run
 from tests.oneday.place import (
-    ARRAYS,
     HUGE,
     LONG,
     OBJECTS,
     OTHERS,
     PREDICTION,
     ROW,
-    TASK,
     TASKS,
     WITHOUT,
     Place,
@@ -37,8 +38,6 @@ CHECKPOINTS, OTHER = "07_train/output/checkpoint", "others/checkpoint-1"
 PLAN = '{"step": 0, "progress": 0.0, "horizon": 20, "reason": "rehearsal"}\n'
 PICKED, WEIGHTS = "08_pick/picked.json", "08_pick/adapter-20/adapter_model.safetensors"
 LORA = "08_pick/adapter-20/adapter_config.json"
-OTHER_CONFIG = (DEMO_BASE / "config.json").read_text() + " "
-GOOD = '{"instruction": "a", "input": "", "output": "b"}\n'
 
 TOO_SHORT = r"shorter than the measured minimum of \d+"
 """Where a run that would train for minutes is stopped: all of its input has been looked at by then."""
@@ -156,85 +155,20 @@ CURATE = [
         r"gone: no such folder\. --tasks takes a folder", lambda p: dry(tasks=p.tasks()),
     ),
     Case(
-        "curate: an empty task folder", lambda p: dry(tasks=p.folder("empty")),
-        r"empty: no \*\.json in it\. --tasks takes", lambda p: dry(tasks=p.tasks()),
-    ),
-    Case(
-        "curate: tasks that are a link to itself", lambda p: dry(tasks=p.loop("loop")),
-        r"loop: no such folder\. --tasks takes", lambda p: dry(tasks=p.tasks()),
-    ),
-    Case(
         "curate: a path of 5,000 characters", lambda p: dry(tasks=LONG),
         r"^error: x{150}…x{99}: File name too long\. Check path", lambda p: dry(tasks=p.tasks()),
-    ),
-    Case(
-        "curate: a path that leads up and nowhere", lambda p: dry(tasks="../../../../nowhere/../nothing"),
-        r"nothing: no such folder\. --tasks takes", lambda p: dry(tasks=p.tasks() / ".." / "tasks"),
     ),
     Case(
         "curate: a name that is not UTF-8", lambda p: dry(tasks="tasks\udcff"),
         r"argument 'tasks\\udcff': not valid Unicode\. Rename", lambda p: dry(tasks=p.tasks()),
     ),
     Case(
-        "curate: a NUL in an argument", lambda p: dry("--kinds", "ki\0nds"),
-        r"argument 'ki\\x00nds': not valid Unicode", lambda p: dry("--kinds", p.file("kinds", "")),
-    ),
-    Case(
         "curate: an escape sequence in an argument", lambda p: dry("--preset", "\x1b[31mred\nhot"),
         r"preset \\x1b\[31mred hot: unknown\. Use recommended", lambda p: dry("--preset", "recommended"),
     ),
     Case(
-        "curate: a task that is not JSON", lambda p: dry(tasks=p.tasks(task9="{")),
-        r"task9\.json: not JSON \(.*line 1 column 2.*\)\. Mend the file", lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: an empty task file", lambda p: dry(tasks=p.tasks(task9="")),
-        r"task9\.json: not JSON .*move it out of the folder",
-        lambda p: dry(tasks=p.without("tasks/task9.json").parent),
-    ),
-    Case(
-        "curate: a task that is not UTF-8", lambda p: dry(tasks=p.tasks(task9=b'{"Definition": ["\xff"]}')),
-        r"task9\.json: not JSON \('utf-8' codec.*\)\. Mend the file", lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: a task of NULs", lambda p: dry(tasks=p.tasks(task9="\0\0")),
-        r"task9\.json: not JSON", lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: a task of nested lists", lambda p: dry(tasks=p.tasks(task9=ARRAYS)),
-        r"task9\.json: not JSON \(maximum recursion depth.*\)\. Mend the file",
-        lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: a task that is a list", lambda p: dry(tasks=p.tasks(task9=[TASK])),
-        r"a JSON list, not an NI task \(an object with Definition", lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: a lone surrogate in a definition",
-        lambda p: dry(tasks=p.tasks(task9={**TASK, "Definition": "\ud800"})),
-        r"`Definition` is not valid Unicode .*Re-encode the file", lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: a task without Definition", lambda p: dry(tasks=p.tasks(task9={**TASK, "Definition": 5})),
-        r"lacks `Definition`\. An NI task has a list", lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: a task without Instances", lambda p: dry(tasks=p.tasks(task9={**TASK, "Instances": {}})),
-        r"lacks `Instances`\. An NI task has a list", lambda p: dry(tasks=p.tasks(task9=TASK)),
-    ),
-    Case(
-        "curate: a link to itself among the tasks",
-        lambda p: dry(tasks=(p.tasks() / "task8.json", p.loop("tasks/task8.json"))[0].parent),
-        r"task8\.json: Too many levels of symbolic links\. Check path",
-        lambda p: dry(tasks=p.without("tasks/task8.json").parent),
-    ),
-    Case(
         "curate: no base", lambda p: ["curate", "--tasks", TASKS, WITHOUT],
         r"--base is missing\. Give the folder of the base model", lambda p: dry(),
-    ),
-    Case(
-        "curate: a base that is not there", lambda p: dry(base=p.path / "gone"),
-        r"gone: no such model folder\. Give the folder", lambda p: dry(base=p.base()),
     ),
     Case(
         "curate: a base without tokenizer", lambda p: dry(base=p.base(tokenizer_json=None)),
@@ -261,24 +195,12 @@ CURATE = [
         r"--scale 7\.0: not in \(0, 1\]\. --scale 0\.01", lambda p: dry("--scale", "0.01"),
     ),
     Case(
-        "curate: a scale that is no number", lambda p: dry("--scale", "nan"),
-        r"--scale nan: not in \(0, 1\]\. --scale 0\.01", lambda p: dry("--scale", "0.01"),
-    ),
-    Case(
         "curate: a scale that is text", lambda p: dry("--scale", "much"),
         r"'much' is not a valid float.*See oneday curate --help", lambda p: dry("--scale", "1.0"),
     ),
     Case(
         "curate: a source unheard of", lambda p: ["curate", "--tasks", TASKS, "--without", "alpaca"],
         r"--without alpaca: unknown source\. Use lima", lambda p: dry("--without", f"lima,{OTHERS}"),
-    ),
-    Case(
-        "curate: sources that are nowhere", lambda p: [*(a for a in dry() if a != WITHOUT), "--mix", "200k"],
-        rf"not found beside the tasks: .*leave them out: --without lima,{OTHERS}", lambda p: dry(),
-    ),
-    Case(
-        "curate: a source of no mix", lambda p: dry("--source", "limma=x"),
-        r"--source limma: not a source of a mix\. Use lima", lambda p: dry(),
     ),
     Case(
         "curate: a source without a file", lambda p: dry("--without", OTHERS, "--source", "lima"),
@@ -291,25 +213,8 @@ CURATE = [
         lambda p: dry("--without", OTHERS, "--source", f"lima={p.lines('lima.jsonl', ROW)}"),
     ),
     Case(
-        "curate: an unknown predictor", lambda p: dry("--predictor", "oracle"),
-        r"--predictor oracle: unknown\. Use transformers, openai, replay", lambda p: dry("--predictor", "transformers"),
-    ),
-    Case(
-        "curate: a cluster of nothing", lambda p: dry("--predictor", "ray:magic"),
-        r"unknown\. Use .*ray:transformers", lambda p: dry("--predictor", "ray:transformers"),
-    ),
-    Case(
         "curate: replay without a file", lambda p: dry("--predictor", "replay"),
         r"--predictor replay needs --predictions FILE", lambda p: replay(p),
-    ),
-    Case(
-        "curate: replay of what is not there", lambda p: curate("--predictor", "replay", "--predictions", p.path / "x"),
-        r"x: cannot be read .*Check the path", lambda p: replay(p),
-    ),
-    Case(
-        "curate: replay of other tasks",
-        lambda p: curate("--predictor", "replay", "--predictions", p.lines("p", PREDICTION), "--run", p.path / "new"),
-        r"none of 22 instances has a prediction \(22 no_stored_prediction; .*Check that task", lambda p: replay(p),
     ),
     Case(
         "curate: openai without an address", lambda p: dry("--predictor", "openai"),
@@ -317,83 +222,12 @@ CURATE = [
         lambda p: dry("--predictor", "openai", "--url", "http://127.0.0.1:8000/v1"),
     ),
     Case(
-        "curate: openai where nobody listens",
-        lambda p: curate("--predictor", "openai", "--url", "http://127.0.0.1:99999/v1", "--run", p.path / "new"),
-        r"99999/v1: no answer after 3 tries .*Check the server",
-        lambda p: curate("--predictor", "openai", "--url", p.completions(), "--run", p.path / "new"),
-    ),
-    Case(
-        "curate: an unknown ROUGE", lambda p: dry("--rouge", "bleu"),
-        r"--rouge bleu: unknown\. Use rouge-score, rouge", lambda p: dry("--rouge", "rouge-score"),
-    ),
-    Case(
-        "curate: an unknown normaliser", lambda p: dry("--normaliser", "x"),
-        r"--normaliser x: unknown\. Use strict", lambda p: dry("--normaliser", "strict"),
-    ),
-    Case(
         "curate: a retained share above 1", lambda p: dry("--retain", "2"),
         r"--retain 2\.0: not in \[0, 1\)\. 0\.25 keeps", lambda p: dry("--retain", "0.25"),
     ),
     Case(
-        "curate: a retained share that is no number", lambda p: dry("--retain", "nan"),
-        r"--retain nan: not in \[0, 1\)\. 0\.25 keeps", lambda p: dry("--retain", "0.25"),
-    ),
-    Case(
-        "curate: no instance of a task", lambda p: dry("--instances-per-task", "0"),
-        r"0 is not in the range 1<=x<=10000000\. See oneday curate --help", lambda p: dry("--instances-per-task", "1"),
-    ),
-    Case(
-        "curate: 10**30 instances of a task", lambda p: dry("--instances-per-task", HUGE),
-        r"is not in the range 1<=x<=10000000", lambda p: dry("--instances-per-task", "10000000"),
-    ),
-    Case(
-        "curate: 10**30 shots", lambda p: dry("--shots", HUGE),
-        r"'--shots': .* is not in the range 0<=x<=1000", lambda p: dry("--shots", "1000"),
-    ),
-    Case(
-        "curate: a negative seed", lambda p: dry("--seed", "-1"),
-        r"'--seed': -1 is not in the range 0<=x<=4294967295", lambda p: dry("--seed", "0"),
-    ),
-    Case(
-        "curate: a seed of 30 digits", lambda p: dry("--seed", HUGE),
-        r"'--seed': .* is not in the range 0<=x<=4294967295", lambda p: dry("--seed", "4294967295"),
-    ),
-    Case(
         "curate: a run that is a file", lambda p: replay(p, "--run", p.file("file")),
         r"file: a file is in the place of this folder\. Give another --run", lambda p: replay(p),
-    ),
-    Case(
-        "curate: a run inside a file", lambda p: replay(p, "--run", p.file("file") / "run"),
-        r"file/run: a file is in the place of this folder\. Give another --run", lambda p: replay(p),
-    ),
-    Case(
-        "curate: a list of tasks that is a folder", lambda p: dry("--task-list", p.folder("list")),
-        r"list: cannot be read .*--task-list takes a text file",
-        lambda p: dry("--task-list", p.file("names", "task1_even_or_odd\n")),
-    ),
-    Case(
-        "curate: an empty list of tasks", lambda p: dry("--task-list", p.file("names", "# none\n")),
-        r"names: names no task\. --task-list takes a text file, one name a line",
-        lambda p: dry("--task-list", p.file("names", "task1_even_or_odd\n")),
-    ),
-    Case(
-        "curate: a list of other tasks", lambda p: replay(p, "--task-list", p.file("names", "task7\n")),
-        r"no task is left \(4 by not_listed\)\. Check --task-list",
-        lambda p: replay(p, "--task-list", p.file("names", "task1_even_or_odd\n")),
-    ),
-    Case(
-        "curate: a kind unheard of, by its line", lambda p: dry("--kinds", p.file("kinds", "# mine\ntask1 magic\n")),
-        r"kinds:2: not `task exact_match \| generation`\. Mend the line",
-        lambda p: dry("--kinds", p.file("kinds", "# mine\ntask1 generation\n")),
-    ),
-    Case(
-        "curate: an unknown preset", lambda p: dry("--preset", "best"),
-        r"preset best: unknown\. Use recommended, birbal-paper", lambda p: dry("--preset", "birbal-paper"),
-    ),
-    Case(
-        "curate: a setting without value", lambda p: dry("--set", "policies.max_tokens"),
-        r"not NAME=VALUE\. For example --set policies\.max_tokens=1024",
-        lambda p: dry("--set", "policies.max_tokens=1024"),
     ),
     Case(
         "curate: an unknown setting", lambda p: dry("--set", "max_tokens=5"),
@@ -410,19 +244,9 @@ CURATE = [
         lambda p: dry("--set", "split.seed=5"),
     ),
     Case(
-        "curate: a setting that is no number", lambda p: dry("--set", "samples.task_weights=[NaN,1,1,1,1,1,1,1,1,1]"),
-        r"--set samples\.task_weights=.*: Input should be a finite number",
-        lambda p: dry("--set", "samples.task_weights=[0,1,1,1,1,1,1,1,1,1]"),
-    ),
-    Case(
         "curate: a setting of asking less, without asking less", lambda p: dry("--set", "adaptive.error=0.01"),
         r"--set adaptive\.error: no such choice\. Say --adaptive too",
         lambda p: dry("--adaptive", "--set", "adaptive.error=0.01"),
-    ),
-    Case(
-        "curate: a licence policy unheard of in a setting", lambda p: dry("--set", "rules.licences=mine"),
-        r"--set rules\.licences=mine: Input should be 'all', 'commercial' or 'known'",
-        lambda p: dry("--set", "rules.licences=known", "--set", 'rules.categories=["Summarization"]'),
     ),
     Case(
         "curate: a share that is none", lambda p: dry("--set", "records.lower_case_math=5"),
@@ -430,28 +254,9 @@ CURATE = [
         lambda p: dry("--set", "records.lower_case_math=0.3"),
     ),
     Case(
-        "curate: an unknown licence policy", lambda p: dry("--licences", "mine"),
-        r"--licences mine: unknown\. Use all, commercial, known", lambda p: dry("--licences", "all"),
-    ),
-    Case(
         "curate: a suite that is not there", lambda p: dry("--against", f"gsm8k={p.path / 'x'}"),
         r"--against gsm8k=.*: no such file\. Give JSON lines",
         lambda p: dry("--against", f"gsm8k={p.lines('x', {'question': 'Why?'})}"),
-    ),
-    Case(
-        "curate: a suite with a bad line", lambda p: replay(p, "--against", f"g={p.lines('g', {'q': 'Why?'}, '{')}"),
-        r"g:2: not JSON .*Mend or remove the line",
-        lambda p: replay(p, "--against", f"g={p.lines('g', {'q': 'Why?'})}"),
-    ),
-    Case(
-        "curate: a suite nested too deeply", lambda p: replay(p, "--against", f"g={p.lines('g', ARRAYS)}"),
-        r"g:1: not JSON \(depth limit.*Mend or remove the line",
-        lambda p: replay(p, "--against", f"g={p.lines('g', {'q': ['Why?']})}"),
-    ),
-    Case(
-        "curate: a suite without a text", lambda p: replay(p, "--against", f"g={p.lines('g', {'n': 5})}"),
-        r"g: holds no text\. --against NAME=FILE takes",
-        lambda p: replay(p, "--against", f"g={p.lines('g', {'q': 'Why?'})}"),
     ),
     Case(
         "curate: a fit without speed", lambda p: dry("--fit", "24h"),
@@ -463,24 +268,10 @@ CURATE = [
         lambda p: dry("--tokens-per-s", "5", "--fit", "24h"),
     ),
     Case(
-        "curate: a fit without unit", lambda p: dry("--fit", "24", "--tokens-per-s", "5"),
-        r"--fit 24: not a duration .*Write it with units: 24h", lambda p: dry("--fit", "24h", "--tokens-per-s", "5"),
-    ),
-    Case(
-        "curate: no speed at all", lambda p: dry("--fit", "24h", "--tokens-per-s", "0"),
-        r"--tokens-per-s 0\.0: not a positive number\. Give what a rehearsal measured",
-        lambda p: dry("--fit", "24h", "--tokens-per-s", "0.5"),
-    ),
-    Case(
         "curate: a share of the budget above 1",
         lambda p: dry("--fit", "24h", "--tokens-per-s", "5", "--train-share", "2"),
         r"--train-share 2\.0: not in \(0, 1\]\. 0\.92 is usual",
         lambda p: dry("--fit", "24h", "--tokens-per-s", "5", "--train-share", "0.92"),
-    ),
-    Case(
-        "curate: a share of the budget of no budget", lambda p: dry("--train-share", "0.9"),
-        r"--train-share without --fit\. Say what is to be filled: --fit 24h",
-        lambda p: dry("--fit", "24h", "--tokens-per-s", "5", "--train-share", "0.9"),
     ),
     Case(
         "curate: a tokenizer that is not there", lambda p: dry("--tokenizer", p.path / "x"),
@@ -494,10 +285,6 @@ CURATE = [
         "curate: no tokenizer, yet a bound in tokens", lambda p: dry("--tokenizer", "none"),
         r"Add --set policies\.max_tokens=none",
         lambda p: dry("--tokenizer", "none", "--set", "policies.max_tokens=none"),
-    ),
-    Case(
-        "curate: an unknown precision", lambda p: dry("--precision", "int3"),
-        r"--precision int3: unknown\. Use fp32, bf16, 4bit", lambda p: dry("--precision", "4bit"),
     ),
     Case(
         "curate: own data that is not there", lambda p: dry(tasks=p.path / "mine.jsonl"),
@@ -546,16 +333,8 @@ CURATE = [
         lambda p: [*of_curation("stability"), "--run", p.path / "gone", "--predictions", p.predictions()],
     ),
     Case(
-        "curate: an unknown preset to compare with", lambda p: of_curation("diff", "best"),
-        r"OTHER best: unknown\. Use recommended", lambda p: of_curation("diff", "birbal-scripts"),
-    ),
-    Case(
         "curate: a price in words", lambda p: dry("--price-per-million-tokens", "cheap"),
         r"give IN or IN,OUT, for example 0\.1,0\.3", lambda p: dry("--price-per-million-tokens", "0.1,0.3"),
-    ),
-    Case(
-        "curate: a negative price", lambda p: dry("--price-per-million-tokens", "-1"),
-        r"give IN or IN,OUT, for example 0\.1,0\.3", lambda p: dry("--price-per-million-tokens", "1"),
     ),
     Case(
         "curate: a speed that is no number", lambda p: dry("--prompts-per-s", "nan"),
@@ -571,16 +350,6 @@ CURATE = [
         r"No such command 'curat'.*See oneday --help", lambda p: dry(),
     ),
     Case(
-        "curate: a stage's marker is damaged",
-        lambda p: (main_ok(replay(p)), p.file("new/01_tasks/done.json", "[]"), replay(p))[-1],
-        r"01_tasks/done\.json: damaged: .*Restore it, or pass --redo", lambda p: replay(p, "--redo"),
-    ),
-    Case(
-        "curate: a stage's inputs are damaged",
-        lambda p: (main_ok(replay(p)), p.file("new/04_samples/inputs.json", "{"), replay(p))[-1],
-        r"04_samples/inputs\.json: not JSON .*Restore it, or pass --redo", lambda p: replay(p, "--redo"),
-    ),
-    Case(
         "curate: a finished mix was changed",
         lambda p: (main_ok(replay(p)), p.file("new/05_mix/train.jsonl", ""), replay(p))[-1],
         r"05_mix/train\.jsonl: missing or changed since the stage ended\. Restore it, or pass --redo",
@@ -593,20 +362,8 @@ CURATE = [
         lambda p: (p.without("new/manifest.json"), replay(p))[-1],
     ),
     Case(
-        "curate: predictions with a bad line", lambda p: scored(p.lines("p", PREDICTION, "{")),
-        r"p:2: not JSON .*Mend or remove the line", lambda p: scored(p.lines("p", PREDICTION)),
-    ),
-    Case(
-        "curate: predictions that are not there", lambda p: scored(p.path / "p"),
-        r"p: cannot be read .*Check the path", lambda p: scored(p.lines("p", PREDICTION)),
-    ),
-    Case(
         "curate: no predictions given", lambda p: ["curate", "score"],
         r"Missing option '--predictions'\. See oneday curate score --help", lambda p: scored(p.lines("p", PREDICTION)),
-    ),
-    Case(
-        "curate: predictions in a folder", lambda p: scored(p.folder("p")),
-        r"p: cannot be read \(Is a directory\)\. Check the path", lambda p: scored(p.lines("p/q", PREDICTION)),
     ),
     Case(
         "curate: an empty file of predictions", lambda p: scored(p.file("p", "")),
@@ -633,86 +390,18 @@ TRAIN = [
     Case("train: no mix", lambda p: ["train"],
             r"--mix is missing\. Give the folder", lambda p: train(p.mix()), TOO_SHORT),
     Case(
-        "train: detached without a mix", lambda p: ["train", "--detach"],
-        r"--mix is missing\. Give the folder", lambda p: train(p.mix()), TOO_SHORT,
-    ),
-    Case(
         "train: a mix that is not there", lambda p: train(p.path / "gone"),
         r"gone/train\.jsonl: no such file\. --mix takes a folder", lambda p: train(p.mix()), TOO_SHORT,
-    ),
-    Case(
-        "train: a mix that is a file", lambda p: train(p.file("mix")),
-        r"mix/train\.jsonl: no such file\. --mix takes a folder", lambda p: train(p.mix()), TOO_SHORT,
-    ),
-    Case(
-        "train: an empty mix", lambda p: train(p.mix(train="")),
-        r"train\.jsonl: a mix with no rows\. Run `oneday curate`", lambda p: train(p.run() / "05_mix"), TOO_SHORT,
-    ),
-    Case(
-        "train: a bad line, by its number", lambda p: dry_train("--mix", p.mix(train="{}\n\n{\n")),
-        r"train\.jsonl: row 1 lacks instruction.*Mend the row",
-        lambda p: dry_train("--mix", p.mix(train=GOOD)),
-    ),
-    Case(
-        "train: a line that is not JSON, by its number",
-        lambda p: dry_train("--mix", p.mix(train=f'{GOOD}\n{{"a":\n')),
-        r"train\.jsonl:3: not JSON .*Mend or remove the line",
-        lambda p: dry_train("--mix", p.mix(train=GOOD)),
-    ),
-    Case(
-        "train: an unknown card", lambda p: dry_train("--card", "rtx9999"),
-        r"--card rtx9999: unknown card\. Use cpu, rtx4090",
-        lambda p: dry_train("--card", "rtx4090"),
-    ),
-    Case(
-        "train: a budget without unit", lambda p: dry_train("--budget", "24"),
-        r"--budget 24: not a duration .*Write it with units", lambda p: dry_train("--budget", "24h"),
     ),
     Case(
         "train: a budget of 10**30 hours", lambda p: dry_train("--budget", f"{HUGE}h"),
         r"not a duration above 0 and up to 366d\. Write", lambda p: dry_train("--budget", "366d"),
     ),
     Case(
-        "train: a negative budget", lambda p: dry_train("--budget", "-1h"),
-        r"--budget -1h: not a duration above 0", lambda p: dry_train("--budget", "1h"),
-    ),
-    Case(
-        "train: an average of 1,000", lambda p: dry_train("--average", "1000"),
-        r"1000 is not in the range 0<=x<=100\. See oneday train --help",
-        lambda p: dry_train("--average", "100"),
-    ),
-    Case(
-        "train: a key unheard of", lambda p: dry_train("--config", p.recipe("x: 1\n")),
-        r"recipe\.yml: unknown key 'x'\. Axolotl would ignore it\. Remove it",
-        lambda p: dry_train("--config", p.recipe()),
-    ),
-    Case(
         "train: a key that stands twice, by its line",
         lambda p: dry_train("--config", p.recipe("seed: 2\n")),
         r"key 'seed' stands twice in line \d\d, column 1: seed: 2 .*Mend the file",
         lambda p: dry_train("--config", p.recipe("seed: 2\n", instead_of="seed")),
-    ),
-    Case(
-        "train: a rate that is no number",
-        lambda p: dry_train("--config", p.recipe("learning_rate: .nan\n", instead_of="learning_rate")),
-        r"learning_rate: Input should be a finite number\. Mend the value",
-        lambda p: dry_train("--config", p.recipe("learning_rate: 0.1\n", instead_of="learning_rate")),
-    ),
-    Case(
-        "train: a key is missing", lambda p: dry_train("--config", p.recipe(instead_of="lora_r")),
-        r"recipe\.yml: lora_r: Field required", lambda p: dry_train("--config", p.recipe()),
-    ),
-    Case(
-        "train: a rank that is a switch",
-        lambda p: dry_train("--config", p.recipe("lora_r: yes\n", instead_of="lora_r")),
-        r"recipe\.yml: lora_r: .*true is no number\. Mend the value",
-        lambda p: dry_train("--config", p.recipe("lora_r: 8\n", instead_of="lora_r")),
-    ),
-    Case(
-        "train: a recipe with a seed of 30 digits",
-        lambda p: dry_train("--config", p.recipe(f"seed: {HUGE}\n", instead_of="seed")),
-        r"recipe\.yml: seed: .*64-bit range.*Mend the value",
-        lambda p: dry_train("--config", p.recipe("seed: 4294967295\n", instead_of="seed")),
     ),
     Case(
         "train: a recipe with a set where JSON has none",
@@ -743,32 +432,8 @@ TRAIN = [
         lambda p: dry_train("--config", p.recipe()),
     ),
     Case(
-        "train: a recipe that is not there", lambda p: dry_train("--config", p.path / "x.yml"),
-        r"x\.yml: cannot be read .*--config takes a recipe of axolotl_configs/",
-        lambda p: dry_train("--config", "axolotl_configs/tiny_cpu.yml"),
-    ),
-    Case(
-        "train: a GPU's recipe on a CPU", lambda p: train(p.mix(), "--config", "mistral_7b_qlora_4090.yml"),
-        r"optimizer paged_adamw_32bit needs a GPU; use adamw_torch, or take axolotl_configs/tiny_cpu\.yml",
-        lambda p: train(p.mix(), "--config", "axolotl_configs/tiny_cpu.yml"), TOO_SHORT,
-    ),
-    Case(
         "train: no base", lambda p: ["train", "--mix", p.mix(), "--config", RECIPE],
         r"neither the mix's run nor the recipe names one\. Pass --base FOLDER", lambda p: train(p.mix()), TOO_SHORT,
-    ),
-    Case(
-        "train: a base that nobody has", lambda p: train(p.mix(), "--base", "no/such-model"),
-        r"no/such-model: neither a folder nor in the hub.s cache .*`hf download no/such-model`",
-        lambda p: train(p.mix()),
-        TOO_SHORT,
-    ),
-    Case(
-        "train: an unknown clock", lambda p: train(p.mix(), "--clock", "soft"),
-        r"--clock soft: unknown\. Use strict or compute", lambda p: train(p.mix(), "--clock", "compute"), TOO_SHORT,
-    ),
-    Case(
-        "train: an unknown tracker", lambda p: train(p.mix(), "--track", "nope"),
-        r"--track nope: unknown\. Use tensorboard", lambda p: train(p.mix(), "--track", "tensorboard"), TOO_SHORT,
     ),
     Case(
         "train: no plan to follow", lambda p: train(p.mix(), "--follow-plan", p.path / "x.jsonl"),
@@ -776,23 +441,8 @@ TRAIN = [
         lambda p: train(p.mix(), "--follow-plan", p.run() / "07_train/plan.jsonl"), TOO_SHORT,
     ),
     Case(
-        "train: a plan that ends before it begins",
-        lambda p: train(p.mix(), "--follow-plan", p.file("plan", PLAN.replace("20", "-5"))),
-        r"plan: no plan\. Give the 07_train/plan\.jsonl of a run",
-        lambda p: train(p.mix(), "--follow-plan", p.run() / "07_train/plan.jsonl"), TOO_SHORT,
-    ),
-    Case(
-        "train: a run that is a file", lambda p: train(p.mix(), "--budget", "1h", "--run", p.file("file")),
-        A_FILE, lambda p: train(p.mix(), "--run", p.path / "new"), TOO_SHORT,
-    ),
-    Case(
         "train: a detached run that is a file", lambda p: train(p.mix(), "--detach", "--run", p.file("file")),
         A_FILE, lambda p: train(p.mix(), "--run", p.path / "new"), TOO_SHORT,
-    ),
-    Case(
-        "train: a budget that holds nothing", lambda p: train(p.mix()),
-        rf"--budget 1\.0s is {TOO_SHORT}.*Give at least that",
-        lambda p: train(p.mix(), "--budget", "10m", "--run", p.file("file")), A_FILE,
     ),
     Case(
         "train: the manifest beside the mix is a list",
@@ -801,31 +451,9 @@ TRAIN = [
         lambda p: (p.without("manifest.json"), train(p.mix()))[-1], TOO_SHORT,
     ),
     Case(
-        "rehearse: no mix", lambda p: ["rehearse"],
-        r"--mix is missing\. Give the folder", lambda p: ["rehearse", *plan(p)[1:]],
-    ),
-    Case(
         "rehearse: a card that is not here", lambda p: ["rehearse", *plan(p, "--card", "h200", "--redo")[1:]],
         r"--card h200: nvidia-smi shows no card\. Check the driver, or take --card cpu",
         lambda p: ["rehearse", *plan(p, "--card", "cpu")[1:], "--run", p.run("other")],
-    ),
-    Case(
-        "rehearse: a run that is a file", lambda p: ["rehearse", *plan(p, "--run", p.file("file"))[1:]],
-        A_FILE, lambda p: ["rehearse", *plan(p, "--run", p.run())[1:]],
-    ),
-    Case(
-        "rehearse: its stored figures were changed",
-        lambda p: ["rehearse", *plan(p, "--run", p.damaged("06_plan/rehearsal.json"))[1:]],
-        r"06_plan/rehearsal\.json: missing or changed since the stage ended\. Restore it, or pass --redo",
-        lambda p: ["rehearse", *plan(p, "--run", p.restored("06_plan/rehearsal.json"))[1:]],
-    ),
-    Case(
-        "plan: a card of unknown speed", lambda p: ["plan", "--dry-run", "--card", "cpu"],
-        r"--card cpu: no speed is known for it\. Rehearse first", lambda p: plan(p),
-    ),
-    Case(
-        "plan: an unknown card", lambda p: plan(p, "--card", LONG),
-        r"--card x+: unknown card\. Use cpu", lambda p: plan(p, "--card", "cpu"),
     ),
     Case(
         "plan: 10**6 epochs", lambda p: plan(p, "--config", p.recipe("num_epochs: 1e300\n", instead_of="num_epochs")),
@@ -836,14 +464,6 @@ TRAIN = [
         "plan: rows longer than the sequence",
         lambda p: plan(p, "--config", p.recipe("sequence_len: 5\n", instead_of="sequence_len")),
         r"train\.jsonl: no row of 20 can be trained on; 20 too_long.*sequence_len 5\. Raise", lambda p: plan(p),
-    ),
-    Case(
-        "plan: a budget that is no number", lambda p: plan(p, "--budget", "nan"),
-        r"--budget nan: not a duration .*Write it with units", lambda p: plan(p, "--budget", "1h30m"),
-    ),
-    Case(
-        "plan: a base without tokenizer", lambda p: plan(p, "--base", p.base(tokenizer_json=None)),
-        r"base: a model without tokenizer\. Put tokenizer\.json", lambda p: plan(p, "--base", DEMO_BASE),
     ),
     Case(
         "plan: a tokenizer of nothing", lambda p: plan(p, "--base", p.base(tokenizer_json="{}")),
@@ -859,51 +479,15 @@ TRAIN = [
         r"--budget soon: not a duration .*Write it with units",
         lambda p: ["demo", "--budget", "2m30s", "--run", p.path / "new", "--retain", "2"], r"--retain 2\.0: not in",
     ),
-    Case(
-        "demo: a retained share of all", lambda p: ["demo", "--retain", "1", "--run", p.path / "new"],
-        r"--retain 1\.0: not in \[0, 1\)\. 0\.25 keeps",
-        lambda p: (p.folder("new/answers.jsonl"), ["demo", "--retain", "0.25", "--run", p.path / "new"])[-1],
-        r"answers\.jsonl: Is a directory",
-    ),
-    Case(
-        "demo: a run that is a file", lambda p: ["demo", "--run", p.file("file")],
-        r"file/00_corpus: Not a directory\. Check path",
-        lambda p: ["demo", "--run", p.path / "new", "--retain", "2"], r"--retain 2\.0: not in",
-    ),
 ]  # fmt: skip
 
 LOOK = [
-    Case(
-        "pick: a folder that is not there", lambda p: ["pick", p.path / "gone"],
-        r"gone: no such folder\. Give a run, or a folder of PEFT checkpoints", lambda p: ["pick", p.run()],
-    ),
-    Case(
-        "pick: a folder without checkpoints", lambda p: ["pick", p.folder("empty")],
-        r"empty: no whole checkpoint \(there is none\)\. Give a run", lambda p: ["pick", p.run()],
-    ),
-    Case(
-        "pick: a link to itself", lambda p: ["pick", p.loop("loop"), "--time", "1m"],
-        r"loop: no such folder\. Give a run", lambda p: ["pick", p.run()],
-    ),
-    Case(
-        "pick: a time without unit", lambda p: ["pick", p.run(), "--time", "10"],
-        r"--time 10: not a duration .*Write it with units", lambda p: ["pick", p.run(), "--time", "10m"],
-    ),
-    Case(
-        "pick: a precision unheard of", lambda p: ["pick", p.run(), "--precision", "int3"],
-        r"--precision int3: unknown\. Use fp32, bf16, 4bit", lambda p: ["pick", p.run(), "--precision", "fp32"],
-    ),
     Case(
         "pick: all checkpoints are damaged",
         lambda p: (p.damaged(f"{CHECKPOINTS}-10/adapter_config.json"), p.damaged(f"{CHECKPOINTS}-20/SEAL.json"),
                    ["pick", p.run()])[-1],
         r"no whole checkpoint \(checkpoint-10: adapter_config\.json has 1 bytes, sealed.*\)\. Run `oneday train` first",
         lambda p: (p.restored(f"{CHECKPOINTS}-10/adapter_config.json"), ["pick", p.run()])[-1],
-    ),
-    Case(
-        "pick: the manifest is a list", lambda p: ["pick", p.damaged("manifest.json", "[]")],
-        r"manifest\.json: damaged: .*Restore it, or move it away",
-        lambda p: (p.without("run/manifest.json"), ["pick", p.run()])[-1],
     ),
     Case(
         "pick: a base that moved",
@@ -930,14 +514,6 @@ LOOK = [
         lambda p: picked_by(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
-        "watch: a folder without training", lambda p: ["watch", p.folder("empty"), "--once"],
-        r"empty: no training in it yet\. `oneday train` begins one", lambda p: ["watch", p.run(), "--once"],
-    ),
-    Case(
-        "watch: no run said", lambda p: ["watch"],
-        r"Missing argument 'RUN'\. See oneday watch --help", lambda p: ["watch", p.run(), "--once"],
-    ),
-    Case(
         "watch: the ledger begins with no day",
         lambda p: ["watch", "--once", p.damaged("ledger.jsonl", '{"event":"stop","t":1,"up":1,"boot":""}\n')],
         r"ledger\.jsonl: does not begin with the start of a day\. Restore it",
@@ -955,16 +531,6 @@ LOOK = [
         lambda p: ["ledger", p.damaged("ledger.jsonl", ledger(p))],
     ),
     Case(
-        "ledger: a budget of nothing",
-        lambda p: ["ledger", p.damaged("ledger.jsonl", ledger(p).replace('"budget_s":100', '"budget_s":0'))],
-        r"ledger\.jsonl:1: no record of a ledger", lambda p: ["ledger", p.restored("ledger.jsonl")],
-    ),
-    Case(
-        "ledger: a folder in its place",
-        lambda p: (p.run(), p.without("run/ledger.jsonl"), p.folder("run/ledger.jsonl"), ["ledger", p.run()])[-1],
-        r"ledger\.jsonl: no ledger\. .*check the run folder", lambda p: ["ledger", p.restored("ledger.jsonl")],
-    ),
-    Case(
         "report: no run said", lambda p: ["report"],
         r"which run\? `oneday report RUN` writes its page", lambda p: ["report", p.run()],
     ),
@@ -973,24 +539,8 @@ LOOK = [
         r"`oneday report --compare A B` that of two", lambda p: ["report", "--compare", p.run(), p.run("other")],
     ),
     Case(
-        "report: one run to compare", lambda p: ["report", "--compare", p.run()],
-        r"Option '--compare' requires 2 arguments", lambda p: ["report", "--compare", p.run(), p.run("other")],
-    ),
-    Case(
-        "report: a run beside a link to itself", lambda p: ["report", "--compare", p.run(), p.loop("loop")],
-        r"loop: no training in it yet", lambda p: ["report", "--compare", p.run(), p.run("other")],
-    ),
-    Case(
-        "report: a folder in place of its page", lambda p: ["report", p.run(), "--out", p.folder("page")],
-        r"/page: Is a directory\. Check path", lambda p: ["report", p.run(), "--out", p.path / "page" / "report.html"],
-    ),
-    Case(
         "compare: nothing picked", lambda p: compared(p.folder("empty")),
         r"empty: nothing picked in it\. Train first, or run `oneday pick", lambda p: compared(p.run()),
-    ),
-    Case(
-        "compare: no question", lambda p: ["compare", p.run(), "--questions", "0"],
-        r"0 is not in the range x>=1\. See oneday compare --help", lambda p: compared(p.run()),
     ),
     Case(
         "compare: a mix that is not there", lambda p: compared(p.run(), "--mix", p.path / "gone"),
@@ -1003,36 +553,16 @@ LOOK = [
         lambda p: compared(p.run(), "--mix", p.run("other") / "05_mix"),
     ),
     Case(
-        "compare: a row without a text",
-        lambda p: compared(p.damaged("05_mix/validation.jsonl", '{"instruction": 5}\n')),
-        r"validation\.jsonl: row 1 lacks instruction, input or output as text\. Mend the row",
-        lambda p: compared(p.restored("05_mix/validation.jsonl")),
-    ),
-    Case(
         "compare: picked.json is damaged", lambda p: compared(p.changed(PICKED, validation_loss="low")),
         r"picked\.json: damaged: validation_loss: .*`oneday pick .*/run` writes it anew",
         lambda p: (main_ok(["pick", p.run()]), compared(p.run()))[-1],
-    ),
-    Case(
-        "compare: its stored answers were changed",
-        lambda p: compared(p.damaged("10_scores/comparison.json")),
-        r"comparison\.json: missing or changed since the stage ended\. Restore it, or pass --redo",
-        lambda p: compared(p.restored("10_scores/comparison.json")),
     ),
 ]  # fmt: skip
 
 GIVE = [
     Case(
-        "export: a run that is not there", lambda p: ["export", p.path / "gone"],
-        r"gone: no such folder\. Give a run", lambda p: ["export", p.run()],
-    ),
-    Case(
         "export: nothing picked", lambda p: ["export", p.folder("empty")],
         r"empty: nothing picked in it\. Run `oneday train`, or `oneday pick", lambda p: ["export", p.run()],
-    ),
-    Case(
-        "export: a type unheard of", lambda p: ["export", p.run(), "--merge", "int8"],
-        r"--merge int8: unknown\. Use fp32 or bf16", lambda p: ["export", p.run(), "--merge", "bf16", "--no-check"],
     ),
     Case(
         "export: a base that is not there", lambda p: ["export", p.run(), "--merge", "fp32", "--base", p.path / "gone"],
@@ -1046,12 +576,6 @@ GIVE = [
         r"gone\.safetensors: cannot be read .*Fetch or save it again",
         lambda p: ["export", p.run(), "--merge", "fp32", "--no-check", "--base",
                    p.base(**{"model.safetensors.index_json": None})],
-    ),
-    Case(
-        "export: another base than in training",
-        lambda p: ["export", p.run(), "--base", p.base(config_json=OTHER_CONFIG)],
-        r"base: not the base that .*run was trained on \(hash .*--base-changed-on-purpose",
-        lambda p: ["export", p.run(), "--base", p.base(config_json=(DEMO_BASE / "config.json").read_text())],
     ),
     Case(
         "export: the adapter is gone",
@@ -1093,11 +617,6 @@ GIVE = [
         lambda p: served(p, "--port", p.freed_port()), NOT_SERVED,
     ),
     Case(
-        "serve: port 99999", lambda p: served(p, "--port", "99999"),
-        r"99999 is not in the range 0<=x<=65535\. See oneday serve --help",
-        lambda p: served(p, "--port", "0"), NOT_SERVED,
-    ),
-    Case(
         "serve: an address of nobody", lambda p: served(p, "--host", "256.256.256.256"),
         r"--host 256\.256\.256\.256: cannot listen there .*Give an address of this machine: 127\.0\.0\.1",
         lambda p: served(p, "--host", "127.0.0.1"), NOT_SERVED,
@@ -1105,24 +624,6 @@ GIVE = [
     Case(
         "serve: an empty address", lambda p: served(p, "--host", ""),
         r"--host is empty\. Give 127\.0\.0\.1", lambda p: served(p, "--host", "127.0.0.1"), NOT_SERVED,
-    ),
-    Case(
-        "serve: a precision unheard of", lambda p: served(p, "--precision", "int3"),
-        r"--precision int3: unknown\. Use fp32, bf16, 4bit", lambda p: served(p, "--precision", "fp32"), NOT_SERVED,
-    ),
-    Case(
-        "serve: a deadline without unit", lambda p: served(p, "--deadline", "10"),
-        r"--deadline 10: not a duration .*Write it with units", lambda p: served(p, "--deadline", "10m"), NOT_SERVED,
-    ),
-    Case(
-        "serve: 10**30 requests that may wait", lambda p: served(p, "--max-waiting", HUGE),
-        r"'--max-waiting': .* is not in the range 1<=x<=100000",
-        lambda p: served(p, "--max-waiting", "100000"), NOT_SERVED,
-    ),
-    Case(
-        "serve: prompts treated as nobody does", lambda p: served(p, "--overlong", "fold"),
-        r"--overlong fold: unknown\. Use left-truncate or refuse",
-        lambda p: served(p, "--overlong", "refuse"), NOT_SERVED,
     ),
     Case(
         "serve: an adapter that names no base",
@@ -1140,10 +641,6 @@ GIVE = [
         NOT_SERVED,
     ),
     Case(
-        "try: no prompt", lambda p: ["try"], r"Missing argument 'PROMPT'\. See oneday try --help",
-        lambda p: asked("--checkpoint", DEMO_BASE),
-    ),
-    Case(
         "try: a folder of nothing", lambda p: asked("--checkpoint", p.folder("empty")),
         r"no picked checkpoint, no adapter and no model in it\. Run `oneday pick` first",
         lambda p: asked("--checkpoint", p.run()),
@@ -1153,34 +650,8 @@ GIVE = [
         r"the prompt: 1,\d+,\d+ characters, at most 1,000,000\. Shorten it", lambda p: asked("--checkpoint", DEMO_BASE),
     ),
     Case(
-        "try: no new token", lambda p: asked("--max-new-tokens", "0", "--checkpoint", DEMO_BASE),
-        r"0 is not in the range 1<=x<=4096", lambda p: asked("--max-new-tokens", "1", "--checkpoint", DEMO_BASE),
-    ),
-    Case(
-        "try: picked.json is a list", lambda p: asked("--checkpoint", p.damaged(PICKED, "[]")),
-        r"picked\.json: damaged: .*`oneday pick .*/run` writes it anew",
-        lambda p: (main_ok(["pick", p.run()]), asked("--checkpoint", p.run()))[-1],
-    ),
-    Case(
         "try: an adapter's weights cut off", lambda p: asked("--checkpoint", p.damaged(WEIGHTS, b"\x10\0\0")),
         r"adapter-20: no adapter that fits .*header too small\)\. Save it again \(in a run: `oneday pick RUN`\)",
-        lambda p: (main_ok(["pick", p.run()]), asked("--checkpoint", p.run()))[-1],
-    ),
-    Case(
-        "try: weights cut off",
-        lambda p: asked("--checkpoint", p.base(model_safetensors=of_base("model.safetensors")[:9_999])),
-        r"base: cannot be loaded \(.*not fully covered\)\. Fetch the model again",
-        lambda p: asked("--checkpoint", p.base(model_safetensors=of_base("model.safetensors"))),
-    ),
-    Case(
-        "try: a tokenizer of nothing", lambda p: asked("--checkpoint", p.base(tokenizer_json="{}")),
-        r"base: cannot be loaded \(KeyError .*\)\. Fetch the model again, or give another one",
-        lambda p: asked("--checkpoint", p.base(tokenizer_json=of_base("tokenizer.json"))),
-    ),
-    Case(
-        "try: an adapter of another kind",
-        lambda p: asked("--checkpoint", p.changed(LORA, peft_type="NOPE")),
-        r"no adapter that fits .*\(KeyError 'NOPE'\)\. Save it again \(in a run: `oneday pick RUN`\)",
         lambda p: (main_ok(["pick", p.run()]), asked("--checkpoint", p.run()))[-1],
     ),
     Case(
@@ -1206,110 +677,9 @@ GIVE = [
                    p.lines("empty/train.jsonl", *[{"question": "a", "answer": "b"}] * 2).parent],
     ),
     Case(
-        "helm: a precision unheard of, told before anything is installed", lambda p: ["helm", "--precision", "int3"],
-        r"--precision int3: unknown\. Use fp32, bf16, 4bit", lambda p: ["helm", "--dry-run", "--precision", "4bit"],
-    ),
-    Case(
-        "helm: another folder in place of its environment", lambda p: ["helm", "--environment", p.file("env/x").parent],
-        r"env: is there and is no virtual environment\. Pass another --environment",
-        lambda p: ["helm", "--dry-run", "--environment", p.path / "other"],
-    ),
-    Case(
-        "score: no table", lambda p: ["score"],
-        r"Missing argument 'TABLES\.\.\.'\. See oneday score --help", lambda p: ["score", p.table()],
-    ),
-    Case(
-        "score: a table that is not there", lambda p: ["score", p.path / "x.json"],
-        r"x\.json: no such file or folder\. Pass a \.json or \.csv table", lambda p: ["score", p.table("x.json")],
-    ),
-    Case(
-        "score: a table of another kind", lambda p: ["score", p.file("x.txt")],
-        r"x\.txt: neither \.json nor \.csv nor a folder of helm-summarize", lambda p: ["score", p.table("x.json")],
-    ),
-    Case(
-        "score: an empty table", lambda p: ["score", p.file("x.json", "")],
-        r"x\.json: cannot be read as JSON .*Mend or export it again", lambda p: ["score", p.table("x.json")],
-    ),
-    Case(
-        "score: a table of nested lists", lambda p: ["score", p.file("x.json", ARRAYS)],
-        r"x\.json: cannot be read as JSON \(maximum recursion", lambda p: ["score", p.table("x.json")],
-    ),
-    Case(
-        "score: a table without one column", lambda p: ["score", p.table(**{"GSM8K - EM": ...})],
-        r"'b' has no column 'GSM8K - EM'\. Add it; null means", lambda p: ["score", p.table(**{"GSM8K - EM": None})],
-    ),
-    Case(
-        "score: percents", lambda p: ["score", p.table(**{"BBQ - EM": 50})],
-        r"'b', 'BBQ - EM': 50 is not in \[0, 1\]\..* divide percents by 100",
-        lambda p: ["score", p.table(**{"BBQ - EM": 0.5})],
-    ),
-    Case(
-        "score: a figure of 400 digits", lambda p: ["score", p.table(**{"BBQ - EM": 10**400})],
-        r"'BBQ - EM': 1000.*… is not in|'BBQ - EM': 10{100}.*is not in \[0, 1\]",
-        lambda p: ["score", p.table(**{"BBQ - EM": 1})],
-    ),
-    Case(
-        "score: a figure in words", lambda p: ["score", p.table(**{"BBQ - EM": "good"})],
-        r"'BBQ - EM': 'good' is not a number\. Write a number, or null", lambda p: ["score", p.table()],
-    ),
-    Case(
         "score: a name that is no text",
         lambda p: ["score", p.file("x.json", p.table().read_text().replace('"a"', r'"\ud800"', 1))],
         r"'\\ud800' is not valid Unicode .*Rename the submission", lambda p: ["score", p.table("x.json")],
-    ),
-    Case(
-        "score: a field of one",
-        lambda p: ["score", p.file("x.json", re.sub(r', \["b".*', "]", p.table().read_text()))],
-        r"'a' is alone: a win rate needs a field\. Add the others' table with --against FILE",
-        lambda p: ["score", p.path / "x.json", "--against",
-                   p.file("y.json", p.table().read_text().replace('"a"', '"c"', 1))],
-    ),
-    Case(
-        "score: a line of CSV that is too short", lambda p: ["score", p.file("x.csv", "name,c\na\n")],
-        r"x\.csv: 'a' has 1 cells, the header 2\. Leave a cell empty for null", lambda p: ["score", p.table()],
-    ),
-    Case(
-        "score: a suite without tables", lambda p: ["score", p.folder("suite")],
-        r"suite: no groups/\*\.json in it\. Run helm-summarize", lambda p: ["score", p.table("suite/table.json")],
-    ),
-    Case(
-        "score: a rule unheard of", lambda p: ["score", p.table(), "--rule", "best"],
-        r"--rule best: unknown\. Use published or helm", lambda p: ["score", p.table(), "--rule", "helm"],
-    ),
-    Case(
-        "score: a picture that is no SVG", lambda p: ["score", p.table(), "--plot", p.path / "x.png"],
-        r"--plot .*x\.png: only SVG is drawn\. Name it x\.svg",
-        lambda p: ["score", p.table(), "--plot", p.path / "x.svg"],
-    ),
-    Case(
-        "score: a picture without a name", lambda p: ["score", p.table(), "--plot", ""],
-        r"only SVG is drawn\. Name it scores\.svg", lambda p: ["score", p.table(), "--plot", "scores.svg"],
-    ),
-    Case(
-        "score: a folder in place of the picture", lambda p: ["score", p.table(), "--plot", p.folder("x.svg")],
-        r"/x\.svg: Is a directory\. Check path", lambda p: ["score", p.table(), "--plot", p.path / "y.svg"],
-    ),
-    Case(
-        "reproduce: a manifest that is not there", lambda p: ["reproduce", p.path / "manifest.json"],
-        r"manifest\.json: no manifest of a trained run \(no such file.*\)\. Give RUN/manifest\.json",
-        lambda p: repeated(p), NO_MIX,
-    ),
-    Case(
-        "reproduce: a folder for a manifest", lambda p: ["reproduce", p.run()],
-        r"run: no manifest of a trained run \(.*Is a directory.*\)\. Give RUN/manifest\.json",
-        lambda p: repeated(p), NO_MIX,
-    ),
-    Case(
-        "reproduce: a manifest without a card",
-        lambda p: (p.changed("manifest.json", train__card=...), repeated(p))[-1],
-        r"no manifest of a trained run \(damaged: train\.card: Field required.*\)",
-        lambda p: (p.restored("manifest.json"), repeated(p))[-1], NO_MIX,
-    ),
-    Case(
-        "reproduce: a manifest with a budget below 0",
-        lambda p: (p.changed("manifest.json", train__budget_s=-5), repeated(p))[-1],
-        r"no manifest of a trained run \(damaged: train\.budget_s: .*greater than 0",
-        lambda p: (p.restored("manifest.json"), repeated(p))[-1], NO_MIX,
     ),
     Case(
         "reproduce: a log is gone", lambda p: (p.run(), p.without("run/07_train/batches.jsonl"), repeated(p))[-1],
@@ -1324,48 +694,8 @@ GIVE = [
         lambda p: (p.restored("07_train/batches.jsonl"), repeated(p))[-1], NO_MIX,
     ),
     Case(
-        "reproduce: picked.json is damaged, told before a day is spent",
-        lambda p: (p.damaged(PICKED, "{}"), repeated(p))[-1],
-        r"picked\.json: damaged: checkpoint: Field required\. `oneday pick .*/run` writes it anew",
-        lambda p: (main_ok(["pick", p.run()]), repeated(p))[-1], NO_MIX,
-    ),
-    Case(
-        "reproduce: a run that did not end", lambda p: (p.damaged("07_train/plan.jsonl", PLAN), repeated(p))[-1],
-        r"plan\.jsonl: the run did not come to its end\. Go on with it first",
-        lambda p: (p.restored("07_train/plan.jsonl"), repeated(p))[-1], NO_MIX,
-    ),
-    Case(
-        "reproduce: the run itself", lambda p: repeated(p, "--run", p.run()),
-        r"the run itself\. Give another folder for the repetition",
-        lambda p: repeated(p, "--run", p.path / "another"), NO_MIX,
-    ),
-    Case(
-        "reproduce: a folder that is a link to itself",
-        lambda p: repeated(p, "--mix", p.run() / "05_mix", "--run", p.loop("x")),
-        A_FILE, lambda p: repeated(p, "--run", p.path / "another"), NO_MIX,
-    ),
-    Case(
-        "reproduce: other rows", lambda p: repeated(p, "--mix", p.mix()),
-        r"train\.jsonl: hash .*, on record .*\. Give what the run had",
-        lambda p: repeated(p, "--mix", p.run() / "05_mix", "--run", p.file("file")), A_FILE,
-    ),
-    Case(
-        "reproduce: another base",
-        lambda p: repeated(p, "--mix", p.run() / "05_mix", "--base", p.base(config_json="{}")),
-        r"base: hash .*, on record .*\. Give what the run had",
-        lambda p: repeated(p, "--mix", p.run() / "05_mix", "--base", DEMO_BASE, "--run", p.file("file")), A_FILE,
-    ),
-    Case(
         "reproduce: a mix of no known making", lambda p: repeated(p, "--curate"),
         r"its manifest does not say how to curate\. Leave --curate out", lambda p: repeated(p), NO_MIX,
-    ),
-    Case(
-        "reproduce: fewer than no questions", lambda p: repeated(p, "--questions", "-1"),
-        r"-1 is not in the range x>=0", lambda p: repeated(p, "--questions", "0"), NO_MIX,
-    ),
-    Case(
-        "doctor: an unknown card", lambda p: ["doctor", "--card", "x"],
-        r"--card x: unknown card\. Use cpu, rtx4090", lambda p: ["doctor", "--card", "cpu"], r"problems?: ",
     ),
     Case(
         "doctor: a base that is not there", lambda p: ["doctor", "--card", "cpu", "--base", p.path / "gone"],
@@ -1491,6 +821,54 @@ def test_wrong_input_is_one_line_with_a_mend_that_works(
         assert not re.search(case.message, line), line
 
 
+VALUES = [
+    ("--rouge bleu: unknown. Use", lambda p: dry("--rouge", "bleu")),
+    ("--normaliser x: unknown. Use", lambda p: dry("--normaliser", "x")),
+    ("--licences mine: unknown. Use", lambda p: dry("--licences", "mine")),
+    ("--precision int3: unknown. Use", lambda p: dry("--precision", "int3")),
+    ("--predictor oracle: unknown. Use", lambda p: dry("--predictor", "oracle")),
+    ("--predictor magic: unknown. Use", lambda p: dry("--predictor", "ray:magic")),
+    ("--clock soft: unknown. Use", lambda p: train(p.mix(), "--clock", "soft")),
+    ("--track nope: unknown. Use", lambda p: train(p.mix(), "--track", "nope")),
+    ("--card rtx9999: unknown card. Use", lambda p: dry_train("--card", "rtx9999")),
+    ("--card x: unknown card. Use", lambda p: ["doctor", "--card", "x"]),
+    ("--precision int3: unknown. Use", lambda p: ["pick", p.run(), "--precision", "int3"]),
+    ("--precision int3: unknown. Use", lambda p: ["helm", "--precision", "int3"]),
+    ("--precision int3: unknown. Use", lambda p: served(p, "--precision", "int3")),
+    ("--overlong fold: unknown. Use", lambda p: served(p, "--overlong", "fold")),
+    ("--merge int8: unknown. Use", lambda p: ["export", p.run(), "--merge", "int8"]),
+    ("'--instances-per-task': 0 is not in the range", lambda p: dry("--instances-per-task", "0")),
+    ("is not in the range 0<=x<=1000.", lambda p: dry("--shots", HUGE)),
+    ("'--seed': -1 is not in the range", lambda p: dry("--seed", "-1")),
+    ("is not in the range 0<=x<=4294967295.", lambda p: dry("--seed", HUGE)),
+    ("'--average': 1000 is not in the range", lambda p: dry_train("--average", "1000")),
+    ("'--questions': 0 is not in the range", lambda p: ["compare", p.run(), "--questions", "0"]),
+    ("'--questions': -1 is not in the range", lambda p: repeated(p, "--questions", "-1")),
+    ("'--port': 99999 is not in the range", lambda p: served(p, "--port", "99999")),
+    ("is not in the range 1<=x<=100000.", lambda p: served(p, "--max-waiting", HUGE)),
+    ("'--max-new-tokens': 0 is not in the range", lambda p: asked("--max-new-tokens", "0")),
+    ("--scale nan: not in (0, 1].", lambda p: dry("--scale", "nan")),
+    ("--retain nan: not in [0, 1).", lambda p: dry("--retain", "nan")),
+    ("--retain 1.0: not in [0, 1).", lambda p: ["demo", "--retain", "1", "--run", p.path / "new"]),
+    ("--fit 24: not a duration", lambda p: dry("--fit", "24", "--tokens-per-s", "5")),
+    ("--budget -1h: not a duration", lambda p: dry_train("--budget", "-1h")),
+    ("--budget nan: not a duration", lambda p: plan(p, "--budget", "nan")),
+    ("--time 10: not a duration", lambda p: ["pick", p.run(), "--time", "10"]),
+    ("--deadline 10: not a duration", lambda p: served(p, "--deadline", "10")),
+]
+"""Options that take one of several words, a number of a range, or a duration."""
+
+
+@pytest.mark.parametrize(("message", "command"), VALUES, ids=[message for message, _ in VALUES])
+def test_a_value_that_an_option_does_not_take_is_named_with_it(
+    message: str, command: Command, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = command(place)
+    capsys.readouterr()
+    assert ended(given) == 2
+    assert message in error_line(capsys)
+
+
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     """The last line of stderr, and the only one that is an error."""
     lines = capsys.readouterr().err.strip().split("\n")
@@ -1504,7 +882,6 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_every_command_has_wrong_input_of_its_own() -> None:
     number = Counter(case.name.partition(": ")[0] for case in CASES)
     assert set(number) == {entry.name for entry in COMMANDS}
-    assert sum(number.values()) >= 60
     assert max(Counter(case.name for case in CASES).values()) == 1
 
 

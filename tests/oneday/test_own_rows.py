@@ -19,6 +19,8 @@ from submission.export.model_card import _data
 from tests.curation.test_curate import DATA as NI_TASKS
 from tests.oneday.own_rows import letters, write_rows
 
+pytestmark = pytest.mark.slow  # a real model is asked, thousands of times
+
 SOLVED = {"instruction": "Write the first word.", "output": "apple"}
 """The demo base can do it."""
 

@@ -140,6 +140,7 @@ def test_a_licence_and_its_spdx_name_are_of_one_class() -> None:
             assert (spdx(name), classify([name])) == (name, expected)
 
 
+@pytest.mark.slow
 def test_no_spelling_of_the_real_files_is_missing_from_the_table(shared_data: Path) -> None:
     files = sorted((shared_data / "natural-instructions" / "tasks").glob("*.json"))
     assert {raw for path in files for raw in instance_licences(path)} == set(NI_SPELLINGS)

@@ -1,5 +1,4 @@
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,28 +145,30 @@ def test_rows_with_instructions_of_their_own_are_typed_by_those() -> None:
 
 
 @pytest.fixture(scope="module")
-def labelled(shared_data: Path) -> list[tuple[Task, Kind, bool]]:
-    """(task, kind by hand, whether its labeller was sure) of 142 tasks."""
-
-    def rows() -> Iterator[tuple[Task, Kind, bool]]:
-        folder = shared_data / "natural-instructions"
-        with (folder / "typing_labels.tsv").open() as f:
-            for row in csv.DictReader(f, delimiter="\t"):
-                named = read_task(folder / "tasks" / f"{row['task']}.json").task
-                yield replace(named, name="unnamed"), Kind(row["kind"]), row["confidence"] == "sure"
-
-    return list(rows())
+def tasks(real_data: Path) -> dict[str, Task]:
+    """By the names of their files; the name that a task gives itself is taken off, for no rule may look at it."""
+    files = sorted((real_data / "natural-instructions" / "tasks").glob("*.json"))
+    return {path.stem: replace(read_task(path).task, name="unnamed") for path in files}
 
 
-def agreement(labelled: list[tuple[Task, Kind, bool]], *, sure: bool) -> tuple[int, int]:
-    rows = [(t, by_hand) for t, by_hand, is_sure in labelled if is_sure is sure]
-    return sum(kind_of(t).kind is by_hand for t, by_hand in rows), len(rows)
+@pytest.fixture(scope="module")
+def labelled(real_data: Path, tasks: dict[str, Task]) -> list[tuple[Task, Kind, bool]]:
+    """(task, kind by hand, whether its labeller was sure) of 142 tasks, or of the ten that are shipped."""
+    with (real_data / "natural-instructions" / "typing_labels.tsv").open() as f:
+        rows = list(csv.DictReader(f, delimiter="\t"))
+    return [(tasks[row["task"]], Kind(row["kind"]), row["confidence"] == "sure") for row in rows]
+
+
+def disagreements(labelled: list[tuple[Task, Kind, bool]], *, sure: bool) -> list[Kind]:
+    return [by_hand for t, by_hand, is_sure in labelled if is_sure is sure and kind_of(t).kind is not by_hand]
 
 
 def test_kinds_agree_with_tasks_typed_by_hand(labelled: list[tuple[Task, Kind, bool]]) -> None:
     """The goal is .97 of the sure ones; the arguable ones are longer spans, lists in any order, aliases."""
-    assert agreement(labelled, sure=True) == (102, 102)
-    assert agreement(labelled, sure=False)[0] >= 29
+    num_sure = sum(is_sure for _, _, is_sure in labelled)
+    assert (num_sure, len(labelled)) in ((10, 10), (102, 142))
+    assert disagreements(labelled, sure=True) == []
+    assert len(disagreements(labelled, sure=False)) <= 11
 
 
 def test_the_bounds_of_the_rules_are_not_fitted_to_those_tasks(
@@ -175,22 +176,21 @@ def test_the_bounds_of_the_rules_are_not_fitted_to_those_tasks(
 ) -> None:
     for bound in (0.3, 0.5, 0.82):
         monkeypatch.setattr(kind, "_LEAST", dict.fromkeys(kind._LEAST, bound))
-        assert agreement(labelled, sure=True) == (102, 102)
+        assert disagreements(labelled, sure=True) == []
 
 
-def test_kinds_agree_with_an_independent_list(shared_data: Path) -> None:
+def test_kinds_agree_with_an_independent_list(real_data: Path, tasks: dict[str, Task]) -> None:
     """Measured elsewhere: .992 of tasks agree on `>= 80 % of outputs stand in the Definition`."""
-    folder = shared_data / "natural-instructions"
-    with (folder / "ni_tasks.tsv").open() as f:
+    with (real_data / "natural-instructions" / "ni_tasks.tsv").open() as f:
         listed = {
             r["task"].split(".")[0].replace("-", "_"): r["icil_classification"]
             for r in csv.DictReader(f, delimiter="\t")
         }
     agree = total = 0
-    for path in sorted((folder / "tasks").glob("*.json")):
-        name = path.stem.split(".")[0].replace("-", "_")
+    for file_name, task in tasks.items():
+        name = file_name.split(".")[0].replace("-", "_")
         if name in listed:
             total += 1
-            agree += (kind_of(read_task(path).task).in_definition >= 0.8) == (listed[name] == "1")
-    assert total > 100
+            agree += (kind_of(task).in_definition >= 0.8) == (listed[name] == "1")
+    assert total > 0.7 * len(tasks)
     assert agree / total >= 0.9

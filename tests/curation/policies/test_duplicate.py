@@ -191,9 +191,9 @@ def test_planted_repeats_are_found_and_nothing_else(
     assert repeats(tmp_path_factory.mktemp("near"), *(text for _, text in rows)) == expected
 
 
-def test_real_questions_with_a_word_added_are_found_and_no_others(tmp_path: Path, shared_data: Path) -> None:
-    questions = [r["question"] for r in read_jsonl(shared_data / "gsm8k" / "train.jsonl")][:600]
+def test_real_questions_with_a_word_added_are_found_and_no_others(tmp_path: Path, real_data: Path) -> None:
+    questions = [r["question"] for r in read_jsonl(real_data / "gsm8k" / "train.jsonl")][:600]
     longest = sorted({q for q in questions if len(q.split()) >= 50})
-    assert len(longest) > 100
+    assert len(longest) >= 60
     found = repeats(tmp_path, *longest, *(f"{q} Please." for q in longest))
     assert found == {len(longest) + n: n for n in range(len(longest))}

@@ -311,6 +311,7 @@ def test_the_length_of_the_spans_is_the_policys(tmp_path: Path) -> None:
     assert verdict(row=row, suites=suites, contamination_ngram=12).reason == "contaminated"
 
 
+@pytest.mark.slow
 def test_of_limas_rows_few_are_in_another_language_and_hardly_any_is_broken(shared_data: Path) -> None:
     """The file is the English part of LIMA by name: what is told as another language there would be a false alarm."""
     rows = [

@@ -62,7 +62,7 @@ def steps_without_rate(steps: int, plan: Plan) -> int:
     return sum(learning_rate(step, plan, peak=1.0, warmup_steps=0, shape="linear") <= 1e-12 for step in range(steps))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     cost_ratio=st.floats(0, 3),
     eval_steps=st.integers(1, 60),

@@ -58,7 +58,7 @@ def test_a_running_days_figure_is_that_of_the_whole_day_and_not_of_its_last_step
 def test_console_history_and_page_of_a_finished_run_tell_one_figure(
     tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path
 ) -> None:
-    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     result = train(job, MEASURED, launch=fake(steps="30", save="every:5", eval_s="0.02"))
     history = read_history(job.run)
     summary = json.loads((job.run / TRAIN / "summary.json").read_text())

@@ -212,21 +212,23 @@ def test_a_used_up_budget_refuses_to_pick_unless_it_is_outside_of_it(run: Path) 
     assert len(inspect_all(run / "07_train" / "output")[0]) == 4
 
 
+@pytest.mark.slow
 def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows: list[RowIds]) -> None:
     pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
     path = run / "ledger.jsonl"
+    path.write_text(path.read_text().replace('"budget_s": 100', '"budget_s": 1000'))
     result = TrainResult(
         run=run, steps=40, because="deadline", tokens_per_s=1.0, last_loss=None, ledger=Ledger.of_run(path).report(),
         picked=Picked(**read_json(run / "08_pick" / "picked.json")),
     )  # fmt: skip
     assert result.picked.checkpoint == "checkpoint-20"
     job = TrainJob(
-        run=run, mix=run, base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"), budget_s=100, average=2
+        run=run, mix=run, base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"), budget_s=1000, average=2
     )
     found = try_average(job, result, Console())
     assert {c.checkpoint for c in found.picked.candidates} >= set(NOISES)
     assert any("average of" in c.checkpoint for c in found.picked.candidates)
-    assert 0 < found.ledger.by_phase["pick"] < 40
+    assert 0 < found.ledger.by_phase["pick"] < 940
     assert found.ledger.overshoot_s == 0
     assert Ledger.of_run(path).is_closed
 
@@ -276,6 +278,7 @@ def test_adapters_that_have_no_average_do_not_cost_the_pick(adapters: Path, tmp_
     assert any("they have no average" in r.detail for r in picked.rejected)
 
 
+@pytest.mark.timed
 def test_the_command_picks_within_its_time_whatever_loading_takes(run: Path) -> None:
     """In a process that is killed at the end: not even importing fits here."""
     path = run / "ledger.jsonl"

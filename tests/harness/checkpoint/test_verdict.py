@@ -71,7 +71,7 @@ def test_steps_without_a_rate_are_told_of_beyond_what_the_shape_has() -> None:
 def test_a_run_that_ends_worse_than_its_base_says_so_first_and_keeps_its_best(
     tmp_path: Path, write_mix: WriteMix, demo_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     result = train(job, replace(MEASURED, base_loss=0.2), launch=fake(save="1,3"))  # its losses are 1 and 1/3
     assert result.picked.better_than_base is False
     assert [(c.checkpoint, c.step) for c in result.picked.candidates] == [
@@ -103,7 +103,7 @@ def test_a_base_whose_weights_are_no_numbers_is_one_line(
     weights = load_file(path)
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, path, metadata={"format": "pt"})
-    job = make_job(tmp_path, write_mix(), damaged_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), damaged_base, budget_s=60.0)
     with pytest.raises(DataError, match="its validation loss is nan") as e:
         rehearse(job, launch=axolotl)
     assert "\n" not in str(e.value)
@@ -118,7 +118,7 @@ def test_more_tokens_than_embeddings_are_told_before_anything_starts(
     added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     tokenizer["added_tokens"].append({"id": config["vocab_size"], "content": "<|new|>", **added})
     (damaged_base / "tokenizer.json").write_text(json.dumps(tokenizer))
-    job = make_job(tmp_path, write_mix(), damaged_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), damaged_base, budget_s=60.0)
     with pytest.raises(DataError, match="resize_token_embeddings") as e:
         rehearse(job, launch=fake())
     assert "\n" not in str(e.value)
@@ -130,7 +130,7 @@ def test_a_checkpoint_that_does_not_load_onto_its_base_fails_in_the_rehearsal(
     tmp_path: Path, write_mix: WriteMix, demo_base: Path, axolotl: Launcher
 ) -> None:
     """Axolotl is started on the base and told, behind our back, to make its embeddings larger."""
-    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
 
     def grown(config: Path, log: Path, environment: Mapping[str, str]) -> Child:
         with config.open("a") as file:

@@ -442,6 +442,7 @@ def test_a_sound_machine_ends_with_0_and_a_json_line(tmp_path: Path, capsys: pyt
     assert sorted(tmp_path.iterdir()) == [], "it looks and leaves nothing"
 
 
+@pytest.mark.slow
 def test_a_problem_ends_with_2_and_the_first_one_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

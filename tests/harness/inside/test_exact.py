@@ -46,7 +46,7 @@ def killing(axolotl: Launcher, steps: set[int]) -> tuple[Launcher, Callable[[Eve
 def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_bytes(
     tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, axolotl: Launcher
 ) -> None:
-    whole = make_job(tmp_path / "whole", write_mix(), demo_base, budget_s=90.0)
+    whole = make_job(tmp_path / "whole", write_mix(), demo_base, budget_s=300.0)
     recipe = whole.recipe.model_copy(update={"num_epochs": 9.5, "eval_steps": 4, "save_steps": 4})
     whole = replace(whole, recipe=recipe.model_copy(update={"gradient_accumulation_steps": 1}))
     result = train(whole, SLOW, launch=axolotl)
@@ -69,16 +69,17 @@ def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_by
     assert file_sha256(followed.run / TRAIN / OUTPUT / name) == file_sha256(whole.run / TRAIN / OUTPUT / name)
 
 
+@pytest.mark.timed
 def test_a_free_run_sees_the_same_batches(
     tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, axolotl: Launcher
 ) -> None:
     """Another budget has another plan, hence other rates; the batches of the steps that both made are the same."""
     mix = write_mix()
     seen = []
-    for name, budget_s in (("a", 14.0), ("b", 18.0)):
+    for name, budget_s in (("a", 12.0), ("b", 15.0)):
         job = make_job(tmp_path / name, mix, demo_base, budget_s=budget_s)
         assert train(job, SLOW, launch=axolotl).because == "deadline"
         seen.append([record["batch"] for record in last_of_each_step(job).values()])
     common = min(map(len, seen))
-    assert common > 10
+    assert common > 5
     assert seen[0][:common] == seen[1][:common]

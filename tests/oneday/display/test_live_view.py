@@ -17,7 +17,8 @@ from harness.history import read_history
 from harness.inside.events import Beat, Evaluate, Events, TrainerEvent, now
 from harness.run import LEDGER, train
 from oneday.cli import main
-from oneday.display.live_view import one_line, panel, plain, screen, sparkline
+from oneday.display.console import Console
+from oneday.display.live_view import one_line, panel, plain, screen, sparkline, watch
 from tests.harness.test_history import begin, step, tell
 from tests.harness.test_run import MEASURED, fake, make_job
 
@@ -63,7 +64,7 @@ def test_it_fits_a_narrow_terminal_and_needs_no_colour(training: Path) -> None:
 def test_a_finished_run_is_shown_once_and_left(
     tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
+    job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
     train(job, MEASURED, launch=fake(save="1,3"))
     for command in (["watch", str(job.run)], ["watch", str(job.run), "--once", "--json"]):
         with pytest.raises(SystemExit) as e:
@@ -104,9 +105,19 @@ def test_a_rehearsal_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_who_watches_a_rehearsal_sees_it_then_the_day_then_its_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where an older day lies in the run, as after --redo."""
+    monkeypatch.setattr("oneday.display.live_view.LOOK_EVERY_S", 0.02)
+    console, shown = Console(), []
+    monkeypatch.setattr(console, "line", lambda text: shown.append(text.split(" | ")[1]))
+
+    def wait_for(what: str) -> None:
+        until = time.monotonic() + 60
+        while what not in shown:
+            assert time.monotonic() < until, shown
+            time.sleep(0.01)
+
     old = Ledger.start(tmp_path / LEDGER, budget_s=50.0, job="old")
     old.stop()
     begun = threading.Event()
@@ -115,30 +126,28 @@ def test_who_watches_a_rehearsal_sees_it_then_the_day_then_its_end(
         with locked(tmp_path):
             rehearse(tmp_path)
             begun.set()
-            time.sleep(2.5)
+            wait_for("rehearsing")
             (tmp_path / "06_plan" / "done.json").write_text("{}")
-        time.sleep(2.5)  # it hashes the rows
-        ledger = Ledger.start(tmp_path / LEDGER, budget_s=100.0, job="new")
-        ledger.enter("train")
+        wait_for("waiting for the run to begin")  # it hashes the rows
+        Ledger.start(tmp_path / "new.jsonl", budget_s=100.0, job="new").enter("train")
         tell(tmp_path, *(step(n, time.time()) for n in range(1, 8)))
-        time.sleep(2.5)
-        ledger.stop()
+        (tmp_path / "new.jsonl").replace(tmp_path / LEDGER)  # nobody looks between its start and its training
+        wait_for("training")
+        Ledger.of_run(tmp_path / LEDGER).stop()
 
     worker = threading.Thread(target=work)
     worker.start()
     assert begun.wait(10)
-    with pytest.raises(SystemExit) as e:
-        main(["watch", str(tmp_path)])
+    watch(tmp_path, console)
     worker.join()
-    assert e.value.code == 0
-    shown = [line.split(" | ")[1] for line in capsys.readouterr().out.splitlines()]
     assert shown == ["rehearsing", "waiting for the run to begin", "training", "stopped"]
 
 
 def test_a_run_that_does_not_begin_is_given_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oneday.display.live_view.BEGINS_S", 1.5)
+    monkeypatch.setattr("oneday.display.live_view.BEGINS_S", 0.2)
+    monkeypatch.setattr("oneday.display.live_view.LOOK_EVERY_S", 0.02)
     (tmp_path / ".lock").touch()
     with pytest.raises(SystemExit) as e:
         main(["watch", str(tmp_path)])

@@ -11,8 +11,6 @@ import pytest
 import torch
 
 from core.example.prompt import training_prompt
-from core.model.language_model import LanguageModel
-from oneday.demo.demo import DEMO_BASE
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from submission.engine.batcher import Batcher, Limits
 from submission.engine.detokenize import Detokenizer, token_texts
@@ -29,9 +27,7 @@ from submission.errors import (
     TooLargeError,
 )
 from submission.server.api import ProcessRequest
-
-MODEL = LanguageModel.load(DEMO_BASE)
-ENGINE = Engine(MODEL)
+from tests.demo_model import demo_engine, demo_model
 
 
 def prompts(num: int) -> list[str]:
@@ -61,9 +57,9 @@ def run(engine: Engine, requests: Sequence[ProcessRequest]) -> list[Completion]:
 
 def test_greedy_answers_are_the_same_alone_and_in_a_batch_of_16() -> None:
     requests = [asked(prompt, max_new_tokens=4 + n) for n, prompt in enumerate(prompts(16))]
-    together = run(ENGINE, requests)
+    together = run(demo_engine(), requests)
     for request, batched in zip(requests, together, strict=True):
-        alone = ENGINE.process(request)
+        alone = demo_engine().process(request)
         assert batched.text == alone.text
         assert [t.text for t in batched.tokens] == [t.text for t in alone.tokens]
         assert batched.logprob == pytest.approx(alone.logprob, abs=1e-3)
@@ -72,15 +68,15 @@ def test_greedy_answers_are_the_same_alone_and_in_a_batch_of_16() -> None:
 
 def test_a_seed_draws_the_same_in_any_company() -> None:
     request = asked("Once", temperature=3.0, top_p=0.9, top_k=50, seed=7)
-    alone = ENGINE.process(request)
-    together = run(ENGINE, [asked(p, temperature=2.0) for p in prompts(5)] + [request])
+    alone = demo_engine().process(request)
+    together = run(demo_engine(), [asked(p, temperature=2.0) for p in prompts(5)] + [request])
     assert together[-1].text == alone.text
 
 
 def test_rows_of_a_batch_keep_their_own_stop_strings_lengths_and_echoes() -> None:
     prompt = training_prompt("Write the first word of the list.", "apple, lamp, saw")
     plain, cut, short, echo, nothing = run(
-        ENGINE,
+        demo_engine(),
         [
             asked(prompt), asked(prompt, stop_sequences=["pl"]), asked(prompt, max_new_tokens=1),
             asked(prompt, echo_prompt=True), asked(prompt, max_new_tokens=0),
@@ -92,8 +88,8 @@ def test_rows_of_a_batch_keep_their_own_stop_strings_lengths_and_echoes() -> Non
 
 def test_each_row_is_told_as_soon_as_it_ends() -> None:
     order: list[int] = []
-    jobs = [ENGINE.prepare(asked("Anna gave", max_new_tokens=n)) for n in (40, 2, 10)]
-    ENGINE.run(jobs, lambda job, result: order.append(job.max_new_tokens))
+    jobs = [demo_engine().prepare(asked("Anna gave", max_new_tokens=n)) for n in (40, 2, 10)]
+    demo_engine().run(jobs, lambda job, result: order.append(job.max_new_tokens))
     assert order == [2, 10, 40]
 
 
@@ -105,20 +101,20 @@ def test_a_row_that_is_given_up_ends_and_the_others_do_not_notice() -> None:
         looks += 1
         return looks > 3
 
-    whole = ENGINE.process(asked("Anna gave", max_new_tokens=30))
+    whole = demo_engine().process(asked("Anna gave", max_new_tokens=30))
     jobs = [
-        ENGINE.prepare(asked("Ben", max_new_tokens=200, temperature=9.0, seed=1), is_given_up=after_three),
-        ENGINE.prepare(asked("Anna gave", max_new_tokens=30)),
+        demo_engine().prepare(asked("Ben", max_new_tokens=200, temperature=9.0, seed=1), is_given_up=after_three),
+        demo_engine().prepare(asked("Anna gave", max_new_tokens=30)),
     ]
     found: dict[int, Any] = {}
-    ENGINE.run(jobs, lambda job, result: found.update({id(job): result}))
+    demo_engine().run(jobs, lambda job, result: found.update({id(job): result}))
     assert len(found[id(jobs[0])].tokens) == 3
     assert found[id(jobs[1])].text == whole.text
 
 
 def test_rows_join_a_batch_that_is_on_its_way_and_nobody_notices() -> None:
     requests = [asked(p, max_new_tokens=3 + 4 * (n % 5)) for n, p in enumerate(prompts(20))]
-    jobs = [ENGINE.prepare(request) for request in requests]
+    jobs = [demo_engine().prepare(request) for request in requests]
     waiting, found, loads = list(jobs), {}, []
 
     def take(load: Load) -> list[Job] | None:
@@ -127,10 +123,10 @@ def test_rows_join_a_batch_that_is_on_its_way_and_nobody_notices() -> None:
         taken = [waiting.pop() for _ in range(min(room, len(waiting)))]
         return taken if taken or waiting else None
 
-    ENGINE.serve(take, lambda job, result: found.update({id(job): result}))
+    demo_engine().serve(take, lambda job, result: found.update({id(job): result}))
     assert max(loads) > 3
     for job, request in zip(jobs, requests, strict=True):
-        alone = ENGINE.process(request)
+        alone = demo_engine().process(request)
         assert found[id(job)].text == alone.text  # type: ignore[attr-defined]
         assert found[id(job)].logprob == pytest.approx(alone.logprob, abs=1e-3)  # type: ignore[attr-defined]
 
@@ -150,13 +146,13 @@ class TightDecoder(Decoder):
 
 def test_a_batch_that_memory_does_not_hold_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [asked(prompt, temperature=2.0 * (n % 2), seed=n) for n, prompt in enumerate(prompts(7))]
-    expected = [ENGINE.process(request).text for request in requests]
+    expected = [demo_engine().process(request).text for request in requests]
     monkeypatch.setattr("submission.engine.work.Decoder", TightDecoder)
-    assert [d.text for d in run(ENGINE, requests)] == expected
+    assert [d.text for d in run(demo_engine(), requests)] == expected
     assert TightDecoder.tried[:3] == [7, 3, 1]
     monkeypatch.setattr(TightDecoder, "most", 0)
     found: list[Any] = []
-    ENGINE.run([ENGINE.prepare(requests[0])], lambda job, result: found.append(result))
+    demo_engine().run([demo_engine().prepare(requests[0])], lambda job, result: found.append(result))
     assert isinstance(found[0], TooLargeError)
 
 
@@ -167,8 +163,8 @@ def test_an_error_in_the_model_reaches_every_job_once(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("submission.engine.work.Decoder", Broken)
     found: list[str] = []
-    jobs = [ENGINE.prepare(asked(p, max_new_tokens=n)) for n, p in enumerate(prompts(3))]
-    ENGINE.run(jobs, lambda job, result: found.append(type(result).__name__))
+    jobs = [demo_engine().prepare(asked(p, max_new_tokens=n)) for n, p in enumerate(prompts(3))]
+    demo_engine().run(jobs, lambda job, result: found.append(type(result).__name__))
     assert sorted(found) == ["Completion", "Completion", "RuntimeError"]  # none and one token needed no step
 
 
@@ -177,24 +173,24 @@ def test_an_error_in_the_model_reaches_every_job_once(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("text", ["Anna", "a  b", "漢字 und 🙂🙃", "é\n\n\tü", "</s> <s>", "\x00\x7f", "�", "🙂" * 40])
 def test_the_texts_of_tokens_in_a_row_are_the_text(text: str) -> None:
-    ids = MODEL.encode(text, bos=False)
-    texts = token_texts(MODEL.tokenizer, ids)
-    assert "".join(texts) == MODEL.tokenizer.decode(ids, skip_special_tokens=False) == text
-    context = MODEL.encode("Anna:")
-    assert "".join(token_texts(MODEL.tokenizer, ids, context=context)) == MODEL.continuation(context, ids)
+    ids = demo_model().encode(text, bos=False)
+    texts = token_texts(demo_model().tokenizer, ids)
+    assert "".join(texts) == demo_model().tokenizer.decode(ids, skip_special_tokens=False) == text
+    context = demo_model().encode("Anna:")
+    assert "".join(token_texts(demo_model().tokenizer, ids, context=context)) == demo_model().continuation(context, ids)
 
 
 def test_a_character_counts_for_the_token_that_completes_it_and_a_cut_one_reads_u_fffd() -> None:
-    ids = MODEL.encode("a🙂", bos=False)
-    *_, last = texts = token_texts(MODEL.tokenizer, ids)
+    ids = demo_model().encode("a🙂", bos=False)
+    *_, last = texts = token_texts(demo_model().tokenizer, ids)
     assert last == "🙂"
     assert texts.count("") == 3
-    assert token_texts(MODEL.tokenizer, ids[:-1])[-1].endswith("\ufffd")
+    assert token_texts(demo_model().tokenizer, ids[:-1])[-1].endswith("\ufffd")
 
 
 def test_bytes_that_never_make_a_character_do_not_hold_the_text_back() -> None:
-    stray = MODEL.tokenizer.convert_tokens_to_ids("<0x9F>")
-    stream = Detokenizer(MODEL.tokenizer, context=MODEL.encode("a"))
+    stray = demo_model().tokenizer.convert_tokens_to_ids("<0x9F>")
+    stream = Detokenizer(demo_model().tokenizer, context=demo_model().encode("a"))
     texts = [stream.push(stray) for _ in range(20)]
     assert any(texts)
     assert set("".join(texts) + stream.finish()) == {"\ufffd"}
@@ -206,23 +202,23 @@ def test_decoding_a_long_answer_does_not_grow_with_its_length() -> None:
     class Counting:
         def decode(self, ids: list[int], **options: Any) -> str:
             calls.append(len(ids))
-            return str(MODEL.tokenizer.decode(ids, **options))
+            return str(demo_model().tokenizer.decode(ids, **options))
 
-    ids = MODEL.encode("Anna gave the lamp to Ben. " * 40, bos=False)
+    ids = demo_model().encode("Anna gave the lamp to Ben. " * 40, bos=False)
     assert "".join(token_texts(Counting(), ids)) == "Anna gave the lamp to Ben. " * 40
     assert max(calls) <= 16
 
 
 def test_a_lone_word_mark_has_a_text_as_an_alternative() -> None:
-    mark = MODEL.tokenizer.convert_tokens_to_ids("▁")
-    assert ENGINE._piece(mark) == " "
+    mark = demo_model().tokenizer.convert_tokens_to_ids("▁")
+    assert demo_engine()._piece(mark) == " "
 
 
 # --- what an organiser asks for
 
 
 def test_over_long_prompts_are_refused_if_asked_to() -> None:
-    engine = Engine(MODEL, overlong=Overlong.REFUSE)
+    engine = Engine(demo_model(), overlong=Overlong.REFUSE)
     with pytest.raises(OverlongError, match=r"the prompt has \d+ tokens or more; .* fit the window"):
         engine.prepare(asked("word " * 5_000))
     engine.prepare(asked("word " * 100))
@@ -231,19 +227,19 @@ def test_over_long_prompts_are_refused_if_asked_to() -> None:
 def test_birbal_compatibility_wraps_short_prompts_and_cuts_at_a_blank_line() -> None:
     assert wrap_as_birbal("Question?") == "### Input:\nQuestion?\n\n### Response:\n"
     assert wrap_as_birbal("a\n\nb\n\nc") == "a\n\nb\n\nc"
-    job = Engine(MODEL, birbal=True).prepare(asked("Question?", stop_sequences=["x"]))
+    job = Engine(demo_model(), birbal=True).prepare(asked("Question?", stop_sequences=["x"]))
     assert job.stop == ("x", "\n\n")
-    assert list(job.prompt_ids) == MODEL.encode("### Input:\nQuestion?\n\n### Response:\n")
+    assert list(job.prompt_ids) == demo_model().encode("### Input:\nQuestion?\n\n### Response:\n")
 
 
 def test_the_self_check_names_a_model_that_answers_with_nothing() -> None:
-    assert all("decode" not in warning for warning in ENGINE.check_itself())
+    assert all("decode" not in warning for warning in demo_engine().check_itself())
 
     class Blank(Engine):
         def process(self, request: ProcessRequest) -> Completion:
             return Completion(text=" ", tokens=(), logprob=0)
 
-    assert "multiple choice in HELM would score 0" in Blank(MODEL).check_itself()[0]
+    assert "multiple choice in HELM would score 0" in Blank(demo_model()).check_itself()[0]
 
 
 # --- the queue
@@ -253,7 +249,7 @@ class Slow(Engine):
     """Notes what it begins with, and waits for the test before."""
 
     def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__(MODEL)
+        super().__init__(demo_model())
         self.begun: list[list[int]] = []
         self.most = 0
         self.seconds = seconds
@@ -312,7 +308,7 @@ def test_requests_that_wait_together_are_answered_together() -> None:
         return list(await asyncio.gather(*tasks))
 
     done = in_loop(engine, body, max_batch=4, batch_wait_s=0.0)
-    assert [d.text for d in done[1:]] == [ENGINE.process(request).text for request in requests]
+    assert [d.text for d in done[1:]] == [demo_engine().process(request).text for request in requests]
     assert engine.most == 4
     assert len(engine.begun[1]) == 3  # beside the one that is on its way
     assert 1 in engine.begun[1]  # the oldest of those that waited
@@ -344,6 +340,7 @@ def test_a_full_queue_says_so() -> None:
     in_loop(engine, body, max_waiting=3, max_batch=1, batch_wait_s=0.0)
 
 
+@pytest.mark.timed
 def test_a_deadline_ends_a_request_and_its_row() -> None:
     engine = Slow(seconds=20)
 
@@ -368,11 +365,12 @@ def test_a_client_that_went_away_frees_its_place() -> None:
         with pytest.raises(GoneError):
             await batcher.answer(asked("Anna"), is_gone=gone)
         engine.seconds = 0
-        assert (await batcher.answer(asked("Anna"), is_gone=here)).text == ENGINE.process(asked("Anna")).text
+        assert (await batcher.answer(asked("Anna"), is_gone=here)).text == demo_engine().process(asked("Anna")).text
 
     in_loop(engine, body)
 
 
+@pytest.mark.timed
 def test_waiting_for_the_tokenizer_counts_against_the_deadline_and_the_queue() -> None:
     async def body(batcher: Batcher) -> None:
         slow = [asyncio.create_task(batcher.text(lambda engine: time.sleep(0.5))) for _ in range(2)]
@@ -382,7 +380,7 @@ def test_waiting_for_the_tokenizer_counts_against_the_deadline_and_the_queue() -
         found = await asyncio.gather(*slow, return_exceptions=True)
         assert [type(f).__name__ for f in found] == ["NoneType", "DeadlineError"]
 
-    in_loop(ENGINE, body, max_waiting=2, deadline_s=0.8)
+    in_loop(demo_engine(), body, max_waiting=2, deadline_s=0.8)
 
 
 def test_a_model_that_ends_answers_everyone_and_nobody_waits_for_it() -> None:
@@ -396,7 +394,7 @@ def test_a_model_that_ends_answers_everyone_and_nobody_waits_for_it() -> None:
             with pytest.raises(BrokenError, match="illegal memory access"):
                 await batcher.answer(asked("Anna"), is_gone=here)
 
-    in_loop(Dying(MODEL), body)
+    in_loop(Dying(demo_model()), body)
 
 
 def test_closing_ends_what_is_not_answered_in_time() -> None:
@@ -413,9 +411,9 @@ def test_closing_ends_what_is_not_answered_in_time() -> None:
 
 
 def test_an_idle_engine_keeps_no_keys_and_values() -> None:
-    decoder = Decoder(MODEL)
-    job = ENGINE.prepare(asked("Anna", max_new_tokens=2))
-    decoder.admit([ENGINE.row(job)])
+    decoder = Decoder(demo_model())
+    job = demo_engine().prepare(asked("Anna", max_new_tokens=2))
+    decoder.admit([demo_engine().row(job)])
     while decoder.rows:
         decoder.step()
     assert decoder._cache is None
@@ -427,6 +425,6 @@ def test_an_empty_prompt_has_nothing_to_echo_even_without_bos() -> None:
             self._tokenizer.bos_token = None
             return super().prepare(request, **options)
 
-    job = NoBos(MODEL).prepare(asked("", echo_prompt=True))
+    job = NoBos(demo_model()).prepare(asked("", echo_prompt=True))
     assert not job.request.echo_prompt
-    assert list(job.prompt_ids) == [MODEL.tokenizer.eos_token_id]
+    assert list(job.prompt_ids) == [demo_model().tokenizer.eos_token_id]

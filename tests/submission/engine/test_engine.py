@@ -2,18 +2,15 @@ import pytest
 import torch
 
 from core.example.prompt import training_prompt
-from core.model.language_model import LanguageModel
-from oneday.demo.demo import DEMO_BASE
-from submission.engine.engine import Completion, Engine, cut_tokens
+from submission.engine.engine import Completion, cut_tokens
 from submission.server.api import ProcessRequest, Token
+from tests.demo_model import demo_engine, demo_model
 
-MODEL = LanguageModel.load(DEMO_BASE)
-ENGINE = Engine(MODEL)
 FIRST_WORD = training_prompt("Write the first word of the list.", "apple, lamp, saw")
 
 
 def ask(prompt: str = FIRST_WORD, **fields: object) -> Completion:
-    return ENGINE.process(ProcessRequest.model_validate({"prompt": prompt, "max_new_tokens": 12, **fields}))
+    return demo_engine().process(ProcessRequest.model_validate({"prompt": prompt, "max_new_tokens": 12, **fields}))
 
 
 def consistent(answer: Completion) -> bool:
@@ -32,10 +29,10 @@ def test_a_greedy_answer_is_right_and_adds_up() -> None:
 def test_logprobs_are_those_of_the_raw_softmax() -> None:
     """Against a forward pass over prompt and answer, computed here."""
     answer = ask()
-    prompt = MODEL.encode(FIRST_WORD)
-    new = MODEL.encode(FIRST_WORD + answer.text)[len(prompt) :]
+    prompt = demo_model().encode(FIRST_WORD)
+    new = demo_model().encode(FIRST_WORD + answer.text)[len(prompt) :]
     with torch.no_grad():
-        logits = MODEL.model(input_ids=torch.tensor([[*prompt, *new]])).logits[0]
+        logits = demo_model().model(input_ids=torch.tensor([[*prompt, *new]])).logits[0]
     expected = [float(torch.log_softmax(logits[len(prompt) - 1 + n].float(), -1)[token]) for n, token in enumerate(new)]
     assert [t.logprob for t in answer.tokens] == pytest.approx(expected, abs=1e-4)
 
@@ -99,15 +96,15 @@ def test_asking_for_more_than_the_window_holds_does_not_cost_the_prompt(max_new_
 
 
 def test_tokenize_has_no_bos_and_honours_truncation() -> None:
-    ids = ENGINE.tokenize("Anna and Ben", truncation=False, max_length=0)
-    assert MODEL.tokenizer.bos_token_id not in ids
-    assert ENGINE.tokenize("Anna and Ben", truncation=True, max_length=2) == ids[:2]
-    assert ENGINE.decode(ids) == "Anna and Ben"
+    ids = demo_engine().tokenize("Anna and Ben", truncation=False, max_length=0)
+    assert demo_model().tokenizer.bos_token_id not in ids
+    assert demo_engine().tokenize("Anna and Ben", truncation=True, max_length=2) == ids[:2]
+    assert demo_engine().decode(ids) == "Anna and Ben"
 
 
 def test_an_id_outside_the_vocabulary_is_refused() -> None:
     with pytest.raises(ValueError, match="0 to 767"):
-        ENGINE.decode([768])
+        demo_engine().decode([768])
 
 
 def token(text: str) -> Token:

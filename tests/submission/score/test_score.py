@@ -13,6 +13,7 @@ from submission.errors import TableError
 from submission.helm.tables import read_suite
 from submission.score.ranks import COLUMNS, FIGURES, SCENARIOS, Part, Submission, lower_is_better, read_submissions
 from submission.score.score import Rule, agreement, helm_win_rates, published_win_rates, score
+from tests.conftest import REDUCED
 
 SVG = "{http://www.w3.org/2000/svg}"
 FIRST_COLUMN, LAST_COLUMN = COLUMNS[0], COLUMNS[-1]
@@ -56,8 +57,8 @@ def run(*arguments: object) -> int:
 
 
 @pytest.fixture
-def leaderboard(shared_data: Path) -> Path:
-    return shared_data / "leaderboard" / "4090_full_ranks.json"
+def leaderboard() -> Path:
+    return REDUCED / "leaderboard" / "4090_full_ranks.json"
 
 
 # The columns.

@@ -11,15 +11,12 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from core.model.language_model import LanguageModel
-from oneday.demo.demo import DEMO_BASE
 from submission.engine.batcher import Limits
-from submission.engine.engine import Engine
 from submission.server.connection import KEEP_ALIVE_S
 from submission.server.server import bind, make_server
+from tests.demo_model import demo_engine
 from tests.submission.server.test_server import HEALTH
 
-ENGINE = Engine(LanguageModel.load(DEMO_BASE))
 POST = b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 
 
@@ -27,7 +24,7 @@ POST = b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 def listening(**limits: float) -> Iterator[tuple[str, int]]:
     """The real server on a thread of this process."""
     ready = threading.Event()
-    server = make_server(lambda: ENGINE, HEALTH, Limits(**limits), on_ready=ready.set)  # type: ignore[arg-type]
+    server = make_server(demo_engine, HEALTH, Limits(**limits), on_ready=ready.set)  # type: ignore[arg-type]
     with bind("127.0.0.1", 0) as listener:
         address: tuple[str, int] = listener.getsockname()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -67,6 +64,7 @@ def test_a_pooled_connection_outlives_a_pause() -> None:
         assert ask() == 200
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
@@ -88,6 +86,7 @@ def test_a_request_that_never_ends_is_ended(sent: bytes, answer: bytes) -> None:
         assert 0.4 < time.monotonic() - began < 5
 
 
+@pytest.mark.timed
 def test_bytes_that_trickle_in_buy_no_time() -> None:
     with listening(receive_s=0.6) as address, socket.create_connection(address, timeout=10) as slow:
         slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -103,6 +102,7 @@ def test_bytes_that_trickle_in_buy_no_time() -> None:
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.timed
 def test_an_idle_connection_is_not_one_that_is_half_sent() -> None:
     with listening(receive_s=0.3) as address, pooled(address) as ask:
         for _ in range(3):
@@ -110,6 +110,7 @@ def test_an_idle_connection_is_not_one_that_is_half_sent() -> None:
             time.sleep(0.6)
 
 
+@pytest.mark.timed
 def test_an_answer_may_take_longer_than_a_request_to_come_in() -> None:
     with listening(receive_s=0.2) as (host, port):
         body = {"prompt": "Anna", "max_new_tokens": 300, "temperature": 9.0, "seed": 1}
@@ -136,6 +137,7 @@ WHOLE = json.dumps({"text": "🙂" * 300_000, "truncation": False}, ensure_ascii
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.parametrize(("path", "content"), [("/process", LONG), ("/tokenize", WHOLE)])
 def test_a_text_of_megabytes_stalls_nobody_longer_than_a_full_window_does(path: str, content: bytes) -> None:
     """Of all that comes in together the model reads the prompts, which takes its time; the rest must not."""

@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.testclient import TestClient
 
-from core.model.language_model import LanguageModel
 from oneday.demo.demo import DEMO_BASE
 from submission.engine.batcher import Limits
 from submission.engine.engine import Engine, Overlong
@@ -30,16 +29,15 @@ from submission.engine.generate import Decoder, Row
 from submission.engine.job import Job, Load, OnDone, Take
 from submission.errors import ServeError
 from submission.server.app import build_app
+from tests.demo_model import demo_engine, demo_model
 from tests.submission.server.test_server import HEALTH, real_server, serving
 
-MODEL = LanguageModel.load(DEMO_BASE)
-ENGINE = Engine(MODEL)
 JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with serving(ENGINE) as client:
+    with serving(demo_engine()) as client:
         yield client
 
 
@@ -52,7 +50,7 @@ def test_until_the_model_is_loaded_it_lives_but_is_not_ready() -> None:
 
     def load() -> Engine:
         go.wait(10)
-        return ENGINE
+        return demo_engine()
 
     app = build_app(load, HEALTH, Limits(), on_loaded=lambda model: loaded.set())
     with TestClient(app) as client:
@@ -81,7 +79,7 @@ def test_a_model_that_cannot_be_loaded_is_told() -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_beyond_the_cap_is_413_whatever_its_header_says(declared: bool) -> None:
-    with serving(ENGINE, body_bytes=1_000) as client:
+    with serving(demo_engine(), body_bytes=1_000) as client:
         body = json.dumps({"prompt": "x" * 2_000}).encode()
 
         def chunks() -> Iterator[bytes]:
@@ -93,10 +91,10 @@ def test_a_body_beyond_the_cap_is_413_whatever_its_header_says(declared: bool) -
 
 
 def test_an_over_long_prompt_is_refused_with_400_if_asked_to() -> None:
-    with serving(Engine(MODEL, overlong=Overlong.REFUSE)) as client:
+    with serving(Engine(demo_model(), overlong=Overlong.REFUSE)) as client:
         reply = client.post("/process", json={"prompt": "word " * 5_000})
         assert (reply.status_code, "tokens" in reply.json()["detail"]) == (400, True)
-    with serving(ENGINE) as client:
+    with serving(demo_engine()) as client:
         assert client.post("/process", json={"prompt": "word " * 5_000}).status_code == 200
 
 
@@ -104,7 +102,7 @@ class Stuck(Engine):
     """Begins when the test lets it."""
 
     def __init__(self) -> None:
-        super().__init__(MODEL)
+        super().__init__(demo_model())
         self.go = threading.Event()
 
     def serve(self, take: Take, on_done: OnDone) -> None:
@@ -118,6 +116,7 @@ class Stuck(Engine):
         super().serve(stuck, on_done)
 
 
+@pytest.mark.timed
 def test_a_full_queue_is_503_with_retry_after_and_a_deadline_504() -> None:
     stuck = Stuck()
     with serving(stuck, max_waiting=1, max_batch=1, batch_wait_s=0.0, deadline_s=1.0) as client:
@@ -149,7 +148,7 @@ def test_one_request_that_memory_does_not_hold_is_503_and_the_next_is_answered(
             return super().admit(rows)
 
     monkeypatch.setattr("submission.engine.work.Decoder", Small)
-    with serving(ENGINE) as client:
+    with serving(demo_engine()) as client:
         assert client.post("/process", json={"prompt": "x", "max_new_tokens": 9}).status_code == 503
         assert client.post("/process", json={"prompt": "x", "max_new_tokens": 5}).status_code == 200
 
@@ -192,7 +191,7 @@ def test_hostile_json_is_answered_with_a_4xx_or_well(client: TestClient, body: b
 
 # --- its own OpenAPI
 
-SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", build_app(lambda: ENGINE, HEALTH, Limits()))
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", build_app(demo_engine, HEALTH, Limits()))
 
 
 @pytest.fixture(scope="module")
