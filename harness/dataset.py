@@ -23,7 +23,7 @@ import orjson
 
 from core.errors import StageError
 from core.example.prompt import training_prompt
-from core.example.table import ROWS_AT_ONCE, SCHEMA, Table, TableRow, read_lengths, read_rows, write_table
+from core.example.table import ROWS_AT_ONCE, Table, TableRow, read_lengths, read_rows, schema, write_table
 from core.files import file_sha256, read_as, read_json, read_jsonl, sha256, write_json, write_jsonl
 from core.manifest import versions
 from core.model.folder import tokenizer_fingerprint
@@ -69,7 +69,7 @@ class TableInputs:
             validation=file_sha256(mix / "validation.jsonl"),
             tokenizer=tokenizer_fingerprint(base),
             sequence_len=sequence_len,
-            rendering=sha256("\0".join([*prompts, str(SCHEMA)]).encode()),
+            rendering=sha256("\0".join([*prompts, str(schema())]).encode()),
             libraries=", ".join(f"{name} {found[name]}" for name in ("tokenizers", "transformers") if name in found),
         )
 

@@ -16,7 +16,7 @@ from curation.report import write_report
 from curation.stages.context import Curation
 from curation.stages.samples import ROWS
 
-PACKAGES = ("datasets", "orjson", "pyarrow", "regex", "rensa", "rouge-score-rs", "numpy", "py3langid")
+PACKAGES = ("orjson", "pyarrow", "regex", "rensa", "rouge-score-rs", "numpy", "py3langid")
 """Whose version may change a mix."""
 
 OUTPUTS = ("train.jsonl", "validation.jsonl", "train.parquet", "validation.parquet")
@@ -91,6 +91,7 @@ LENGTH_STEP = 64
 def _manifest(stage: Stage, curation: Curation, details: Mapping[str, Any]) -> dict[str, Any]:
     """What a reader needs to make the same mix again, and to check that nothing was changed since."""
     packages = [*PACKAGES, *(["rouge"] if curation.parameters.scores.rouge is Rouge.ROUGE else [])]
+    packages += [] if all(located.paths for located in curation.sources.values()) else ["datasets"]
     return {
         "oneday": importlib.metadata.version("oneday-llm"),
         "parameters": curation.parameters.fingerprint(),

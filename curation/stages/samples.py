@@ -10,7 +10,7 @@ from itertools import groupby
 import orjson
 
 from core.errors import MixError
-from core.files import JSON_OPTIONS, file_sha256, naming, read_jsonl
+from core.files import JSON_OPTIONS, file_sha256, make_folder, naming, read_jsonl
 from core.run_folder import PREDICTIONS, SAMPLES
 from core.score import read_scores
 from core.stage import DROPPED, SCRATCH, Dropped, Stage, Summary
@@ -134,7 +134,7 @@ class _Sampling:
             keep_solved=p.samples.retain_share > 0,
         )
         self.work = stage.path(SCRATCH)
-        self.work.mkdir(parents=True, exist_ok=True)
+        make_folder(self.work)
         near = NearDuplicates(threshold, self.work / "signatures.bin") if threshold is not None else None
         self.pool = Pool(near=near, exact=self.refill)
         self.num_read = 0
