@@ -38,7 +38,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev \
  && rm -rf /var/lib/apt/lists/*
 RUN python3 -c "import tomllib as t; p = t.load(open('pyproject.toml', 'rb'))['project']; x = p['optional-dependencies']; \
-print(*p['dependencies'], *x['train'], *x['serve'], *x['eval'], sep='\n')" > requirements.txt \
+print(*p['dependencies'], *x['curate'], *x['train'], *x['serve'], *x['eval'], sep='\n')" > requirements.txt \
  && pip install -c constraints.txt torch==2.13.0 && pip install -c constraints.txt -r requirements.txt
 COPY . .
 # The README is no part of the image, but of the package's description.

@@ -16,6 +16,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from core.example.prompt import training_prompt
 from core.model.language_model import LanguageModel
 from oneday.demo.demo import DEMO_BASE
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
-from oneday.local_server import wait_ready
+from oneday.local_server import running
 from submission.engine.engine import Engine
 from submission.server.api import ProcessRequest
 
@@ -82,21 +83,14 @@ def server(who: str) -> Iterator[str]:
         command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(DEMO_BASE), "--port", "0"]
     else:
         command = [sys.executable, __file__, "--peer"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[2]
-        wait_ready(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            )
+        with running(process, log) as url:
+            yield url
 
 
 async def ask(url: str, prompts: list[str], clients: int) -> tuple[float, list[float]]:

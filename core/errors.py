@@ -9,11 +9,14 @@
     ├── ScoreError              references, a ROUGE implementation
     ├── SourceError             a data source of the mix
     ├── MixError                the mix itself
+    ├── FileError               a file or folder that cannot be read or written; an `OSError` too
+    ├── MissingPackage          a package of an extra that is not installed; an `ImportError` too
     ├── HarnessError            see harness/errors.py
     └── SubmissionError         see submission/errors.py
     Interrupted                 exit code 3: stopped by a signal, can be resumed
 
-A broken invariant is an `AssertionError`, a bug, exit code 1.
+Everything else is a bug, exit code 1 with a traceback: a broken invariant (`AssertionError`), an `OSError` that
+`core.files` does not know as the user's, a module that is missing and belongs to no extra.
 """
 
 
@@ -53,6 +56,18 @@ class SourceError(OnedayError):
 
 class MixError(OnedayError):
     """The mix cannot be built."""
+
+
+class FileError(OnedayError, OSError):
+    """A file or folder of the user's cannot be read or written. Made as `FileError(errno, strerror, filename)`."""
+
+    def __str__(self) -> str:
+        """The line that the user sees."""
+        return f"{self.filename or 'the system'}: {self.strerror}. Check path, permissions and space."
+
+
+class MissingPackage(OnedayError, ImportError):  # noqa: N818
+    """A package is not installed; the message names the extra that brings it."""
 
 
 class Interrupted(Exception):  # noqa: N818

@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar
 
 import orjson
 
-from core.errors import StageError
+from core.errors import FileError, StageError
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE
 
@@ -34,40 +34,87 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""Errors of a disk. The operating system does not say of which file."""
+
+_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of a path that no code of this project causes: a missing permission, a name too long, a link to itself."""
+
 _OS_ERROR = re.compile(r"os error (\d+)")
-"""How libraries written in Rust report an error of the operating system: safetensors raises no OSError."""
+"""The number of an error in the messages of libraries written in Rust: safetensors raises no OSError."""
+
+
+def users_error(error: OSError) -> FileError | None:
+    """The error as one that the user can mend; None: it is a bug.
+
+    A full disk and a missing permission are the user's wherever they are met. A path that is missing, or that is a file
+    where a folder should be, is the user's only where `naming` says that the user named it: anywhere else this project
+    has lost a file of its own. An error of a connection, a process or a pipe is never one of a file.
+    """
+    if isinstance(error, FileError):
+        return error
+    if error.errno in _DISK or (error.errno in _PATH and error.filename is not None):
+        return FileError(error.errno, error.strerror, error.filename)
+    return None
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Adds the file's name to an error of the disk, which does not hold it.
+    """Makes the errors of a file or folder that the user named errors of the user.
+
+    An error of another file, or of a connection, passes unchanged.
 
     Raises:
-        OSError: with the file's name.
+        FileError: with the file's name, which the error of a full disk lacks.
     """
     try:
         yield
+    except FileError:
+        raise
     except OSError as e:
-        if e.errno in _DISK:
-            e.filename, e.filename2 = str(path), None
+        if e.errno in _DISK or _concerns(e.filename, path):
+            raise FileError(e.errno, e.strerror, str(path)) from e
         raise
     except Exception as e:
         error_number_match = _OS_ERROR.search(str(e))
         number = int(error_number_match.group(1)) if error_number_match else 0
         if number not in _DISK:
             raise
-        raise OSError(number, os.strerror(number), str(path)) from e
+        raise FileError(number, os.strerror(number), str(path)) from e
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    with naming(path), path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _concerns(filename: object, path: Path) -> bool:
+    """Whether an error's file is this path, its temporary name, or a folder above it."""
+    if not isinstance(filename, str | bytes | os.PathLike):
+        return False
+    named = os.fsdecode(filename)
+    return named in (str(path), f"{path}.tmp") or Path(named) in path.parents
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        FileError: a file is in its place or above it, or it may not be made.
+    """
+    with naming(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text as UTF-8, not atomically."""
+    """Writes a text as UTF-8, not atomically; makes its folder."""
+    make_folder(path.parent)
     with naming(path):
         path.write_text(text, encoding="utf-8")
 
@@ -76,9 +123,9 @@ def write_text(path: Path, text: str) -> None:
 def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """Opens a binary file under a temporary name; it is synced and renamed to `path` if the block raises nothing."""
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise FileError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with naming(path):
         with temporary.open("wb") as f:
             yield f
@@ -126,6 +173,7 @@ def read_json(path: Path, *, mend: str = RESTORE) -> Any:
         mend: How to correct a damaged file; ends the message.
     Raises:
         StageError: missing, not JSON, or nested so deeply that it could not be written again.
+        FileError: it cannot be read.
     """
     try:
         value = orjson.loads(path.read_bytes())
@@ -133,6 +181,8 @@ def read_json(path: Path, *, mend: str = RESTORE) -> Any:
         return value
     except FileNotFoundError as e:
         raise StageError(f"{path}: no such file. Has the stage before this one run?") from e
+    except OSError as e:
+        raise FileError(e.errno, e.strerror, str(path)) from e
     except orjson.JSONDecodeError as e:
         raise StageError(f"{path}: not JSON ({e}). {mend}") from e
     except orjson.JSONEncodeError as e:

@@ -29,7 +29,7 @@ from typing import IO, Any, TypeVar
 import orjson
 
 from core.errors import StageError
-from core.files import JSON_OPTIONS, as_json, file_sha256, naming, read_as, sha256, write_json, write_jsonl
+from core.files import JSON_OPTIONS, as_json, file_sha256, make_folder, naming, read_as, sha256, write_json, write_jsonl
 
 Details = TypeVar("Details")
 
@@ -153,7 +153,7 @@ class Stage:
                     "Use another `run=` folder, or `redo=true` to throw this stage and those after it away."
                 )
             self._throw_away()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
         if stored != self.inputs:
             write_json(path, self.inputs)
 

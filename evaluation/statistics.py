@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from core.comparison import OVERALL, Comparison
 
 NUM_RESAMPLES = 9_999
+_BATCH = 500
+"""Resamples that are drawn together. The figures are those of `scipy.stats.bootstrap`, at any size of the batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +39,9 @@ def _compare(group: str, pairs: Sequence[Pair], seed: int) -> Comparison:
 
     assert pairs
     differences = np.array([pair.tuned - pair.base for pair in pairs])
-    rng = np.random.default_rng(seed)
-    means = np.array([rng.choice(differences, len(differences)).mean() for _ in range(NUM_RESAMPLES)])
+    rng, num = np.random.default_rng(seed), len(differences)
+    batches = [min(_BATCH, NUM_RESAMPLES - start) for start in range(0, NUM_RESAMPLES, _BATCH)]
+    means = np.concatenate([differences[rng.integers(0, num, (size, num))].mean(axis=1) for size in batches])
     low, high = np.percentile(means, [2.5, 97.5])
     one_sided = min((means <= 0).mean(), (means >= 0).mean())
     return Comparison(

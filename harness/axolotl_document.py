@@ -120,5 +120,4 @@ _OURS = ("neftune_mode", "gradient_accumulation_mode")
 
 def write_config(path: Path, recipe: AxolotlConfig, settings: RunSettings, card: Card) -> None:
     """Writes the YAML that Axolotl is started with."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, yaml.safe_dump(axolotl_document(recipe, settings, card), sort_keys=False))

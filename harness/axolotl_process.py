@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from core.files import naming
 from core.threads import wait_briefly
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import Card
@@ -78,7 +79,7 @@ def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Ch
     """
     source = str(Path(__file__).resolve().parent.parent)  # our plugin must be importable, or Axolotl goes on without it
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-    with log.open("ab") as output:
+    with naming(log), log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "harness.inside.main", str(os.getpid()), str(config)],
             env={**os.environ, **environment, "PYTHONPATH": path},

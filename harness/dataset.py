@@ -23,8 +23,8 @@ import orjson
 
 from core.errors import StageError
 from core.example.prompt import training_prompt
-from core.example.table import ROWS_AT_ONCE, SCHEMA, Table, TableRow, read_lengths, read_rows, write_table
-from core.files import file_sha256, read_as, read_json, read_jsonl, sha256, write_json, write_jsonl
+from core.example.table import ROWS_AT_ONCE, Table, TableRow, read_lengths, read_rows, schema, write_table
+from core.files import file_sha256, make_folder, read_as, read_json, read_jsonl, sha256, write_json, write_jsonl
 from core.manifest import versions
 from core.model.folder import tokenizer_fingerprint
 from core.model.token_ids import RowIds, rows_ids, without_end
@@ -69,7 +69,7 @@ class TableInputs:
             validation=file_sha256(mix / "validation.jsonl"),
             tokenizer=tokenizer_fingerprint(base),
             sequence_len=sequence_len,
-            rendering=sha256("\0".join([*prompts, str(SCHEMA)]).encode()),
+            rendering=sha256("\0".join([*prompts, str(schema())]).encode()),
             libraries=", ".join(f"{name} {found[name]}" for name in ("tokenizers", "transformers") if name in found),
         )
 
@@ -272,7 +272,7 @@ def link_dataset(dataset: Dataset, out: Path) -> Dataset:
 
     A training keeps the rows that it was begun with, whatever becomes of `05_table/`.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for name in (*(f"{part}.parquet" for part in PARTS), DROPPED, DESCRIPTION):
         (out / name).unlink(missing_ok=True)
         try:

@@ -238,11 +238,15 @@ def _telling(event: Event, *, begun: bool) -> str:
     return ""
 
 
-def smoothed(values: list[float], *, weight: float = 0.8) -> list[float]:
+_KEPT = 0.8
+"""Weight of the mean so far in the next one."""
+
+
+def smoothed(values: list[float]) -> list[float]:
     """Exponential moving average without a bias at the start. Values that are not finite are passed over."""
     result, mean, norm = [], 0.0, 0.0
     for value in values:
         if math.isfinite(value):
-            mean, norm = weight * mean + (1 - weight) * value, weight * norm + (1 - weight)
+            mean, norm = _KEPT * mean + (1 - _KEPT) * value, _KEPT * norm + (1 - _KEPT)
         result.append(mean / norm if norm else math.nan)
     return result

@@ -20,7 +20,7 @@ from pathlib import Path
 import orjson
 
 from core.errors import Interrupted
-from core.files import cut_torn_line, naming
+from core.files import cut_torn_line, make_folder, naming
 from core.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, failure
@@ -227,7 +227,7 @@ class Supervisor:
 
     def _settings(self, dataset: Dataset, packs: PackPlan) -> RunSettings:
         output = self.stage.path(OUTPUT).resolve()
-        output.mkdir(exist_ok=True)
+        make_folder(output)
         with naming(self.stage.path(DAMAGED)), self.stage.path(DAMAGED).open("ab") as f:
             f.writelines(orjson.dumps(d, option=orjson.OPT_APPEND_NEWLINE) for d in set_aside(output, job=self.name))
         newest = newest_whole(output, job=self.name)

@@ -9,30 +9,42 @@ and `source` say where it comes from. The same rows give the same bytes.
 Where it sits: examples and tokenizer -> **table** -> plan, rehearsal, training, pick.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from core.files import atomic_writer, file_sha256
 from core.model.token_ids import IGNORED_LABEL, RowIds
 
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("length", pa.int32()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("labels", pa.list_(pa.int32())),
-        ("attention_mask", pa.list_(pa.int8())),
-    ]
-)
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+@cache
+def schema() -> pa.Schema:
+    """Names and types of the columns."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("source", pa.string()),
+            ("length", pa.int32()),
+            ("input_ids", pa.list_(pa.int32())),
+            ("labels", pa.list_(pa.int32())),
+            ("attention_mask", pa.list_(pa.int8())),
+        ]
+    )
+
 
 ROWS_AT_ONCE = 8_192
 """Rows of a row group: what a writer or reader holds in memory."""
@@ -84,7 +96,9 @@ def write_table(path: Path, rows: Iterable[TableRow]) -> Table:
 
 def _writer(file: IO[bytes]) -> pq.ParquetWriter:
     """Ids are not written through a dictionary: that would make the file larger."""
-    return pq.ParquetWriter(file, SCHEMA, compression="zstd", use_dictionary=["source"])
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(file, schema(), compression="zstd", use_dictionary=["source"])
 
 
 def _in_groups(rows: Iterable[TableRow]) -> Iterator[list[TableRow]]:
@@ -98,6 +112,8 @@ def _flat(parts: Iterable[Sequence[int]]) -> npt.NDArray[np.int32]:
 
 
 def _batch(rows: Sequence[TableRow], lengths: Sequence[int], labels: npt.NDArray[np.int32]) -> pa.RecordBatch:
+    import pyarrow as pa
+
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     mask = np.ones(len(labels), np.int8)
     columns = [
@@ -109,11 +125,13 @@ def _batch(rows: Sequence[TableRow], lengths: Sequence[int], labels: npt.NDArray
             for values in (_flat(row.ids.input_ids for row in rows), labels, mask)
         ),
     ]
-    return pa.record_batch(columns, schema=SCHEMA)
+    return pa.record_batch(columns, schema=schema())
 
 
 def read_rows(path: Path) -> list[RowIds]:
     """The ids and labels of every row."""
+    import pyarrow.parquet as pq
+
     table = pq.read_table(path, columns=["input_ids", "labels"])
     pairs = zip(table["input_ids"].to_pylist(), table["labels"].to_pylist(), strict=True)
     return [RowIds(input_ids=tuple(ids), labels=tuple(labels)) for ids, labels in pairs]
@@ -121,11 +139,15 @@ def read_rows(path: Path) -> list[RowIds]:
 
 def read_lengths(path: Path) -> tuple[int, ...]:
     """Tokens of each row, in order."""
+    import pyarrow.parquet as pq
+
     return tuple(pq.read_table(path, columns=["length"])["length"].to_pylist())
 
 
 def mean_lengths(path: Path) -> dict[str, float]:
     """Mean number of tokens of a row, by source."""
+    import pyarrow.parquet as pq
+
     table = pq.read_table(path, columns=["source", "length"])
     means = table.group_by("source").aggregate([("length", "mean")]).sort_by("source")
     return dict(zip(means["source"].to_pylist(), means["length_mean"].to_pylist(), strict=True))

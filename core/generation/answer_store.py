@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 
 import orjson
 
-from core.files import naming
+from core.files import make_folder, naming
 from core.generation.request import Answer, Refused
 
 
@@ -29,9 +29,10 @@ class AnswerStore:
         self.num_damaged = 0
         """Lines that cannot be read."""
         self._read: tuple[int, Any] = (-1, None)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        self._file: IO[bytes] = path.open("r+b")
+        make_folder(path.parent)
+        with naming(path):
+            path.touch()
+            self._file: IO[bytes] = path.open("r+b")
         offset = 0
         for line in self._file:
             if not line.endswith(b"\n"):  # the process was killed while it wrote the line

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import PredictionError, StageError
@@ -56,6 +57,29 @@ def _fingerprint(paths: Iterable[Path]) -> str:
                 f.seek(-_SAMPLE_BYTES, os.SEEK_END)
                 digest.update(f.read(_SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+WEIGHT_INDEX = "model.safetensors.index.json"
+"""Says which file holds which weight, where there are several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    weight_map: Mapping[str, str]
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files that transformers loads; a folder may also hold the weights in another layout (`consolidated.…`).
+
+    Raises:
+        StageError: the index is damaged.
+    """
+    index = directory / WEIGHT_INDEX
+    if index.is_file():
+        names = read_as(_Index, index, mend="Fetch the model again.").weight_map.values()
+        return [directory / name for name in sorted(set(names))]
+    single = directory / "model.safetensors"
+    return [single] if single.is_file() else sorted(directory.glob("*.safetensors"))
 
 
 def check_model_folder(directory: Path) -> Path:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,17 @@ from core.errors import PredictionError
 from core.example.prompt import cut_at_stop
 from core.model.folder import check_model_folder
 from core.model.libraries import disable_cpu_repack, quieten
+from core.model.lora_adapter import (
+    CHANGES_THE_BASE,
+    adapter_shape,
+    misfit,
+    reason,
+    set_adapter_weights,
+    with_adapter,
+)
 from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import encode
+from core.model.weights import load_checked
 
 if TYPE_CHECKING:
     import torch
@@ -65,37 +73,35 @@ class LanguageModel:
             lora_adapter: The folder of a PEFT adapter to load.
             precision: Default: bf16 on a GPU, fp32 on a CPU. Give an adapter the precision that it was trained with.
         Raises:
-            PredictionError: a file is missing or damaged, or the libraries are not installed.
+            PredictionError: a folder lacks what it needs.
         """
         check_model_folder(path)
         quieten()
-        try:
-            import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as e:
-            raise PredictionError(f"{e.name} is not installed. pip install 'oneday-llm[train]'.") from e
+        import torch
+        from transformers import AutoTokenizer
+
         on_gpu = torch.cuda.is_available()
         kept = precision if isinstance(precision, Quantisation) else Quantisation.of(precision, on_gpu=on_gpu)
-        options = {"attn_implementation": "sdpa", "local_files_only": True, **kept.load_options()}
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(path, **options)
-        except Exception as e:  # a damaged model file can raise any error
+            model = load_checked(path, attn_implementation="sdpa", **kept.load_options())
+        except PredictionError:
+            raise
+        except Exception as e:  # a model's files can be wrong in as many ways as there are models
             raise PredictionError(
-                f"{path}: cannot be loaded ({_reason(e)}). Fetch the model again, or give another one."
+                f"{path}: cannot be loaded ({reason(e)}). Fetch the model again, or give another one."
             ) from e
         if lora_adapter is not None:
             try:
-                model = _with_adapter(model, lora_adapter)
+                model = with_adapter(model, lora_adapter)
             except PredictionError:
                 raise
-            except Exception as e:  # and so can a damaged adapter
-                raise _misfit(lora_adapter, path, e) from e
+            except Exception as e:  # so can an adapter's
+                raise misfit(lora_adapter, path, e) from e
         if on_gpu and not kept.load_in_4bit:
             model = model.to("cuda")
         disable_cpu_repack(model)
         model.eval()
-        tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         return cls(path=path, lora_adapter=lora_adapter, quantisation=kept, model=model, tokenizer=tokenizer)
@@ -220,26 +226,23 @@ class LanguageModel:
         Raises:
             PredictionError: it is not a readable adapter, or does not fit the base. The model then has no adapter.
         """
-        from peft import load_peft_weights, set_peft_model_state_dict
+        from peft import load_peft_weights
         from safetensors import SafetensorError
 
         try:
-            shape = _adapter_shape(lora_adapter)
+            shape = adapter_shape(lora_adapter)
             weights = load_peft_weights(str(lora_adapter), device=str(self.device))
         except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as e:
-            raise _misfit(lora_adapter, self.path, e) from e
+            raise misfit(lora_adapter, self.path, e) from e
         try:
-            if self.lora_adapter is not None and shape == _adapter_shape(self.lora_adapter):
-                loaded = set_peft_model_state_dict(self.model, weights)
-                missing = [name for name in loaded.missing_keys if ".lora_" in name]
-                if missing or loaded.unexpected_keys:
-                    raise KeyError((missing or loaded.unexpected_keys)[0])
+            if self.lora_adapter is not None and shape == adapter_shape(self.lora_adapter):
+                set_adapter_weights(self.model, weights)
             else:
-                self.model = _with_adapter(self._bare(), lora_adapter)
+                self.model = with_adapter(self._bare(), lora_adapter)
                 self.model.eval()
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as e:
-            self._load_anew()  # PEFT may have loaded a part of it
-            raise _misfit(lora_adapter, self.path, e) from e
+            self._load_anew()  # what PEFT left behind is neither
+            raise misfit(lora_adapter, self.path, e) from e
         self.lora_adapter = lora_adapter
 
     @contextlib.contextmanager
@@ -252,8 +255,8 @@ class LanguageModel:
         """The base without an adapter. It is loaded again if the adapter changed weights of the base itself."""
         if self.lora_adapter is None:
             return self.model
-        shape = _adapter_shape(self.lora_adapter)
-        if any(shape.get(key) not in (None, [], "none", False) for key in _CHANGES_THE_BASE):
+        shape = adapter_shape(self.lora_adapter)
+        if any(shape.get(key) not in (None, [], "none", False) for key in CHANGES_THE_BASE):
             self._load_anew()
             return self.model
         return self.model.unload()
@@ -265,34 +268,3 @@ class LanguageModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.model, self.lora_adapter = LanguageModel.load(self.path, precision=self.quantisation).model, None
-
-
-_CHANGES_THE_BASE = ("modules_to_save", "trainable_token_indices", "bias", "layer_replication")
-
-
-def _misfit(lora_adapter: Path, base: Path, error: Exception) -> PredictionError:
-    return PredictionError(
-        f"{lora_adapter}: no adapter that fits {base} ({_reason(error)}). Save it again (in a run: `oneday pick RUN`), "
-        "or give the `base=` that it was made for."
-    )
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error's message, with the error's class if the message says too little."""
-    first = next(iter(str(error).strip().splitlines()), "")[:200].rstrip(".")
-    return f"{type(error).__name__} {first}".strip() if isinstance(error, LookupError) or not first else first
-
-
-def _adapter_shape(lora_adapter: Path) -> dict[str, object]:
-    """The configuration that two adapters must share for their weights to be exchanged."""
-    raw = json.loads((lora_adapter / "adapter_config.json").read_bytes())
-    names = ("base_model_name_or_path", "revision", "inference_mode", "task_type", "peft_version")
-    return {key: sorted(value) if isinstance(value, list) else value for key, value in raw.items() if key not in names}
-
-
-def _with_adapter(model: Any, lora_adapter: Path) -> Any:
-    from peft import PeftModel
-
-    if not (lora_adapter / "adapter_config.json").is_file():
-        raise PredictionError(f"{lora_adapter}: no adapter_config.json. Give the folder of a PEFT LoRA adapter.")
-    return PeftModel.from_pretrained(model, lora_adapter)

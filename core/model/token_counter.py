@@ -6,7 +6,7 @@
 Where it sits: used by the length policy, the fit to a budget and the report.
 """
 
-import importlib.util
+import importlib.resources
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +51,8 @@ class TokenCounter:
 
     @classmethod
     def mistral_7b(cls) -> "TokenCounter":
-        """The counter of Mistral-7B-v0.1."""
-        spec = importlib.util.find_spec("mistral_common")
-        assert spec is not None, "mistral-common is a dependency"
-        assert spec.origin is not None
-        return cls.load(Path(spec.origin).parent / "data" / "tokenizer.model.v1")
+        """Mistral-7B-v0.1's."""
+        return cls.load(Path(str(importlib.resources.files("mistral_common") / "data" / "tokenizer.model.v1")))
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text."""

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from core.files import naming, sha256
+from core.files import make_folder, naming, sha256
 from core.text import nfc
 
 NUM_PERMUTATIONS = 128
@@ -75,7 +75,7 @@ class NearDuplicates:
         self._threshold = threshold
         self._path = path
         self._num = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.write_bytes(b"")
         self._buffer = bytearray()
 

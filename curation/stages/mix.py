@@ -15,7 +15,7 @@ from curation.sources.source import MixRow
 from curation.stages.context import Curation
 from curation.stages.samples import ROWS, SamplesDetails
 
-PACKAGES = ("datasets", "orjson", "pyarrow", "regex", "rensa", "rouge-score-rs", "numpy", "py3langid")
+PACKAGES = ("orjson", "pyarrow", "regex", "rensa", "rouge-score-rs", "numpy", "py3langid")
 """Whose version may change a mix."""
 
 OUTPUTS = ("train.jsonl", "validation.jsonl", "train.parquet", "validation.parquet")
@@ -62,6 +62,7 @@ def mix_stage(curation: Curation, sampled: Stage) -> Stage:
 def _manifest(stage: Stage, curation: Curation, details: MixDetails) -> dict[str, object]:
     """What a reader needs to make the same mix again, and to check that nothing was changed since."""
     packages = [*PACKAGES, *(["rouge"] if curation.parameters.scores.rouge is Rouge.ROUGE else [])]
+    packages += [] if all(located.paths for located in curation.sources.values()) else ["datasets"]
     return {
         "oneday": importlib.metadata.version("oneday-llm"),
         "parameters": curation.parameters.fingerprint(),

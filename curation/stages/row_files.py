@@ -15,7 +15,7 @@ from typing import IO
 
 import orjson
 
-from core.files import JSON_OPTIONS, naming
+from core.files import JSON_OPTIONS, make_folder, naming
 from curation.candidate import Candidate
 from curation.sources.source import MixRow
 
@@ -39,7 +39,7 @@ class RowFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for name in ("tasks", "sources"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            make_folder(folder / name)
 
     def of_task(self, task: str) -> Path:
         """The file of a task's rows."""

@@ -21,7 +21,7 @@ from typing import Annotated, TypedDict
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
-from core.files import naming, sync_directory
+from core.files import make_folder, naming, sync_directory
 from harness.budget.clock import Clock
 from harness.budget.day import (
     BEAT_S,
@@ -81,8 +81,9 @@ class Ledger:
         if ledger._day.records and ledger._day.start.job == job:
             ledger._append(Resume(**ledger._reading()))
             return ledger
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
+        make_folder(path.parent)
+        with naming(path):
+            path.unlink(missing_ok=True)
         ledger._day, ledger._unwritten, ledger._torn = Day(), [], False
         ledger._append(Start(**ledger._reading(), budget_s=budget_s, job=job, clock=charging))
         sync_directory(path.parent)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StageError
-from core.files import naming, read_json
+from core.files import make_folder, naming, read_json
 from core.stage import Dropped
 from harness.checkpoint.seal import ADAPTER_FILES, SEAL, Checkpoint, inspect
 from harness.errors import CheckpointError
@@ -87,7 +87,7 @@ def average_adapters(adapters: Sequence[Path], out: Path) -> Path:
             raise CheckpointError(f"{adapter}: of another shape than {adapters[0]}; they have no average.")
         dtypes = {name: tensor.dtype for name, tensor in weights.items()}
         sums = {name: tensor.double() + sums.get(name, 0) for name, tensor in weights.items()}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     mean = {name: (tensor / len(adapters)).to(dtypes[name]).contiguous() for name, tensor in sums.items()}
     with naming(out / WEIGHTS):
         save_file(mean, out / WEIGHTS, metadata={"format": "pt"})

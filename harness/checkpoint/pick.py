@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.files import naming, read_as, sync_directory, write_json, write_jsonl
+from core.files import make_folder, naming, read_as, sync_directory, write_json, write_jsonl
 from core.run_folder import PICK
 from core.stage import Dropped
 from harness.checkpoint.seal import ADAPTER_FILES, Checkpoint, damaged, inspect, inspect_all
@@ -177,7 +177,7 @@ def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase
     Args:
         trained: The base that it was trained on; None: as a file beside it or the run's manifest says, if they do.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     average = "average-" * (not picked.checkpoint.endswith(adapter.name))
     stem = f"{ADAPTER}-{average}{picked.step}"
     name = next(name for name in (stem, *(f"{stem}.{n}" for n in range(1, 1_000))) if not (folder / name).exists())

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from core.manifest import PACKAGES
+from core.model.folder import weight_files
 from harness.base_model import find_model, licence_of
 from harness.doctor.doctor import GIB, Check, Finding, Machine, in_one_line, is_offline, note, ok, problem, warning
 
@@ -27,7 +28,7 @@ LONGEST_HEADER = 100 << 20
 
 def packages(machine: Machine) -> Finding:
     """Whether everything is installed that a run imports."""
-    core = [name for name in _direct_dependencies() if _version(name) is None]
+    core = [name for name in _direct_dependencies(with_extras=False) if _version(name) is None]
     stack = [name for name in PACKAGES if _version(name) is None]
     if core:
         return problem(f"not installed: {', '.join(core)}", "pip install oneday-llm")
@@ -43,7 +44,7 @@ def versions(machine: Machine) -> Finding:
     lines = machine.constraints.read_text(encoding="utf-8").splitlines()
     pinned = (line.partition("#")[0].strip().partition("==") for line in lines)
     tested = {_normal(name): version for name, _, version in pinned if version}
-    names = dict.fromkeys(_normal(name) for name in (*PACKAGES, *_direct_dependencies()))
+    names = dict.fromkeys(_normal(name) for name in (*PACKAGES, *_direct_dependencies(with_extras=True)))
     pairs = [(name, here, tested[name]) for name in names if name in tested and (here := _version(name)) is not None]
     # "2.13.0+cpu" is a build of 2.13.0.
     differ = [(name, here, asked) for name, here, asked in pairs if asked not in (here, here.partition("+")[0])]
@@ -54,9 +55,11 @@ def versions(machine: Machine) -> Finding:
     return warning(f"{len(differ)} of {len(pairs)} differ from constraints.txt: {what}", mend)
 
 
-def _direct_dependencies() -> list[str]:
+def _direct_dependencies(*, with_extras: bool) -> list[str]:
+    """What pyproject.toml names, without what only developers need."""
+    unwanted = "extra == .dev" if with_extras else "extra =="
     required = importlib.metadata.requires("oneday-llm") or []
-    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required if "extra ==" not in line]
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required if not re.search(unwanted, line)]
 
 
 def _normal(name: str) -> str:
@@ -79,25 +82,16 @@ def base_model(machine: Machine) -> Finding | None:
     if machine.base is None:
         return None
     folder = find_model(machine.base, asks_hub=False)
-    for name in _weights(folder):
-        path = folder / name
+    for path in weight_files(folder):
         wrong = "is missing" if not path.is_file() else "is damaged or cut short" if not _is_whole(path) else ""
         if wrong:
-            return problem(f"{folder}: {name} {wrong}", "Fetch or copy that file again.")
-    size = sum((folder / name).stat().st_size for name in _weights(folder)) / GIB
+            return problem(f"{folder}: {path.name} {wrong}", "Fetch or copy that file again.")
+    size = sum(path.stat().st_size for path in weight_files(folder)) / GIB
     licence = licence_of(folder)
     what = f"{folder}: weights whole, " + (f"{size:.1f} GiB" if size >= 1 else f"{1024 * size:.1f} MiB")
     if licence is None:
         return note(f"{what}; its folder does not tell a licence")
     return ok(f"{what}; licence {licence}")
-
-
-def _weights(folder: Path) -> list[str]:
-    """Names of the files that the weights are in: those of the index, if they are in several."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    return sorted(path.name for path in folder.glob("*.safetensors"))
 
 
 def _is_whole(path: Path) -> bool:

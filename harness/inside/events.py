@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
+from core.files import make_folder
 from harness.budget.clock import uptime
 from harness.errors import DataError
 
@@ -256,7 +257,7 @@ class Events:
     """Appends events to a file, one line each."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._path, self._last = path, 0.0
 
     def emit(self, event: TrainerEvent) -> None:

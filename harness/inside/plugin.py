@@ -20,6 +20,7 @@ from transformers import TrainerCallback, set_seed
 from core.errors import OnedayError
 from core.model.language_model import LanguageModel
 from core.model.libraries import disable_cpu_repack, give_back
+from core.model.weights import check_weights
 from harness.budget.schedule import Plan, read_segments
 from harness.checkpoint.seal import checkpoint_folders
 from harness.inside.callback import BudgetCallback, PlannedLR
@@ -74,10 +75,14 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         return TrainDatasetMeta(train_dataset=train, eval_dataset=validation, total_num_steps=cfg.max_steps)
 
     def pre_model_load(self, cfg: Any) -> None:
-        """The sign of life: the configuration was read and the data loaded with this plugin in place."""
+        """The sign of life: the configuration was read and the data loaded with this plugin in place.
+
+        Axolotl would train on a base with missing weights: transformers gives them random values.
+        """
         capped = cap_memory(cfg.oneday_memory_gib)
         alive = PluginAlive(**now(), attn_implementation=cfg.attn_implementation, memory_capped_gib=capped)
         self.events.emit(alive)
+        check_weights(Path(cfg.base_model))
 
     def post_model_build(self, cfg: Any, model: Any) -> None:
         """See `disable_cpu_repack`: without it a CPU run loses its gradients after the first evaluation."""

@@ -5,6 +5,7 @@ Exit codes: 0 finished, 2 something the user can mend, 3 interrupted and resumab
 
 import contextlib
 import os
+import select
 import shlex
 import signal
 import sys
@@ -34,25 +35,15 @@ def exit_code(work: Callable[[], object], given: Sequence[str]) -> int:
     try:
         with interrupts_kept():
             code = work()
-    except Interrupted as e:
-        code = _interrupted(str(e), given)
-    except OnedayError as e:
-        code = _fail(str(e))
     except (click.Abort, KeyboardInterrupt):  # before a command has begun, or while it ends
         code = _interrupted("finished stages are kept.", given)
-    except click.exceptions.NoArgsIsHelpError as e:
-        print(e.format_message())
-        code = 2
-    except click.UsageError as e:
-        where = e.ctx.command_path if e.ctx else "oneday"
-        code = _fail(f"{e.format_message()} See {where} --help.")
-    except BrokenPipeError:  # the reader of our output has enough
-        sys.stderr.close()
-        code = 0
-    except OSError as e:
-        code = _fail(f"{e.filename or 'the system'}: {e.strerror or e}. Check path, permissions and space.")
-    except ModuleNotFoundError as e:
-        code = _fail(f"{e.name} is not installed. pip install 'oneday-llm[train,serve]'.")
+    except SystemExit as e:
+        code = _after_broken_pipe(e)
+    except Exception as e:
+        told = _told(e, given)
+        if told is None:
+            raise  # a bug: a traceback and exit code 1
+        code = told
     return code if isinstance(code, int) else 0
 
 
@@ -90,6 +81,54 @@ def _interrupt(number: int, frame: Any) -> None:
 def _is_text(argument: str) -> bool:
     """No NUL, and no bytes beside UTF-8, which Python hands on as surrogates: no path, no JSON can hold them."""
     return not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in argument)
+
+
+def _told(error: Exception, given: Sequence[str]) -> int | None:
+    """Says in one line what the user can do, and returns the exit code; None: nothing, the error is a bug."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message())
+        return 2
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "oneday"
+        return _fail(f"{error.format_message()} See {where} --help.")
+    if isinstance(error, Interrupted):
+        return _interrupted(str(error), given)
+    if isinstance(error, OnedayError):
+        return _fail(str(error))
+    found = _users_error(error)
+    return _fail(str(found)) if found else None
+
+
+def _users_error(error: Exception) -> OnedayError | None:
+    """An error of the operating system or of an import as one that the user can mend."""
+    from core.extras import missing_package
+    from core.files import users_error
+
+    if isinstance(error, OSError):
+        return users_error(error)
+    return missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+
+
+def _after_broken_pipe(end: SystemExit) -> int:
+    """0 where the reader of our output has enough.
+
+    click ends at every broken pipe with exit code 1 and no message. The broken pipe of a child is a bug.
+    """
+    broken = end.__context__
+    if not isinstance(broken, BrokenPipeError):
+        raise end
+    if not _nobody_reads():
+        raise broken
+    return 0
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of our output has ended: the kernel reports an error on its pipe then."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a stream without a file
+            poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 LONGEST_WORD = 300

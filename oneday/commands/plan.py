@@ -11,7 +11,6 @@ from core.model.folder import check_model_folder
 from core.run_folder import PLAN
 from core.stage import INPUTS
 from curation.sources.source import EPOCHS, ESTIMATED_TOKENS, MIXES
-from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import pretty, seconds
 from harness.budget.few_steps import few_steps
 from harness.budget.gpu_profile import Card
@@ -41,13 +40,13 @@ DAY_S = 86_400.0
 """Stands in a rehearsal's job, and changes nothing of what it measures."""
 
 
-def run_rehearse(request: RehearseRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
+def run_rehearse(request: RehearseRequest, console: Console) -> None:
     """Measures what start, step, evaluation and save cost here; nothing is charged."""
     setting = Setting.of(request)
     job = training_job(setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card)
     setting.say_card(console)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
-    measured = rehearse(job, launch=launch)
+    measured = rehearse(job)
     show_rehearsal(measured, job, console)
     console.result({"run": str(job.run), "card": job.card.name, "card_how": job.card_how, **asdict(measured)})
 

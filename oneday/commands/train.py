@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import replace
 from typing import Any
 
-from core.files import read_as
+from core.files import naming, read_as
 from core.run_folder import PLAN, TRAIN
 from core.stage import locked
 from harness.axolotl_process import Launcher, start_axolotl
@@ -108,7 +108,7 @@ def run_detached(request: TrainRequest, console: Console) -> None:
     with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
         log = job.run / "train.log"
     command = child.command("train", *arguments(replace(request, detach=False)))
-    with log.open("ab") as output:
+    with naming(log), log.open("ab") as output:
         detached = subprocess.Popen(
             command,
             env=child.environment(),

@@ -529,13 +529,16 @@ def render_task(task: DemoTask, *, seed: int, num_instances: int) -> dict[str, o
     }
 
 
-def write_corpus(directory: Path, *, seed: int = 2023, num_instances: int = 160) -> list[Path]:
+NUM_INSTANCES = 160
+"""Of each demo task."""
+
+
+def write_corpus(directory: Path, *, seed: int = 2023) -> list[Path]:
     """Writes every demo task as `<name>.json`; the same seed gives the same bytes."""
-    directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for task in DEMO_TASKS:
         path = directory / f"{task.name}.json"
-        document = render_task(task, seed=seed, num_instances=num_instances)
+        document = render_task(task, seed=seed, num_instances=NUM_INSTANCES)
         write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         paths.append(path)
     return paths

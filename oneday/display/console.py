@@ -26,6 +26,14 @@ from core.stage import Stage
 PLAIN_EVERY_S = 10.0
 
 
+class _Printer(RichConsole):
+    """rich, without its own end of the process at a broken pipe: the command line judges whose pipe that was."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the error is handled."""
+        raise
+
+
 class Console:
     """Writes results to stdout and everything else to stderr."""
 
@@ -37,9 +45,9 @@ class Console:
             spelled: Replaces the fields that a text names by options, see oneday/cli/spelling.py.
         """
         self.spelled = spelled
-        self.err = RichConsole(stderr=True, highlight=False)
+        self.err = _Printer(stderr=True, highlight=False)
         # A pipe has no width: tables get 150 columns instead of being folded to 80.
-        self.out = RichConsole(highlight=False, width=None if sys.stdout.isatty() else 150)
+        self.out = _Printer(highlight=False, width=None if sys.stdout.isatty() else 150)
         self._json_line = json_line
         self._last_plain = 0.0
         self._moving = False

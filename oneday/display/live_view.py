@@ -44,12 +44,12 @@ _WORDS = {
 }  # fmt: skip
 
 
-def sparkline(values: list[float], *, width: int = SPARK_WIDTH) -> str:
+def sparkline(values: list[float]) -> str:
     """A line of block characters; each shows the mean of an equal share of the values."""
     values = [value for value in values if math.isfinite(value)]
     if not values:
         return ""
-    count = min(width, len(values))
+    count = min(SPARK_WIDTH, len(values))
     shares = [values[n * len(values) // count : (n + 1) * len(values) // count] for n in range(count)]
     means = [sum(share) / len(share) for share in shares]
     low, high = min(means), max(means)

@@ -20,7 +20,7 @@ import torch
 from core.comparison import Comparison
 from core.errors import StageError
 from core.example.table import read_rows
-from core.files import naming, read_as, read_json, sync_directory, write_json, write_text
+from core.files import make_folder, naming, read_as, read_json, sync_directory, write_json, write_text
 from core.manifest import MANIFEST, read_manifest
 from core.model.folder import check_model_folder, model_fingerprint
 from core.model.language_model import LanguageModel
@@ -122,7 +122,7 @@ def export(
     folder = wanted.run / EXPORT / name
     temporary = folder.with_name(f"{name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    make_folder(temporary)
     agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
     if wanted.merge:

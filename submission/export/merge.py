@@ -23,7 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from core.files import naming, read_as, read_json, write_json
+from core.files import make_folder, naming, read_as, read_json, write_json
+from core.model.folder import WEIGHT_INDEX, weight_files
 from core.model.quantisation import Quantisation
 from submission.errors import ExportError
 
@@ -80,9 +81,9 @@ def merge(
     """
     deltas = read_deltas(lora_adapter)
     rounded = linear_names(base) if quantisation.load_in_4bit else frozenset()
-    shards = _shards(base)
+    shards = weight_files(base)
     total = sum(len(_names(shard)) for shard in shards)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     done, unused = 0, set(deltas)
     for shard in shards:
         merged: dict[str, torch.Tensor] = {}
@@ -168,21 +169,6 @@ def as_trained(weight: torch.Tensor, quantisation: Quantisation, *, is_rounded: 
     return back
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Index:
-    weight_map: Mapping[str, str]
-
-
-def _shards(base: Path) -> list[Path]:
-    """The files that transformers loads; a folder may also hold the weights in another layout (`consolidated.…`)."""
-    index = base / "model.safetensors.index.json"
-    if index.is_file():
-        names = read_as(_Index, index, mend="Fetch the model again.").weight_map.values()
-        return [base / name for name in sorted(set(names))]
-    single = base / "model.safetensors"
-    return [single] if single.is_file() else sorted(base.glob("*.safetensors"))
-
-
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open safetensors file; its header is checked.
@@ -193,7 +179,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as f:
             yield f
-    except (SafetensorError, FileNotFoundError) as e:
+    except (SafetensorError, OSError) as e:
         raise ExportError(f"{path}: cannot be read ({e}). Fetch or save it again.") from e
 
 
@@ -215,7 +201,7 @@ def _describe(base: Path, out: Path, dtype: Dtype) -> None:
     named = {"fp32": "float32", "bf16": "bfloat16"}[dtype]
     write_json(out / "config.json", {**kept, "torch_dtype": named})
     copy_those_there(_CARRIED, base, out)
-    index = base / "model.safetensors.index.json"
+    index = base / WEIGHT_INDEX
     if index.is_file():
         raw = json.loads(index.read_text(encoding="utf-8"))
         total = sum(path.stat().st_size for path in out.glob("*.safetensors"))

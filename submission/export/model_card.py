@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import yaml
-
 from core.model.quantisation import Quantisation
 from harness.budget.duration import pretty
 
@@ -89,15 +87,16 @@ def model_card(
 
 
 def _front(base_name: str, licence: str | None, merged: str | None) -> str:
-    fields: dict[str, Any] = {
-        "base_model": base_name,
-        "library_name": "transformers" if merged else "peft",
-        "pipeline_tag": "text-generation",
-        "tags": ["qlora", "axolotl", "oneday"],
-    }
-    if licence:
-        fields["license"] = licence
-    return f"---\n{yaml.safe_dump(fields, sort_keys=True)}---\n\n"
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        base_model=base_name,
+        library_name="transformers" if merged else "peft",
+        license=licence or None,
+        pipeline_tag="text-generation",
+        tags=["qlora", "axolotl", "oneday"],
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n"
 
 
 def _what(

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import write_text
+from core.files import make_folder, naming, write_text
 from submission.errors import HelmError
 from submission.helm.results import SCHEMA, RunLog, read_log
 from submission.helm.suite import Suite
@@ -150,11 +150,11 @@ def _checked(command: Sequence[str], folder: Path) -> None:
         )
 
 
-def wait_for(url: str, *, patience_s: float, alive: Callable[[], bool] = lambda: True) -> None:
+def wait_for(url: str, *, patience_s: float) -> None:
     """Waits until the server answers /tokenize. Without it, HELM retries for minutes.
 
     Raises:
-        HelmError: the server does not answer within `patience_s`, or has ended.
+        HelmError: the server does not answer within `patience_s`.
     """
     until = time.monotonic() + patience_s
     body = json.dumps({"text": "one day", "truncation": True, "max_length": 16}).encode()
@@ -166,7 +166,7 @@ def wait_for(url: str, *, patience_s: float, alive: Callable[[], bool] = lambda:
             return
         except (OSError, ValueError, KeyError, TypeError) as e:
             why = f"HTTP {e.code}" if isinstance(e, urllib.error.HTTPError) else str(e) or type(e).__name__
-            if not alive() or time.monotonic() >= until:
+            if time.monotonic() >= until:
                 raise HelmError(
                     f"{url}: no server that answers /tokenize ({why}). Start one: oneday serve `checkpoint=RUN`."
                 ) from e
@@ -212,7 +212,7 @@ def _prepare(run: HelmRun) -> bool:
             if not marker.is_file():
                 raise HelmError(f"{old}: is there and was not made by oneday helm. Pass another `out=`.")
             shutil.rmtree(old)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(run.folder)
     write_text(marker, inputs)
     return False
 
@@ -229,7 +229,7 @@ def _environment(run: HelmRun) -> Mapping[str, str]:
 
 def _follow(command: Sequence[str], run: HelmRun, log: Path, on_tick: Callable[[], None]) -> int:
     """Runs one of HELM's tools to its end; Ctrl-C ends the tool too."""
-    with log.open("ab") as output:
+    with naming(log), log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=run.out,

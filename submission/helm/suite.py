@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import write_text
+from core.files import make_folder, write_text
 from submission.errors import HelmError
 
 RUN_SPECS = Path(__file__).parent / "run_specs.conf"
@@ -78,7 +78,7 @@ def place_gsm8k(folder: Path, scenarios: Path) -> str:
         train, test = train[:-held_out], train[-held_out:]
         note = f"the last {held_out} training rows, held out: not GSM8K's test set"
     target = scenarios / "gsm"
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     for split, rows in (("train", train), ("test", test)):
         write_text(target / f"gsm_data_{split}", "".join(rows))
     return f"gsm: evaluated on {note}"
@@ -121,6 +121,6 @@ def place_scenarios(folder: Path, scenarios: Path) -> None:
     check_data(None, folder)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         target = scenarios / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if not os.path.lexists(target):
             target.symlink_to(path.resolve())

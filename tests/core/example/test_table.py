@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.example.table import ROWS_AT_ONCE, SCHEMA, TableRow, mean_lengths, read_lengths, read_rows, write_table
+from core.example.table import ROWS_AT_ONCE, TableRow, mean_lengths, read_lengths, read_rows, schema, write_table
 from core.model.token_ids import IGNORED_LABEL, RowIds
 
 
@@ -58,7 +58,7 @@ def test_rows_beyond_one_group_keep_their_order_and_are_taken_a_group_at_a_time(
     table = write_table(tmp_path / "rows.parquet", rows())
     file = pq.ParquetFile(table.path)
     assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [ROWS_AT_ONCE, ROWS_AT_ONCE, 5]
-    assert file.schema_arrow.equals(SCHEMA)
+    assert file.schema_arrow.equals(schema())
     assert [ids.input_ids[0] for ids in read_rows(table.path)] == taken == list(range(table.num_rows))
 
 

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from starlette.testclient import TestClient
 from core.example.prompt import training_prompt
 from core.model.language_model import LanguageModel
 from oneday.demo.demo import DEMO_BASE, ask_all
-from oneday.local_server import wait_ready
+from oneday.local_server import running
 from submission.engine.batcher import Limits
 from submission.engine.engine import Engine
 from submission.errors import ServeError
@@ -186,19 +187,15 @@ def test_a_port_in_use_is_a_user_error() -> None:
 
 
 @contextmanager
-def real_server(*options: str, checkpoint: Path = DEMO_BASE) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def real_server(*options: str, checkpoint: Path = DEMO_BASE) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """`oneday serve` as a process of its own, ready."""
     command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(checkpoint), "--port", "0", *options]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        url = server.stdout.readline().split()[2]
-        assert httpx.get(f"{url}/health").status_code == 200  # it lives before its model is there
-        wait_ready(url, server, within_s=60)
-        yield url, server
-    finally:
-        server.kill()
-        server.communicate()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"
+        with log.open("wb") as output:
+            server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        with running(server, log, within_s=60) as url:
+            yield url, server
 
 
 @pytest.mark.slow
