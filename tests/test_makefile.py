@@ -47,9 +47,9 @@ def test_the_winners_day_takes_the_published_list_of_tasks() -> None:
 
 def test_the_demo_installs_nothing_that_only_the_tests_need() -> None:
     demo, tests = (make("-n", target, "VENV=nowhere").stdout for target in ("demo", "test-fast"))
-    assert "-e '.[train,serve,eval]'" in demo
+    assert "-e '.[curate,train,serve,eval]'" in demo
     assert "dev" not in demo
-    assert "-e '.[train,serve,eval]'" in tests
+    assert "-e '.[curate,train,serve,eval]'" in tests
     assert "-e '.[ray,dev]'" in tests
 
 
