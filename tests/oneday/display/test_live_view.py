@@ -18,7 +18,8 @@ from harness.inside.events import Beat, Evaluate, Events, TrainerEvent, now
 from harness.run import LEDGER, train
 from oneday.cli import main
 from oneday.display.console import Console
-from oneday.display.live_view import one_line, panel, plain, screen, sparkline, watch
+from oneday.display.live_view import one_line, panel, plain, run_watch, screen, sparkline
+from oneday.requests.looking import WatchRequest
 from tests.harness.test_history import begin, step, tell
 from tests.harness.test_run import MEASURED, fake, make_job
 
@@ -138,7 +139,7 @@ def test_who_watches_a_rehearsal_sees_it_then_the_day_then_its_end(
     worker = threading.Thread(target=work)
     worker.start()
     assert begun.wait(10)
-    watch(tmp_path, console)
+    run_watch(WatchRequest(run=tmp_path), console)
     worker.join()
     assert shown == ["rehearsing", "waiting for the run to begin", "training", "stopped"]
 
