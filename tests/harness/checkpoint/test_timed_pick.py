@@ -250,6 +250,8 @@ def test_an_average_is_measured_although_all_losses_are_known(
     assert picked.validation_loss == min(c.validation_loss for name, c in found.items() if name != "base")
 
 
+@pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.parametrize("left_s", [0.05, 1.0])
 def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, left_s: float) -> None:
     pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
