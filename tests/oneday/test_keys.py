@@ -128,7 +128,7 @@ def test_named_again_on_the_command_line_it_gets_one(
 
 
 def test_a_server_that_wants_a_key_is_told_apart_from_a_wrong_key(listen: Callable[..., Listener]) -> None:
-    with pytest.raises(PredictionError, match=r"HTTP 401, without a key, which goes only to a --url"):
+    with pytest.raises(PredictionError, match=r"HTTP 401, without a key, which goes only to a `url=`"):
         Engine(name="openai", url=listen(wants_key=True).url).build()
 
 

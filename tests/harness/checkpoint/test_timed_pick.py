@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,13 @@ def test_losses_that_are_all_known_load_no_model(tmp_path: Path, adapters: Path)
     assert timed_pick(job).checkpoint == "checkpoint-20"
 
 
+def set_budget(ledger: Path, seconds: float) -> None:
+    """Gives a run that has ended another budget."""
+    text, num = re.subn(r'"budget_s": *[\d.]+', f'"budget_s": {seconds}', ledger.read_text())
+    assert num == 1
+    ledger.write_text(text)
+
+
 @pytest.fixture
 def run(tmp_path: Path, adapters: Path, validation: Path) -> Path:
     """A finished run of 100 s, 60 of them used, whose checkpoints nobody measured but one."""
@@ -202,7 +210,7 @@ def test_a_pick_in_a_run_is_charged_to_its_budget(run: Path, capsys: pytest.Capt
 
 def test_a_used_up_budget_refuses_to_pick_unless_it_is_outside_of_it(run: Path) -> None:
     path = run / "ledger.jsonl"
-    path.write_text(path.read_text().replace('"budget_s": 100', '"budget_s": 60'))
+    set_budget(path, 60)
     with pytest.raises(BudgetError, match="uncharged=true"):
         run_pick(PickRequest(folder=run, time="30s"), Console())
     run_pick(PickRequest(folder=run, time="30s", uncharged=True), Console())
@@ -216,7 +224,7 @@ def test_a_used_up_budget_refuses_to_pick_unless_it_is_outside_of_it(run: Path) 
 def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows: list[RowIds]) -> None:
     pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
     path = run / "ledger.jsonl"
-    path.write_text(path.read_text().replace('"budget_s": 100', '"budget_s": 1000'))
+    set_budget(path, 1000)
     result = TrainResult(
         run=run, steps=40, because="deadline", tokens_per_s=1.0, last_loss=None, ledger=Ledger.of_run(path).report(),
         picked=Picked(**read_json(run / "08_pick" / "picked.json")),
@@ -256,7 +264,7 @@ def test_an_average_is_measured_although_all_losses_are_known(
 def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, left_s: float) -> None:
     pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
     path = run / "ledger.jsonl"
-    path.write_text(path.read_text().replace('"budget_s": 100', f'"budget_s": {60.1 + left_s}'))
+    set_budget(path, 60.1 + left_s)
     picked = Picked(**read_json(run / "08_pick" / "picked.json"))
     job = TrainJob(
         run=run, mix=run, base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"), budget_s=60, average=2
@@ -284,7 +292,7 @@ def test_adapters_that_have_no_average_do_not_cost_the_pick(adapters: Path, tmp_
 def test_the_command_picks_within_its_time_whatever_loading_takes(run: Path) -> None:
     """In a process that is killed at the end: not even importing fits here."""
     path = run / "ledger.jsonl"
-    path.write_text(path.read_text().replace('"budget_s": 100', '"budget_s": 61'))
+    set_budget(path, 61)
     began = uptime()
     with pytest.raises(BudgetError, match="the time was up before anything could be picked"):
         run_pick_within_its_time(PickRequest(folder=run, time="5s"), Console())

@@ -193,9 +193,9 @@ def test_versions_that_differ_are_listed_with_the_command_that_mends_them(tmp_pa
     common = importlib.metadata.version("mistral-common")
     assert found.status is Status.WARNING
     assert found.what == (
-        f"2 of 3 differ from constraints.txt: mistral-common {common} (tested: 9.9), rich {rich} (tested: 0.1)"
+        f"2 of 3 differ from constraints.txt: rich {rich} (tested: 0.1), mistral-common {common} (tested: 9.9)"
     )
-    assert found.mend == "pip install 'mistral-common==9.9' 'rich==0.1'"
+    assert found.mend == "pip install 'rich==0.1' 'mistral-common==9.9'"
     write(here.constraints, f"rich=={rich}\n")
     assert finding(stack.versions, here).what == "as in constraints.txt: 1 compared"
 

@@ -26,7 +26,17 @@ def test_the_demo_runs_end_to_end_and_the_tuned_model_is_better(tmp_path: Path) 
     assert set(result["endpoints"]) == {"/process", "/tokenize", "/decode", "/health"}
 
     run = tmp_path / "demo"
-    names = ["00_corpus", "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix", "06_plan", "07_train"]
+    names = [
+        "00_corpus",
+        "01_tasks",
+        "02_predictions",
+        "03_scores",
+        "04_samples",
+        "05_mix",
+        "05_table",
+        "06_plan",
+        "07_train",
+    ]
     assert sorted(p.name for p in run.iterdir() if p.is_dir()) == [*names, "08_pick", "10_scores"]
     assert {band(row) for row in read_jsonl(run / "03_scores" / "buckets.jsonl")} == {"solved", "half", "unsolved"}
     manifest = read_json(run / "manifest.json")
