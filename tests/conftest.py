@@ -130,6 +130,8 @@ def axolotl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
     assert server.stdin is not None
     assert server.stdout is not None
     stdin, stdout = server.stdin, server.stdout
+    # no run's clock pays for the imports
+    assert stdout.readline() == "ready\n", (folder / "server.log").read_text()
     number = 0
 
     def launch(config: Path, log: Path, environment: Mapping[str, str]) -> ForkedChild:

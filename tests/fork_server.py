@@ -1,6 +1,6 @@
 """Imports Axolotl once, then forks a child per line of standard input: {config, log, exit_file, env}.
 
-Prints the child's process id. The child runs Axolotl's own training command in a session of its own; a small parent
+Prints `ready` when it can fork, and then each child's process id. The child runs Axolotl's own training command in a session of its own; a small parent
 between it and us reaps it and writes its exit code.
 """
 
@@ -62,6 +62,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]
     gc.collect()
     gc.freeze()
+    os.write(answers, b"ready\n")
     serve(answers)
 
 
