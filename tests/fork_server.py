@@ -1,7 +1,7 @@
 """Imports Axolotl once, then forks a child per line of standard input: {config, log, exit_file, env}.
 
-Prints `ready` when it can fork, and then each child's process id. The child runs Axolotl's own training command in a session of its own; a small parent
-between it and us reaps it and writes its exit code.
+Prints `ready` when it can fork, and then each child's process id. The child runs Axolotl's own training command in a
+session of its own; a small parent between it and the server reaps it and writes its exit code.
 """
 
 import gc
