@@ -1,4 +1,4 @@
-"""The whole chain as a newcomer runs it. The demo extends its budget on a busy machine, so that the result holds there."""
+"""The whole chain as a newcomer runs it. On a busy machine the demo extends its budget, so the result holds there too."""
 
 import json
 import subprocess
