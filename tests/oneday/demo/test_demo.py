@@ -1,4 +1,4 @@
-"""The whole chain as a newcomer runs it. On a busy machine the demo extends its budget, so the result holds there too."""
+"""The whole chain as a newcomer runs it. On a busy machine the demo extends its budget, so the result holds there."""
 
 import json
 import subprocess
