@@ -13,8 +13,9 @@ from pathlib import Path
 
 import orjson
 
-from core.files import as_json, atomic_writer, read_as
+from core.files import as_json, read_as
 from core.generation.request import Kind
+from core.page import write_page
 from core.run_folder import PREDICTIONS, SAMPLES, SCORES, TASKS
 from core.stage import SUMMARY, Summary, Tally, read_details
 from curation.counts import MixDetails
@@ -130,19 +131,9 @@ def write_report(run: Path, path: Path, tally: Tally, details: MixDetails, made:
         details: Of the mix stage.
         made: How the mix was made.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("curation", "."),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["n"] = lambda value: f"{value:,}"
     page = _page(run, path.parent, tally, details, made)
-    text = environment.get_template(TEMPLATE).render({f.name: getattr(page, f.name) for f in fields(page)})
-    with atomic_writer(path) as f:
-        f.write(text.encode())
+    values = {f.name: getattr(page, f.name) for f in fields(page)}
+    write_page(path, "curation", TEMPLATE, values, filters={"n": "{:,}".format})
 
 
 def _page(run: Path, mix: Path, tally: Tally, details: MixDetails, made: Made) -> _Page:

@@ -7,11 +7,11 @@ Where it sits: scoring, difference -> **report**.
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import atomic_writer
+from core.page import write_page
 from evaluation.cells import ScoredItem
 from evaluation.difference import Differences
 from evaluation.responses import Prompt
@@ -74,21 +74,18 @@ class Example:
 
 def write_report(path: Path, evaluation: Evaluation, found: Differences | None) -> None:
     """Writes the page; with `found` it also shows the differences from another file."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evaluation", "."),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"n": "{:,}".format, "value": _value, "signed": "{:+.4f}".format, "words": _words}
     judged, right, wrong = _examples(evaluation)
-    page = environment.get_template(TEMPLATE).render(
-        e=evaluation, found=found, sections=list(_sections(evaluation)), judged=judged, right=right, wrong=wrong
-    )
-    with atomic_writer(path) as f:
-        f.write(page.encode("utf-8", "replace"))
+    values = {
+        "e": evaluation, "found": found, "sections": list(_sections(evaluation)),
+        "judged": judged, "right": right, "wrong": wrong,
+    }  # fmt: skip
+    filters: dict[str, Callable[..., object]] = {
+        "n": "{:,}".format,
+        "value": _value,
+        "signed": "{:+.4f}".format,
+        "words": _words,
+    }
+    write_page(path, "evaluation", TEMPLATE, values, filters=filters)
 
 
 def _value(value: float | None) -> str:

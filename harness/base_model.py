@@ -17,7 +17,7 @@ import yaml
 
 from core.files import read_json
 from core.model.folder import check_model_folder
-from core.model.libraries import quieten
+from core.model.libraries import is_offline, quieten
 from core.model.token_ids import end_id
 from harness.errors import ConfigError, DataError
 
@@ -25,7 +25,6 @@ HUB_PATIENCE_S = 5.0
 """A firewall that drops packets must not hold up the answer."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_OFFLINE = ("1", "ON", "YES", "TRUE")
 
 
 def find_model(name: str, *, asks_hub: bool = True) -> Path:
@@ -55,7 +54,7 @@ def find_model(name: str, *, asks_hub: bool = True) -> Path:
 def _how_to_get(name: str, *, asks_hub: bool) -> str:
     """Asks the hub whether one may have it."""
     fetch = f"hf download {name}"
-    if not asks_hub or os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
+    if not asks_hub or is_offline(os.environ):
         return f"Fetch it with `{fetch}`, or pass `base=FOLDER`."
     import httpx
     from huggingface_hub import HfApi, set_client_factory

@@ -35,7 +35,7 @@ class TrainJob:
     shared_card: bool = False
     """Others may use the card."""
     trackers: tuple[Tracker, ...] = ()
-    """That are told of every step besides."""
+    """Trackers that also receive every step's metrics."""
     card_how: str = ""
     """Why this card's profile was taken; on record, and of no influence on the result."""
     device: str = ""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from core.comparison import ANSWERS, COMPARISON, OVERALL, Comparison
-from core.files import atomic_writer, read_as, read_jsonl
+from core.files import read_as, read_jsonl
 from core.manifest import MANIFEST
+from core.page import write_page
 from core.run_folder import MIX, PLAN, SCORED
 from core.stage import Summary
 from harness.budget.duration import pretty
@@ -82,7 +83,6 @@ def write_report(runs: Sequence[Path], path: Path, *, commands: Commands = lambd
     Raises:
         DataError: in one of them nothing was ever trained.
     """
-    import jinja2
     from markupsafe import Markup
 
     pages = _named(_page(run, commands) for run in runs)
@@ -90,26 +90,17 @@ def write_report(runs: Sequence[Path], path: Path, *, commands: Commands = lambd
     charts = run_charts(histories)
     if len(pages) == 1:
         charts |= _mix_charts(pages[0].mix)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"n": lambda number: f"{number:,.0f}", "pretty": pretty}
-    page = environment.get_template(TEMPLATE).render(
-        title=" and ".join(h.name for h in histories),
-        pages=pages,
-        charts={name: Chart(title=c.title, html=Markup(c.html), note=c.note) for name, c in charts.items()},
-        script=Markup(script()),
-        facts=_facts(pages),
-        differences=_differences(histories) if len(pages) > 1 else [],
-        overall=OVERALL,
-        running=any(h.state is State.RUNNING for h in histories),
-    )
-    with atomic_writer(path) as file:
-        file.write(page.encode())
+    values = {
+        "title": " and ".join(h.name for h in histories),
+        "pages": pages,
+        "charts": {name: Chart(title=c.title, html=Markup(c.html), note=c.note) for name, c in charts.items()},
+        "script": Markup(script()),
+        "facts": _facts(pages),
+        "differences": _differences(histories) if len(pages) > 1 else [],
+        "overall": OVERALL,
+        "running": any(h.state is State.RUNNING for h in histories),
+    }
+    write_page(path, "harness", TEMPLATE, values, filters={"n": "{:,.0f}".format, "pretty": pretty})
 
 
 def _named(pages: Iterable[RunPage]) -> list[RunPage]:

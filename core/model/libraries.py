@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.threads import wait_briefly
@@ -52,15 +52,16 @@ def hub(*, is_asked_for: bool) -> Iterator[None]:
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    _set_offline(not is_asked_for and os.environ.get("HF_HUB_OFFLINE", "").upper() in TRUE)
+    _set_offline(not is_asked_for and is_offline(os.environ))
     try:
         yield
     finally:
         _set_offline(before)
 
 
-TRUE = ("1", "ON", "YES", "TRUE")
-"""The values that huggingface_hub reads as true."""
+def is_offline(environment: Mapping[str, str]) -> bool:
+    """Whether an environment forbids the hub, by the values that huggingface_hub reads as true."""
+    return environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _set_offline(is_offline: bool) -> None:

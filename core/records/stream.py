@@ -14,6 +14,7 @@ import io
 import tempfile
 import zipfile
 import zlib
+from abc import abstractmethod
 from typing import IO, Any, Protocol
 
 from core.errors import DataError
@@ -92,8 +93,9 @@ class _Raw(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    @abstractmethod
     def _piece(self, size: int) -> bytes:
-        raise NotImplementedError
+        """At most `size` bytes; none at the end."""
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)

@@ -6,7 +6,7 @@
 
 Append-only JSON lines, fsynced: the sum survives a kill. Time is counted by the machine's uptime, so setting the system
 clock changes nothing; across a reboot the wall clock counts, and at least the time since boot. A heartbeat every two
-seconds bounds what a kill hides. The time that a run lay down is charged as `down` (strict), or not at all (compute).
+seconds bounds what a kill hides. Downtime is charged as `down` (strict), or not at all (compute).
 
 Where it sits: the supervisor writes it; picker, report and demo read it. Its arithmetic is in harness/budget/day.py.
 """

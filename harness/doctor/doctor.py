@@ -21,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from core.errors import OnedayError
+from core.model.libraries import is_offline
 from harness.budget.gpu_profile import Card, get_card
 from harness.budget.profile_choice import chosen_by
 from harness.doctor.card import Gpu, look
@@ -213,14 +214,9 @@ def disk(machine: Machine) -> Finding:
 
 def downloads(machine: Machine) -> Finding:
     """Whether the hub's library may use the network."""
-    if is_offline(machine):
+    if is_offline(machine.environment):
         return ok("HF_HUB_OFFLINE is set: nothing is fetched from the hub")
     return note("HF_HUB_OFFLINE is not set: a hub name may be asked for; training itself is always offline")
-
-
-def is_offline(machine: Machine) -> bool:
-    """Whether the hub's library was told to leave the network alone."""
-    return machine.environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def telemetry(machine: Machine) -> Finding:

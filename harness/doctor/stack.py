@@ -15,8 +15,9 @@ from pathlib import Path
 
 from core.manifest import PACKAGES
 from core.model.folder import weight_files
+from core.model.libraries import is_offline
 from harness.base_model import find_model, licence_of
-from harness.doctor.doctor import GIB, Check, Finding, Machine, in_one_line, is_offline, note, ok, problem, warning
+from harness.doctor.doctor import GIB, Check, Finding, Machine, in_one_line, note, ok, problem, warning
 
 HUB_BASE = "mistralai/Mistral-7B-v0.1"
 """The challenge's best known base; asked for when no other was named."""
@@ -129,7 +130,7 @@ def hub(machine: Machine) -> Finding | None:
             f"{address} cannot be reached ({in_one_line(e)})",
             "Check network, proxy and HF_ENDPOINT, or copy the model here and pass `base=FOLDER`.",
         )
-    held = "; HF_HUB_OFFLINE is set, so nothing would be fetched" if is_offline(machine) else ""
+    held = "; HF_HUB_OFFLINE is set, so nothing would be fetched" if is_offline(machine.environment) else ""
     if gated:
         return note(f"{address} answers; {name} is gated: accept its licence there, then hf auth login{held}")
     return ok(f"{address} answers; {name} is free to fetch{held}")
