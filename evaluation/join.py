@@ -121,8 +121,12 @@ class _Index(Generic[ItemT]):
 
     def __init__(self, suite: Suite[ItemT], items: Sequence[ItemT]) -> None:
         self._suite = suite
-        self._by_key = {(item.suite, item.language, item.id): place for place, item in enumerate(items)}
-        assert len(self._by_key) == len(items), f"{suite.name}: two items share suite, language and id"
+        self._by_key: dict[tuple[str, str, str], int] = {}
+        for place, item in enumerate(items):
+            if self._by_key.setdefault((item.suite, item.language, item.id), place) != place:
+                raise EvaluationError(
+                    f"{item.suite}: two items have the id {item.id} ({item.language}). Give each item an id of its own."
+                )
         self._without_language: dict[tuple[str, str], list[int]] = {}
         for place, item in enumerate(items):
             self._without_language.setdefault((item.suite, item.id), []).append(place)

@@ -122,6 +122,10 @@ class Suite(ABC, Generic[ItemT]):
         """
         return {}
 
+    def one_file_only(self) -> str:
+        """Why the scores belong to one responses file, so that two files cannot be compared. Empty: they do not."""
+        return ""
+
     def parameters(self) -> Mapping[str, str | int | float | bool | None]:
         """Everything chosen that decides a score: printed, and kept with the results."""
         return {}

@@ -9,6 +9,7 @@ nothing.
 Where it sits: criteria -> **judge** -> the suites `relevance`, `judge` and `modifiers`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -134,7 +135,9 @@ class Judge:
             finally:
                 close(predictor)
         except PredictionError as e:
-            raise EvaluationError(f"judge_url: {e}") from e
+            # the predictor names its own fields; here they are parameters of the suite
+            named = re.sub(r"`(url|model)=([^`]*)`", r"`set=judge_\1=\2`", str(e))
+            raise EvaluationError(f"judge_url: {named}") from e
 
     def _store(self) -> AbstractContextManager[AnswerStore | None]:
         return AnswerStore(self._cache) if self._cache is not None else nullcontext()

@@ -158,6 +158,10 @@ class JudgeSuite(CrosslingualSuite):
         reason = f"{NO_JUDGE}, or people's ratings"
         return {metric.name: reason for metric in self.metrics}
 
+    def one_file_only(self) -> str:
+        """People rated the responses of one arm; the ratings say nothing about another file."""
+        return "" if self._judge or not self._people else "people's ratings are of one file of responses"
+
     def prepare(self, pairs: Sequence[tuple[Instruction, Response]]) -> None:
         """Asks the judge about all responses, or takes people's ratings."""
         judged = list(self._judged(pairs)) if self._judge else []

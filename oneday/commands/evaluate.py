@@ -31,6 +31,8 @@ def run_evaluate(request: EvaluateRequest, console: Console) -> None:
     if request.folder.is_file():
         raise EvaluationError(f"{request.folder}: a file is in the place of this folder. Give another `out=`.")
     suite = load_suite(request.suite, request.items, _settings(request.set))
+    if request.against is not None and (reason := suite.one_file_only()):
+        raise EvaluationError(f"`against={request.against}`: {reason}. Evaluate each file with its own.")
     evaluation = _evaluate(suite, request.responses, request, console)
     found = None
     if request.against is not None:

@@ -126,3 +126,10 @@ def test_a_manifest_that_names_other_items_is_refused(tmp_path: Path) -> None:
     other = Capitals(suite.items()[:2])
     with pytest.raises(EvaluationError, match=r"its manifest names other items of capitals than those given"):
         join(other, read_responses(tmp_path / "r"))
+
+
+def test_two_items_with_one_id_are_the_users_error(tmp_path: Path) -> None:
+    suite = Capitals([capital("asia", "0", "Japan", "Tokyo"), capital("asia", "0", "Nepal", "Kathmandu")])
+    responses = read_responses(write(tmp_path / "r", [contract("0", "Tokyo")]))
+    with pytest.raises(EvaluationError, match=r"capitals/asia: two items have the id 0 \(en\)\. Give each item an id"):
+        join(suite, responses, partial=True)

@@ -57,7 +57,19 @@ def test_a_judge_that_answers_and_one_that_answers_html(
     endpoint.html_at = "/models"
     assert run(*arguments) == 2
     error = capsys.readouterr().err.strip().splitlines()
-    assert error == [f"error: judge_url: {endpoint.url}/models: no JSON. Check --url (it ends in /v1)."]
+    assert error == [f"error: judge_url: {endpoint.url}/models: no JSON. Check --set judge_url= (it ends in /v1)."]
+
+
+def test_ratings_of_one_file_are_not_taken_for_another(
+    place: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared_data / "crosslingual"
+    write_jsonl(place / "ratings.jsonl", [{"id": "0", "language": "en", "arm": "a", "rater": "p", "helpfulness": 1}])
+    files = ["--responses", "r.jsonl", "--against", "other.jsonl", "--set", "ratings=ratings.jsonl"]
+    assert run("evaluate", "judge", "--items", folder, *files) == 2
+    assert capsys.readouterr().err.strip().splitlines() == [
+        "error: --against other.jsonl: people's ratings are of one file of responses. Evaluate each file with its own."
+    ]
 
 
 def test_a_missing_library_leaves_a_table_that_says_so(
