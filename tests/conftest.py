@@ -39,6 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are named by their number: what compression makes of a text may differ between two processes."""
+    return f"{len(val)}_bytes" if isinstance(val, bytes) else None
+
+
 def _starts_axolotl(item: pytest.Item) -> bool:
     return "axolotl" in getattr(item, "fixturenames", ())
 
