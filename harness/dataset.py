@@ -22,7 +22,12 @@ from typing import Any
 import orjson
 
 from core.errors import StageError
+from core.example.example import Text, Unusable
+from core.example.example_ids import ExampleEncoder
+from core.example.long_example import LongExamples, fitted
+from core.example.mix_line import MixExample, read_line
 from core.example.prompt import training_prompt
+from core.example.rendering import CHATML
 from core.example.table import ROWS_AT_ONCE, Table, TableRow, read_lengths, read_rows, schema, write_table
 from core.files import file_sha256, make_folder, read_as, read_json, read_jsonl, sha256, write_json, write_jsonl
 from core.manifest import versions
@@ -50,12 +55,13 @@ class TableInputs:
     """Fingerprint of the base's tokenizer files."""
     sequence_len: int
     rendering: str
-    """SHA-256 of the template, rendered, and of the table's columns."""
+    """SHA-256 of the templates and of the table's columns."""
+    long_examples: LongExamples
     libraries: str
     """Versions of the libraries that tokenise."""
 
     @classmethod
-    def of(cls, mix: Path, *, base: Path, sequence_len: int) -> "TableInputs":
+    def of(cls, mix: Path, *, base: Path, sequence_len: int, long_examples: LongExamples) -> "TableInputs":
         """As they are at this moment.
 
         Raises:
@@ -69,7 +75,8 @@ class TableInputs:
             validation=file_sha256(mix / "validation.jsonl"),
             tokenizer=tokenizer_fingerprint(base),
             sequence_len=sequence_len,
-            rendering=sha256("\0".join([*prompts, str(schema())]).encode()),
+            rendering=sha256("\0".join([*prompts, CHATML, str(schema())]).encode()),
+            long_examples=long_examples,
             libraries=", ".join(f"{name} {found[name]}" for name in ("tokenizers", "transformers") if name in found),
         )
 
@@ -89,20 +96,16 @@ class Dataset:
     num_dropped: int
     num_ends_removed: int
     """Answers that ended in the text of the end token, which is there by its id already."""
+    num_split: int = 0
+    """Texts that were longer than `sequence_len` and stand in several rows."""
+    num_truncated: int = 0
+    """Examples of which only the first tokens are kept."""
+    chat_template: str = ""
+    """What conversations were rendered by, in a sentence; empty: there are none."""
 
     def lengths(self) -> tuple[int, ...]:
         """Tokens of each training row, in order."""
         return read_lengths(self.train.path)
-
-
-@dataclass(frozen=True, slots=True)
-class TextRow:
-    """A row of a mix, rendered."""
-
-    id: str
-    source: str
-    prompt: str
-    answer: str
 
 
 def check_mix(mix: Path) -> None:
@@ -135,60 +138,63 @@ def check_rows(mix: Path) -> None:
         deque(read_mix(mix / f"{name}.jsonl"), maxlen=0)
 
 
-def read_mix(path: Path) -> Iterator[TextRow]:
-    """Every row of a mix file. An answer may be empty, as in mixes that follow the winner's.
+def read_mix(path: Path) -> Iterator[MixExample]:
+    """Every example of a mix file. An answer may be empty, as in mixes that follow the winner's.
 
     Raises:
-        DataError: missing, empty, or a row lacks a field.
+        DataError: missing, empty, or a line holds no example.
     """
     _check_file(path)
     number = 0
     try:
-        for number, row in enumerate(read_jsonl(path), start=1):
-            fields = [row.get(name) for name in ("instruction", "input", "output")]
-            if not all(isinstance(given, str) for given in fields) or row["output"].isspace():
-                raise DataError(f"{path}: row {number} lacks instruction, input or output as text. Mend the row.")
-            yield TextRow(
-                str(row.get("id", number)),
-                str(row.get("source", "")),
-                training_prompt(row["instruction"], row["input"]),
-                row["output"],
-            )
+        for number, line in enumerate(read_jsonl(path), start=1):
+            yield read_line(line, number=number)
+    except Unusable as e:
+        raise DataError(f"{path}: row {number} {e.detail}. Mend the row.") from e
     except StageError as e:
         raise DataError(str(e)) from e
     if not number:
         raise DataError(NO_ROWS.format(path=path))
 
 
-def find_dataset(run: Path, *, mix: Path, base: Path, sequence_len: int) -> Dataset:
+def find_dataset(
+    run: Path, *, mix: Path, base: Path, sequence_len: int, long_examples: LongExamples = LongExamples.AUTO
+) -> Dataset:
     """The run's table of these inputs: the one that an earlier command wrote, or a new one.
 
     Raises:
         DataError: as `prepare_dataset`.
         StageError: another command is writing one at this moment.
     """
-    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len)
+    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples)
     out = run / TABLE / f"{sequence_len}-{inputs.digest[:16]}"
     with locked(run / TABLE):
-        return read_dataset(out) or prepare_dataset(mix, base=base, sequence_len=sequence_len, out=out)
+        return read_dataset(out) or prepare_dataset(
+            mix, base=base, sequence_len=sequence_len, out=out, long_examples=long_examples
+        )
 
 
-def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> Dataset:
+def prepare_dataset(
+    mix: Path, *, base: Path, sequence_len: int, out: Path, long_examples: LongExamples = LongExamples.AUTO
+) -> Dataset:
     """Renders and tokenises both files of a mix into `out`.
 
     Raises:
         DataError: a file is missing or empty, or no row of it can be trained on.
     """
-    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len)
+    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples)
     (out / DESCRIPTION).unlink(missing_ok=True)
-    work = _Preparation(tokenizer=load_tokenizer(base), sequence_len=sequence_len)
+    work = _Preparation(encoder=ExampleEncoder(tokenizer=load_tokenizer(base)), inputs=inputs)
     train, validation = (work.write(mix / f"{name}.jsonl", out / f"{name}.parquet") for name in PARTS)
     dataset = Dataset(
         inputs=inputs,
         train=train,
         validation=validation,
         num_dropped=len(work.dropped),
-        num_ends_removed=work.num_ends_removed,
+        num_ends_removed=work.encoder.num_ends_removed,
+        num_split=work.num_split,
+        num_truncated=work.num_truncated,
+        chat_template=work.chat_template,
     )
     write_jsonl(out / DROPPED, work.dropped)
     described = asdict(dataset)
@@ -202,10 +208,12 @@ def prepare_dataset(mix: Path, *, base: Path, sequence_len: int, out: Path) -> D
 class _Preparation:
     """Tokenises the files of a mix, and keeps account of what it leaves out."""
 
-    tokenizer: Any
-    sequence_len: int
+    encoder: ExampleEncoder
+    inputs: TableInputs
     dropped: list[Dropped] = field(default_factory=list)
-    num_ends_removed: int = 0
+    num_split: int = 0
+    num_truncated: int = 0
+    chat_template: str = ""
 
     def write(self, mix: Path, out: Path) -> Table:
         before = len(self.dropped)
@@ -216,17 +224,32 @@ class _Preparation:
         return table
 
     def _rows(self, mix: Path) -> Iterator[TableRow]:
-        texts = read_mix(mix)
-        while some := list(itertools.islice(texts, ROWS_AT_ONCE)):
-            pairs = [(row.prompt, without_end(self.tokenizer, row.answer)) for row in some]
-            self.num_ends_removed += sum(row.answer != answer for row, (_, answer) in zip(some, pairs, strict=True))
-            for row, ids in zip(some, rows_ids(self.tokenizer, pairs), strict=True):
-                reason = _unusable(ids, self.sequence_len)
-                if reason:
-                    detail = f"{mix.stem}: {reason[1]}"
-                    self.dropped.append(Dropped(unit="row", id=row.id, reason=reason[0], detail=detail))
-                else:
-                    yield TableRow(id=row.id, source=row.source, ids=ids)
+        examples = read_mix(mix)
+        while some := list(itertools.islice(examples, ROWS_AT_ONCE)):
+            for item, encoded in zip(some, self.encoder.encode(some), strict=True):
+                try:
+                    pieces = self._fitted(item, encoded)
+                except Unusable as e:
+                    detail = f"{mix.stem}: {e.detail}"
+                    self.dropped.append(Dropped(unit="row", id=item.id, reason=e.reason, detail=detail))
+                    continue
+                for number, ids in enumerate(pieces, start=1):
+                    row_id = item.id if len(pieces) == 1 else f"{item.id}#{number}"
+                    yield TableRow(id=row_id, source=item.source, ids=ids)
+        self.chat_template = self.encoder.chat_template
+
+    def _fitted(self, item: MixExample, encoded: RowIds | Unusable) -> list[RowIds]:
+        """The rows of an example, none longer than `sequence_len`."""
+        if isinstance(encoded, Unusable):
+            raise encoded
+        is_text = isinstance(item.example, Text)
+        choice = self.inputs.long_examples
+        choice = choice.of_text() if is_text else choice.of_answers()
+        decode = self.encoder.tokenizer.decode
+        pieces = fitted(encoded, self.inputs.sequence_len, choice, text_of=decode)
+        self.num_split += len(pieces) > 1
+        self.num_truncated += len(pieces) == 1 and len(pieces[0].input_ids) < len(encoded.input_ids)
+        return pieces
 
 
 def _why_none(dropped: Sequence[Dropped]) -> str:
@@ -235,15 +258,6 @@ def _why_none(dropped: Sequence[Dropped]) -> str:
     told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
     mend = "Raise sequence_len" if reasons.most_common(1)[0][0] == "too_long" else "Give the rows answers"
     return f"{told}, the last one {dropped[-1].detail}. {mend}."
-
-
-def _unusable(row: RowIds, sequence_len: int) -> tuple[str, str] | None:
-    """Why a row cannot be trained on: reason and detail."""
-    if len(row.input_ids) > sequence_len:
-        return "too_long", f"{len(row.input_ids)} tokens, sequence_len {sequence_len}"
-    if row.num_answer_tokens < 2:
-        return "no_answer", "its answer is the end token alone"
-    return None
 
 
 def described_dataset(out: Path) -> Dataset:
@@ -310,19 +324,20 @@ def read_dataset_rows(path: Path, base: Path) -> list[RowIds]:
     if path.suffix == ".parquet":
         return read_rows(path)
     tokenizer = load_tokenizer(base)
-    return rows_ids(tokenizer, [(prompt, without_end(tokenizer, answer)) for prompt, answer in _texts(path)])
-
-
-def _texts(path: Path) -> list[tuple[str, str]]:
     try:
         first = next(read_jsonl(path), None)
         if first is None:
             raise DataError(f"{path}: no rows in it. Give others with `validation=`.")
-        if "prompt" not in first:
-            return [(row.prompt, row.answer) for row in read_mix(path)]
-        rows = list(read_jsonl(path))
+        if "prompt" in first and "chosen" not in first:
+            return rows_ids(tokenizer, [(p, without_end(tokenizer, answer)) for p, answer in _rendered_rows(path)])
     except StageError as e:
         raise DataError(str(e)) from e
+    encoded = ExampleEncoder(tokenizer=tokenizer).encode(list(read_mix(path)))
+    return [ids for ids in encoded if isinstance(ids, RowIds)]
+
+
+def _rendered_rows(path: Path) -> list[tuple[str, str]]:
+    rows = list(read_jsonl(path))
     for number, row in enumerate(rows, start=1):
         if not (isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str) and row["answer"]):
             raise DataError(f"{path}: row {number} lacks prompt or answer as text. Mend the row.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.example.long_example import LongExamples
 from core.files import file_sha256
 from core.model.folder import model_fingerprint
 from harness.budget.day import Charging
@@ -38,6 +39,8 @@ class TrainJob:
     """Trackers that also receive every step's metrics."""
     card_how: str = ""
     """Why this card's profile was taken; on record, and of no influence on the result."""
+    long_examples: LongExamples = LongExamples.AUTO
+    """What is done with an example that is longer than `sequence_len`."""
     device: str = ""
     """The one card that the trainer may see, as CUDA_VISIBLE_DEVICES names it; empty: whatever it sees."""
 
@@ -49,6 +52,7 @@ class TrainJob:
             "base": model_fingerprint(self.base),
             "recipe": self.recipe.model_dump(),
             "card": self.card.name,
+            "long_examples": self.long_examples.value,
             "follow_plan": file_sha256(self.follow_plan) if self.follow_plan else None,
         }
 
@@ -58,4 +62,10 @@ class TrainJob:
         Raises:
             DataError: the mix cannot be trained on.
         """
-        return find_dataset(self.run, mix=self.mix, base=self.base, sequence_len=self.recipe.sequence_len)
+        return find_dataset(
+            self.run,
+            mix=self.mix,
+            base=self.base,
+            sequence_len=self.recipe.sequence_len,
+            long_examples=self.long_examples,
+        )

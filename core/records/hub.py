@@ -4,7 +4,7 @@
     for item in hub_records("databricks/databricks-dolly-15k@1e9a8f9"):
         ...
 
-Where it sits: beside container; `datasets` is imported here alone.
+Where it sits: beside container; it imports `datasets`.
 """
 
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DataError
+from core.model.libraries import hub
 from core.records.json_text import Items
 from core.records.name import PACKED, SUFFIXES
 from core.records.record import Place, Record
@@ -55,6 +56,24 @@ def is_hub_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and not Path(path.parts[0]).is_dir()
 
 
+def pinned(text: str) -> str:
+    """A data set's name with the commit that it stands for now, so that what is read is what is recorded.
+
+    Raises:
+        DataError: unknown, gated, or no network.
+    """
+    import httpx
+    from huggingface_hub import HfApi
+
+    name = HubName.parse(text)
+    try:
+        with hub(is_asked_for=False):
+            commit = HfApi().dataset_info(name.repository, revision=name.revision).sha
+    except (httpx.HTTPError, OSError, ValueError, RuntimeError) as e:
+        raise DataError(_unreachable(text, e)) from e
+    return f"{name.repository}{'/' + name.configuration if name.configuration else ''}@{commit}"
+
+
 def hub_records(text: str) -> Items:
     """The records of the `train` split.
 
@@ -76,9 +95,13 @@ def _stream(text: str, name: HubName) -> Any:
         )
         yield from data
     except (httpx.HTTPError, OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e:
-        told = e.__cause__ if isinstance(e.__cause__, Exception) else e
-        why = next(iter(str(told).splitlines()), "") or type(told).__name__
-        raise DataError(
-            f"{text}: no such file or folder, and it cannot be had from the datasets hub ({why}). Check the name, the "
-            "network, HF_HUB_OFFLINE and, for a gated one, `hf auth login`."
-        ) from e
+        raise DataError(_unreachable(text, e)) from e
+
+
+def _unreachable(text: str, error: Exception) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    why = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+    return (
+        f"{text}: no such file or folder, and it cannot be had from the datasets hub ({why}). Check the name, the "
+        "network, HF_HUB_OFFLINE and, for a gated one, `hf auth login`."
+    )

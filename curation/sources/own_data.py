@@ -15,13 +15,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import DataError, SourceError, TaskError
+from core.errors import DataError, TaskError
 from core.example.language import language_name
 from core.example.layout import Layout
 from core.example.reading import Source, open_source
 from core.files import write_json
 from core.records.container import contents
-from core.records.hub import HubName, is_hub_name
+from core.records.hub import is_hub_name, pinned
 from core.records.json_text import looks_like_ni
 from core.records.name import stem
 from core.records.record import Rejected
@@ -30,7 +30,6 @@ from core.stage import Dropped, Stage, Summary
 from core.text import nfc
 from curation.ni.select import OWN_DATA
 from curation.sources.own_row import ENGLISH, NO_LICENCE, OwnAccount, OwnRow
-from curation.sources.record import resolve_on_hub
 from curation.sources.source import MIXES
 
 LEAST_OF_A_TASK = 8
@@ -138,7 +137,9 @@ def own_sources(paths: Sequence[Path], *, layout: Layout | None = None) -> dict[
         DataError: it cannot be read.
         TaskError: two have one name, or one that is taken.
     """
-    sources = [open_source(_pinned(path), layout=layout) for path in sorted(paths)]
+    sources = [
+        open_source(pinned(str(path)) if is_hub_name(str(path)) else path, layout=layout) for path in sorted(paths)
+    ]
     for source in sources:
         if source.name in RESERVED:
             raise TaskError(
@@ -153,18 +154,6 @@ def own_sources(paths: Sequence[Path], *, layout: Layout | None = None) -> dict[
 def own_file_name(path: Path) -> str:
     """What the rows of a path are called in every table."""
     return str(path).partition("@")[0].replace("/", "_") if is_hub_name(str(path)) else stem(path)
-
-
-def _pinned(path: Path) -> str:
-    """A name of the hub with the commit that it stands for now, so that what is read is what is recorded."""
-    if not is_hub_name(str(path)):
-        return str(path)
-    name = HubName.parse(str(path))
-    try:
-        commit = resolve_on_hub(name.repository, name.revision)
-    except SourceError as e:
-        raise DataError(f"{path}: no such file or folder; and as a data set of the hub {e}") from e
-    return f"{name.repository}{'/' + name.configuration if name.configuration else ''}@{commit}"
 
 
 def _fingerprint(source: Source) -> str:

@@ -9,8 +9,10 @@ Where it sits: below `rehearse`, `plan` and `train`.
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.example.long_example import LongExamples
 from core.manifest import read_manifest
 from core.model.folder import check_model_folder
+from core.run_folder import MIX
 from harness.base_model import find_model
 from harness.budget.day import Charging
 from harness.budget.gpu_profile import Card
@@ -19,6 +21,7 @@ from harness.dataset import check_mix
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
+from oneday.commands.own_mix import data_files, data_mix, run_of
 from oneday.display.console import Console
 from oneday.requests.training import TrainingRequest
 
@@ -65,23 +68,39 @@ class Setting:
             console.say(self.choice.sentence)
 
 
-def training_job(setting: Setting, *, budget_s: float, redo: bool = False, shared_card: bool = False) -> TrainJob:
-    """Builds the job that the options describe.
+def training_job(
+    setting: Setting,
+    *,
+    budget_s: float,
+    redo: bool = False,
+    shared_card: bool = False,
+    console: Console | None = None,
+) -> TrainJob:
+    """Builds the job that the options describe; with `data`, the mix too.
 
     Raises:
         OnedayError: no mix, an empty one, or no base model.
     """
     request, recipe = setting.request, setting.recipe()
-    if request.mix is None:
-        raise DataError("`mix=` is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix.")
-    check_mix(request.mix)
-    run = run_folder(request.run, request.mix)
+    if request.mix is None and not request.data:
+        raise DataError(
+            "`mix=` is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix, or files of "
+            "your own with `data=`."
+        )
+    run = run_of_request(request)
     if not redo:
         _check_same_card(setting.choice, run)
+    base = find_base(request.base, request.mix, recipe)
+    if request.data:
+        mix = data_mix(request, run, base=base, seed=recipe.seed, redo=redo, console=console).directory
+    else:
+        mix = request.mix or run / MIX
+        check_mix(mix)
     return TrainJob(
         run=run,
-        mix=request.mix,
-        base=find_base(request.base, request.mix, recipe),
+        mix=mix,
+        base=base,
+        long_examples=LongExamples(request.long_examples),
         recipe=with_attention(recipe, setting.card),
         card=setting.card,
         card_how=setting.choice.how,
@@ -106,6 +125,13 @@ def _check_same_card(choice: CardChoice, run: Path) -> None:
         )
 
 
+def run_of_request(request: TrainingRequest) -> Path:
+    """The run folder that a request names, or that its mix or its data imply."""
+    if request.data:
+        return request.run or run_of(data_files(request))
+    return run_folder(request.run, request.mix or Path(MIX))
+
+
 def run_folder(given: Path | None, mix: Path) -> Path:
     """The folder that the user gave, else the one that holds the mix."""
     return given or (mix.parent if mix.name not in ("", "..") else mix.resolve().parent)
@@ -122,7 +148,7 @@ def charging_of(name: str) -> Charging:
     return Charging(name)
 
 
-def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
+def find_base(given: Path | None, mix: Path | None, recipe: AxolotlConfig) -> Path:
     """The base that the user gave, else the one that curation asked, else the recipe's: a folder or a cached hub name.
 
     Raises:
@@ -130,7 +156,7 @@ def find_base(given: Path | None, mix: Path, recipe: AxolotlConfig) -> Path:
     """
     if given is not None:
         return find_model(str(given))
-    curated = read_manifest(mix.resolve().parent).get("curate", {}).get("base_path")
+    curated = mix and read_manifest(mix.resolve().parent).get("curate", {}).get("base_path")
     if curated:
         return check_model_folder(Path(str(curated)))
     if recipe.base_model:

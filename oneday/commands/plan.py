@@ -43,7 +43,7 @@ DAY_S = 86_400.0
 def run_rehearse(request: RehearseRequest, console: Console) -> None:
     """Measures what start, step, evaluation and save cost here; nothing is charged."""
     setting = Setting.of(request)
-    job = training_job(setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card)
+    job = training_job(setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card, console=console)
     setting.say_card(console)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
     measured = rehearse(job)
@@ -58,7 +58,7 @@ def run_plan(request: PlanRequest, console: Console) -> None:
         _plan_from_profile(setting, request.budget, console)
         return
     budget_s = seconds(request.budget)
-    job = training_job(setting, budget_s=budget_s)
+    job = training_job(setting, budget_s=budget_s, console=console)
     check_model_folder(job.base)
     dataset = job.dataset()
     lengths, means = dataset.lengths(), mean_lengths(dataset.train.path)

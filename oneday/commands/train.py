@@ -24,7 +24,8 @@ from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
 from harness.tracker import how_to_look, read_trackers
 from oneday import child
-from oneday.commands.job import Setting, charging_of, run_folder, training_job
+from oneday.commands.job import Setting, charging_of, run_of_request, training_job
+from oneday.commands.own_mix import data_files
 from oneday.commands.pick import pick_within
 from oneday.commands.report import leave_report
 from oneday.display.console import Console
@@ -51,7 +52,7 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         setting.say_card(console)
         show_dry_run(request, setting, budget_s, console)
         return
-    job = _job(request, setting)
+    job = _job(request, setting, console)
     setting.say_card(console)
     result = rehearse_and_train(
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearsal
@@ -86,10 +87,14 @@ def check_converged(result: TrainResult) -> None:
         )
 
 
-def _job(request: TrainRequest, setting: Setting) -> TrainJob:
+def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
     job = training_job(
-        setting, budget_s=seconds(request.budget), redo=request.redo, shared_card=request.shared_card
-    )  # fmt: skip
+        setting,
+        budget_s=seconds(request.budget),
+        redo=request.redo,
+        shared_card=request.shared_card,
+        console=console,
+    )
     if request.follow_plan is not None:
         check_plan(request.follow_plan)
     return replace(
@@ -103,7 +108,7 @@ def _job(request: TrainRequest, setting: Setting) -> TrainJob:
 
 def run_detached(request: TrainRequest, console: Console) -> None:
     """Checks the options here, then starts the same command in a session of its own."""
-    job = _job(request, Setting.of(request))
+    job = _job(request, Setting.of(request), console)
     check_rows(job.mix)
     with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
         log = job.run / "train.log"
@@ -229,19 +234,24 @@ def _attention(recipe: AxolotlConfig, card: Card) -> str:
     return f"{taken}{' by auto' * (asked == 'auto')}{missing if asked in ('auto', 'flash_attention_2') else ''}"
 
 
+def _mix_told(request: TrainRequest, rows: str) -> str:
+    return f"{request.mix}, {rows}" if request.mix else "not given: `mix=runs/200k/05_mix`, or `data=mine.jsonl`"
+
+
 def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, console: Console) -> None:
     """What `oneday train` would do, from the options alone."""
     recipe, card, how = setting.recipe(), setting.card, setting.choice.how
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     tokens = rows_per_step * recipe.sequence_len
+    files = data_files(request) if request.data else []
     there = request.mix is not None and (request.mix / "train.jsonl").is_file()
     rows = f"{sum(1 for _ in read_mix(request.mix / 'train.jsonl'))} rows" if there and request.mix else "not there yet"
     lines = [
         ("recipe", str(request.config or recipe_for(card))),
         ("card", f"{card.name}, {card.memory_gib:g} GiB; {how}"),
         ("base model", str(request.base or recipe.base_model or "the one that curation asked")),
-        ("mix", f"{request.mix}, {rows}" if request.mix else "not given: `mix=runs/200k/05_mix`"),
-        ("run folder", str(run_folder(request.run, request.mix) if request.mix else request.run or "the mix's run")),
+        ("data", ", ".join(request.data)) if files else ("mix", _mix_told(request, rows)),
+        ("run folder", str(run_of_request(request)) if files or request.mix else str(request.run or "the mix's run")),
         ("budget", f"{pretty(budget_s)} from the start of training to the published pick"),
         ("LoRA", _lora(recipe)),
         ("batch", f"{rows_per_step} packed rows of {recipe.sequence_len} = {tokens:,} tokens a step"),

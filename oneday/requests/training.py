@@ -13,7 +13,19 @@ class TrainingRequest(Reporting):
     """The options that decide a training."""
 
     mix: Path | None = None
-    """Folder with train.jsonl and validation.jsonl."""
+    """Folder with train.jsonl and validation.jsonl, as `oneday curate` writes it."""
+    data: tuple[str, ...] = ()
+    """In place of a mix: file, folder, archive or hub name, as it is; FILE:0.3 for a share of the tokens."""
+    loss: Annotated[str, Option(is_rare=True, one_of="core.example.rendering:Loss")] = "responses"
+    """What is trained of a conversation of --data."""
+    template: Annotated[str, Option(is_rare=True, one_of="harness.data.template:Template")] = "auto"
+    """How examples of --data with an answer are rendered; auto: by the chat template if one is a conversation."""
+    layout: Annotated[str | None, Option(is_rare=True, one_of="core.example.layout:Layout")] = None
+    """Of --data. Default: found by looking."""
+    validation_share: Annotated[float | None, RARE] = None
+    """Part of --data that is kept for validation. Default: 0.05, and at most 512 examples."""
+    long_examples: Annotated[str, Option(is_rare=True, one_of="core.example.long_example:LongExamples")] = "auto"
+    """What is done with an example longer than sequence_len; auto splits texts and drops others."""
     config: Path | None = None
     """Recipe. Default: the card's recommended one."""
     card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
@@ -58,7 +70,9 @@ class TrainRequest(TrainingRequest, Redoing, WithDryRun):
 
     Axolotl trains, a supervisor outside of it ends it at the deadline and publishes the best checkpoint.
 
-    Example: oneday train --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
+    Examples: oneday train --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
+              oneday train --data mine.jsonl --base models/Mistral-7B-v0.1 --budget 8h
+              oneday train --data mine.jsonl:0.3 --data chats/ --base mistralai/Mistral-7B-v0.1 --run runs/mixed
     """
 
     budget: str = "24h"

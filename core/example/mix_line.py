@@ -1,0 +1,83 @@
+"""A line of `train.jsonl` and `validation.jsonl`: one example as JSON, and the example that a line holds.
+
+    >>> line = as_line(Text(text="Once."), row_id="a-1", source="tales")
+    >>> line
+    {'id': 'a-1', 'source': 'tales', 'text': 'Once.'}
+    >>> read_line(line).example.text
+    'Once.'
+
+The keys of a line say how it is rendered: `instruction`, `input` and `output` by the Alpaca prompt, `messages` by the
+chat template of the base, `text` as it is. A `weight` of 0 keeps a message from being trained.
+
+Where it sits: reading and curation -> **mix_line** -> example_ids, questions of a comparison.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.example.columns import Columns
+from core.example.example import Conversation, Example, Message, Prompted, Role, Text, Unusable
+from core.example.layout import Layout, read_layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixExample:
+    """One example of a mix."""
+
+    id: str
+    source: str
+    example: Example
+    trains_prompt: bool = False
+    """Whether the whole conversation is trained, and not only its answers."""
+
+
+def as_line(example: Example, *, row_id: str, source: str, trains_prompt: bool = False) -> dict[str, object]:
+    """The line of an example.
+
+    Args:
+        trains_prompt: Train the whole conversation, and not only its answers.
+    """
+    head: dict[str, object] = {"id": row_id, "source": source}
+    match example:
+        case Text():
+            return head | {"text": example.text}
+        case Prompted():
+            system = f"{example.system}\n\n" if example.system.strip() else ""
+            asked = {"instruction": system + example.instruction, "input": example.input}
+            return head | asked | {"output": example.outputs[0]}
+        case Conversation():
+            tools = {"tools": json.loads(example.tools)} if example.tools else {}
+            whole = {"train_on_inputs": True} if trains_prompt else {}
+            return head | {"messages": [_as_message(message) for message in example.messages]} | tools | whole
+    raise TypeError(f"a {type(example).__name__} has no line in a mix for supervised training")
+
+
+def _as_message(message: Message) -> dict[str, object]:
+    line: dict[str, object] = {"role": message.role.value, "content": message.content}
+    if message.tool_calls:
+        line["tool_calls"] = json.loads(message.tool_calls)
+    line |= {name: given for name in ("name", "tool_call_id") if (given := getattr(message, name))}
+    return line if message.is_trained or message.role is not Role.ASSISTANT else line | {"weight": 0}
+
+
+def read_line(line: Mapping[str, Any], *, number: int = 1) -> MixExample:
+    """The example that a line holds.
+
+    Args:
+        number: Of the line; its id if it has none.
+    Raises:
+        Unusable: it holds none.
+    """
+    row_id, source = str(line.get("id", number)), str(line.get("source", ""))
+    if "messages" in line:
+        example = read_layout(Layout.MESSAGES, Columns(line))
+        return MixExample(id=row_id, source=source, example=example, trains_prompt=line.get("train_on_inputs") is True)
+    if "text" in line and "instruction" not in line:
+        return MixExample(id=row_id, source=source, example=read_layout(Layout.TEXT, Columns(line)))
+    given = [line.get(name) for name in ("instruction", "input", "output")]
+    if not all(isinstance(text, str) for text in given) or line["output"].isspace():
+        raise Unusable("malformed", "lacks instruction, input or output as text (or messages, or text)")
+    example = Prompted(instruction=line["instruction"], input=line["input"], outputs=(line["output"],))
+    return MixExample(id=row_id, source=source, example=example)

@@ -1,0 +1,1 @@
+"""What a training is fed: a mix from files of the user's own."""

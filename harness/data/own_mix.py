@@ -1,0 +1,303 @@
+"""Own data straight into a training: files of any layout become a mix, without curation.
+
+    stage = own_mix(Path("runs/mine"), [DataFile.parse("mine.jsonl")], OwnMixParameters(), tokenizer=tokenizer)
+    stage.path("train.jsonl")
+
+Every usable example is taken once, a seeded part of them is kept for validation, and the others are shuffled. Files may
+be mixed by shares of tokens. Where one example is a conversation, all that have an answer are written as conversations,
+so that the model learns one template.
+
+Where it sits: `core/example` -> **own_mix** -> the mix that plan, rehearsal and training read.
+"""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from core.errors import DataError
+from core.example.example import Conversation, Example, Message, Preference, Prompted, Role
+from core.example.example_ids import ExampleEncoder
+from core.example.layout import Layout
+from core.example.mix_line import MixExample, as_line
+from core.example.reading import Census, Read, Source, open_source, texts
+from core.example.rendering import Loss
+from core.files import JSON_OPTIONS, make_folder, sha256
+from core.model.token_ids import RowIds
+from core.records.hub import is_hub_name, pinned
+from core.records.record import Rejected
+from core.run_folder import MIX
+from core.stage import SCRATCH, Dropped, Stage, Summary
+from core.text import nfc
+from harness.data.share import DataFile, parts_by_share
+from harness.data.split import SplitParameters, validation_groups
+from harness.data.template import Template
+
+TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
+ENCODED_AT_ONCE = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMixParameters:
+    """How files become a mix."""
+
+    seed: int = 2023
+    split: SplitParameters = field(default_factory=SplitParameters)
+    loss: Loss = Loss.RESPONSES
+    template: Template = Template.AUTO
+    layout: Layout | None = None
+    """Of every record; None: found by looking."""
+
+
+class _Kept(NamedTuple):
+    """A usable example. Its line stands in a scratch file, so that memory does not grow with the texts."""
+
+    id: str
+    source: str
+    offset: int
+    num_tokens: int
+    """0: not counted, because no share is asked for."""
+    group: str
+    """Examples of one group are all trained on or all validated on."""
+
+
+def own_mix(
+    run: Path,
+    files: Sequence[DataFile],
+    parameters: OwnMixParameters,
+    *,
+    tokenizer: Any = None,
+    tokenizer_name: str = "",
+    redo: bool = False,
+) -> Stage:
+    """05_mix from files.
+
+    Args:
+        tokenizer: Counts tokens; needed where a file has a share.
+        tokenizer_name: Its fingerprint.
+    Raises:
+        DataError: a file cannot be read, holds no usable example, or a share cannot be met.
+        StageError: the folder holds a mix of other inputs.
+    """
+    sources = _sources(files, parameters.layout)
+    shares = {name: file.share for name, (file, _) in sources.items()}
+    by_share = any(share is not None for share in shares.values())
+    inputs: dict[str, object] = {
+        "data": {name: {"fingerprint": _fingerprint(s), "share": f.share} for name, (f, s) in sources.items()},
+        "parameters": asdict(parameters),
+        "tokenizer": tokenizer_name if by_share else "",
+    }
+    stage = Stage(run / MIX, inputs=inputs, redo=redo)
+    if stage.is_done:
+        return stage
+    work = _Work(
+        stage=stage,
+        parameters=parameters,
+        is_chat=_is_chat(parameters.template, [source for _, source in sources.values()]),
+        encoder=ExampleEncoder(tokenizer=tokenizer) if by_share else None,
+    )
+    for name, (_, source) in sources.items():
+        work.read(name, source)
+    work.write(shares if by_share else {})
+    return stage
+
+
+def _sources(files: Sequence[DataFile], layout: Layout | None) -> dict[str, tuple[DataFile, Source]]:
+    found: dict[str, tuple[DataFile, Source]] = {}
+    for file in files:
+        given = pinned(file.path) if is_hub_name(file.path) else file.path
+        source = open_source(given, layout=layout)
+        if source.name in found:
+            raise DataError(f"{file.path}: two files of `data=` are called {source.name}. Rename one.")
+        found[source.name] = (file, source)
+    return found
+
+
+def _fingerprint(source: Source) -> str:
+    return source.fingerprint() if source.parts else source.where.partition("@")[2]
+
+
+def _is_chat(template: Template, sources: Sequence[Source]) -> bool:
+    """Whether examples with an answer are written as conversations; the files are read up to the first of them."""
+    if template is not Template.AUTO:
+        return template is Template.CHAT
+    return any(
+        isinstance(item, Read) and isinstance(item.example, Conversation)
+        for source in sources
+        for item in source.examples()
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """Reads the files into a scratch file, then writes the chosen lines."""
+
+    stage: Stage
+    parameters: OwnMixParameters
+    is_chat: bool
+    encoder: ExampleEncoder | None
+    kept: list[_Kept] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    num_read: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    _seen: dict[str, str] = field(default_factory=dict)
+    """Hash of an example's texts -> its id."""
+    _ids: set[str] = field(default_factory=set)
+
+    @property
+    def _lines(self) -> Path:
+        return self.stage.path(SCRATCH) / "lines.jsonl"
+
+    def read(self, name: str, source: Source) -> None:
+        """Writes the usable examples of a source, and notes why others are not used."""
+        census, before = Census(), len(self.kept)
+        make_folder(self._lines.parent)
+        with self._lines.open("ab" if before else "wb") as file:
+            batch: list[tuple[MixExample, str]] = []
+            for number, item in enumerate(source.examples(), start=1):
+                census.add(item)
+                if entry := self._usable(name, source, number, item):
+                    batch.append(entry)
+                if len(batch) == ENCODED_AT_ONCE:
+                    self._write(file, batch)
+                    batch = []
+            self._write(file, batch)
+        self.num_read += census.num_records
+        self.kinds.update({kind.value: n for kind, n in census.kinds.items()})
+        self.told += census.told(source.where)
+        self.told += [f"{skipped}: not read, for it is no data file of a known kind" for skipped in source.skipped]
+        if len(self.kept) == before:
+            self.stage.give_up()
+            raise DataError(
+                f"{source.where}: no usable example ({self._why()}). `oneday check {source.where}` lists all."
+            )
+
+    def _why(self) -> str:
+        reasons = Counter({reason: n for (_, reason), n in self.stage.num_dropped.items()})
+        return ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(3)) or "it is empty"
+
+    def _usable(self, name: str, source: Source, number: int, item: Read | Rejected) -> tuple[MixExample, str] | None:
+        """The example with its group; None: it was dropped."""
+        if isinstance(item, Rejected):
+            self._drop(str(item.place), item.reason, item.detail, source)
+            return None
+        described = item.example.description
+        row_id = self._row_id(name, described.id, number)
+        if isinstance(item.example, Preference):
+            self._drop(row_id, "preference", "a pair of answers needs an objective for preferences", source)
+            return None
+        key = sha256("\0".join(map(nfc, texts(item.example))).encode())
+        if key in self._seen:
+            self._drop(row_id, "duplicate", f"same as {self._seen[key]}", source)
+            return None
+        self._seen[key] = row_id
+        group = described.other.get("conversation_id") or row_id
+        example = self._in_template(item.example)
+        trains_prompt = self.parameters.loss is Loss.ALL
+        return MixExample(id=row_id, source=name, example=example, trains_prompt=trains_prompt), group
+
+    def _row_id(self, name: str, given: str, number: int) -> str:
+        """The record's own id, behind the file's name; its number where the id was used before."""
+        row_id = f"{name}-{given or number}"
+        row_id = row_id if row_id not in self._ids else f"{name}-{number}#{given}"
+        self._ids.add(row_id)
+        return row_id
+
+    def _drop(self, row_id: str, reason: str, detail: str, source: Source) -> None:
+        self.stage.drop(Dropped(unit="row", id=row_id, reason=reason, detail=detail, source=source.where))
+
+    def _in_template(self, example: Example) -> Example:
+        if self.is_chat and isinstance(example, Prompted):
+            example = example.as_conversation()
+        if self.parameters.loss is Loss.LAST and isinstance(example, Conversation):
+            return Conversation(messages=_last_trained(example.messages), tools=example.tools)
+        return example
+
+    def _write(self, file: Any, batch: Sequence[tuple[MixExample, str]]) -> None:
+        lengths = self._lengths([item for item, _ in batch])
+        for (item, group), num_tokens in zip(batch, lengths, strict=True):
+            kept = _Kept(id=item.id, source=item.source, offset=file.tell(), num_tokens=num_tokens, group=group)
+            line = as_line(item.example, row_id=item.id, source=item.source, trains_prompt=item.trains_prompt)
+            file.write(orjson.dumps(line, option=JSON_OPTIONS))
+            self.kept.append(kept)
+
+    def _lengths(self, examples: Sequence[MixExample]) -> list[int]:
+        """Tokens of each example; 0 where they are not needed, and of an example that cannot be rendered."""
+        if self.encoder is None:
+            return [0] * len(examples)
+        return [len(ids.input_ids) if isinstance(ids, RowIds) else 0 for ids in self.encoder.encode(examples)]
+
+    def write(self, shares: Mapping[str, float | None]) -> None:
+        """Chooses by share, splits, shuffles and writes both files."""
+        chosen = self._chosen(shares) if shares else self.kept
+        groups = sorted({kept.group for kept in chosen})
+        if len(groups) < 2:
+            self.stage.give_up()
+            raise DataError(
+                f"`data=`: {len(groups)} usable example, and a training needs at least two: one is kept to validate on."
+            )
+        held_out = validation_groups(groups, self.parameters.split, seed=self.parameters.seed)
+        parts = {
+            VALIDATION: [kept for kept in chosen if kept.group in held_out],
+            TRAIN: [kept for kept in chosen if kept.group not in held_out],
+        }
+        for name, rows in parts.items():
+            random.Random(f"{name}-{self.parameters.seed}").shuffle(rows)
+            self.stage.write_rows(name, self._read_lines(rows))
+        tallies = {"row": self.stage.tally("row", read=self.num_read, kept=len(chosen))}
+        details = {
+            "train": len(parts[TRAIN]), "validation": len(parts[VALIDATION]), "kinds": dict(sorted(self.kinds.items())),
+            "template": self._template(), "loss": self.parameters.loss.value, "told": self.told,
+            "tokens_by_source": self._tokens(chosen),
+        }  # fmt: skip
+        self._lines.unlink()
+        self.stage.finish(Summary(tallies=tallies, details=details))
+
+    def _template(self) -> str:
+        return Template.CHAT.value if self.is_chat else Template.ALPACA.value
+
+    def _chosen(self, shares: Mapping[str, float | None]) -> list[_Kept]:
+        by_source: dict[str, list[_Kept]] = defaultdict(list)
+        for kept in self.kept:
+            by_source[kept.source].append(kept)
+        wanted = parts_by_share({name: sum(k.num_tokens for k in rows) for name, rows in by_source.items()}, shares)
+        chosen: list[_Kept] = []
+        for name, rows in by_source.items():
+            random.Random(f"share-{name}-{self.parameters.seed}").shuffle(rows)
+            total = 0
+            for kept in rows:
+                if total + kept.num_tokens <= wanted[name]:
+                    chosen.append(kept)
+                    total += kept.num_tokens
+                else:
+                    detail = f"{name} has its share with {wanted[name]:,} tokens"
+                    self.stage.drop(Dropped(unit="row", id=kept.id, reason="share", detail=detail, source=name))
+        return chosen
+
+    def _tokens(self, chosen: Sequence[_Kept]) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for kept in chosen:
+            counts[kept.source] += kept.num_tokens
+        return dict(sorted(counts.items())) if self.encoder else {}
+
+    def _read_lines(self, rows: Sequence[_Kept]) -> Iterator[Mapping[str, Any]]:
+        with self._lines.open("rb") as file:
+            for kept in rows:
+                file.seek(kept.offset)
+                yield orjson.loads(file.readline())
+
+
+def _last_trained(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The same messages, of which only the last answer is trained."""
+    last = max(number for number, message in enumerate(messages) if message.role is Role.ASSISTANT)
+    return tuple(
+        Message(
+            role=m.role, content=m.content, is_trained=m.is_trained and number == last,
+            tool_calls=m.tool_calls, name=m.name, tool_call_id=m.tool_call_id,
+        )
+        for number, m in enumerate(messages)
+    )  # fmt: skip

@@ -1,0 +1,83 @@
+"""The mix of `--data`: files of the user's own, made into the run's mix by the first command that names them.
+
+Where it sits: below `rehearse`, `plan` and `train`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.example.layout import Layout
+from core.example.rendering import Loss
+from core.manifest import record
+from core.model.folder import tokenizer_fingerprint
+from core.records.hub import is_hub_name
+from core.records.name import stem
+from core.stage import Stage, locked
+from harness.base_model import load_tokenizer
+from harness.data.own_mix import OwnMixParameters, own_mix
+from harness.data.share import DataFile
+from harness.data.split import SplitParameters
+from harness.data.template import Template
+from harness.errors import DataError
+from oneday.display.console import Console
+from oneday.requests.training import TrainingRequest
+
+
+def data_files(request: TrainingRequest) -> list[DataFile]:
+    """What `--data` names.
+
+    Raises:
+        DataError: a mix is given too, or a share is wrong.
+    """
+    if request.mix is not None:
+        raise DataError("`data=` and `mix=`: both say what is trained on. Give one of them.")
+    return [DataFile.parse(text) for text in request.data]
+
+
+def run_of(files: Sequence[DataFile]) -> Path:
+    """The run folder if none is given: called like the first file."""
+    first = files[0].path
+    return Path("runs") / (first.partition("@")[0].replace("/", "_") if is_hub_name(first) else stem(Path(first)))
+
+
+def data_mix(
+    request: TrainingRequest, run: Path, *, base: Path, seed: int, redo: bool, console: Console | None
+) -> Stage:
+    """The run's mix, made of the files or made of them before.
+
+    Raises:
+        DataError: a file cannot be read or holds nothing to train on.
+    """
+    files = data_files(request)
+    parameters = OwnMixParameters(
+        seed=seed,
+        split=SplitParameters(validation_share=request.validation_share),
+        loss=Loss(request.loss),
+        template=Template(request.template),
+        layout=Layout(request.layout) if request.layout else None,
+    )
+    with locked(run):
+        stage = own_mix(
+            run,
+            files,
+            parameters,
+            tokenizer=load_tokenizer(base) if any(file.share for file in files) else None,
+            tokenizer_name=tokenizer_fingerprint(base),
+            redo=redo,
+        )
+        record(run, "data", {"files": [file.path for file in files], **stage.inputs})
+    if console:
+        show_mix(stage, console)
+    return stage
+
+
+def show_mix(stage: Stage, console: Console) -> None:
+    """What was read, what is trained on, and what is left out."""
+    summary = stage.summary()
+    for line in summary.details["told"]:
+        console.say(line)
+    dropped = ", ".join(f"{n:,} {reason}" for reason, n in summary.tallies["row"].dropped.items())
+    console.say(
+        f"mix: {summary.details['train']:,} examples to train on, {summary.details['validation']:,} to validate on"
+        + (f"; left out: {dropped} ({stage.path('dropped.jsonl')})" if dropped else "")
+    )
