@@ -19,7 +19,7 @@ from harness.budget.plan import ESTIMATED_VALIDATION_ROWS, Costs, plan_day
 from harness.job import TrainJob
 from harness.pack import PackPlan
 from harness.recipe import find_recipe, read_recipe, recipe_for
-from oneday.commands.train import rehearse_and_train
+from oneday.commands.training.train import rehearse_and_train
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.display.console import Console
 

@@ -29,7 +29,7 @@ from harness.dataset import read_dataset_rows
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.supervise import OUTPUT
-from oneday.commands.train import rehearse_and_train
+from oneday.commands.training.train import rehearse_and_train
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.display.console import Console

@@ -21,15 +21,26 @@ from typing import Any
 
 import orjson
 
+from core.encoding.example_ids import ExampleEncoder
+from core.encoding.labels import trained_runs
+from core.encoding.long_example import LongExamples, fitted
+from core.encoding.rendering import CHATML
+from core.encoding.table import ROWS_AT_ONCE, Table, TableRow, read_lengths, read_rows, schema, write_table
 from core.errors import StageError
 from core.example.example import Text, Unusable
-from core.example.example_ids import ExampleEncoder
-from core.example.long_example import LongExamples, fitted
 from core.example.mix_line import MixExample, read_line
 from core.example.prompt import training_prompt
-from core.example.rendering import CHATML
-from core.example.table import ROWS_AT_ONCE, Table, TableRow, read_lengths, read_rows, schema, write_table
-from core.files import file_sha256, make_folder, read_as, read_json, read_jsonl, sha256, write_json, write_jsonl
+from core.files import (
+    file_sha256,
+    make_folder,
+    read_as,
+    read_json,
+    read_jsonl,
+    sha256,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from core.manifest import versions
 from core.model.folder import tokenizer_fingerprint
 from core.model.token_ids import RowIds, rows_ids, without_end
@@ -42,6 +53,11 @@ DESCRIPTION = "dataset.json"
 """Written last: what stands beside it is whole."""
 
 PARTS, DROPPED = ("train", "validation"), "dropped.jsonl"
+
+SAMPLE = "sample.txt"
+"""The first training rows as text, with marks around what is trained."""
+
+NUM_SAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,11 +213,21 @@ def prepare_dataset(
         chat_template=work.chat_template,
     )
     write_jsonl(out / DROPPED, work.dropped)
+    write_text(out / SAMPLE, _sample(train, work.encoder.tokenizer))
     described = asdict(dataset)
     for name in PARTS:
         described[name]["path"] = f"{name}.parquet"
     write_json(out / DESCRIPTION, described)
     return dataset
+
+
+def _sample(table: Table, tokenizer: Any) -> str:
+    """The first rows: [[what is trained]], and what is not."""
+    shown = []
+    for number, row in enumerate(read_rows(table.path, num=NUM_SAMPLES), start=1):
+        runs = trained_runs(tokenizer, row)
+        shown.append(f"--- row {number} ---\n" + "".join(f"[[{t}]]" if is_trained else t for t, is_trained in runs))
+    return "\n".join(shown) + "\n"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -277,7 +303,12 @@ def read_dataset(out: Path) -> Dataset | None:
         found = described_dataset(out)
     except StageError:
         return None
-    whole = found.train.is_whole() and found.validation.is_whole() and (out / DROPPED).is_file()
+    whole = (
+        found.train.is_whole()
+        and found.validation.is_whole()
+        and (out / DROPPED).is_file()
+        and (out / SAMPLE).is_file()
+    )
     return found if whole else None
 
 
@@ -287,7 +318,7 @@ def link_dataset(dataset: Dataset, out: Path) -> Dataset:
     A training keeps the rows that it was begun with, whatever becomes of `05_table/`.
     """
     make_folder(out)
-    for name in (*(f"{part}.parquet" for part in PARTS), DROPPED, DESCRIPTION):
+    for name in (*(f"{part}.parquet" for part in PARTS), DROPPED, SAMPLE, DESCRIPTION):
         (out / name).unlink(missing_ok=True)
         try:
             os.link(dataset.train.path.with_name(name), out / name)

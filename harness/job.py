@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.example.long_example import LongExamples
+from core.encoding.long_example import LongExamples
 from core.files import file_sha256
 from core.model.folder import model_fingerprint
 from harness.budget.day import Charging

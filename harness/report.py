@@ -202,15 +202,13 @@ def _mix_charts(mix: Mapping[str, Any]) -> dict[str, Chart]:
     if not mix:
         return {}
     sources = list(mix["rows_by_source"].items())
-    tasks = sorted(mix["rows_by_task"].items(), key=lambda item: (-item[1], item[0]))
+    tasks = sorted(mix.get("rows_by_task", {}).items(), key=lambda item: (-item[1], item[0]))
     shown = [(name.rpartition("/")[2], rows) for name, rows in tasks[:MOST_TASKS]]
     rest = sum(rows for _, rows in tasks[MOST_TASKS:])
     if rest:
         shown.append((f"{len(tasks) - MOST_TASKS} others", rest))
-    return {
-        "sources": bar_chart("sources", "Rows by source", sources),
-        "tasks": bar_chart("tasks", "Rows by task", shown),
-    }
+    charts = {"sources": bar_chart("sources", "Rows by source", sources)}
+    return charts | ({"tasks": bar_chart("tasks", "Rows by task", shown)} if shown else {})
 
 
 def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:

@@ -1,7 +1,7 @@
 """Runs `oneday pick` in a process with a deadline: python -P -m oneday.pick_process JOB.json
 
 Loading a model cannot be interrupted from inside the process. Only killing the process keeps a deadline for certain.
-`pick_within` (oneday/commands/pick.py) writes the job, holds the run's lock, charges its ledger, and kills the process.
+`pick_within` (oneday/commands/training/pick.py) writes the job, holds the lock, charges the ledger and kills the process.
 
 Where it sits: beside the command line; it has the same exit codes.
 """
@@ -13,7 +13,7 @@ from core.files import read_as
 from harness.inside.main import end_with_parent
 from oneday.cli.main import exit_code
 from oneday.cli.spelling import spelled
-from oneday.commands.pick import PickProcess, run_pick
+from oneday.commands.training.pick import PickProcess, run_pick
 from oneday.display.console import Console
 from oneday.requests.request import arguments
 

@@ -12,20 +12,21 @@ Where it sits: `core/example` -> **own_mix** -> the mix that plan, rehearsal and
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
+from core.encoding.example_ids import ExampleEncoder
+from core.encoding.rendering import Loss
 from core.errors import DataError
-from core.example.example import Conversation, Example, Message, Preference, Prompted, Role
-from core.example.example_ids import ExampleEncoder
+from core.example.example import Conversation, Example, Message, Preference, Prompted, Role, kind
 from core.example.layout import Layout
+from core.example.licence import spdx_expression
 from core.example.mix_line import MixExample, as_line
 from core.example.reading import Census, Read, Source, open_source, texts
-from core.example.rendering import Loss
 from core.files import JSON_OPTIONS, make_folder, sha256
 from core.model.token_ids import RowIds
 from core.records.hub import is_hub_name, pinned
@@ -53,6 +54,23 @@ class OwnMixParameters:
     """Of every record; None: found by looking."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMixDetails:
+    """What the stage's `summary.json` says besides its tallies."""
+
+    train_rows: int
+    validation_rows: int
+    rows_by_source: Mapping[str, int]
+    rows_by_spdx: Mapping[str, int]
+    rows_by_kind: Mapping[str, int]
+    tokens_by_source: Mapping[str, int]
+    """Empty if no share was asked for: tokens are not counted then."""
+    template: Template
+    """`alpaca` or `chat`."""
+    notes: tuple[str, ...]
+    """Layouts, columns and files that are not used; a sentence each."""
+
+
 class _Kept(NamedTuple):
     """A usable example. Its line stands in a scratch file, so that memory does not grow with the texts."""
 
@@ -61,6 +79,8 @@ class _Kept(NamedTuple):
     offset: int
     num_tokens: int
     """0: not counted, because no share is asked for."""
+    kind: str
+    spdx: str
     group: str
     """Examples of one group are all trained on or all validated on."""
 
@@ -141,9 +161,8 @@ class _Work:
     is_chat: bool
     encoder: ExampleEncoder | None
     kept: list[_Kept] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     num_read: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
     _seen: dict[str, str] = field(default_factory=dict)
     """Hash of an example's texts -> its id."""
     _ids: set[str] = field(default_factory=set)
@@ -167,9 +186,8 @@ class _Work:
                     batch = []
             self._write(file, batch)
         self.num_read += census.num_records
-        self.kinds.update({kind.value: n for kind, n in census.kinds.items()})
-        self.told += census.told(source.where)
-        self.told += [f"{skipped}: not read, for it is no data file of a known kind" for skipped in source.skipped]
+        self.notes += census.told(source.where)
+        self.notes += [f"{skipped}: not read, for it is no data file of a known kind" for skipped in source.skipped]
         if len(self.kept) == before:
             self.stage.give_up()
             raise DataError(
@@ -214,13 +232,21 @@ class _Work:
         if self.is_chat and isinstance(example, Prompted):
             example = example.as_conversation()
         if self.parameters.loss is Loss.LAST and isinstance(example, Conversation):
-            return Conversation(messages=_last_trained(example.messages), tools=example.tools)
+            return replace(example, messages=_last_trained(example.messages))
         return example
 
     def _write(self, file: Any, batch: Sequence[tuple[MixExample, str]]) -> None:
         lengths = self._lengths([item for item, _ in batch])
         for (item, group), num_tokens in zip(batch, lengths, strict=True):
-            kept = _Kept(id=item.id, source=item.source, offset=file.tell(), num_tokens=num_tokens, group=group)
+            kept = _Kept(
+                id=item.id,
+                source=item.source,
+                offset=file.tell(),
+                num_tokens=num_tokens,
+                kind=kind(item.example).value,
+                spdx=spdx_expression([licence] if (licence := item.example.description.licence) else []),
+                group=group,
+            )
             line = as_line(item.example, row_id=item.id, source=item.source, trains_prompt=item.trains_prompt)
             file.write(orjson.dumps(line, option=JSON_OPTIONS))
             self.kept.append(kept)
@@ -248,17 +274,19 @@ class _Work:
         for name, rows in parts.items():
             random.Random(f"{name}-{self.parameters.seed}").shuffle(rows)
             self.stage.write_rows(name, self._read_lines(rows))
+        details = OwnMixDetails(
+            train_rows=len(parts[TRAIN]),
+            validation_rows=len(parts[VALIDATION]),
+            rows_by_source=_counted(kept.source for kept in chosen),
+            rows_by_spdx=_counted(kept.spdx for kept in chosen),
+            rows_by_kind=_counted(kept.kind for kept in chosen),
+            tokens_by_source=self._tokens(chosen),
+            template=Template.CHAT if self.is_chat else Template.ALPACA,
+            notes=tuple(self.notes),
+        )
         tallies = {"row": self.stage.tally("row", read=self.num_read, kept=len(chosen))}
-        details = {
-            "train": len(parts[TRAIN]), "validation": len(parts[VALIDATION]), "kinds": dict(sorted(self.kinds.items())),
-            "template": self._template(), "loss": self.parameters.loss.value, "told": self.told,
-            "tokens_by_source": self._tokens(chosen),
-        }  # fmt: skip
         self._lines.unlink()
         self.stage.finish(Summary(tallies=tallies, details=details))
-
-    def _template(self) -> str:
-        return Template.CHAT.value if self.is_chat else Template.ALPACA.value
 
     def _chosen(self, shares: Mapping[str, float | None]) -> list[_Kept]:
         by_source: dict[str, list[_Kept]] = defaultdict(list)
@@ -291,13 +319,13 @@ class _Work:
                 yield orjson.loads(file.readline())
 
 
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
 def _last_trained(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The same messages, of which only the last answer is trained."""
     last = max(number for number, message in enumerate(messages) if message.role is Role.ASSISTANT)
     return tuple(
-        Message(
-            role=m.role, content=m.content, is_trained=m.is_trained and number == last,
-            tool_calls=m.tool_calls, name=m.name, tool_call_id=m.tool_call_id,
-        )
-        for number, m in enumerate(messages)
-    )  # fmt: skip
+        replace(message, is_trained=message.is_trained and number == last) for number, message in enumerate(messages)
+    )

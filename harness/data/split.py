@@ -17,13 +17,16 @@ MOST_BY_DEFAULT = 512
 
 DEFAULT_SHARE = 0.05
 
+LEAST_BY_DEFAULT = 16
+"""Examples, if that is at most a quarter of all: the loss of fewer says little."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitParameters:
     """How many examples are kept for validation."""
 
     validation_share: float | None = None
-    """None: 0.05, and at most 512 examples."""
+    """None: 0.05, at least 16 examples unless that is more than a quarter, and at most 512."""
 
     def __post_init__(self) -> None:
         if self.validation_share is not None and not 0 < self.validation_share < 1:
@@ -39,5 +42,5 @@ def validation_groups(groups: Sequence[str], parameters: SplitParameters, *, see
     share = parameters.validation_share or DEFAULT_SHARE
     num = max(1, min(round(share * len(groups)), len(groups) - 1))
     if parameters.validation_share is None:
-        num = min(num, MOST_BY_DEFAULT)
+        num = max(min(num, MOST_BY_DEFAULT), min(LEAST_BY_DEFAULT, len(groups) // 4))
     return frozenset(random.Random(f"validation-{seed}").sample(list(groups), num))

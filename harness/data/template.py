@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Template(StrEnum):
-    """A choice of `oneday train --data`."""
+    """How a mix of own data is written."""
 
     AUTO = "auto"
     """The chat template where an example is a conversation, else the Alpaca prompt."""

@@ -35,8 +35,8 @@ from harness.reproduce import (
     read_record,
 )
 from oneday.commands.compare import mix_of
-from oneday.commands.job import charging_of
-from oneday.commands.train import rehearse_and_train
+from oneday.commands.training.job import charging_of
+from oneday.commands.training.train import rehearse_and_train
 from oneday.demo.demo import DEMO_BASE
 from oneday.display.console import Console
 from oneday.display.training import show_training

@@ -34,7 +34,7 @@ from harness.job import TrainJob
 from harness.recipe import read_recipe
 from oneday.commands.compare import compare_run
 from oneday.commands.report import leave_report
-from oneday.commands.train import measure, train_measured
+from oneday.commands.training.train import measure, train_measured
 from oneday.demo.demo_time import LEAST_STEPS, MOST_S, USUAL_S, budget_for, questions_per_task, steps_within
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs, positive_examples, write_corpus
 from oneday.display.console import Console

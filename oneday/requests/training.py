@@ -16,7 +16,7 @@ class TrainingRequest(Reporting):
     """Folder with train.jsonl and validation.jsonl, as `oneday curate` writes it."""
     data: tuple[str, ...] = ()
     """In place of a mix: file, folder, archive or hub name, as it is; FILE:0.3 for a share of the tokens."""
-    loss: Annotated[str, Option(is_rare=True, one_of="core.example.rendering:Loss")] = "responses"
+    loss: Annotated[str, Option(is_rare=True, one_of="core.encoding.rendering:Loss")] = "responses"
     """What is trained of a conversation of --data."""
     template: Annotated[str, Option(is_rare=True, one_of="harness.data.template:Template")] = "auto"
     """How examples of --data with an answer are rendered; auto: by the chat template if one is a conversation."""
@@ -24,7 +24,7 @@ class TrainingRequest(Reporting):
     """Of --data. Default: found by looking."""
     validation_share: Annotated[float | None, RARE] = None
     """Part of --data that is kept for validation. Default: 0.05, and at most 512 examples."""
-    long_examples: Annotated[str, Option(is_rare=True, one_of="core.example.long_example:LongExamples")] = "auto"
+    long_examples: Annotated[str, Option(is_rare=True, one_of="core.encoding.long_example:LongExamples")] = "auto"
     """What is done with an example longer than sequence_len; auto splits texts and drops others."""
     config: Path | None = None
     """Recipe. Default: the card's recommended one."""

@@ -18,8 +18,8 @@ import pyarrow as pa
 import torch
 
 from core.comparison import Comparison
+from core.encoding.table import read_rows
 from core.errors import StageError
-from core.example.table import read_rows
 from core.files import make_folder, naming, read_as, read_json, sync_directory, write_json, write_text
 from core.manifest import MANIFEST, read_manifest
 from core.model.folder import check_model_folder, model_fingerprint

@@ -78,7 +78,7 @@ def model_card(
         _what(picked, train, base_name, merged, agreement),
         _changed(merged, is_changed),
         _load(base_name, quantisation, merged),
-        _data(manifest.get("curate", {})),
+        _data(manifest.get("curate") or manifest.get("data", {})),
         _training(train, picked),
         _scores(scores),
         _again(manifest.get("versions", {}), command),
@@ -169,8 +169,8 @@ def _load(base_name: str, kept: Quantisation, merged: str | None) -> str:
     )
 
 
-def _data(curate: Mapping[str, Any]) -> str:
-    counts = curate.get("counts", {})
+def _data(section: Mapping[str, Any]) -> str:
+    counts = section.get("counts", {})
     if not counts:
         return "## Data\n\nNot curated by this run; the hashes of its rows stand in `manifest.json`."
     sources = [(source, f"{rows:,}") for source, rows in counts.get("rows_by_source", {}).items()]

@@ -150,16 +150,16 @@ def test_what_a_command_before_has_tokenised_is_not_done_on_the_clock(
     """Tokenising takes two seconds here; a run that finds the table charges none of them, one that does not, all."""
     import time
 
-    import core.example.example_ids
+    import core.encoding.example_ids
 
-    tokenise = core.example.example_ids.rows_ids
+    tokenise = core.encoding.example_ids.rows_ids
 
     def slow(*given: object) -> object:
         time.sleep(1.0)  # for each file of the mix
         return tokenise(*given)  # type: ignore[arg-type]
 
     load_tokenizer(demo_base)
-    monkeypatch.setattr(core.example.example_ids, "rows_ids", slow)
+    monkeypatch.setattr(core.encoding.example_ids, "rows_ids", slow)
     job = make_job(tmp_path, write_mix(), demo_base, budget_s=20.0)
     packed = {}
     for name in ("alone", "planned"):

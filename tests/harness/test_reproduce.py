@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import oneday.commands.train
+import oneday.commands.training.train
 from core.files import read_jsonl
 from core.run_folder import TRAIN
 from harness.budget.schedule import Segment, write_segment
@@ -31,7 +31,7 @@ def run(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, monkeyp
     train(job, MEASURED, launch=LAUNCH)
     shutil.copytree(job.mix, job.run / "05_mix")
     write_segment(job.run / TRAIN / SCHEDULE, Segment(step=3, progress=1.0, horizon=3, reason="end: epochs"))
-    monkeypatch.setattr(oneday.commands.train, "rehearse", lambda job, launch: MEASURED)
+    monkeypatch.setattr(oneday.commands.training.train, "rehearse", lambda job, launch: MEASURED)
     return job.run
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from core.example.table import TableRow, write_table
+from core.encoding.table import TableRow, write_table
 from core.files import file_sha256, write_json, write_jsonl
 from core.manifest import record
 from core.model.folder import model_fingerprint
@@ -16,7 +16,7 @@ from harness.checkpoint.seal import RESUME_FILES, seal
 from harness.dataset import read_dataset_rows
 from harness.recipe import read_recipe
 from oneday.commands.compare import run_compare
-from oneday.commands.job import Setting, training_job
+from oneday.commands.training.job import Setting, training_job
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.display.console import Console
 from oneday.requests.looking import CompareRequest

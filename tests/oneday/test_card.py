@@ -10,7 +10,7 @@ from core.manifest import read_manifest
 from harness.axolotl_process import Child
 from harness.errors import ConfigError
 from oneday.cli import main
-from oneday.commands.train import run_train
+from oneday.commands.training.train import run_train
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.display.console import Console
 from oneday.requests.training import TrainRequest

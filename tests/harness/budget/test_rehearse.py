@@ -17,7 +17,7 @@ from harness.budget.rehearse import rehearse
 from harness.errors import MemoryFullError, TrainError
 from harness.job import TrainJob
 from harness.run import train
-from oneday.commands.train import rehearse_and_train, rehearse_until_it_fits
+from oneday.commands.training.train import rehearse_and_train, rehearse_until_it_fits
 from oneday.display.console import Console
 from tests.harness.test_run import MEASURED, fake, make_job
 

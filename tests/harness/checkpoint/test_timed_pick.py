@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from core.example.table import TableRow, write_table
+from core.encoding.table import TableRow, write_table
 from core.files import read_json, write_jsonl
 from core.model.token_ids import RowIds
 from harness.budget.clock import Clock, uptime
@@ -24,8 +24,8 @@ from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.run import TrainResult
-from oneday.commands.pick import run_pick, run_pick_within_its_time
-from oneday.commands.train import try_average
+from oneday.commands.training.pick import run_pick, run_pick_within_its_time
+from oneday.commands.training.train import try_average
 from oneday.demo.demo import RECIPE
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.display.console import Console

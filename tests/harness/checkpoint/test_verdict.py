@@ -16,7 +16,7 @@ from harness.budget.rehearse import rehearse
 from harness.checkpoint.verdict import Verdict, faint_share
 from harness.errors import DataError, TrainError
 from harness.run import train
-from oneday.commands.train import check_converged
+from oneday.commands.training.train import check_converged
 from oneday.display.console import Console
 from oneday.display.training import show_training
 from tests.harness.test_run import MEASURED, fake, make_job

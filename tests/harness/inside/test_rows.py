@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.example.table import ROWS_AT_ONCE, TableRow, write_table
+from core.encoding.table import ROWS_AT_ONCE, TableRow, write_table
 from core.model.token_ids import RowIds
 from harness.inside.rows import trained_rows
 from harness.inside.trainer import lengths_of

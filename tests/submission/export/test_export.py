@@ -13,8 +13,8 @@ from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from core.encoding.table import TableRow, write_table
 from core.example.prompt import training_prompt
-from core.example.table import TableRow, write_table
 from core.files import read_json, write_json
 from core.model.folder import model_fingerprint
 from core.model.language_model import LanguageModel

@@ -9,7 +9,7 @@ Where it sits: below `rehearse`, `plan` and `train`.
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.example.long_example import LongExamples
+from core.encoding.long_example import LongExamples
 from core.manifest import read_manifest
 from core.model.folder import check_model_folder
 from core.run_folder import MIX
@@ -21,7 +21,7 @@ from harness.dataset import check_mix
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
-from oneday.commands.own_mix import data_files, data_mix, run_of
+from oneday.commands.training.own_mix import data_files, data_mix, run_of
 from oneday.display.console import Console
 from oneday.requests.training import TrainingRequest
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.example.table import ROWS_AT_ONCE, TableRow, mean_lengths, read_lengths, read_rows, schema, write_table
+from core.encoding.table import ROWS_AT_ONCE, TableRow, mean_lengths, read_lengths, read_rows, schema, write_table
 from core.model.token_ids import IGNORED_LABEL, RowIds
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from core.example.table import mean_lengths
+from core.encoding.table import mean_lengths
 from core.files import read_as
 from core.model.folder import check_model_folder
 from core.run_folder import PLAN
@@ -28,7 +28,8 @@ from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, rehearse
 from harness.errors import ConfigError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
-from oneday.commands.job import Setting, training_job
+from oneday.commands.training.job import Setting, training_job
+from oneday.commands.training.own_mix import show_dataset
 from oneday.display.console import Console
 from oneday.display.training import show_rehearsal
 from oneday.requests.training import PlanRequest, RehearseRequest
@@ -45,6 +46,7 @@ def run_rehearse(request: RehearseRequest, console: Console) -> None:
     setting = Setting.of(request)
     job = training_job(setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card, console=console)
     setting.say_card(console)
+    show_dataset(job.dataset(), console)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
     measured = rehearse(job)
     show_rehearsal(measured, job, console)

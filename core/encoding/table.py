@@ -128,11 +128,15 @@ def _batch(rows: Sequence[TableRow], lengths: Sequence[int], labels: npt.NDArray
     return pa.record_batch(columns, schema=schema())
 
 
-def read_rows(path: Path) -> list[RowIds]:
-    """The ids and labels of every row."""
+def read_rows(path: Path, *, num: int | None = None) -> list[RowIds]:
+    """The ids and labels of the first `num` rows, or of every row."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["input_ids", "labels"])
+    columns = ["input_ids", "labels"]
+    if num is None:
+        table = pq.read_table(path, columns=columns)
+    else:
+        table = pq.ParquetFile(path).read_row_group(0, columns=columns).slice(0, num)
     pairs = zip(table["input_ids"].to_pylist(), table["labels"].to_pylist(), strict=True)
     return [RowIds(input_ids=tuple(ids), labels=tuple(labels)) for ids, labels in pairs]
 

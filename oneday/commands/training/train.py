@@ -24,10 +24,10 @@ from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
 from harness.tracker import how_to_look, read_trackers
 from oneday import child
-from oneday.commands.job import Setting, charging_of, run_of_request, training_job
-from oneday.commands.own_mix import data_files
-from oneday.commands.pick import pick_within
 from oneday.commands.report import leave_report
+from oneday.commands.training.job import Setting, charging_of, run_of_request, training_job
+from oneday.commands.training.own_mix import data_files, show_dataset
+from oneday.commands.training.pick import pick_within
 from oneday.display.console import Console
 from oneday.display.live_view import live
 from oneday.display.training import TrainingDisplay, show_rehearsal, show_training
@@ -162,6 +162,7 @@ def measure(
         check_rows(job.mix)  # the table is written on the clock then: too late to hear of a row that is wrong
         console.say("not rehearsed: whether the worst batch fits is not known; what things cost is learned on the way")
         return job, Rehearsal.unmeasured(job.recipe, job.card)
+    show_dataset(job.dataset(), console)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save (not charged to the budget)")
     if auto_fit:
         job, measured = rehearse_until_it_fits(job, console, launch=launch)

@@ -6,18 +6,20 @@ Where it sits: below `rehearse`, `plan` and `train`.
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.encoding.rendering import Loss
 from core.example.layout import Layout
-from core.example.rendering import Loss
 from core.manifest import record
 from core.model.folder import tokenizer_fingerprint
 from core.records.hub import is_hub_name
 from core.records.name import stem
-from core.stage import Stage, locked
+from core.stage import DROPPED, Stage, locked
 from harness.base_model import load_tokenizer
-from harness.data.own_mix import OwnMixParameters, own_mix
+from harness.data.own_mix import OwnMixDetails, OwnMixParameters, own_mix
 from harness.data.share import DataFile
 from harness.data.split import SplitParameters
 from harness.data.template import Template
+from harness.dataset import DROPPED as DATASET_DROPPED
+from harness.dataset import SAMPLE, Dataset
 from harness.errors import DataError
 from oneday.display.console import Console
 from oneday.requests.training import TrainingRequest
@@ -65,7 +67,8 @@ def data_mix(
             tokenizer_name=tokenizer_fingerprint(base),
             redo=redo,
         )
-        record(run, "data", {"files": [file.path for file in files], **stage.inputs})
+        details = stage.details(OwnMixDetails)
+        record(run, "data", {"files": [file.path for file in files], **stage.inputs, "counts": details})
     if console:
         show_mix(stage, console)
     return stage
@@ -73,11 +76,33 @@ def data_mix(
 
 def show_mix(stage: Stage, console: Console) -> None:
     """What was read, what is trained on, and what is left out."""
-    summary = stage.summary()
-    for line in summary.details["told"]:
-        console.say(line)
-    dropped = ", ".join(f"{n:,} {reason}" for reason, n in summary.tallies["row"].dropped.items())
+    details = stage.details(OwnMixDetails)
+    for note in details.notes:
+        console.say(note)
+    dropped = ", ".join(f"{n:,} {reason}" for reason, n in stage.summary().tallies["row"].dropped.items())
     console.say(
-        f"mix: {summary.details['train']:,} examples to train on, {summary.details['validation']:,} to validate on"
-        + (f"; left out: {dropped} ({stage.path('dropped.jsonl')})" if dropped else "")
+        f"mix: {details.train_rows:,} examples to train on, {details.validation_rows:,} to validate on"
+        + (f"; left out: {dropped} ({stage.path(DROPPED)})" if dropped else "")
     )
+
+
+def show_dataset(dataset: Dataset, console: Console) -> None:
+    """What of the mix is trained, in tokens, and what became of long examples."""
+    train = dataset.train
+    share = 100 * train.num_answer_tokens / train.num_tokens
+    console.say(
+        f"tokens: {train.num_tokens:,} in {train.num_rows:,} rows, {train.num_answer_tokens:,} of them trained "
+        f"({share:.1f} %); {dataset.train.path.with_name(SAMPLE)} shows which"
+    )
+    if dataset.chat_template:
+        console.say(dataset.chat_template)
+    for num, what in (
+        (
+            dataset.num_dropped,
+            f"examples cannot be trained on and are left out: {train.path.with_name(DATASET_DROPPED)}",
+        ),
+        (dataset.num_split, "texts are longer than sequence_len and are split"),
+        (dataset.num_truncated, "examples are longer than sequence_len, and only their first tokens are kept"),
+    ):
+        if num:
+            console.say(f"{num:,} {what}")

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core.encoding.rendering import ChatRenderer, Loss
 from core.example.example import Conversation, Prompted, Role, Text, Unusable
 from core.example.mix_line import MixExample
 from core.example.prompt import training_prompt
-from core.example.rendering import ChatRenderer, Loss
 from core.model.token_ids import IGNORED_LABEL, RowIds, encode, end_id, rows_ids, without_end
 
 

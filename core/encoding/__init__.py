@@ -1,0 +1,1 @@
+"""Examples as token ids: templates, labels, long examples, the tokenised table."""

@@ -1,0 +1,1 @@
+"""Rehearse, plan, train, pick."""
