@@ -12,7 +12,7 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import orjson
@@ -20,6 +20,7 @@ import orjson
 from core.errors import MixError
 from core.files import atomic_writer, naming, sync_directory
 from curation.sample import allocate
+from curation.sources.source import DialogueRow, MixRow
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -106,13 +107,20 @@ def write_parts(rows: Path, offsets: Sequence[int], parts: Mapping[str, Sequence
 _BATCH_ROWS = 8_192
 
 
+def _parquet_row(line: bytes) -> dict[str, object]:
+    """The columns of a line; lists, which only dialogues have, as JSON."""
+    columns = orjson.loads(line)
+    return {name: orjson.dumps(value).decode() if isinstance(value, list) else value for name, value in columns.items()}
+
+
 def _write_parquet(rows: Path, path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
     types = {"bucket": pyarrow.int32(), "num_tokens": pyarrow.int32(), "llm_generated": pyarrow.bool_()}
     with rows.open("rb") as f:
-        names = list(orjson.loads(f.readline()))
+        has_dialogues = any(b'"messages":[' in line for line in f)
+    names = [field.name for field in fields(DialogueRow if has_dialogues else MixRow)]
     schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in names])
     temporary = path.with_name(path.name + ".tmp")
     with (
@@ -120,7 +128,7 @@ def _write_parquet(rows: Path, path: Path) -> None:
         pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer,
         rows.open("rb") as lines,
     ):
-        while batch := [orjson.loads(line) for line in itertools.islice(lines, _BATCH_ROWS)]:
+        while batch := [_parquet_row(line) for line in itertools.islice(lines, _BATCH_ROWS)]:
             writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
     temporary.replace(path)
     sync_directory(path.parent)

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import orjson
-
 from core.files import as_json, read_as
 from core.generation.request import Kind
 from core.page import write_page
@@ -24,7 +22,7 @@ from curation.ni.bucket import BucketParameters, read_buckets
 from curation.ni.select import read_selected
 from curation.ni.task import EqualInputs
 from curation.preset import PRESETS, CurationParameters, flat
-from curation.sources.source import SOURCES, MixRow, source_of
+from curation.sources.source import SOURCES, MixRow, read_row, source_of
 from curation.stages.samples import SamplesDetails
 from curation.stages.scores import ScoresDetails
 from curation.stages.tasks import TasksDetails
@@ -259,7 +257,7 @@ def _examples(mix: Path) -> list[MixRow]:
                 chosen.append(line)
             elif (place := rng.randrange(number + 1)) < NUM_EXAMPLES:
                 chosen[place] = line
-    examples = (MixRow(**orjson.loads(line)) for line in chosen)
+    examples = (read_row(line) for line in chosen)
     return [
         replace(row, instruction=_cut(row.instruction), input=_cut(row.input), output=_cut(row.output))
         for row in examples

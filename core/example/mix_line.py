@@ -48,10 +48,15 @@ def as_line(example: Example, *, row_id: str, source: str, trains_prompt: bool =
             asked = {"instruction": system + example.instruction, "input": example.input}
             return head | asked | {"output": example.outputs[0]}
         case Conversation():
-            tools = {"tools": json.loads(example.tools)} if example.tools else {}
             whole = {"train_on_inputs": True} if trains_prompt else {}
-            return head | {"messages": [_as_message(message) for message in example.messages]} | tools | whole
+            return head | dialogue_columns(example) | whole
     raise TypeError(f"a {type(example).__name__} has no line in a mix for supervised training")
+
+
+def dialogue_columns(conversation: Conversation) -> dict[str, object]:
+    """The columns `messages` and, where there are some, `tools`."""
+    tools = {"tools": json.loads(conversation.tools)} if conversation.tools else {}
+    return {"messages": [_as_message(message) for message in conversation.messages], **tools}
 
 
 def _as_message(message: Message) -> dict[str, object]:

@@ -80,4 +80,5 @@ def _parse(line: bytes) -> Instance:
         outputs=tuple(row["outputs"]),
         instruction=row["instruction"],
         also_accepted=tuple(row["also_accepted"]),
+        dialogue=row["dialogue"],
     )

@@ -6,10 +6,16 @@
 Where it sits: instances and bucket -> **row** -> policies and mix.
 """
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import orjson
+
 from core.example.licence import spdx_expression
 from curation.ni.select import SelectedTask, own_name
 from curation.ni.task import Instance
-from curation.sources.source import MixRow, source_of
+from curation.sources.source import DialogueRow, MixRow, source_of
 
 NI_ORIGIN = "allenai/natural-instructions"
 
@@ -28,7 +34,7 @@ class TaskRows:
 
     def row(self, instance: Instance, bucket: int | None) -> MixRow:
         """An instance as a row. Its answer is the first reference, without the white space around it."""
-        return MixRow(
+        row = MixRow(
             id=instance.id,
             source=self.source,
             task=self._task.name,
@@ -43,3 +49,9 @@ class TaskRows:
             kind=self._task.kind,
             bucket=bucket,
         )
+        return _dialogue_row(row, orjson.loads(instance.dialogue)) if instance.dialogue else row
+
+
+def _dialogue_row(row: MixRow, dialogue: Mapping[str, Any]) -> DialogueRow:
+    columns = {field.name: getattr(row, field.name) for field in fields(row)}
+    return DialogueRow(**columns, messages=tuple(dialogue["messages"]), tools=tuple(dialogue.get("tools", ())))

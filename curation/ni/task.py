@@ -46,6 +46,8 @@ class Instance:
     """The instance's own instruction; it is then asked without shots. Empty: the task's definition."""
     also_accepted: tuple[str, ...] = ()
     """Answers that other instances give to the same input."""
+    dialogue: str = ""
+    """Of own data: the conversation that is trained, as JSON with `messages` and `tools`; empty: the row is trained."""
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -234,10 +236,18 @@ def _instance(item: Any, default_id: str, keep_empty: bool) -> tuple[Instance | 
     instruction = own if isinstance(own, str) else ""
     if not encodable(item["input"], instance_id, instruction, *outputs):
         return None, "invalid_unicode"
-    instance = Instance(id=instance_id, input=item["input"], outputs=usable, instruction=instruction)
+    instance = Instance(
+        id=instance_id, input=item["input"], outputs=usable, instruction=instruction, dialogue=_dialogue(item)
+    )
     if not item["input"].strip() and not instruction.strip():
         return instance, "empty_input"
     return instance, "" if usable else "empty_output"
+
+
+def _dialogue(item: Mapping[str, object]) -> str:
+    """What `own_data` writes beside an instance that was made of a conversation."""
+    dialogue = item.get("dialogue")
+    return orjson.dumps(dialogue).decode() if isinstance(dialogue, dict) else ""
 
 
 def _contradictory(instances: Sequence[Instance]) -> list[list[int]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from core.errors import DataError, TaskError
 from core.example.language import language_name
 from core.example.layout import Layout
+from core.example.mix_line import dialogue_columns
 from core.example.reading import Source, open_source
 from core.files import write_json
 from core.records.container import contents
@@ -217,6 +218,7 @@ def _write(
     instances = [
         {"id": f"{name}-{row.id}", "input": row.input, "output": list(row.outputs)}
         | ({"instruction": row.instruction} if own_instruction else {})
+        | ({"dialogue": dialogue_columns(row.dialogue)} if row.dialogue else {})
         for row in rows
     ]
     task = {

@@ -3,19 +3,17 @@
     for read, row in read_own(open_source("mine.jsonl")):
         ...
 
-Of a dialogue one exchange is a row: the first question and its answer, with the system text at the head of the
-instruction; of Alpaca's `history` the last. What of it is not used is counted. A text without a question, a preference
-and an exchange that calls a tool are no rows.
+Of a conversation the last answer is asked, with the turns before it as context, and all answers are trained. A text
+without a question, a preference and a conversation whose answers all call tools are no rows.
 
 Where it sits: core/example/reading -> **own_row** -> own_data and check.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.example.example import Conversation, ExampleKind, Message, Prompted, Role, Text, kind
-from core.example.layout import Layout
 from core.example.reading import Census, Read, Source, texts
 from core.files import sha256
 from core.records.record import Place, Rejected
@@ -40,9 +38,8 @@ class OwnRow:
     outputs: tuple[str, ...]
     licence: str
     language: str
-    num_turns: int = 2
-    """Of the example it was made of."""
-    num_used_turns: int = 2
+    dialogue: Conversation | None = None
+    """What is trained in place of the instruction and the first answer; None: they are."""
     place: Place = Place(file="")
 
 
@@ -115,7 +112,7 @@ class OwnAccount:
             self.rejected.append(row)
 
     def told(self, where: str) -> list[str]:
-        """In one line each: the layout, columns that are not used, kinds that are not used, dialogues that are cut."""
+        """In one line each: the layout, columns that are not used, kinds that are not used, conversations."""
         kinds = Counter(unasked.kind for unasked in self.unasked)
         lines = [
             f"{where}: {n:,} of kind {name}: curate does not use them, for the base cannot be asked about them"
@@ -124,14 +121,12 @@ class OwnAccount:
         return [*self.census.told(where), *lines, *self._told_of_dialogues(where)]
 
     def _told_of_dialogues(self, where: str) -> list[str]:
-        """How many there are and what of them is used."""
-        cut = [row for row in self.rows if row.num_used_turns < row.num_turns]
-        given, used = sum(row.num_turns for row in cut), sum(row.num_used_turns for row in cut)
+        num = sum(row.dialogue is not None for row in self.rows)
         line = (
-            f"{where}: {len(cut):,} of {len(self.rows):,} rows are dialogues of several exchanges: curation uses one "
-            f"exchange of each, {used:,} of their {given:,} turns"
+            f"{where}: {num:,} of {len(self.rows):,} rows are conversations: the last answer of each is asked, with "
+            "the turns before it, and all its answers are trained, in the base's chat template"
         )
-        return [line] if cut else []
+        return [line] if num else []
 
 
 def own_row(read: Read, number: int) -> OwnRow | Rejected:
@@ -145,50 +140,49 @@ def own_row(read: Read, number: int) -> OwnRow | Rejected:
         outputs=(),
         licence=described.licence or NO_LICENCE,
         language=described.language or ENGLISH,
-        num_turns=example.num_turns,
         place=read.place,
     )
     if isinstance(example, Prompted):
         instruction = _behind(example.system, example.instruction)
-        return replace(
-            found, instruction=instruction, input=example.input, outputs=example.outputs,
-            num_used_turns=example.num_turns,
-        )  # fmt: skip
+        return replace(found, instruction=instruction, input=example.input, outputs=example.outputs)
     if isinstance(example, Conversation):
-        return _of_conversation(found, example, takes_last=read.layout is Layout.ALPACA)
+        return _of_conversation(found, example)
     what = "a text without a question" if isinstance(example, Text) else "a preference between two answers"
     return Rejected(place=read.place, reason=NOT_CURATED, detail=f"{what}: the base cannot be asked about it")
 
 
-def _of_conversation(found: OwnRow, example: Conversation, *, takes_last: bool) -> OwnRow | Rejected:
-    exchanges = list(_exchanges(example.messages))
-    if not exchanges:
-        detail = "each answer follows a tool's or is not trained: the base cannot be asked about it"
+def _of_conversation(found: OwnRow, example: Conversation) -> OwnRow | Rejected:
+    messages = example.messages
+    numbers = [n for n, message in enumerate(messages) if n and _is_asked(message)]
+    if not numbers:
+        detail = "each answer calls a tool or is not trained: the base cannot be asked about it"
         return Rejected(place=found.place, reason=NOT_CURATED, detail=detail)
-    questions, answer = exchanges[-1 if takes_last else 0]
-    first = example.messages[0]
-    system = first.content if first.role is Role.SYSTEM else ""
-    question = "\n\n".join(message.content for message in questions)
+    context, answer = messages[: numbers[-1]], messages[numbers[-1]]
+    system = context[0].content if context[0].role is Role.SYSTEM else ""
+    turns = context[bool(system) :]
+    is_single = all(message.role is Role.USER for message in turns)
+    question = "\n\n".join(m.content for m in turns) if is_single else _transcript(turns)
     return replace(
         found,
         instruction=_behind(system, question),
         outputs=(answer.content,),
-        num_used_turns=bool(system) + len(questions) + 1,
+        dialogue=example,
     )
+
+
+def _is_asked(message: Message) -> bool:
+    """Whether it is an answer in words that is trained."""
+    return message.role is Role.ASSISTANT and message.is_trained and not message.tool_calls
+
+
+_SPEAKERS = {Role.SYSTEM: "System", Role.USER: "User", Role.ASSISTANT: "Assistant", Role.TOOL: "Tool"}
+
+
+def _transcript(turns: Sequence[Message]) -> str:
+    """The turns as text, each behind its speaker's name; a call of a tool as JSON."""
+    texts = [(_SPEAKERS[m.role], "\n".join(filter(None, (m.content, m.tool_calls)))) for m in turns]
+    return "\n\n".join(f"{speaker}: {text}" for speaker, text in texts)
 
 
 def _behind(system: str, text: str) -> str:
     return f"{system}\n\n{text}" if system.strip() else text
-
-
-def _exchanges(messages: tuple[Message, ...]) -> Iterator[tuple[list[Message], Message]]:
-    """What the user said, and the assistant's text that follows it at once and is trained."""
-    asked: list[Message] = []
-    for message in messages:
-        if message.role is Role.USER:
-            asked.append(message)
-            continue
-        is_answer = message.role is Role.ASSISTANT and message.is_trained and not message.tool_calls
-        if asked and is_answer:
-            yield asked, message
-        asked = []

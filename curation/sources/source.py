@@ -11,11 +11,13 @@ Where it sits: before the draw; `record.py` maps its records to rows.
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+import orjson
+
 from core.errors import SourceError
-from core.files import file_sha256, sha256
+from core.files import JSON_OPTIONS, file_sha256, sha256
 from core.generation.request import Kind
 from curation.ni.select import own_name
 
@@ -114,6 +116,30 @@ class MixRow:
     """Of its task (exact match) or of the base model's answer (generation); None: the base was not asked."""
     num_tokens: int = 0
     """With template, BOS and EOS; 0: not counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialogueRow(MixRow):
+    """A row whose conversation is trained. Its instruction and output are the question that the base was asked."""
+
+    messages: tuple[Mapping[str, object], ...] = ()
+    """As in OpenAI's layout; a `weight` of 0 marks an answer that is not trained."""
+    tools: tuple[Mapping[str, object], ...] = ()
+
+
+def row_line(row: MixRow) -> bytes:
+    """A row as a JSON line. `num_tokens` is its last field."""
+    if not isinstance(row, DialogueRow):
+        return orjson.dumps(row, option=JSON_OPTIONS)
+    columns = {field.name: getattr(row, field.name) for field in fields(row)}
+    num_tokens = columns.pop("num_tokens")
+    return orjson.dumps({**columns, "num_tokens": num_tokens}, option=JSON_OPTIONS)
+
+
+def read_row(line: bytes) -> MixRow:
+    """The row of a line that `row_line` wrote."""
+    columns = orjson.loads(line)
+    return DialogueRow(**columns) if "messages" in columns else MixRow(**columns)
 
 
 def source_of(kind: Kind, categories: Sequence[str]) -> str:

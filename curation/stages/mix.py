@@ -2,8 +2,6 @@
 
 import importlib.metadata
 
-import orjson
-
 from core.files import file_sha256, read_json, write_json
 from core.run_folder import CURATION, MIX
 from core.score import Rouge
@@ -11,7 +9,7 @@ from core.stage import Stage, Summary, Tally
 from curation.counts import MixDetails, RowCounts
 from curation.mix import TRAIN, VALIDATION, split, write_parts
 from curation.report import Made, write_report
-from curation.sources.source import MixRow
+from curation.sources.source import read_row
 from curation.stages.context import Curation
 from curation.stages.samples import ROWS, SamplesDetails
 
@@ -36,7 +34,7 @@ def mix_stage(curation: Curation, sampled: Stage) -> Stage:
     with sampled.path(ROWS).open("rb") as rows:
         offset = 0
         for line in rows:
-            row = MixRow(**orjson.loads(line))
+            row = read_row(line)
             labels.append(f"{row.source}/{row.task}")
             offsets.append(offset)
             offset += len(line)

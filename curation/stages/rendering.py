@@ -3,10 +3,8 @@
 Where it sits: draw -> **rendering** -> rows.
 """
 
-import orjson
-
 from curation.policies.policy import Screen
-from curation.sources.source import MixRow
+from curation.sources.source import MixRow, read_row
 from curation.stages.row_files import Lines, lines_at
 
 _UNCOUNTED = b'"num_tokens":0}\n'
@@ -23,7 +21,7 @@ def render(screen: Screen, lines: Lines) -> list[bytes]:
 
 
 def _row(line: bytes) -> MixRow:
-    return MixRow(**orjson.loads(line))
+    return read_row(line)
 
 
 def _with_tokens(line: bytes, num_tokens: int) -> bytes:

@@ -13,11 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
-import orjson
-
-from core.files import JSON_OPTIONS, make_folder, naming
+from core.files import make_folder, naming
 from curation.candidate import Candidate
-from curation.sources.source import MixRow
+from curation.sources.source import MixRow, read_row, row_line
 
 TOGETHER = 512
 """Rows that a worker gets at once."""
@@ -73,7 +71,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 def write_row(file: IO[bytes], row: MixRow) -> int:
     """Writes a row and returns its offset."""
     offset = file.tell()
-    file.write(orjson.dumps(row, option=JSON_OPTIONS))
+    file.write(row_line(row))
     return offset
 
 
@@ -87,4 +85,4 @@ def lines_at(path: Path, offsets: Sequence[int]) -> Iterator[bytes]:
 
 def rows_at(path: Path, offsets: Sequence[int]) -> Iterator[MixRow]:
     """Rows of a file by the offsets of their lines."""
-    return (MixRow(**orjson.loads(line)) for line in lines_at(path, offsets))
+    return (read_row(line) for line in lines_at(path, offsets))

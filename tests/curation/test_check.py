@@ -343,8 +343,8 @@ def test_dialogues_texts_and_preferences_are_told_of(tmp_path: Path) -> None:
     told = [line.removeprefix(f"{EXAMPLES}/") for line in check([EXAMPLES / name for name in names]).told]
     unasked = "curate does not use them, for the base cannot be asked about them"
     assert sorted(line for line in told if "layout" not in line) == [
-        "messages_multiturn.jsonl: 4 of 4 rows are dialogues of several exchanges: curation uses one exchange of each, "
-        "12 of their 20 turns",
+        "messages_multiturn.jsonl: 4 of 4 rows are conversations: the last answer of each is asked, with the turns "
+        "before it, and all its answers are trained, in the base's chat template",
         f"preference_texts.jsonl: 4 of kind preference: {unasked}",
         f"text.jsonl: 4 of kind text: {unasked}",
     ]

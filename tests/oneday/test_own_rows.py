@@ -11,6 +11,7 @@ import pytest
 from core.files import read_json, read_jsonl
 from curation.curate import curate
 from evaluation.held_out import held_out_questions, score_answer
+from harness.dataset import prepare_dataset
 from harness.reproduce import Verdict, compare_curations
 from oneday.cli import main
 from oneday.demo.demo import DEMO_BASE
@@ -279,3 +280,33 @@ def test_far_more_questions_than_rows_are_told_before_they_are_asked(tmp_path: P
     assert code == 0, said
     assert "note: 400 NI questions for at most 5 NI rows beside 5 of your own; --instances-per-task 25 asks" in said
     assert "NI questions" not in run(*both)[1]
+
+
+def test_a_dialogue_is_asked_for_its_last_answer_and_trained_whole(tmp_path: Path, run: Run, demo_base: Path) -> None:
+    talks = [
+        {
+            "id": f"talk-{n}",
+            "messages": [
+                {"role": "user", "content": f"Order {n} is late."},
+                {"role": "assistant", "content": f"I look order {n} up."},
+                {"role": "user", "content": "And now?"},
+                {"role": "assistant", "content": f"Order {n} comes today."},
+            ],
+        }
+        for n in range(12)
+    ]
+    write_rows(tmp_path / "talks.jsonl", talks)
+    code, said = run("--tasks", "talks.jsonl")
+    assert code == 0, said
+    rows = rows_of("runs/talks")
+    assert {row["id"] for row in rows} == {f"talks-talk-{n}" for n in range(12)}
+    first = next(row for row in rows if row["id"] == "talks-talk-3")
+    assert first["instruction"] == "User: Order 3 is late.\n\nAssistant: I look order 3 up.\n\nUser: And now?"
+    assert first["messages"] == talks[3]["messages"]
+    asked = list(read_jsonl(Path("runs/talks/02_predictions/predictions.jsonl")))
+    assert len(asked) == 12
+    dataset = prepare_dataset(Path("runs/talks/05_mix"), base=demo_base, sequence_len=512, out=tmp_path / "data")
+    assert dataset.chat_template.startswith("chat template: ChatML")
+    sample = (tmp_path / "data" / "sample.txt").read_text()
+    assert sample.count("comes today.<|im_end|>]]") == 3
+    assert sample.count(" up.<|im_end|>]]") == 3

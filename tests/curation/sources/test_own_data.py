@@ -253,14 +253,14 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, name: str) -> No
     assert len(file.task.instances) == 4
 
 
-def test_what_is_used_of_dialogues_is_said_in_one_line_a_file(tmp_path: Path) -> None:
+def test_what_is_asked_of_conversations_is_said_in_one_line_a_file(tmp_path: Path) -> None:
     paths = [EXAMPLES / "messages_multiturn.jsonl", EXAMPLES / "alpaca.csv"]
     stage = own_stage(tmp_path, paths, seed=1, redo=False)
     assert stage.summary().details["told"] == [
         f"{paths[1]}: layout alpaca (4)",
         f"{paths[0]}: layout messages (4)",
-        f"{paths[0]}: 4 of 4 rows are dialogues of several exchanges: curation uses one exchange of each, 12 of their "
-        "20 turns",
+        f"{paths[0]}: 4 of 4 rows are conversations: the last answer of each is asked, with the turns before it, and "
+        "all its answers are trained, in the base's chat template",
     ]
 
 

@@ -74,28 +74,29 @@ def test_an_empty_language_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "instruction", "num_used"),
+    ("turns", "instruction"),
     [
-        ([("user", "q"), ("assistant", "a")], "q", 2),
-        ([("system", "Be brief."), ("user", "q"), ("assistant", "a")], "Be brief.\n\nq", 3),
-        ([("system", ""), ("user", "q"), ("assistant", "a")], "q", 2),
-        ([("user", "q"), ("assistant", "a"), ("user", "more"), ("assistant", "b")], "q", 2),
-        ([("user", "q"), ("user", "r"), ("assistant", "a")], "q\n\nr", 3),
-        ([("assistant", "Hello."), ("user", "q"), ("assistant", "a")], "q", 2),
+        ([("user", "q"), ("assistant", "z")], "q"),
+        ([("system", "Be brief."), ("user", "q"), ("assistant", "z")], "Be brief.\n\nq"),
+        ([("system", ""), ("user", "q"), ("assistant", "z")], "q"),
+        ([("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "z")], "User: q\n\nAssistant: a\n\nUser: r"),
+        ([("user", "q"), ("user", "r"), ("assistant", "z")], "q\n\nr"),
+        ([("assistant", "Hello."), ("user", "q"), ("assistant", "z")], "Assistant: Hello.\n\nUser: q"),
     ],
 )
-def test_a_chat_gives_its_first_question_and_answer(
-    turns: list[tuple[str, str]], instruction: str, num_used: int
-) -> None:
+def test_the_last_answer_of_a_chat_is_asked_and_all_are_trained(turns: list[tuple[str, str]], instruction: str) -> None:
     row = good(chat(*turns) | {"id": "c"})
-    assert (row.id, row.instruction, row.input, row.outputs) == ("c", instruction, "", ("a",))
-    assert (row.num_used_turns, row.num_turns) == (num_used, len([text for _, text in turns if text]))
+    assert (row.id, row.instruction, row.input, row.outputs) == ("c", instruction, "", ("z",))
+    assert row.dialogue is not None
+    assert [(m.role, m.content) for m in row.dialogue.messages] == [(role, text) for role, text in turns if text]
 
 
 def test_a_row_with_a_history_gives_its_own_question() -> None:
     record = {"instruction": "i", "input": "x", "output": "o", "system": "s", "history": [["q", "a"]]}
     row = good(record)
-    assert (row.instruction, row.outputs, row.num_used_turns, row.num_turns) == ("s\n\ni\n\nx", ("o",), 3, 5)
+    assert (row.instruction, row.outputs) == ("s\n\nUser: q\n\nAssistant: a\n\nUser: i\n\nx", ("o",))
+    assert row.dialogue is not None
+    assert row.dialogue.num_turns == 5
 
 
 def test_a_system_text_stands_at_the_head_of_the_instruction() -> None:
@@ -103,10 +104,17 @@ def test_a_system_text_stands_at_the_head_of_the_instruction() -> None:
     assert (row.instruction, row.input) == ("s\n\ni", "x")
 
 
-def test_an_answer_that_is_not_trained_is_passed_over() -> None:
+def test_an_answer_that_is_not_trained_is_not_asked() -> None:
     record = chat(("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b"))
-    record["messages"][1]["weight"] = 0
-    assert good(record).outputs == ("b",)
+    record["messages"][3]["weight"] = 0
+    assert good(record).outputs == ("a",)
+
+
+def test_an_answer_behind_a_tool_is_asked_with_the_call_and_what_the_tool_said() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}
+    turns = [{"role": "user", "content": "q"}, call, {"role": "tool", "content": "4"}]
+    row = good({"messages": [*turns, {"role": "assistant", "content": "It is 4."}]})
+    assert row.instruction == 'User: q\n\nAssistant: [{"function":{"name":"f"}}]\n\nTool: 4'
 
 
 @pytest.mark.parametrize(
@@ -115,8 +123,7 @@ def test_an_answer_that_is_not_trained_is_passed_over() -> None:
         {"text": "a document"},
         {"prompt": "p", "chosen": "a", "rejected": "b"},
         {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": None,
-         "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "content": "4"},
-         {"role": "assistant", "content": "It is 4."}]},
+         "tool_calls": [{"function": {"name": "f"}}]}]},
     ],
 )  # fmt: skip
 def test_what_the_base_cannot_be_asked_about_is_no_row(record: dict[str, Any]) -> None:
