@@ -1,15 +1,18 @@
 """The base model before anything is started: where it is, whether it may be had, its licence and its tokenizer.
 
     base = find_model("mistralai/Mistral-7B-v0.1")
+    base = find_model("HuggingFaceTB/SmolLM2-135M@main", fetch=print)
 
-A folder is taken as it is; a hub name is looked up in the hub's cache on this machine. Nothing is downloaded: 14 GB are
-no side effect. What is missing, gated or unknown is said here, not after the clock started.
+A folder is taken as it is. A hub name is looked up in the hub's cache on this machine, and is downloaded only where the
+caller asks for it. What is missing, gated or unknown is said here, not after the clock started.
 
 Where it sits: before the rehearsal.
 """
 
 import os
 import re
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import yaml
 
 from core.files import read_json
 from core.model.folder import check_model_folder
-from core.model.libraries import is_offline, quieten
+from core.model.libraries import hub, is_offline, quieten
 from core.model.token_ids import end_id
 from harness.errors import ConfigError, DataError
 
@@ -27,32 +30,44 @@ HUB_PATIENCE_S = 5.0
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def find_model(name: str, *, asks_hub: bool = True) -> Path:
-    """A model folder, by its path or by its name on the hub.
+def find_model(name: str, *, asks_hub: bool = True, fetch: Callable[[str], None] | None = None) -> Path:
+    """A model folder, by its path or by its name on the hub, `OWNER/NAME` or `OWNER/NAME@REVISION`.
 
     Args:
         asks_hub: Ask how a model that is not here may be had, unless the environment says HF_HUB_OFFLINE.
+        fetch: Download a model that is not here; it is told what is downloaded. None: nothing is downloaded.
 
     Raises:
         OnedayError: not here; the message says how to get it, and whether one may.
     """
-    if Path(name).is_dir() or not _HUB_NAME.fullmatch(name):
+    repository, _, revision = name.partition("@")
+    if Path(name).is_dir() or not _HUB_NAME.fullmatch(repository):
         return check_model_folder(Path(name)).resolve()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return check_model_folder(Path(snapshot_download(name, local_files_only=True)))
+        cached = Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+        if fetch is None or _is_whole(cached):
+            return check_model_folder(cached)
     except HFValidationError:
         return check_model_folder(Path(name))  # no name of the hub: says that there is no such folder
-    except LocalEntryNotFoundError as e:
-        raise ConfigError(
-            f"{name}: neither a folder nor in the hub's cache on this machine. {_how_to_get(name, asks_hub=asks_hub)}"
-        ) from e
+    except LocalEntryNotFoundError:
+        pass
+    refusal = _refusal(repository, asks_hub=asks_hub)
+    if fetch and not refusal:
+        return check_model_folder(_fetch(repository, revision or None, fetch))
+    how = refusal or f"Fetch it with `hf download {repository}`."
+    raise ConfigError(f"{name}: neither a folder nor whole in the hub's cache on this machine. {how}")
 
 
-def _how_to_get(name: str, *, asks_hub: bool) -> str:
-    """Asks the hub whether one may have it."""
+def _is_whole(cached: Path) -> bool:
+    """Whether no download into the hub's cache was cut off."""
+    return not any((cached.parent.parent / "blobs").glob("*.incomplete"))
+
+
+def _refusal(name: str, *, asks_hub: bool) -> str:
+    """Why the hub does not give a model away, and what mends it; empty: it does."""
     fetch = f"hf download {name}"
     if not asks_hub or is_offline(os.environ):
         return f"Fetch it with `{fetch}`, or pass `base=FOLDER`."
@@ -63,13 +78,42 @@ def _how_to_get(name: str, *, asks_hub: bool) -> str:
     set_client_factory(lambda: httpx.Client(timeout=HUB_PATIENCE_S, follow_redirects=True))  # its own waits for ever
     try:
         HfApi().auth_check(name)
-        return f"Fetch it with `{fetch}`."
     except GatedRepoError:
         return f"It is gated: accept its licence at https://huggingface.co/{name}, `hf auth login`, then `{fetch}`."
     except RepositoryNotFoundError:
         return "The hub knows no such model, or it is private: check the name, `hf auth login`, or pass `base=FOLDER`."
     except (HfHubHTTPError, httpx.HTTPError, OSError) as e:
         return f"The hub cannot be asked ({type(e).__name__}). Fetch it with `{fetch}` where there is a network."
+    return ""
+
+
+_WANTED = ("*.json", "*.model", "*.txt", "*.jinja", "*.md", "LICENSE*")
+"""Files of a model besides its weights."""
+
+
+def _fetch(name: str, revision: str | None, say: Callable[[str], None]) -> Path:
+    """Downloads a model into the hub's cache, where a download that was cut off goes on.
+
+    Raises:
+        ConfigError: it cannot be downloaded.
+    """
+    import httpx
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        with hub(is_asked_for=False):
+            found = HfApi().model_info(name, revision=revision, files_metadata=True)
+            sizes = {file.rfilename: file.size or 0 for file in found.siblings or []}
+            weights = ("*.safetensors",) if any(n.endswith(".safetensors") for n in sizes) else ("*.bin",)
+            wanted = [n for n in sizes if any(fnmatch(n, pattern) for pattern in (*_WANTED, *weights)) and "/" not in n]
+            say(f"fetching {name}@{found.sha}: {sum(sizes[n] for n in wanted) / 1e9:,.1f} GB into the hub's cache")
+            return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except (httpx.HTTPError, OSError, ValueError, RuntimeError) as e:
+        why = next(iter(str(e).splitlines()), "") or type(e).__name__
+        raise ConfigError(
+            f"{name}: cannot be fetched ({why}). Give the command again, which goes on from what is here, or pass "
+            "`base=FOLDER`."
+        ) from e
 
 
 def load_tokenizer(base: Path) -> Any:

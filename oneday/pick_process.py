@@ -1,7 +1,7 @@
 """Runs `oneday pick` in a process with a deadline: python -P -m oneday.pick_process JOB.json
 
 Loading a model cannot be interrupted from inside the process. Only killing the process keeps a deadline for certain.
-`pick_within` (oneday/commands/training/pick.py) writes the job, holds the lock, charges the ledger, kills the process.
+`pick_within` (oneday/commands/training/pick.py) writes the job, holds the lock, charges the ledger, kills it.
 
 Where it sits: beside the command line; it has the same exit codes.
 """

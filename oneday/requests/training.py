@@ -31,7 +31,7 @@ class TrainingRequest(Reporting):
     card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
     """cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card that is here."""
     base: Path | None = None
-    """Base model folder. Default: the mix's, or the recipe's."""
+    """Base model: a folder, or OWNER/NAME[@REVISION] of the hub, fetched once. Default: the mix's, or the recipe's."""
     run: Path | None = None
     """Run folder. Default: the one that holds the mix."""
 

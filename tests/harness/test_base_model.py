@@ -17,22 +17,36 @@ from harness.base_model import find_model, licence_of
 from tests.conftest import DEMO_BASE, write_small_mix
 
 STATUS = {"owner/gated": (403, "GatedRepo"), "owner/unknown": (404, "RepoNotFound"), "owner/open": (200, "")}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Answers as the hub's access check does."""
+    """Answers as the hub does: access, the names of files, and the files of `owner/open`, which is the demo's base."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
-        name = "/".join(self.path.split("/")[3:5])
+        if "/resolve/" in self.path:
+            name = self.path.rpartition("/")[2]
+            self.reply(200, (DEMO_BASE / name).read_bytes(), ETag=f'"{name}"', **{"X-Repo-Commit": COMMIT})
+            return
+        name = "/".join(self.path.split("?")[0].split("/")[3:5])
         status, code = STATUS.get(name, (500, ""))
+        headers = {"X-Error-Code": code, "X-Error-Message": "no"} if code else {}
+        files = [*sorted(DEMO_BASE.iterdir()), Path("pytorch_model.bin")]
+        siblings = [{"rfilename": file.name, "size": file.stat().st_size if file.exists() else 9} for file in files]
+        info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
+        self.reply(status, json.dumps(info).encode(), **headers)
+
+    def reply(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
-        if code:
-            self.send_header("X-Error-Code", code)
-            self.send_header("X-Error-Message", "no")
-        body = json.dumps({}).encode()
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -67,7 +81,6 @@ def ask(name: str, tmp_path: Path, **environment: str) -> subprocess.CompletedPr
     [
         ("owner/gated", "It is gated: accept its licence at https://huggingface.co/owner/gated, `hf auth login`, then"),
         ("owner/unknown", "The hub knows no such model, or it is private"),
-        ("owner/open", "Fetch it with `hf download owner/open`."),
         ("owner/broken", "The hub cannot be asked (HfHubHTTPError)"),
     ],
 )
@@ -75,8 +88,27 @@ def test_a_model_that_is_not_here_says_how_to_get_it(hub: str, tmp_path: Path, n
     done = ask(name, tmp_path, HF_ENDPOINT=hub)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert f"{name}: neither a folder nor in the hub's cache" in done.stderr
+    assert f"{name}: neither a folder nor whole in the hub's cache" in done.stderr
     assert message in done.stderr
+
+
+def test_a_model_that_may_be_had_is_fetched_once_and_pinned(hub: str, tmp_path: Path) -> None:
+    code = "from harness.base_model import find_model; print(find_model('owner/open', fetch=print))"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
+    environment = {**clean, "HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": hub, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    root = Path(__file__).parents[2]
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=root, capture_output=True, text=True, check=True
+        )
+        said.append(done.stdout.splitlines())
+    folder = Path(said[1][0])
+    assert said[0][0].startswith(f"fetching owner/open@{COMMIT}: 0.0 GB into the hub's cache")
+    assert said[0][-1] == str(folder)
+    assert folder.name == COMMIT
+    files = {path.name for path in DEMO_BASE.iterdir()} - {"training_log.jsonl"}
+    assert {path.name for path in folder.iterdir()} == files, "no log, and no weights in another format"
 
 
 def test_without_a_network_the_way_is_told_all_the_same(tmp_path: Path) -> None:

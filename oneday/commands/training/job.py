@@ -6,6 +6,7 @@
 Where it sits: below `rehearse`, `plan` and `train`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +75,13 @@ def training_job(
     budget_s: float,
     redo: bool = False,
     shared_card: bool = False,
+    fetches: bool = False,
     console: Console | None = None,
 ) -> TrainJob:
     """Builds the job that the options describe; with `data`, the mix too.
+
+    Args:
+        fetches: Download a base of the hub that is not here.
 
     Raises:
         OnedayError: no mix, an empty one, or no base model.
@@ -90,7 +95,7 @@ def training_job(
     run = run_of_request(request)
     if not redo:
         _check_same_card(setting.choice, run)
-    base = find_base(request.base, request.mix, recipe)
+    base = find_base(request.base, request.mix, recipe, fetch=console.say if console and fetches else None)
     if request.data:
         mix = data_mix(request, run, base=base, seed=recipe.seed, redo=redo, console=console).directory
     else:
@@ -148,17 +153,22 @@ def charging_of(name: str) -> Charging:
     return Charging(name)
 
 
-def find_base(given: Path | None, mix: Path | None, recipe: AxolotlConfig) -> Path:
-    """The base that the user gave, else the one that curation asked, else the recipe's: a folder or a cached hub name.
+def find_base(
+    given: Path | None, mix: Path | None, recipe: AxolotlConfig, *, fetch: Callable[[str], None] | None = None
+) -> Path:
+    """The base that the user gave, else the one that curation asked, else the recipe's: a folder or a name of the hub.
+
+    Args:
+        fetch: Download a base that the user gave by its name; it is told what is downloaded.
 
     Raises:
         OnedayError: none of them, or it is not here.
     """
     if given is not None:
-        return find_model(str(given))
+        return find_model(str(given), fetch=fetch)
     curated = mix and read_manifest(mix.resolve().parent).get("curate", {}).get("base_path")
     if curated:
         return check_model_folder(Path(str(curated)))
     if recipe.base_model:
-        return find_model(recipe.base_model)
+        return find_model(recipe.base_model, fetch=fetch)
     raise ConfigError("no base model: neither the mix's run nor the recipe names one. Pass `base=FOLDER`.")

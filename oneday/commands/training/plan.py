@@ -44,7 +44,9 @@ DAY_S = 86_400.0
 def run_rehearse(request: RehearseRequest, console: Console) -> None:
     """Measures what start, step, evaluation and save cost here; nothing is charged."""
     setting = Setting.of(request)
-    job = training_job(setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card, console=console)
+    job = training_job(
+        setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card, fetches=True, console=console
+    )
     setting.say_card(console)
     show_dataset(job.dataset(), console)
     console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")

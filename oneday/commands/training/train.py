@@ -93,6 +93,7 @@ def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
         budget_s=seconds(request.budget),
         redo=request.redo,
         shared_card=request.shared_card,
+        fetches=True,
         console=console,
     )
     if request.follow_plan is not None:
