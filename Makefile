@@ -1,11 +1,11 @@
 .DEFAULT_GOAL := help
-# `make demo` and `make test` do all set-up themselves; `make help` lists everything.
+# `make demo` and `make test` install what they need; `make help` lists all targets.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
-TESTED := $(VENV)/.installed-for-tests
+TEST_READY := $(VENV)/.installed-for-tests
 BUDGET ?= 24h
 SCALE  ?= 1.0
 CARD   ?= rtx4090
@@ -15,7 +15,7 @@ export DO_NOT_TRACK = 1
 
 .PHONY: need-inputs need-flash-attn need-run help install install-tests demo test test-fast faults check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
 
 $(READY): pyproject.toml constraints.txt
@@ -27,42 +27,42 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[curate,train,serve,eval]'
 	@touch $@
 
-$(TESTED): $(READY)
+$(TEST_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,dev]'
 	@touch $@
 
-install: $(READY) ## make .venv with what the commands need
+install: $(READY) ## install what the commands need into .venv
 
-install-tests: $(TESTED) ## the same, with what the tests need
+install-tests: $(TEST_READY) ## also install what the tests need
 
-demo: $(READY) ## the main job on embedded defaults, offline, on the CPU: about 4 minutes
+demo: $(READY) ## run the whole chain with a tiny model, offline, on the CPU: about 4 minutes
 	$(BIN)/oneday demo
 
-IN_TWO = $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+IN_TWO_PROCESSES = $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test: $(TESTED) ## all tests, on two processes; those that measure time follow alone
-	$(IN_TWO) -m "not timed"
+test: $(TEST_READY) ## run all tests in two processes, then the tests that measure time in one
+	$(IN_TWO_PROCESSES) -m "not timed"
 	$(BIN)/python -m pytest -m timed
 
-test-fast: $(TESTED) ## the tests that need neither a training nor a measured time: about a minute
-	$(IN_TWO) -m "not timed and not slow"
+test-fast: $(TEST_READY) ## run the tests that neither train nor measure time: about a minute
+	$(IN_TWO_PROCESSES) -m "not timed and not slow"
 
-faults: $(TESTED) ## kills and breaks runs at 25 moments and more, five with the real Axolotl: about 10 minutes
+faults: $(TEST_READY) ## kill and break runs at 43 moments, five with the real Axolotl: about 10 minutes
 	$(BIN)/python -m tests.harness.faults --real
 
-lint: $(TESTED) ## ruff
+lint: $(TEST_READY) ## run ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(TESTED) ## mypy, strict
+types: $(TEST_READY) ## run mypy (strict)
 	$(BIN)/mypy
 
-check: lint types test ## what CI runs
+check: lint types test ## run what CI runs
 
-reference: $(READY) ## docs/reference.md from the code; `make test` compares them
+reference: $(READY) ## generate docs/reference.md from the code; `make test` compares them
 	$(BIN)/python -m oneday.reference > docs/reference.md
 
-curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## the paper's mix from NI_TASKS with BASE_MODEL
+curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## curate the paper's mix from NI_TASKS with BASE_MODEL
 	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
 
 need-inputs:
@@ -74,17 +74,17 @@ need-run:
 
 TRAIN = $(BIN)/oneday train --budget $(BUDGET) $(if $(MIX),--mix "$(MIX)") $(if $(BASE_MODEL),--base "$(BASE_MODEL)") $(ARGS)
 
-train-4090: $(READY) ## train on a 24 GB RTX 4090 from MIX with BASE_MODEL; ARGS=--dry-run prints what it would do
+train-4090: $(READY) ## train on a 24 GB RTX 4090 from MIX with BASE_MODEL; ARGS=--dry-run prints the settings only
 	$(TRAIN) --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
 
-train-a100: $(READY) ## train on an A100 40GB from MIX with BASE_MODEL; ARGS=--dry-run prints what it would do
+train-a100: $(READY) ## train on an A100 40GB from MIX with BASE_MODEL; ARGS=--dry-run prints the settings only
 	$(TRAIN) --config axolotl_configs/mistral_7b_qlora_a100_40gb.yml --card a100-40gb
 
 need-flash-attn: $(READY)
 	@case "$(ARGS)" in *--dry-run*) ;; *) $(BIN)/python -c "import flash_attn" 2>/dev/null || \
 	  { echo "the winner's recipe needs the flash-attn package: $(BIN)/pip install flash-attn (CUDA), or ARGS=--dry-run"; exit 2; } ;; esac
 
-reproduce-birbal: need-inputs need-flash-attn $(READY) ## the winner's day: data by the paper, recipe, 24 h, pick; CARD=a100-40gb; ARGS=--dry-run
+reproduce-birbal: need-inputs need-flash-attn $(READY) ## repeat the winner's run: data by the paper, recipe, 24 h, pick; CARD=a100-40gb; ARGS=--dry-run
 	$(BIN)/oneday curate --preset birbal-paper --task-list birbal --mix 200k --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/birbal $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
 	$(BIN)/oneday train --mix runs/birbal/05_mix --base "$(BASE_MODEL)" --budget $(BUDGET) --card $(CARD) --config axolotl_configs/birbal_$(if $(filter a100-40gb,$(CARD)),a100_40gb,4090).yml $(ARGS)
 	$(BIN)/oneday pick runs/birbal $(ARGS)
@@ -97,10 +97,10 @@ serve: need-run $(READY) ## serve the picked checkpoint of RUN
 
 GSM8K ?= $(wildcard ../shared/data/gsm8k)
 
-helm: $(READY) ## the real HELM, in .helm, against our server on runs/demo, with GSM8K if at hand; ARGS="--suite open"
+helm: $(READY) ## run the real HELM, in .helm, against the server on runs/demo, with GSM8K if available; ARGS="--suite open"
 	$(BIN)/oneday helm $(if $(GSM8K),--gsm8k "$(GSM8K)") $(ARGS)
 
-image-test: $(TESTED) ## both images of the Dockerfile built and used with buildah, on a CPU; as root, about 20 minutes
+image-test: $(TEST_READY) ## build and use both images of the Dockerfile with buildah, on a CPU; as root, about 20 minutes
 	test -f runs/demo/10_scores/comparison.json || $(BIN)/oneday demo
 	$(BIN)/python -m tests.image $(ARGS)
 

@@ -1,16 +1,16 @@
-"""What `--adaptive` saves and how often it errs, by replay of stored answers over many seeds.
+"""Prompts that `--adaptive` saves, and how often it errs, by replay of stored answers over many seeds.
 
     python benchmarks/adaptive.py [PREDICTIONS.jsonl ...] [--seeds 200] [--tasks 30]
 
-Stored: the exact-match tasks of the given files (default: the demo's curation with the demo's base model, made on the
-spot). Planted: made tasks of 500 to 6,500 instances with accuracies uniform in [0, 1]. Each seed shuffles every task's
-instances anew; the replay then answers as the model would. Twice: with a quota (its tasks' part of the 200k mix, which
-shares 50,000 rows out to about 300 exact-match tasks; the demo's own 1,000 rows), and with none, when the bucket alone
-decides.
+The stored answers are the exact-match tasks of the given files; by default the benchmark runs the demo's curation with
+the demo's base model. The planted answers are synthetic tasks of 500 to 6,500 instances with accuracies uniform in [0,
+1]. Each seed shuffles the instances of every task, and the replay answers as the model would. Every data set runs
+twice: with a quota (the tasks' part of the 200k mix, which divides 50,000 rows among about 300 exact-match tasks; for
+the demo its own 1,000 rows), and without one, so that only the certainty of the bucket stops the questions.
 
-Prints one JSON line: share of prompts saved over all seeds, share of (task, seed) pairs whose bucket is not the full
-run's, the largest such share of a single task, and the stated bound. A bound is on each task's probability, so a single
-task's share over 200 seeds may lie above it by chance: .05 +- .015.
+Prints one JSON line: the share of prompts saved over all seeds, the share of (task, seed) pairs whose bucket differs
+from that of the full run, the largest such share of a single task, and the stated bound. The bound limits each task's
+probability, so a single task's share over 200 seeds may exceed it by chance: .05 +- .015.
 """
 
 import argparse
@@ -38,8 +38,8 @@ from oneday.demo.demo import SCALE, curate_demo
 from oneday.display.console import Console
 
 SEED = 2023
-LEAST, MOST = 500, 6_500
-"""Instances of a planted task. Source: upstream NI files hold up to 6,500."""
+MIN_INSTANCES, MAX_INSTANCES = 500, 6_500
+"""Number of instances of a synthetic task. Source: upstream NI files hold up to 6,500."""
 
 TASKS_OF_THE_MIX = 300
 """Exact-match tasks that share the mix's quota. Source: the winner's list."""
@@ -47,10 +47,10 @@ TASKS_OF_THE_MIX = 300
 BUCKETS, SAMPLES, PARAMETERS = BucketParameters(), SampleParameters(), AdaptiveParameters()
 
 Answers = Mapping[str, Mapping[str, bool]]
-"""Task -> instance -> whether it was right."""
+"""Maps task and instance to whether the answer was right."""
 
 
-def stored(predictions: Iterable[Prediction]) -> Answers:
+def read_answers(predictions: Iterable[Prediction]) -> Answers:
     parameters = preset("recommended").scores
     rouge_l = rouge_l_scorer(parameters)
     answers: dict[str, dict[str, bool]] = defaultdict(dict)
@@ -61,59 +61,59 @@ def stored(predictions: Iterable[Prediction]) -> Answers:
     return answers
 
 
-def planted(num_tasks: int) -> Answers:
+def synthetic_answers(num_tasks: int) -> Answers:
     rng = random.Random(SEED)
     answers = {}
     for number in range(num_tasks):
-        accuracy, size = rng.random(), rng.randint(LEAST, MOST)
+        accuracy, size = rng.random(), rng.randint(MIN_INSTANCES, MAX_INSTANCES)
         answers[f"planted{number}"] = {str(i): rng.random() < accuracy for i in range(size)}
     return answers
 
 
-def of_the_demo() -> Answers:
+def demo_answers() -> Answers:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         with contextlib.redirect_stdout(io.StringIO()):
             curate_demo(run, retain=0.0, redo=False, console=Console())
-        return stored(read_predictions(run / PREDICTIONS / "predictions.jsonl"))
+        return read_answers(read_predictions(run / PREDICTIONS / "predictions.jsonl"))
 
 
-def asked(answers: Answers, seed: int, target: int) -> list[Progress]:
-    """One adaptive run."""
+def ask(answers: Answers, seed: int, target: int) -> list[Progress]:
+    """Replays one adaptive run."""
 
-    def look(chunks: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[tuple[bool, bool]]]:
+    def answer(chunks: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[tuple[bool, bool]]]:
         return {task: [(answers[task][i], True) for i in ids] for task, ids in chunks.items()}
 
     tasks = [Progress(task=name, order=shuffled(list(ids), seed=seed, task=name)) for name, ids in answers.items()]
-    rounds = ask_adaptively(tasks, look, target=target, samples=SAMPLES, buckets=BUCKETS, parameters=PARAMETERS)
+    rounds = ask_adaptively(tasks, answer, target=target, samples=SAMPLES, buckets=BUCKETS, parameters=PARAMETERS)
     assert sum(rounds) == sum(t.num_asked for t in tasks)
     return tasks
 
 
-def measured(answers: Answers, num_seeds: int, target: int) -> dict[str, object]:
+def replay(answers: Answers, num_seeds: int, target: int) -> dict[str, object]:
     whole = {name: task_bucket(sum(ids.values()), len(ids), BUCKETS) for name, ids in answers.items()}
-    num_asked, differ = 0, dict.fromkeys(answers, 0)
+    num_asked, num_differing = 0, dict.fromkeys(answers, 0)
     start = time.perf_counter()
     for seed in range(num_seeds):
-        for progress in asked(answers, seed, target):
+        for progress in ask(answers, seed, target):
             num_asked += progress.num_asked
-            differ[progress.task] += progress.bucket(BUCKETS) != whole[progress.task]
+            num_differing[progress.task] += progress.bucket(BUCKETS) != whole[progress.task]
     seconds = time.perf_counter() - start
     return {
         "target_rows": target,
         "prompts_saved": round(1 - num_asked / (num_seeds * sum(map(len, answers.values()))), 4),
-        "bucket_differs": round(sum(differ.values()) / (num_seeds * len(answers)), 5),
-        "worst_task_differs": round(max(differ.values()) / num_seeds, 4),
+        "bucket_differs": round(sum(num_differing.values()) / (num_seeds * len(answers)), 5),
+        "worst_task_differs": round(max(num_differing.values()) / num_seeds, 4),
         "overhead_s_per_run": round(seconds / num_seeds, 4),
     }
 
 
-def both(answers: Answers, num_seeds: int, target: int) -> dict[str, object]:
+def replay_both(answers: Answers, num_seeds: int, target: int) -> dict[str, object]:
     return {
         "tasks": len(answers),
         "instances": sum(map(len, answers.values())),
-        "with_quota": measured(answers, num_seeds, target),
-        "certainty_alone": measured(answers, num_seeds, 0),
+        "with_quota": replay(answers, num_seeds, target),
+        "certainty_alone": replay(answers, num_seeds, 0),
     }
 
 
@@ -121,20 +121,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("predictions", type=Path, nargs="*")
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--tasks", type=int, default=30, help="how many are planted")
+    parser.add_argument("--tasks", type=int, default=30, help="number of synthetic tasks")
     parser.add_argument("--planted-only", action="store_true")
     arguments = parser.parse_args()
     quota = MIXES["200k"][NI_EXACT_MATCH]
     result: dict[str, object] = {"seeds": arguments.seeds, "error_bound": PARAMETERS.error}
     if arguments.predictions:
-        answers = stored(p for path in arguments.predictions for p in read_predictions(path))
+        answers = read_answers(p for path in arguments.predictions for p in read_predictions(path))
         if not answers:
             parser.error('no exact-match prediction in these files. Each line needs "kind": "exact_match".')
-        result["given"] = both(answers, arguments.seeds, quota * len(answers) // TASKS_OF_THE_MIX)
+        result["given"] = replay_both(answers, arguments.seeds, quota * len(answers) // TASKS_OF_THE_MIX)
     elif not arguments.planted_only:
-        result["demo"] = both(of_the_demo(), arguments.seeds, round(quota * SCALE))
-    answers = planted(arguments.tasks)
-    result["planted"] = both(answers, arguments.seeds, quota * len(answers) // TASKS_OF_THE_MIX)
+        result["demo"] = replay_both(demo_answers(), arguments.seeds, round(quota * SCALE))
+    answers = synthetic_answers(arguments.tasks)
+    result["planted"] = replay_both(answers, arguments.seeds, quota * len(answers) // TASKS_OF_THE_MIX)
     print(json.dumps(result))
 
 

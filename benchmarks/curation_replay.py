@@ -1,15 +1,15 @@
-"""A whole curation from stored predictions: seconds and memory of all its processes together, against another checkout.
+"""Time and memory of all processes of a curation from stored predictions, compared with another checkout.
 
     python benchmarks/curation_replay.py [TASKS_FOLDER] [--against CHECKOUT] [--rounds 3] [--workers 2] [--thin 20]
 
-Every task is taken; the mix is NI's part of 700k with the recommended policies and Mistral's tokenizer. The predictions
-are those of `curation_scale.py`, written once and then replayed. Each measurement is a process of its own; the
-checkouts take turns. Reading the predictions' index counts.
+The curation takes every task; the mix is NI's part of 700k with the recommended policies and Mistral's tokenizer. The
+predictions are those of `curation_scale.py`, written once and then replayed. Each measurement runs in a process of its
+own, and the checkouts take turns. The time includes reading the index of the predictions.
 
-Prints one JSON line: medians of the rounds. `cpu_s` is what all processes computed, which says more than `seconds` on a
-busy machine. `peak_mib` is the largest sum of the proportional set sizes (PSS: shared pages count once) of the main
-process and its workers, looked up five times a second; `rss_mib` is the same with resident set sizes. `same_mix` says
-whether all runs wrote the same train.jsonl and validation.jsonl.
+Prints one JSON line: medians of the rounds. `cpu_s` is the CPU time of all processes, which is more reliable than
+`seconds` on a busy machine. `peak_mib` is the largest sum of the proportional set sizes (PSS: shared pages count once)
+of the main process and its workers, sampled five times a second; `rss_mib` is the same with resident set sizes.
+`same_mix` says whether all runs wrote the same train.jsonl and validation.jsonl.
 """
 
 import argparse
@@ -32,12 +32,12 @@ INTERVAL_S = 0.2
 
 
 class MemoryWatch:
-    """Adds up the memory of this process and its children as long as it is entered."""
+    """Records the peak of the summed memory of this process and its children while the context is open."""
 
     def __init__(self) -> None:
         self.pss_kib = self.rss_kib = 0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> "MemoryWatch":
         self._thread.start()
@@ -47,26 +47,26 @@ class MemoryWatch:
         self._done.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._done.wait(INTERVAL_S):
-            found = [memory_kib(pid) for pid in family()]
-            self.pss_kib = max(self.pss_kib, sum(pss for pss, _ in found))
-            self.rss_kib = max(self.rss_kib, sum(rss for _, rss in found))
+            sizes_of_pids = [memory_kib(pid) for pid in own_pids()]
+            self.pss_kib = max(self.pss_kib, sum(pss for pss, _ in sizes_of_pids))
+            self.rss_kib = max(self.rss_kib, sum(rss for _, rss in sizes_of_pids))
 
 
 def cpu_s() -> float:
-    """Of this process and of its children that have ended."""
+    """CPU time of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def family() -> set[str]:
+def own_pids() -> set[str]:
     children = {pid for task in Path("/proc/self/task").glob("*/children") for pid in read(task).split()}
     return {str(os.getpid()), *children}
 
 
 def memory_kib(pid: str) -> tuple[int, int]:
-    """Proportional and resident set size; nothing if the process has ended."""
+    """Returns the proportional and the resident set size; both are 0 if the process has ended."""
     sizes = {line.split(":")[0]: line.split()[1] for line in read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()[1:]}
     return int(sizes.get("Pss", 0)), int(sizes.get("Rss", 0))
 
@@ -79,7 +79,7 @@ def read(path: Path) -> str:
 
 
 def measure(tasks: Path, predictions: Path, workers: int) -> dict[str, Any]:
-    """One curation in this process, with the packages of whatever checkout stands first in PYTHONPATH."""
+    """Runs one curation in this process, with the packages of the first checkout in PYTHONPATH."""
     from curation_scale import parameters
 
     from core.files import file_sha256, read_json
@@ -117,7 +117,7 @@ def measure(tasks: Path, predictions: Path, workers: int) -> dict[str, Any]:
 
 
 def write_predictions(tasks: Path, path: Path) -> None:
-    """An answer to every instance, as a model's would be stored."""
+    """Writes an answer to every instance, in the format of stored model answers."""
     from curation_scale import PseudoPredictor, parameters
 
     from core.run_folder import PREDICTIONS
@@ -141,7 +141,7 @@ def in_child(checkout: Path, tasks: Path, predictions: Path, workers: int) -> di
 
 
 def medians(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of every number, inside dictionaries too."""
+    """Median of every number, in nested dictionaries too."""
     return {
         key: medians([run[key] for run in runs]) if isinstance(value, dict) else statistics.median(r[key] for r in runs)
         for key, value in runs[0].items()
@@ -155,18 +155,18 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another checkout of this project, measured in turns")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--thin", type=int, default=1, help="takes one instance of so many")
+    parser.add_argument("--thin", type=int, default=1, help="keep every N-th instance")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.tasks, arguments.measure, arguments.workers)))
         return
-    from curation_scale import thinned
+    from curation_scale import write_thinned
 
     checkouts = {"this": HERE, **({"against": arguments.against.resolve()} if arguments.against else {})}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
-        tasks = thinned(arguments.tasks, Path(folder), arguments.thin)
+        tasks = write_thinned(arguments.tasks, Path(folder), arguments.thin)
         predictions = Path(folder) / "predictions.jsonl"
         write_predictions(tasks, predictions)
         for _ in range(arguments.rounds):

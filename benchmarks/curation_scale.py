@@ -1,15 +1,15 @@
-"""The whole of `curate` over all task files: memory and time, and how both grow with the number of instances.
+"""Memory and time of a curation over all task files, and their growth with the number of instances.
 
     python benchmarks/curation_scale.py [TASKS_FOLDER] [--rounds 3] [--workers 2] [--thin 20]
 
-Every task is taken, whatever its language, category or licence; the mix is NI's part of 700k. Predictions come from a
-seeded generator: right, corrupted or unrelated answers, by a difficulty drawn per task. Each measurement is a process
-of its own, on all instances and on every second one, in pairs. Two variants: `words` counts no tokens, `tokens` has the
-recommended policies with Mistral's tokenizer. `--thin 20` takes one instance of 20, for a quick look.
+The curation takes every task, whatever its language, category or licence; the mix is NI's part of 700k. A seeded
+generator makes the predictions: right, corrupted or unrelated answers, by a difficulty drawn per task. Each measurement
+runs in a process of its own, in pairs on all instances and on every second one. The variant `words` counts no tokens;
+`tokens` has the recommended policies with Mistral's tokenizer. `--thin 20` keeps one instance of 20, for a quick run.
 
-Prints one JSON line: medians of the rounds. `peak_mib` is the main process's resident peak (RUSAGE_SELF) and that of
-its largest worker (VmHWM, looked up five times a second). RUSAGE_CHILDREN stands beside it: it is no less than what
-the main process held when it started a worker, since a fresh process counts the pages that it had before exec.
+Prints one JSON line: medians of the rounds. `peak_mib` has the resident peak of the main process (RUSAGE_SELF) and of
+its largest worker (VmHWM, sampled five times a second). `rusage_children` (RUSAGE_CHILDREN) is at least the size of the
+main process when it started a worker, because a new process counts the pages that it had before exec.
 """
 
 import argparse
@@ -47,37 +47,37 @@ FILLER = ["the", "answer", "cannot", "be", "told", "from", "what", "was", "given
 
 
 class PseudoPredictor:
-    """Answers made of a request's own references."""
+    """A predictor that derives its answers from the references of a request."""
 
     in_flight = 1
     keeps_answers = False
     revision = f"pseudo-{SEED}"
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        """Nothing is too long for a generator."""
+        """Accepts every prompt."""
         return True
 
     def complete(self, requests: Sequence[Request]) -> list[str]:
-        """An answer to each request."""
+        """Returns an answer to each request."""
         return [answer(request) for request in requests]
 
 
 def answer(request: Request) -> str:
-    right = share(request.task)
-    chance = share(request.task, request.id)
+    right = hash_share(request.task)
+    chance = hash_share(request.task, request.id)
     if chance < right:
         return request.references[0]
     if chance < right + 0.7 * (1 - right):
-        return corrupted(request)
+        return corrupt(request)
     return " ".join(FILLER[: 1 + zlib.crc32(request.id.encode()) % len(FILLER)])
 
 
-def corrupted(request: Request) -> str:
-    """The reference with some words dropped and some replaced, the more the harder."""
-    keep = share(request.id, "keep")
+def corrupt(request: Request) -> str:
+    """Returns the reference with a random share of its words dropped or replaced."""
+    keep = hash_share(request.id, "keep")
     words = []
     for number, word in enumerate(request.references[0].split()):
-        chance = share(request.id, str(number))
+        chance = hash_share(request.id, str(number))
         if chance < keep:
             words.append(word)
         elif chance < (1 + keep) / 2:
@@ -85,8 +85,8 @@ def corrupted(request: Request) -> str:
     return " ".join(words)
 
 
-def share(*texts: str) -> float:
-    """A number in [0, 1) that hangs on the texts alone."""
+def hash_share(*texts: str) -> float:
+    """Returns a number in [0, 1) that depends only on the texts."""
     return zlib.crc32("\0".join((str(SEED), *texts)).encode()) / 2**32
 
 
@@ -101,7 +101,7 @@ def parameters(tasks: Path, variant: str) -> CurationParameters:
 
 
 def measure(tasks: Path, variant: str, workers: int) -> dict[str, Any]:
-    """One curation in this process."""
+    """Runs one curation in this process."""
     with tempfile.TemporaryDirectory() as folder, worker_peak() as peak:
         run = Path(folder) / "run"
         curation = Curation(
@@ -137,17 +137,17 @@ def mib(kib: float) -> int:
 
 @contextlib.contextmanager
 def worker_peak() -> Iterator[list[int]]:
-    """Resident peaks of this process's children, in KiB, as they are seen."""
+    """Samples the largest resident peak of this process's children, in KiB, while the context is open."""
     peaks, done = [0], threading.Event()
 
-    def look() -> None:
+    def sample() -> None:
         while not done.wait(0.2):
             children = {pid for task in Path("/proc/self/task").glob("*/children") for pid in read(task).split()}
             for pid in children:
                 lines = read(Path(f"/proc/{pid}/status")).splitlines()
                 peaks[0] = max(peaks[0], *(int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
         yield peaks
@@ -157,15 +157,15 @@ def worker_peak() -> Iterator[list[int]]:
 
 
 def read(path: Path) -> str:
-    """A file of /proc; empty if its process has ended."""
+    """Reads a file of /proc; returns an empty text if its process has ended."""
     try:
         return path.read_text()
     except OSError:
         return ""
 
 
-def thinned(tasks: Path, folder: Path, step: int) -> Path:
-    """The same files with every `step`-th instance; the folder itself if that is all."""
+def write_thinned(tasks: Path, folder: Path, step: int) -> Path:
+    """Copies the task files with every `step`-th instance; returns `tasks` itself if `step` is 1."""
     if step == 1:
         return tasks
     copies = folder / f"every{step}"
@@ -185,7 +185,7 @@ def in_child(tasks: Path, variant: str, workers: int) -> dict[str, Any]:
 
 
 def medians(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of every number, inside dictionaries too."""
+    """Median of every number, in nested dictionaries too."""
     return {
         key: medians([run[key] for run in runs]) if isinstance(value, dict) else statistics.median(r[key] for r in runs)
         for key, value in runs[0].items()
@@ -208,8 +208,8 @@ def main() -> None:
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {v: {"100": [], "50": []} for v in variants}
     with tempfile.TemporaryDirectory() as folder:
         inputs = {
-            "100": thinned(arguments.tasks, Path(folder), arguments.thin),
-            "50": thinned(arguments.tasks, Path(folder), 2 * arguments.thin),
+            "100": write_thinned(arguments.tasks, Path(folder), arguments.thin),
+            "50": write_thinned(arguments.tasks, Path(folder), 2 * arguments.thin),
         }
         for _ in range(arguments.rounds):
             for variant in variants:
@@ -220,7 +220,7 @@ def main() -> None:
         pairs = zip(by_percent["100"], by_percent["50"], strict=True)
         result[variant] = {
             "t100_over_t50": round(statistics.median(a["seconds"] / b["seconds"] for a, b in pairs), 2),
-            **{percent: medians(found) for percent, found in by_percent.items()},
+            **{percent: medians(measurements) for percent, measurements in by_percent.items()},
         }
     print(json.dumps(result))
 

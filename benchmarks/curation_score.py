@@ -1,14 +1,15 @@
-"""Score, bucket and sample the same generated answers: ours against two peers, in one run.
+"""Scoring, bucketing and sampling of the same generated answers: our code against two peers.
 
     python benchmarks/curation_score.py [PREDICTIONS.jsonl] [--rounds 3] [--long 4000]
 
-Peer `winner` restates the 2023 winner's script for generation tasks, on the package `rouge` (only its ROUGE-L; the
-script computes no less). Peer `rouge_score` is that package with stemmer in a plain loop. Ours runs three times: with
-`--rouge rouge-score` (`oneday`), whose scores must equal `rouge_score`'s; with the choices of `recommended`; and with
-the winner's choices through `rouge` (`oneday_as_winner`), whose scores must equal `winner`'s; only an empty side scores
-1.0 with us and 1 - 5e-9 with the package, so these are told apart. All share out the winner's quotas. Texts: the given
-predictions (default: ../shared/data/gpt3-predictions, if there; else short made ones), and long made ones of about 120
-words. Prints one JSON line: medians of interleaved rounds, ratios, largest differences, rows drawn.
+The peer `winner` follows the 2023 winner's script for generation tasks, with the package `rouge` (here only its
+ROUGE-L; the script computes more). The peer `rouge_score` is the package of that name with stemmer in a plain loop. Our
+code runs three times: with `--rouge rouge-score` (`oneday`), whose scores must equal those of `rouge_score`; with the
+choices of `recommended`; and with the winner's choices and `rouge` (`oneday_as_winner`), whose scores must equal those
+of `winner`. An empty text scores 1.0 here and 1 - 5e-9 in the package, so empty answers are compared separately. All
+contenders use the winner's quotas. The texts are the given predictions (default: ../shared/data/gpt3-predictions if it
+exists, else short synthetic ones), and long synthetic ones of about 120 words. Prints one JSON line: medians of
+interleaved rounds, ratios, largest differences, and the number of rows drawn.
 """
 
 import argparse
@@ -37,20 +38,20 @@ from oneday.demo.tasks import FRUITS, PEOPLE, PLACES, THINGS, TOWNS, VERBS
 SEED = 2023
 REAL = Path(__file__).parent.parent / "../shared/data/gpt3-predictions/predictions.jsonl"
 EDGES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-"""Upper edges of the winner's seven buckets; what is better is never sampled."""
+"""Upper edges of the winner's seven buckets; answers with higher scores are never sampled."""
 
 Predictions = Sequence[Prediction]
 Contender = Callable[[Predictions], tuple[list[float], int]]
-"""Scores in the order of the predictions, and how many rows were drawn."""
+"""Returns the scores in the order of the predictions, and the number of rows drawn."""
 
 
-def made(num: int, least: int, most: int) -> list[Prediction]:
-    """Seeded answers of `least` to `most` words; each repeats a share of its reference, from none to all of it."""
-    rng = random.Random(f"{SEED}-{least}-{most}")
+def synthetic_predictions(num: int, min_words: int, max_words: int) -> list[Prediction]:
+    """Makes seeded answers of `min_words` to `max_words` words; each repeats a random share of its reference."""
+    rng = random.Random(f"{SEED}-{min_words}-{max_words}")
     words = [*FRUITS, *PEOPLE, *PLACES, *THINGS, *TOWNS, *VERBS, *VERBS.values()]
     predictions = []
     for number in range(num):
-        reference = rng.choices(words, k=rng.randint(least, most))
+        reference = rng.choices(words, k=rng.randint(min_words, max_words))
         kept = rng.random()
         answer = " ".join(word if rng.random() < kept else rng.choice(words) for word in reference)
         predictions.append(
@@ -70,15 +71,15 @@ def made(num: int, least: int, most: int) -> list[Prediction]:
 def data_sets(path: Path | None, num_long: int) -> dict[str, Predictions]:
     if path is None and REAL.is_file():
         path = REAL
-    given = list(read_predictions(path)) if path else made(4_000, 5, 20)
+    given = list(read_predictions(path)) if path else synthetic_predictions(4_000, 5, 20)
     return {
         "given": sorted(given, key=lambda p: p.task),
-        "long": sorted(made(num_long, 100, 140), key=lambda p: p.task),
+        "long": sorted(synthetic_predictions(num_long, 100, 140), key=lambda p: p.task),
     }
 
 
-def drawn_by_winner(predictions: Predictions, scores: Sequence[float]) -> int:
-    """The script's sampling: most of each task's worst bucket, some of each other."""
+def num_drawn_by_winner(predictions: Predictions, scores: Sequence[float]) -> int:
+    """Samples as the winner's script does: most of each task's worst bucket, and some of every other bucket."""
     buckets: dict[tuple[str, int], list[Prediction]] = defaultdict(list)
     for prediction, value in zip(predictions, scores, strict=True):
         for number, edge in enumerate(EDGES):
@@ -93,39 +94,39 @@ def drawn_by_winner(predictions: Predictions, scores: Sequence[float]) -> int:
     return num
 
 
-def cleaned(text: str) -> str:
+def clean(text: str) -> str:
     return text.strip().replace(".", "").lower()
 
 
-def winner(predictions: Predictions) -> tuple[list[float], int]:
+def score_as_winner(predictions: Predictions) -> tuple[list[float], int]:
     rouge = RougePackage(metrics=["rouge-l"])
     scores = []
     for prediction in predictions:
-        answer = cleaned(prediction.prediction.split("\n\n")[0])
+        answer = clean(prediction.prediction.split("\n\n")[0])
         best = 0.0
         for given in prediction.references:
-            reference = cleaned(given)
-            found = rouge.get_scores(answer or reference, reference or answer)
-            best = max(best, found[0]["rouge-l"]["f"])
+            reference = clean(given)
+            results = rouge.get_scores(answer or reference, reference or answer)
+            best = max(best, results[0]["rouge-l"]["f"])
         scores.append(best)
-    return scores, drawn_by_winner(predictions, scores)
+    return scores, num_drawn_by_winner(predictions, scores)
 
 
-def rouge_score(predictions: Predictions) -> tuple[list[float], int]:
+def score_with_rouge_score(predictions: Predictions) -> tuple[list[float], int]:
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
     scores = []
     for prediction in predictions:
         answer = prediction.prediction.split("\n\n")[0]
         scores.append(max(scorer.score(r, answer)["rougeL"].fmeasure for r in prediction.references))
-    return scores, drawn_by_winner(predictions, scores)
+    return scores, num_drawn_by_winner(predictions, scores)
 
 
-def oneday(parameters: ScoreParameters) -> Contender:
-    """Ours, with the winner's quotas so that all draw as much."""
+def score_with_oneday(parameters: ScoreParameters) -> Contender:
+    """Scores with our code and samples with the winner's quotas, so that every contender draws as many rows."""
     buckets, samples = BucketParameters(), preset("birbal-scripts").samples
 
     def run(predictions: Predictions) -> tuple[list[float], int]:
-        rouge_l = rouge_l_scorer(parameters)  # a fresh one: its caches are part of the cost
+        rouge_l = rouge_l_scorer(parameters)  # a new scorer, because filling its caches is part of the cost
         scores = [score(p, parameters, rouge_l) for p in predictions]
         bucket_tasks(scores, buckets)
         chosen, _ = draw((candidate(s, buckets) for s in scores), {NI_GENERATION: len(scores)}, samples)
@@ -148,33 +149,33 @@ def candidate(scored: Score, buckets: BucketParameters) -> Candidate:
 
 
 CONTENDERS: dict[str, Contender] = {
-    "winner": winner,
-    "oneday_as_winner": oneday(
+    "winner": score_as_winner,
+    "oneday_as_winner": score_with_oneday(
         ScoreParameters(rouge=Rouge.ROUGE, rouge_text=RougeText.CLEANED, empty=EmptyRule.REFERENCE)
     ),
-    "rouge_score": rouge_score,
-    "oneday": oneday(replace(preset("recommended").scores, rouge=Rouge.ROUGE_SCORE)),
-    "oneday_recommended": oneday(preset("recommended").scores),
+    "rouge_score": score_with_rouge_score,
+    "oneday": score_with_oneday(replace(preset("recommended").scores, rouge=Rouge.ROUGE_SCORE)),
+    "oneday_recommended": score_with_oneday(preset("recommended").scores),
 }
 
 
 def differences(predictions: Predictions, scores: dict[str, list[float]]) -> dict[str, float]:
-    """Largest absolute ones."""
+    """Largest absolute differences between the scores of contenders that must agree."""
     rows = list(zip(predictions, *(scores[name] for name in CONTENDERS), strict=True))
     as_winner = {True: 0.0, False: 0.0}
-    for prediction, theirs, ours, *_ in rows:
-        empty = not cleaned(prediction.prediction.split("\n\n")[0])
-        as_winner[empty] = max(as_winner[empty], abs(theirs - ours))
+    for prediction, peer, own, *_ in rows:
+        empty = not clean(prediction.prediction.split("\n\n")[0])
+        as_winner[empty] = max(as_winner[empty], abs(peer - own))
     return {
-        "oneday from rouge_score": max(abs(theirs - ours) for *_, theirs, ours, _ in rows),
+        "oneday from rouge_score": max(abs(peer - own) for *_, peer, own, _ in rows),
         "oneday_as_winner from winner": as_winner[False],
         "the same, empty answers": as_winner[True],
     }
 
 
-def measured(predictions: Predictions, rounds: int) -> dict[str, object]:
+def measure(predictions: Predictions, rounds: int) -> dict[str, object]:
     for contender in CONTENDERS.values():
-        contender(predictions[:8])  # imports are no part of it
+        contender(predictions[:8])  # imports are not timed
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     scores: dict[str, list[float]] = {}
     rows: dict[str, int] = {}
@@ -201,11 +202,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("predictions", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--long", type=int, default=4_000, help="how many long texts are made")
+    parser.add_argument("--long", type=int, default=4_000, help="number of long synthetic texts")
     arguments = parser.parse_args()
-    sets = data_sets(arguments.predictions, arguments.long)
-    found = {name: measured(predictions, arguments.rounds) for name, predictions in sets.items()}
-    print(json.dumps({"rounds": arguments.rounds, **found}))
+    data = data_sets(arguments.predictions, arguments.long)
+    results = {name: measure(predictions, arguments.rounds) for name, predictions in data.items()}
+    print(json.dumps({"rounds": arguments.rounds, **results}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Which share of a budget trains: measured in ten minutes on the CPU, computed for 24 hours on a card.
+"""Share of a budget that trains: measured for ten minutes on the CPU, computed for 24 hours on a GPU.
 
     python benchmarks/day_share.py [--budget 10m]
 
-Trains the demo's base on made rows with the shipped CPU recipe and the real Axolotl, and reads the ledger. The
-shares of 24 hours are arithmetic on estimates of a card's speed (harness/budget/gpu_profile.py), for a mix long
-enough to fill the day: (budget - start - closing reserve - N evaluations and saves) / budget. Prints one JSON line.
+Trains the demo's base on synthetic rows with the shipped CPU recipe and the real Axolotl, and reads the ledger. The
+shares of 24 hours are computed from estimates of a GPU's speed (harness/budget/gpu_profile.py), for a mix long enough
+to fill the day: (budget - start - closing reserve - N evaluations and saves) / budget. Prints one JSON line.
 """
 
 import argparse
@@ -27,8 +27,8 @@ DAY_S = 86_400.0
 MEAN_TOKENS = 275
 
 
-def projected(card_name: str) -> dict[str, float]:
-    """24 hours with the card's recommended recipe."""
+def project_24h(card_name: str) -> dict[str, float]:
+    """Plans 24 hours with the card's recommended recipe."""
     card = get_card(card_name)
     recipe = read_recipe(find_recipe(recipe_for(card)))
     costs = Costs.estimated(card, recipe, validation_tokens=ESTIMATED_VALIDATION_ROWS * MEAN_TOKENS)
@@ -50,7 +50,7 @@ def projected(card_name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints the JSON line."""
+    """Runs the benchmark and prints its JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--budget", default="10m")
     arguments = parser.parse_args()
@@ -72,7 +72,7 @@ def main() -> None:
                 "unused_s": round(report.budget_s - report.charged_s, 1),
                 "overshoot_s": report.overshoot_s,
                 "trained_share": round(report.by_phase["train"] / report.budget_s, 4),
-                "projected_24h": {card: projected(card) for card in ("rtx4090", "a100-40gb")},
+                "projected_24h": {card: project_24h(card) for card in ("rtx4090", "a100-40gb")},
             }
         )
     )

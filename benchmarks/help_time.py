@@ -1,4 +1,4 @@
-"""How long `oneday --help` takes, against Python doing nothing. Prints one JSON line: medians of 9 interleaved runs."""
+"""Time of `oneday --help` against an empty Python program. Prints one JSON line: medians of 9 interleaved runs."""
 
 import json
 import statistics

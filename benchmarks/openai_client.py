@@ -1,12 +1,12 @@
-"""Our client of a completions server against a plain `httpx` loop: requests per second at 64 in flight.
+"""Requests per second of our completions client, with 64 requests in flight, against other clients.
 
     python benchmarks/openai_client.py [--requests 2000] [--rounds 3]
 
-The server is a local process (aiohttp.web) that answers every question after 50 ms, so that 64 in flight can give at
-most 1,280 requests a second. Ours asks as the stage of predictions does, shard by shard, without a store. The peers
-send the same with a semaphore and `asyncio.gather`, without retries: `httpx.AsyncClient`, whose pool looks through all
-its connections at each request, and, as a ceiling, the library that ours is built on, `aiohttp`. Where the
-package `openai[aiohttp]` is installed, its own asynchronous client too. Prints one JSON line: medians of interleaved
+The server is a local process (aiohttp.web) that answers every request after 50 ms, so 64 requests in flight allow at
+most 1,280 requests a second. Our client sends requests as the predictions stage does, shard by shard, without a store.
+The peers send the same requests with a semaphore and `asyncio.gather`, without retries: `httpx.AsyncClient`, whose pool
+scans all its connections at each request; as an upper bound `aiohttp`, on which our client is built; and the
+asynchronous client of `openai[aiohttp]` if that package is installed. Prints one JSON line: medians of interleaved
 rounds.
 """
 
@@ -33,7 +33,7 @@ from core.generation.request import Kind, Request
 
 IN_FLIGHT, DELAY_S = 64, 0.05
 PROMPT = "Below is an instruction that describes a task. Answer in one word. " * 30
-"""About 2,000 characters: a definition and a few shots."""
+"""About 2,000 characters, like a definition with a few examples."""
 
 
 async def models(request: web.Request) -> web.Response:
@@ -46,8 +46,8 @@ async def completions(request: web.Request) -> web.Response:
     return web.json_response({"choices": [{"text": f" {body['prompt'].rsplit(' ', 1)[-1]}", "index": 0}]})
 
 
-async def served() -> None:
-    """Serves until it is ended; its first line says where."""
+async def serve() -> None:
+    """Serves until the process ends; the first output line is the address."""
     app = web.Application()
     app.router.add_get("/v1/models", models)
     app.router.add_post("/v1/completions", completions)
@@ -82,7 +82,7 @@ def request(number: int) -> Request:
     )
 
 
-def ours(url: str, requests: list[Request]) -> list[str]:
+def with_oneday(url: str, requests: list[Request]) -> list[str]:
     predictor = OpenAIPredictor(url, concurrency=IN_FLIGHT)
     try:
         return [str(answer) for _, _, answer in ask(requests, predictor, None)]
@@ -101,8 +101,8 @@ def body(r: Request) -> dict[str, Any]:
     }
 
 
-async def gated(post: Callable[[Request], Coroutine[Any, Any, Any]], requests: list[Request]) -> list[str]:
-    """Every reply's text, never more than `IN_FLIGHT` at once."""
+async def gather_limited(post: Callable[[Request], Coroutine[Any, Any, Any]], requests: list[Request]) -> list[str]:
+    """Returns the text of every reply; at most `IN_FLIGHT` requests run at once."""
     gate = asyncio.Semaphore(IN_FLIGHT)
 
     async def one(r: Request) -> str:
@@ -122,7 +122,7 @@ def with_httpx(url: str, requests: list[Request]) -> list[str]:
                 reply = await client.post(f"{url}/completions", json=body(r))
                 return reply.raise_for_status().json()
 
-            return await gated(post, requests)
+            return await gather_limited(post, requests)
 
     return asyncio.run(run())
 
@@ -135,13 +135,13 @@ def with_aiohttp(url: str, requests: list[Request]) -> list[str]:
                 async with client.post(f"{url}/completions", json=body(r)) as reply:
                     return await reply.json()
 
-            return await gated(post, requests)
+            return await gather_limited(post, requests)
 
     return asyncio.run(run())
 
 
 def with_openai(url: str, requests: list[Request]) -> list[str]:
-    """OpenAI's own client over aiohttp, the faster of its two transports."""
+    """Uses OpenAI's own client over aiohttp, the faster of its two transports."""
     from openai import AsyncOpenAI, DefaultAioHttpClient
 
     async def run() -> list[str]:
@@ -152,12 +152,12 @@ def with_openai(url: str, requests: list[Request]) -> list[str]:
             async def post(r: Request) -> Any:
                 return (await client.completions.create(**body(r))).to_dict()
 
-            return await gated(post, requests)
+            return await gather_limited(post, requests)
 
     return asyncio.run(run())
 
 
-CONTENDERS = {"httpx": with_httpx, "aiohttp": with_aiohttp, "oneday": ours}
+CONTENDERS = {"httpx": with_httpx, "aiohttp": with_aiohttp, "oneday": with_oneday}
 if importlib.util.find_spec("openai") is not None:
     CONTENDERS["openai"] = with_openai
 
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        asyncio.run(served())
+        asyncio.run(serve())
         return
     requests = [request(number) for number in range(arguments.requests)]
     expected = [f" {number}" for number in range(arguments.requests)]

@@ -1,12 +1,12 @@
-"""Our plugin against plain Axolotl on the CPU: the cost of a step, and the same losses where order and scaling agree.
+"""Our plugin against plain Axolotl on the CPU: time per step, and equality of losses with the same order and scaling.
 
     python benchmarks/plain_axolotl.py [--steps 120] [--rounds 3]
 
-Both train the demo's base with 4-bit QLoRA on the same 400 made rows, in file order (Axolotl: `curriculum_sampling` and
-sequential packing; ours: a pack plan written that way), at a constant rate, without dropout and noise. Plain Axolotl
-has a plugin of the benchmark's own that seeds LoRA's random half, as ours does, and notes each step's time and loss.
-Prints one JSON line: median seconds a step (the first ten left out) of interleaved rounds, the ratio, and the largest
-difference of the losses.
+Both train the demo's base with 4-bit QLoRA on the same 400 synthetic rows, in file order (Axolotl with
+`curriculum_sampling` and sequential packing; ours with a pack plan in that order), at a constant learning rate, without
+dropout and noise. Plain Axolotl runs with a plugin of this benchmark that seeds LoRA's random matrices as ours does,
+and records the time and loss of each step. Prints one JSON line: median seconds per step (without the first ten) of
+interleaved rounds, the ratio, and the largest difference of the losses.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from harness.recipe import read_recipe
 from oneday.demo.demo import DEMO_BASE, RECIPE
 
 ROOT = Path(__file__).resolve().parents[1]
-WARM = 10
+NUM_WARMUP_STEPS = 10
 
 if os.environ.get("PLAIN_LOG"):
     from axolotl.integrations.base import BasePlugin
@@ -45,35 +45,35 @@ if os.environ.get("PLAIN_LOG"):
 
     from core.model.libraries import disable_cpu_repack
 
-    class Note(TrainerCallback):  # type: ignore[misc,unused-ignore]
-        """Time and loss of each step."""
+    class StepRecorder(TrainerCallback):  # type: ignore[misc,unused-ignore]
+        """Records the time and loss of each step."""
 
         def __init__(self) -> None:
             self.times: list[float] = []
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            """The time."""
+            """Records the time of the step."""
             self.times.append(time.monotonic())
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            """Writes all of it."""
+            """Writes times and losses as JSON."""
             losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
             Path(os.environ["PLAIN_LOG"]).write_text(json.dumps({"times": self.times, "losses": losses}))
 
-    class NotePlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
-        """The least that makes plain Axolotl comparable."""
+    class RecorderPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
+        """The minimum of changes that makes plain Axolotl comparable."""
 
         def post_model_build(self, cfg: Any, model: Any) -> None:
-            """As ours."""
+            """Disables the repacking of 4-bit weights, as our plugin does."""
             disable_cpu_repack(model)
 
         def pre_lora_load(self, cfg: Any, model: Any) -> None:
-            """As ours."""
+            """Seeds LoRA's initial weights, as our plugin does."""
             set_seed(cfg.seed)
 
         def add_callbacks_pre_trainer(self, cfg: Any, model: Any) -> list[Any]:
-            """The note."""
-            return [Note()]
+            """Adds the recording callback."""
+            return [StepRecorder()]
 
 
 def write_mix(folder: Path) -> None:
@@ -94,14 +94,14 @@ def write_mix(folder: Path) -> None:
 
 
 def plain_table(path: Path) -> Path:
-    """The columns that Axolotl can pack: it would join the ids and sources of rows as if they were tokens."""
+    """Writes only the columns that Axolotl can pack; it would concatenate ids and sources as if they were tokens."""
     plain = path.with_stem(f"plain-{path.stem}")
     pq.write_table(pq.read_table(path, columns=["input_ids", "labels", "attention_mask"]), plain)
     return plain
 
 
 def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(ours, plain)."""
+    """Returns the Axolotl configurations for our plugin and for plain Axolotl."""
     never = 10 * steps
     recipe = read_recipe(RECIPE).model_copy(
         update={
@@ -133,7 +133,7 @@ def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]
     ours = axolotl_document(recipe, settings, get_card("cpu"))
     plain = {key: value for key, value in ours.items() if not key.startswith("oneday_")}
     plain |= {
-        "plugins": ["benchmarks.plain_axolotl.NotePlugin"], "output_dir": str(folder / "plain"),
+        "plugins": ["benchmarks.plain_axolotl.RecorderPlugin"], "output_dir": str(folder / "plain"),
         "lr_scheduler": "constant", "curriculum_sampling": True, "sample_packing_sequentially": True,
         "num_epochs": 1_000, "save_strategy": "no", "dataset_prepared_path": str(folder / "prepared"),
     }  # fmt: skip
@@ -158,9 +158,9 @@ def run(document: dict[str, Any], path: Path, log: Path) -> None:
         raise SystemExit(done.stdout[-3_000:] + done.stderr[-3_000:])
 
 
-def typical(times: list[float]) -> float:
-    """Median seconds between two steps."""
-    return statistics.median(b - a for a, b in itertools.pairwise(times[WARM:]))
+def median_step_s(times: list[float]) -> float:
+    """Median seconds between two steps, without the warm-up steps (the first step evaluates and saves)."""
+    return statistics.median(b - a for a, b in itertools.pairwise(times[NUM_WARMUP_STEPS:]))
 
 
 def main() -> None:
@@ -177,20 +177,14 @@ def main() -> None:
             ours, plain = documents(folder, arguments.steps)
             run(plain, folder / "plain.yml", folder / "plain.json")
             run(ours, folder / "ours.yml", folder / "unused.json")
-            noted = json.loads((folder / "plain.json").read_text())
+            recorded = json.loads((folder / "plain.json").read_text())
             events = EventReader(folder / "events.jsonl", from_start=True).read()
             times = [event.up for event in events if isinstance(event, Step)]
             logged = [step.loss for step in read_batches(folder / "batches.jsonl").values()]
-            # the first step evaluates and saves: its neighbours are left out with it
-            step_s["ours"].append(
-                statistics.median(b - a for a, b in zip(times[WARM:], times[WARM + 1 :], strict=False))
-            )
-            spent = noted["times"]
-            step_s["plain"].append(
-                statistics.median(b - a for a, b in zip(spent[WARM:], spent[WARM + 1 :], strict=False))
-            )
-            differences.append(max(abs(a - b) for a, b in zip(noted["losses"], logged, strict=False)))
-            num_compared = min(len(noted["losses"]), len(logged))
+            step_s["ours"].append(median_step_s(times))
+            step_s["plain"].append(median_step_s(recorded["times"]))
+            differences.append(max(abs(a - b) for a, b in zip(recorded["losses"], logged, strict=False)))
+            num_compared = min(len(recorded["losses"]), len(logged))
     medians = {name: statistics.median(values) for name, values in step_s.items()}
     print(
         json.dumps(

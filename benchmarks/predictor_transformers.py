@@ -1,12 +1,13 @@
-"""The `transformers` predictor on the demo's base model against one prompt at a time, on the same requests.
+"""The `transformers` predictor against one prompt at a time, on the same requests with the demo's base model.
 
     python benchmarks/predictor_transformers.py [TASKS_FOLDER] [--tasks 4] [--requests 128] [--rounds 3]
 
-Three ways, all with the same weights and threads: `oneday` (batches of 32, a task's shots read once), `batches` (the
-same without reuse) and `one_by_one` (batch 1 without reuse). Requests are real exact-match tasks with 32 new tokens
-(default: ../shared/data/natural-instructions/tasks, if there; else the demo's corpus), a shard of each task; tasks
-whose shots do not fit into the context are left out. Prints one JSON line: medians of interleaved rounds, ratios, and
-the share of answers that equal those of `one_by_one`: sums of floats depend on a batch's shape.
+Three variants use the same weights and threads: `oneday` (batches of 32, the examples of a task are read once),
+`batches` (the same without reuse) and `one_by_one` (batch 1 without reuse). The requests are one shard of each of
+several exact-match tasks, with 32 new tokens (default: ../shared/data/natural-instructions/tasks if it exists, else the
+demo's corpus); tasks whose examples do not fit into the context are left out. Prints one JSON line: medians of
+interleaved rounds, ratios, and the share of answers that equal those of `one_by_one` (sums of floats depend on the
+shape of a batch).
 """
 
 import argparse
@@ -41,7 +42,7 @@ def exact_match_tasks(folder: Path) -> Iterator[Task]:
 
 
 def shard(task: Task, num: int, predictor: TransformersPredictor) -> list[Request]:
-    """A task's first requests that fit with all shots."""
+    """Returns a task's first requests that fit into the context with all examples."""
     found = build_requests(
         task, Kind.EXACT_MATCH, task.instances, PromptParameters(), predictor.fits, drop=lambda dropped: None
     )
@@ -54,15 +55,15 @@ def shards(folder: Path, num_tasks: int, num: int, predictor: TransformersPredic
     return list(islice((requests for requests in found if len(requests) == num), num_tasks))
 
 
-def answers(predictor: TransformersPredictor, requests: Sequence[Sequence[Request]]) -> list[str]:
-    return [answer for one in requests for answer in predictor.complete(one)]
+def complete_all(predictor: TransformersPredictor, requests: Sequence[Sequence[Request]]) -> list[str]:
+    return [answer for shard_requests in requests for answer in predictor.complete(shard_requests)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--tasks", type=int, default=4)
-    parser.add_argument("--requests", type=int, default=128, help="of each task")
+    parser.add_argument("--requests", type=int, default=128, help="number of requests of each task")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
@@ -83,7 +84,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name, predictor in predictors.items():
             start = time.perf_counter()
-            texts[name] = answers(predictor, requests)
+            texts[name] = complete_all(predictor, requests)
             seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     num = len(texts[PEER])
@@ -91,9 +92,11 @@ def main() -> None:
         json.dumps(
             {
                 "data": "NI" if folder else "demo",
-                "tasks": [one[0].task for one in requests],
+                "tasks": [shard_requests[0].task for shard_requests in requests],
                 "requests": num,
-                "mean_prompt_characters": round(statistics.mean(len(r.prompt) for one in requests for r in one)),
+                "mean_prompt_characters": round(
+                    statistics.mean(len(r.prompt) for shard_requests in requests for r in shard_requests)
+                ),
                 "threads": torch.get_num_threads(),
                 "rounds": arguments.rounds,
                 "median_s": {name: round(value, 2) for name, value in medians.items()},

@@ -1,11 +1,12 @@
-"""ROUGE-L by `rouge-score-rs` against `rouge-score` with stemmer, on the same texts, in one run.
+"""Time and scores of ROUGE-L by `rouge-score-rs` against `rouge-score` with stemmer, on the same texts.
 
     python benchmarks/rouge_l.py [PREDICTIONS.jsonl] [--before REVISION]
 
-Also timed: the tokenizer of `recommended` and, with `--before`, the scorer of an earlier revision of this repository
-(before rouge-score-rs: RapidFuzz over stems). Texts: the given predictions (default: ../shared/data/gpt3-predictions,
-if there), the first 2,000; and 2,000 random sentences of the demo's words. Prints one JSON line: medians of five
-interleaved rounds, ratios, and the largest difference from `rouge-score`'s scores, which must be 0.
+The benchmark also times the tokenizer of `recommended` and, with `--before`, the scorer of an earlier revision of this
+repository (RapidFuzz over stems, before rouge-score-rs). The texts are the first 2,000 of the given predictions
+(default: ../shared/data/gpt3-predictions if it exists), and 2,000 random sentences of the demo's words. Prints one JSON
+line: medians of five interleaved rounds, ratios, and the largest difference from the scores of `rouge-score`, which
+must be 0.
 """
 
 import argparse
@@ -32,7 +33,7 @@ Pairs = list[tuple[str, tuple[str, ...]]]
 Score = Callable[[str, tuple[str, ...]], float]
 
 
-def made() -> Pairs:
+def synthetic_pairs() -> Pairs:
     rng = random.Random(1)
     words = [*FRUITS, *PEOPLE, *PLACES, *THINGS, *TOWNS, *VERBS, *VERBS.values()]
 
@@ -47,8 +48,8 @@ def rouge_score() -> Score:
     return lambda prediction, references: max(peer.score(r, prediction)["rougeL"].fmeasure for r in references)
 
 
-def scorer_of(revision: str) -> Callable[[], Score]:
-    """`RougeLScorer` as it was."""
+def scorer_of_revision(revision: str) -> Callable[[], Score]:
+    """Returns the `RougeLScorer` of an earlier revision."""
     command = ["git", "show", f"{revision}:core/score.py"]
     source = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout
     module = types.ModuleType("score_before")
@@ -57,22 +58,22 @@ def scorer_of(revision: str) -> Callable[[], Score]:
     return scorer
 
 
-def timed(score: Score, texts: Pairs) -> tuple[float, list[float]]:
+def time_scorer(score: Score, texts: Pairs) -> tuple[float, list[float]]:
     start = time.perf_counter()
     scores = [score(prediction, references) for prediction, references in texts]
     return time.perf_counter() - start, scores
 
 
-def measured(texts: Pairs, contenders: dict[str, Callable[[], Score]]) -> dict[str, Any]:
+def measure(texts: Pairs, contenders: dict[str, Callable[[], Score]]) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     scores: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        for name, build in contenders.items():  # a fresh one: its caches are part of the cost
-            spent, scores[name] = timed(build(), texts)
+        for name, build in contenders.items():  # a new scorer, because filling its caches is part of the cost
+            spent, scores[name] = time_scorer(build(), texts)
             seconds[name].append(spent)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
 
-    def apart(name: str) -> float:
+    def largest_difference(name: str) -> float:
         return max(abs(a - b) for a, b in zip(scores["rouge_score"], scores[name], strict=True))
 
     return {
@@ -81,14 +82,16 @@ def measured(texts: Pairs, contenders: dict[str, Callable[[], Score]]) -> dict[s
         "ratio_to_rouge_score_rs": {
             name: round(value / medians["rouge_score_rs"], 2) for name, value in medians.items()
         },
-        "largest_difference": {name: apart(name) for name in contenders if name not in ("rouge_score", "recommended")},
+        "largest_difference": {
+            name: largest_difference(name) for name in contenders if name not in ("rouge_score", "recommended")
+        },
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("predictions", type=Path, nargs="?", default=REAL if REAL.is_file() else None)
-    parser.add_argument("--before", help="revision whose scorer is timed too; needs what that revision needs")
+    parser.add_argument("--before", help="revision whose scorer is timed too; its libraries must be installed")
     arguments = parser.parse_args()
     contenders: dict[str, Callable[[], Score]] = {
         "rouge_score": rouge_score,
@@ -96,12 +99,12 @@ def main() -> None:
         "recommended": WordsAndNumbersScorer,
     }
     if arguments.before:
-        contenders[f"before_{arguments.before}"] = scorer_of(arguments.before)
-    sets = {"made": made()}
+        contenders[f"before_{arguments.before}"] = scorer_of_revision(arguments.before)
+    pair_lists = {"made": synthetic_pairs()}
     if arguments.predictions:
         given: Iterable[Any] = read_predictions(arguments.predictions)
-        sets = {"given": [(p.prediction, p.references) for p in given][:NUM_PAIRS], **sets}
-    print(json.dumps({name: measured(texts, contenders) for name, texts in sets.items()}))
+        pair_lists = {"given": [(p.prediction, p.references) for p in given][:NUM_PAIRS], **pair_lists}
+    print(json.dumps({name: measure(texts, contenders) for name, texts in pair_lists.items()}))
 
 
 if __name__ == "__main__":

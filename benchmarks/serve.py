@@ -1,11 +1,12 @@
-"""Our server against one that calls `generate` for one request at a time inside `async def`, as the 2023 winner's did.
+"""Our server against a server that calls `generate` for one request at a time, as the 2023 winner's did.
 
     python benchmarks/serve.py [--requests 64] [--rounds 3]
 
-Both serve the demo's base on the CPU in a process of their own and are asked the same greedy prompts by 1, 4 and 16
-clients at a time, in interleaved rounds. Two kinds: `short`, prompts of all demo tasks, with answers of 4 tokens in the
-mean (as multiple choice), and `long`, prompts that this model answers without end, cut at 48 tokens (as reasoning).
-Prints one JSON line: requests/s and latencies (p50, p99 in ms), medians over rounds, and the ratio of the rates.
+Both serve the demo's base on the CPU in a process of their own, and answer the same greedy prompts from 1, 4 and 16
+clients at a time, in interleaved rounds. The `short` prompts come from all demo tasks and have answers of 4 tokens in
+the mean, like multiple choice. The `long` prompts have answers that do not end and are cut at 48 tokens, like
+reasoning. Prints one JSON line: requests/s and latencies (p50, p99 in ms), medians over rounds, and the ratio of the
+rates.
 """
 
 import argparse
@@ -39,7 +40,7 @@ NEW_TOKENS = 48
 
 
 def peer_app() -> Any:
-    """The winner's way: a blocking `generate` in the event loop, log-probabilities from its scores."""
+    """Builds a server like the winner's: a blocking `generate` in the event loop, log-probabilities from its scores."""
     import torch
     from fastapi import FastAPI
 
@@ -77,9 +78,9 @@ def peer_app() -> Any:
 
 
 @contextmanager
-def server(who: str) -> Iterator[str]:
-    """Its address, when it is ready."""
-    if who == "ours":
+def server(name: str) -> Iterator[str]:
+    """Starts a server and yields its address when it is ready."""
+    if name == "ours":
         command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(DEMO_BASE), "--port", "0"]
     else:
         command = [sys.executable, __file__, "--peer"]
@@ -94,7 +95,7 @@ def server(who: str) -> Iterator[str]:
 
 
 async def ask(url: str, prompts: list[str], clients: int) -> tuple[float, list[float]]:
-    """Requests/s, and the latency of each in ms."""
+    """Returns the requests/s and the latency of each request in ms."""
     gate = asyncio.Semaphore(clients)
     latencies: list[float] = []
     async with httpx.AsyncClient(base_url=url, timeout=600) as session:
@@ -113,7 +114,7 @@ async def ask(url: str, prompts: list[str], clients: int) -> tuple[float, list[f
 
 
 def main() -> None:
-    """Prints the JSON line."""
+    """Runs the benchmark and prints its JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
@@ -136,44 +137,44 @@ def main() -> None:
 
 
 def short_prompts(num: int) -> list[str]:
-    """Of all tasks."""
+    """Returns training prompts of all demo tasks."""
     rng = random.Random(5)
     pairs = [(task, pair) for task in DEMO_TASKS for pair in draw_pairs(task, rng, 1 + num // len(DEMO_TASKS))]
     return [training_prompt(task.definition, query) for task, (query, _) in rng.sample(pairs, num)]
 
 
 def long_prompts(num: int) -> list[str]:
-    """Lists of words without a word of what to do with them, as far as the model never ends on them."""
+    """Returns lists of words without an instruction, to which the model's answer does not end."""
     engine = Engine(LanguageModel.load(DEMO_BASE))
     task = next(task for task in DEMO_TASKS if task.name.endswith("reverse_list"))
-    found = []
+    prompts = []
     for query, _ in draw_pairs(task, random.Random(6), 40 * num):
         if len(engine.process(ProcessRequest(prompt=query, max_new_tokens=NEW_TOKENS)).tokens) == NEW_TOKENS:
-            found.append(query)
-        if len(found) == num:
+            prompts.append(query)
+        if len(prompts) == num:
             break
-    return found
+    return prompts
 
 
 def compare(peer: str, ours: str, prompts: list[str], rounds: int) -> dict[str, Any]:
-    """Both, by number of clients."""
-    found: dict[str, dict[int, list[tuple[float, list[float]]]]] = {
-        who: {clients: [] for clients in CLIENTS} for who in ("peer", "ours")
+    """Measures both servers for each number of clients."""
+    measurements: dict[str, dict[int, list[tuple[float, list[float]]]]] = {
+        name: {clients: [] for clients in CLIENTS} for name in ("peer", "ours")
     }
     for url in (peer, ours):
         asyncio.run(ask(url, prompts[:16], 16))
     for _ in range(rounds):
         for clients in CLIENTS:
-            for who, url in (("peer", peer), ("ours", ours)):
-                found[who][clients].append(asyncio.run(ask(url, prompts, clients)))
+            for name, url in (("peer", peer), ("ours", ours)):
+                measurements[name][clients].append(asyncio.run(ask(url, prompts, clients)))
     result: dict[str, Any] = {"prompts": len(prompts)}
     for clients in CLIENTS:
-        rates = {who: statistics.median(rate for rate, _ in found[who][clients]) for who in found}
+        rates = {name: statistics.median(rate for rate, _ in measurements[name][clients]) for name in measurements}
         entry: dict[str, Any] = {"ratio": round(rates["ours"] / rates["peer"], 2)}
-        for who in found:
-            latencies = sorted(ms for _, each in found[who][clients] for ms in each)
-            entry[who] = {
-                "requests_per_s": round(rates[who], 1),
+        for name in measurements:
+            latencies = sorted(ms for _, each in measurements[name][clients] for ms in each)
+            entry[name] = {
+                "requests_per_s": round(rates[name], 1),
                 "p50_ms": round(statistics.median(latencies), 1),
                 "p99_ms": round(latencies[int(0.99 * (len(latencies) - 1))], 1),
             }

@@ -1,11 +1,12 @@
-"""The timed picker against measuring every checkpoint on every row: what its choice costs, and what time it takes.
+"""Regret and time of the timed picker against the evaluation of every checkpoint on every row.
 
     python benchmarks/timed_pick.py [--seeds 20] [--share 0.5] [--budget 90s] [--rows 1500]
 
-Trains the demo's base on made rows with the real Axolotl until 12 checkpoints are kept, forgets their losses, measures
-all of them on 1,500 validation rows (exhaustive), then picks once per seed within `--share` of that time. Both load the
-base and publish. Prints one JSON line: regret in nats against the exhaustive choice, and the time ratio. A tiny model:
-this shows the race's mechanics; how far apart the checkpoints of a 7B run lie it does not.
+Trains the demo's base on synthetic rows with the real Axolotl until 12 checkpoints exist, ignores their losses,
+evaluates all of them on 1,500 validation rows (exhaustive), and then picks once per seed within `--share` of that time.
+Both picks include loading the base and publishing. Prints one JSON line: the regret in nats against the exhaustive
+choice, and the time ratio. The tiny model shows how the race works, but not how far apart the checkpoints of a 7B run
+are.
 """
 
 import argparse
@@ -38,7 +39,7 @@ CHECKPOINTS = 12
 
 
 def write_mix(folder: Path, *, train: int, validation: int) -> None:
-    """Rows of all demo tasks, evenly."""
+    """Writes an equal number of rows of each demo task."""
     for name, number, seed in (("train", train, 1), ("validation", validation, 2)):
         rng = random.Random(seed)
         rows = [
@@ -51,32 +52,32 @@ def write_mix(folder: Path, *, train: int, validation: int) -> None:
 
 
 def run_pick(folder: Path, output: Path, rows: list[RowIds], *, seed: int, until: float) -> tuple[Picked, float]:
-    """The pick and the seconds it took."""
-    began = uptime()
-    good, rejected = find_adapters(output)
+    """Returns the pick and its time in seconds."""
+    started = uptime()
+    checkpoints, rejected = find_adapters(output)
     slices: list[tuple[int, int]] = []
 
-    def note(race: Race) -> None:
+    def record_slice(race: Race) -> None:
         slices.append((race.num_rows, len(race.field)))
 
     picked = timed_pick(
         PickJob(
-            folder=folder, checkpoints=good, rejected=rejected, base=DEMO_BASE, precision="4bit", rows=rows, seed=seed,
-            until=began + until,
+            folder=folder, checkpoints=checkpoints, rejected=rejected, base=DEMO_BASE, precision="4bit", rows=rows,
+            seed=seed, until=started + until,
         ),
-        on_slice=note,
+        on_slice=record_slice,
     )  # fmt: skip
-    return picked, uptime() - began
+    return picked, uptime() - started
 
 
 def main() -> None:
-    """Prints the JSON line."""
+    """Runs the benchmark and prints its JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--budget", default="90s")
     parser.add_argument("--rows", type=int, default=1500)
-    parser.add_argument("--keep", type=Path, help="Work here, and take the checkpoints that are there.")
+    parser.add_argument("--keep", type=Path, help="folder to work in; its checkpoints are used if they exist")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.keep or Path(scratch)
@@ -93,20 +94,20 @@ def main() -> None:
         output = folder / "run" / TRAIN / OUTPUT
         rows = read_dataset_rows(folder / "more" / "validation.jsonl", DEMO_BASE)
         exhaustive, whole_s = run_pick(folder / "all", output, rows, seed=0, until=float("inf"))
-        exact = {c.checkpoint: c.validation_loss for c in exhaustive.candidates if c.checkpoint != BASE}
+        exact_losses = {c.checkpoint: c.validation_loss for c in exhaustive.candidates if c.checkpoint != BASE}
         regrets, ratios, dropped = [], [], []
         for seed in range(arguments.seeds):
             picked, took_s = run_pick(folder / "raced", output, rows, seed=seed, until=arguments.share * whole_s)
-            regrets.append(exact[picked.checkpoint] - min(exact.values()))
+            regrets.append(exact_losses[picked.checkpoint] - min(exact_losses.values()))
             ratios.append(took_s / whole_s)
             dropped.append(sum("dropped" in c.verdict for c in picked.candidates))
     print(
         json.dumps(
             {
-                "checkpoints": len(exact),
+                "checkpoints": len(exact_losses),
                 "rows": len(rows),
                 "exhaustive_s": round(whole_s, 2),
-                "losses": [round(loss, 4) for loss in sorted(exact.values())],
+                "losses": [round(loss, 4) for loss in sorted(exact_losses.values())],
                 "seeds": arguments.seeds,
                 "regret_nats": {"median": round(statistics.median(regrets), 5), "max": round(max(regrets), 5)},
                 "within_0.005": sum(regret <= 0.005 for regret in regrets),

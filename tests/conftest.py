@@ -1,4 +1,4 @@
-"""Shared pieces: the data beside the checkout, the demo base, and a fork server with Axolotl imported once."""
+"""Shared fixtures: real data, the demo base, a small mix, and a fork server that has imported Axolotl."""
 
 import contextlib
 import json
@@ -15,10 +15,10 @@ from hypothesis import settings
 
 from oneday.demo.demo import DEMO_BASE
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; torch reads it when it is loaded
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; torch reads this when it is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("oneday", deadline=None)  # how long an example takes is no property of the code
+settings.register_profile("oneday", deadline=None)  # the time of an example depends on the machine
 settings.load_profile("oneday")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -26,10 +26,7 @@ REDUCED = Path(__file__).parent / "data" / "real"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests stay together where several processes share them, and begins with the longest.
-
-    The tests of a file share fixtures. All tests that start the real Axolotl share the server that has imported it.
-    """
+    """Groups the tests of a file, and all tests that start the real Axolotl, by process; the longest run first."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -40,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Bytes are named by their number: what compression makes of a text may differ between two processes."""
+    """Names byte parameters by their length, because compressed bytes may differ between two processes."""
     return f"{len(val)}_bytes" if isinstance(val, bytes) else None
 
 
@@ -50,7 +47,7 @@ def _starts_axolotl(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with the real files, which are not part of the repository."""
+    """Folder with the real files, which are not part of the repository."""
     if not SHARED.is_dir():
         pytest.skip(f"no data folder at {SHARED}: this test needs the real files, whole")
     return SHARED
@@ -58,7 +55,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", params=["reduced", pytest.param("whole", marks=pytest.mark.slow)])
 def real_data(request: pytest.FixtureRequest) -> Path:
-    """A folder with real files: the reduced ones of the repository, then the whole ones where they are at hand."""
+    """Folder with real files: first the reduced ones of the repository, then the whole ones if they exist."""
     if request.param == "reduced":
         return REDUCED
     whole: Path = request.getfixturevalue("shared_data")
@@ -71,7 +68,7 @@ def demo_base() -> Path:
 
 
 def write_small_mix(folder: Path, num_train: int = 60, num_validation: int = 12) -> Path:
-    """A small mix that a tiny run can learn: two task kinds, distinct rows."""
+    """Writes a small mix of distinct rows of two tasks that a tiny run can learn."""
     folder.mkdir(parents=True, exist_ok=True)
     words = ["hot", "cold", "big", "small", "fast", "slow", "early", "late", "open", "closed", "full", "empty"]
     rows = [
@@ -98,7 +95,7 @@ def write_mix(tmp_path: Path) -> Callable[..., Path]:
 
 
 class ForkedChild:
-    """A child of the fork server: what `harness.axolotl_process.Child` asks for, by its process id."""
+    """A child of the fork server, with the interface of `harness.axolotl_process.Child`."""
 
     def __init__(self, pid: int, exit_file: Path) -> None:
         self.pid, self._exit_file = pid, exit_file
@@ -119,7 +116,7 @@ class ForkedChild:
 
 @pytest.fixture(scope="session")
 def axolotl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ForkedChild]]:
-    """A launcher of real Axolotl that forks instead of importing it anew: 4 s a run instead of 15."""
+    """Launcher of the real Axolotl that forks instead of importing it again: 4 s a run instead of 15."""
     folder = tmp_path_factory.mktemp("forkserver")
     environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
     environment |= {"NUMBA_DISABLE_JIT": "1", "AXOLOTL_DATASET_NUM_PROC": "0", "TOKENIZERS_PARALLELISM": "false"}
@@ -135,7 +132,7 @@ def axolotl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
     assert server.stdin is not None
     assert server.stdout is not None
     stdin, stdout = server.stdin, server.stdout
-    # no run's clock pays for the imports
+    # wait here, so that the imports are not charged to a run
     assert stdout.readline() == "ready\n", (folder / "server.log").read_text()
     number = 0
 

@@ -1,7 +1,7 @@
-"""Imports Axolotl once, then forks a child per line of standard input: {config, log, exit_file, env}.
+"""Imports Axolotl once, then forks a child for each line of standard input: {config, log, exit_file, env}.
 
-Prints `ready` when it can fork, and then each child's process id. The child runs Axolotl's own training command in a
-session of its own; a small parent between it and the server reaps it and writes its exit code.
+It prints `ready` when it can fork, and then the process id of each child. The child runs Axolotl's training command in
+a session of its own. A process between the child and the server waits for it and writes its exit code.
 """
 
 import gc
@@ -56,7 +56,7 @@ def serve(answers: int) -> None:
 
 def main() -> None:
     answers = os.dup(1)
-    os.dup2(2, 1)  # what the libraries print at import must not be read as an answer
+    os.dup2(2, 1)  # keeps the libraries' output at import out of the answers
     import transformers.models.mistral.modeling_mistral  # noqa: F401
 
     sys.argv = sys.argv[:1]

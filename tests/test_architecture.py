@@ -1,4 +1,4 @@
-"""The direction of imports, read from the source: the import graph is the architecture."""
+"""Checks the direction of imports and other rules of the architecture, from the source."""
 
 import ast
 import re
@@ -25,8 +25,8 @@ MAY_IMPORT = {
 MOST_MODULES = 16
 
 
-def sources() -> dict[str, Path]:
-    """Every module by its dotted name."""
+def module_paths() -> dict[str, Path]:
+    """Returns the path of every module by its dotted name."""
     found = {}
     for package in MAY_IMPORT:
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -34,8 +34,8 @@ def sources() -> dict[str, Path]:
     return found
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The dotted names that a module imports, at its top or inside of functions."""
+def imported_names(path: Path) -> Iterator[str]:
+    """Yields the dotted names that a module imports, at its top or inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -45,12 +45,12 @@ def imported(path: Path) -> Iterator[str]:
 
 
 @cache
-def graph() -> dict[str, set[str]]:
-    """Module -> the modules of this project that it imports."""
-    modules = sources()
+def import_graph() -> dict[str, set[str]]:
+    """Returns the modules of this project that each module imports."""
+    modules = module_paths()
     found: dict[str, set[str]] = {}
     for name, path in modules.items():
-        targets = {target if target in modules else target.rpartition(".")[0] for target in imported(path)}
+        targets = {target if target in modules else target.rpartition(".")[0] for target in imported_names(path)}
         found[name] = {target for target in targets if target in modules and target != name}
     return found
 
@@ -59,7 +59,7 @@ def graph() -> dict[str, set[str]]:
 def test_a_package_imports_only_those_below_it(package: str) -> None:
     backwards = [
         f"{module} imports {target}"
-        for module, targets in graph().items()
+        for module, targets in import_graph().items()
         for target in targets
         if module.split(".")[0] == package
         and target.split(".")[0] != package
@@ -74,19 +74,19 @@ def test_no_module_imports_itself_through_others() -> None:
     def visit(module: str, chain: tuple[str, ...]) -> None:
         assert module not in chain, " -> ".join([*chain[chain.index(module) :], module])
         if module not in done:
-            for target in sorted(graph()[module]):
+            for target in sorted(import_graph()[module]):
                 visit(target, (*chain, module))
             done.add(module)
 
-    for module in graph():
+    for module in import_graph():
         visit(module, ())
 
 
 def test_a_module_imports_no_private_name_of_another() -> None:
     private = [
         f"{module} imports {name}"
-        for module, path in sources().items()
-        for name in imported(path)
+        for module, path in module_paths().items()
+        for name in imported_names(path)
         if name.split(".")[0] in MAY_IMPORT and any(part.startswith("_") for part in name.split(".")[1:])
     ]
     assert private == []
@@ -95,11 +95,11 @@ def test_a_module_imports_no_private_name_of_another() -> None:
 def test_the_check_sees_imports_inside_of_functions_and_a_cycle(tmp_path: Path) -> None:
     path = tmp_path / "lazy.py"
     path.write_text("def f():\n    from harness.budget import plan\n    import core.files\n")
-    assert list(imported(path)) == ["harness.budget.plan", "core.files"]
+    assert list(imported_names(path)) == ["harness.budget.plan", "core.files"]
 
 
 def test_a_folder_holds_few_modules() -> None:
-    folders = {path.parent for path in sources().values()}
+    folders = {path.parent for path in module_paths().values()}
     sizes = {folder.relative_to(ROOT): len([*folder.glob("*.py")]) - 1 for folder in folders}  # without __init__.py
     assert {str(folder): size for folder, size in sizes.items() if size > MOST_MODULES} == {}
 
@@ -109,11 +109,11 @@ FOREIGN = {
     "submission/helm/tables.py": {"--suite"},  # the same
     "submission/server/health_check.py": {"--port"},  # reads the command line of another process
 }
-"""Options of other programs that have a name of ours."""
+"""Options of other programs that have the same name as one of ours."""
 
 
 def test_only_the_command_line_names_its_options() -> None:
-    """Below it a message names a field, `redo=true`, which oneday/cli/spelling.py writes as an option."""
+    """Messages of lower packages name a field, `redo=true`, which oneday/cli/spelling.py rewrites as an option."""
     options = {
         flag for kind in every_request() for f in request_fields(kind) for flag in (f.flag, f.negative_flag) if flag
     }
@@ -129,7 +129,7 @@ def test_only_the_command_line_names_its_options() -> None:
 
 
 def test_what_a_message_names_is_a_field() -> None:
-    """A field that is misspelt in a message would be shown as it stands."""
+    """A misspelt field in a message would not be rewritten."""
     fields = {f.name for kind in every_request() for f in request_fields(kind)}
     groups = {key.partition(".")[0] for key in flat(PRESETS["recommended"])} | {"fit"}
     for package in ("core", "curation", "harness", "evaluation", "submission"):
@@ -140,13 +140,13 @@ def test_what_a_message_names_is_a_field() -> None:
 
 
 STARTS = {"oneday/cli/main.py", "oneday/pick_process.py", "harness/inside/main.py"}
-"""Where a process of ours begins: its arguments are read there, and handed on."""
+"""Modules that are the entry point of a process: they read its arguments and pass them on."""
 
 
 def test_parameters_are_handed_on_as_arguments() -> None:
-    """Not through `sys.argv`, and not through variables of the environment that we would write and read ourselves."""
+    """No module passes parameters through `sys.argv` or through environment variables of its own."""
     reads, writes = set(), set()
-    for path in sources().values():
+    for path in module_paths().values():
         name, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
         reads |= {name} if "sys.argv" in text else set()
         found = re.findall(r"os\.environ\[[^]]*\] *=[^=]|os\.environ\.(?:update|pop)|putenv|\bONEDAY_[A-Z]+", text)

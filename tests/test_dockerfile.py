@@ -1,4 +1,4 @@
-"""The Dockerfile line by line: what its layers depend on, what it starts, and the commands that people are shown."""
+"""Checks the Dockerfile: the inputs of its layers, the command that it starts, and the documented commands."""
 
 import json
 import re
@@ -23,37 +23,37 @@ DOCUMENTED = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / 
 
 @dataclass
 class Stage:
-    """One `FROM`, with its instructions in order."""
+    """A `FROM` with its instructions in order."""
 
     name: str
     parent: str
     instructions: list[tuple[str, str]] = field(default_factory=list)
 
     def last(self, keyword: str) -> list[str]:
-        """The JSON list of an instruction, which replaces the ones before it."""
-        found = [value for name, value in self.instructions if name == keyword]
-        listed: list[str] = json.loads(found[-1].partition("CMD ")[2] if keyword == "HEALTHCHECK" else found[-1])
+        """Returns the JSON list of the last instruction with this keyword, which replaces earlier ones."""
+        values = [value for name, value in self.instructions if name == keyword]
+        listed: list[str] = json.loads(values[-1].partition("CMD ")[2] if keyword == "HEALTHCHECK" else values[-1])
         return listed
 
 
 def stages() -> dict[str, Stage]:
     lines = [line for line in TEXT.splitlines() if not line.startswith("#")]
-    found: dict[str, Stage] = {}
+    by_name: dict[str, Stage] = {}
     for instruction in "\n".join(lines).replace("\\\n", " ").splitlines():
         keyword, _, value = instruction.strip().partition(" ")
         if keyword == "FROM":
             parent, _, name = value.partition(" AS ")
-            found[name] = Stage(name, parent)
-        elif keyword and found:
-            list(found.values())[-1].instructions.append((keyword, value.strip()))
-    return found
+            by_name[name] = Stage(name, parent)
+        elif keyword and by_name:
+            list(by_name.values())[-1].instructions.append((keyword, value.strip()))
+    return by_name
 
 
 CURATION = stages()
 
 
 def copied_before_install(stage: Stage) -> set[str]:
-    """What of the build's context the layer with the dependencies stands on."""
+    """Returns the files that are copied before the layer that installs the dependencies."""
     above = CURATION[stage.parent].instructions if stage.parent in CURATION else []
     copied: set[str] = set()
     for keyword, value in [*above, *stage.instructions]:
@@ -81,11 +81,11 @@ def test_the_base_image_brings_nothing_that_torchs_wheels_bring_too() -> None:
     assert not re.search("cuda|cudnn|nvidia", base)
 
 
-# --- what is started
+# --- the command that is started
 
 
-def served(*options: str) -> dict[str, object]:
-    """The options of `oneday serve` in the container, for `docker run IMAGE OPTIONS`."""
+def serve_options(*options: str) -> dict[str, object]:
+    """Returns the options of `oneday serve` in the container after `docker run IMAGE OPTIONS`."""
     stage = CURATION["serve"]
     more = list(options) or ([] if not any(k == "CMD" for k, _ in stage.instructions) else stage.last("CMD"))
     program, *arguments = [*stage.last("ENTRYPOINT"), *more]
@@ -95,33 +95,33 @@ def served(*options: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("options", [[], ["--port", "9000"], ["--max-batch", "8", "--precision", "4bit"]])
 def test_more_options_keep_the_checkpoint_and_the_base(options: Sequence[str]) -> None:
-    found = served(*options)
-    assert (found["checkpoint"], found["base"], found["host"]) == (Path("/checkpoint"), Path("/base"), "0.0.0.0")
-    assert found["port"] == (9000 if "--port" in options else 8080)
+    served = serve_options(*options)
+    assert (served["checkpoint"], served["base"], served["host"]) == (Path("/checkpoint"), Path("/base"), "0.0.0.0")
+    assert served["port"] == (9000 if "--port" in options else 8080)
 
 
 def test_an_option_that_is_given_goes_before_the_images_own() -> None:
-    found = served("--checkpoint", "/mine", "--host", "127.0.0.1")
-    assert (found["checkpoint"], found["base"], found["host"]) == (Path("/mine"), Path("/base"), "127.0.0.1")
+    served = serve_options("--checkpoint", "/mine", "--host", "127.0.0.1")
+    assert (served["checkpoint"], served["base"], served["host"]) == (Path("/mine"), Path("/base"), "127.0.0.1")
 
 
-# --- what people are shown
+# --- the commands in the documentation
 
 
-def documented() -> list[list[str]]:
-    """Every `docker run`, in words; one of the Dockerfile's own comment too."""
-    found = []
+def documented_runs() -> list[list[str]]:
+    """Returns the words of every documented `docker run`, including that in the Dockerfile's comment."""
+    runs = []
     for page in DOCUMENTED:
         text = (
             re.sub(r"^#", "", page.read_text(), flags=re.MULTILINE) if page.name == "Dockerfile" else page.read_text()
         )
         for line in re.sub(r"\\\n\s*", " ", text).splitlines():
             if re.match(r"\s*docker run ", line):
-                found.append([str(page.relative_to(ROOT)), *shlex.split(line)])
-    return found
+                runs.append([str(page.relative_to(ROOT)), *shlex.split(line)])
+    return runs
 
 
-RUNS = documented()
+RUNS = documented_runs()
 
 
 def test_the_pages_show_the_same_commands() -> None:
@@ -141,8 +141,8 @@ def test_a_container_that_is_shown_ends_in_order_and_mounts_what_there_is(words:
     (base_model,) = set(re.findall(r"BASE_MODEL=(\S+)", readme))
     mounts = dict(mount.removesuffix(":ro").split(":") for mount in options if mount.startswith("$PWD"))
     if words[image] == "oneday-serve":
-        found = served(*arguments)
-        assert mounts == {"$PWD/runs/200k": str(found["checkpoint"]), f"$PWD/{base_model}": str(found["base"])}
+        served = serve_options(*arguments)
+        assert mounts == {"$PWD/runs/200k": str(served["checkpoint"]), f"$PWD/{base_model}": str(served["base"])}
     else:
         assert mounts == {"$PWD": dict(CURATION["train"].instructions)["WORKDIR"]}
         assert str(parse(arguments)["base"]) == base_model
@@ -168,10 +168,10 @@ def test_it_asks_where_the_server_listens(tmp_path: Path, options: list[str], po
     for pid, words in commands.items():
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "cmdline").write_bytes("".join(f"{word}\0" for word in words).encode())
-    (tmp_path / "9").mkdir()  # has ended in between
+    (tmp_path / "9").mkdir()  # a process that has ended meanwhile
     (tmp_path / "sys").mkdir()
     assert list(server_ports(tmp_path)) == [port, port]
-    assert port_of(commands["7"]) == served(*options)["port"]
+    assert port_of(commands["7"]) == serve_options(*options)["port"]
 
 
 @pytest.mark.slow

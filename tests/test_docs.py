@@ -1,8 +1,8 @@
-"""The documentation against the program: what a page shows is parsed, followed and, where it is quick, run.
+"""Checks the documentation against the program.
 
-In `README.md` and `docs/` every `oneday` command is parsed by the real command line, without being run; every
-`make TARGET` and every link is looked up. A block that shows a `--dry-run` is run and compared word by word; so is a
-block fenced as ```console quick, in which `…` stands for what varies, and `$ cat FILE` makes the file it shows.
+Every `oneday` command in `README.md` and `docs/` is parsed by the real command line without being run, and every
+`make TARGET` and every link is checked. A block that shows a `--dry-run` is run and its output compared. So is a block
+fenced as ```console quick, in which `…` stands for varying text and `$ cat FILE` writes the file that it shows.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 
-SHOWN = [
+DRY_RUNS = [
     pytest.param(command, output, id=f"{path.name}: {command[:60]}")
     for path in sorted(DOCS.glob("*.md"))
     for command, output in re.findall(r"```\n\$ (oneday .*)\n([\s\S]*?)```", path.read_text())
@@ -68,15 +68,15 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 QUICK = [block for block in BLOCKS if block.tags[1:] == ("quick",)]
 
 
-def typed(block: Block) -> Iterator[str]:
-    """What is typed: the lines after `$ ` where a block has such, else all; continued lines joined."""
+def commands_of(block: Block) -> Iterator[str]:
+    """Yields the commands of a block: the lines after `$ `, or all lines if it has none; joins continued lines."""
     lines = block.text.replace("\\\n", " ").splitlines()
     prompted = [line[2:] for line in lines if line.startswith("$ ")]
     yield from prompted or lines
 
 
-def calls(line: str) -> Iterator[list[str]]:
-    """The commands of a line of shell: `a && b > file &  # why` has two."""
+def split_commands(line: str) -> Iterator[list[str]]:
+    """Yields the commands of a shell line; `a && b > file &  # why` has two."""
     try:
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
@@ -102,25 +102,25 @@ def is_oneday(words: Sequence[str]) -> bool:
 COMMANDS = [
     pytest.param(words[1:], block in QUICK, id=f"{block.place} {' '.join(words)[:70]}")
     for block in BLOCKS
-    for line in typed(block)
-    for words in calls(line)
+    for line in commands_of(block)
+    for words in split_commands(line)
     if is_oneday(words)
 ]
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """Parses as the program does; what would be done is replaced by taking notes.
+    """Parses arguments as the program does, and returns the values instead of running the command.
 
     Raises:
         click.UsageError: unknown command or option, a value of the wrong type, something missing.
     """
-    noted: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     root = make_app()
     for _, command in (("", root), *commands(root)):
-        command.callback = lambda **values: noted.update(values)
-    with contextlib.redirect_stdout(io.StringIO()):  # of --help
+        command.callback = lambda **values: parsed.update(values)
+    with contextlib.redirect_stdout(io.StringIO()):  # the output of --help
         root.main(list(arguments), prog_name="oneday", standalone_mode=False)
-    return noted
+    return parsed
 
 
 VALUES = {
@@ -132,7 +132,7 @@ VALUES = {
     "fit": seconds,
     "deadline": seconds,
 }
-"""Options that are text for the parser, and what refuses a wrong one."""
+"""Options that are text for the parser, with the function that rejects a wrong value."""
 
 
 def test_there_are_commands_to_parse() -> None:
@@ -143,7 +143,7 @@ def test_there_are_commands_to_parse() -> None:
 @pytest.mark.parametrize(("arguments", "is_run"), COMMANDS)
 def test_a_command_that_is_shown_can_be_given(arguments: list[str], is_run: bool) -> None:
     for name, value in parse(arguments).items():
-        if name in VALUES and isinstance(value, str) and not is_run:  # what is run may show its refusal
+        if name in VALUES and isinstance(value, str) and not is_run:  # a block that is run may show an error
             VALUES[name](value)
 
 
@@ -158,7 +158,7 @@ def test_a_command_that_does_not_exist_would_be_found(wrong: str) -> None:
 
 def test_a_line_of_shell_is_taken_apart() -> None:
     line = 'X=1 .venv/bin/oneday try "a # b" --raw > out && oneday serve & # oneday lost'
-    assert list(calls(line)) == [[".venv/bin/oneday", "try", "a # b", "--raw"], ["oneday", "serve"], []]
+    assert list(split_commands(line)) == [[".venv/bin/oneday", "try", "a # b", "--raw"], ["oneday", "serve"], []]
 
 
 INLINE = [
@@ -181,13 +181,13 @@ def test_a_command_named_in_a_sentence_exists_with_its_options(words: list[str])
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options
 
 
-def made(page: Path) -> Iterator[list[str]]:
-    """What follows `make` in a page's blocks and code spans."""
+def make_arguments(page: Path) -> Iterator[list[str]]:
+    """Yields the arguments of each `make` in a page's blocks and code spans."""
     text = page.read_text()
-    lines = [line for block in blocks(page) for line in typed(block)]
+    lines = [line for block in blocks(page) for line in commands_of(block)]
     spans = re.findall(r"`(make [^`\n]+)`", text)
     for line in (*lines, *spans):
-        for words in calls(line):
+        for words in split_commands(line):
             if words[:1] == ["make"]:
                 yield words[1:]
 
@@ -195,7 +195,7 @@ def made(page: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_make_has_every_target_and_variable_that_is_shown(page: Path) -> None:
     targets = set(" ".join(re.findall(r"^([a-z0-9 -]+):", MAKEFILE, re.MULTILINE)).split())
-    for word in (word for words in made(page) for word in words):
+    for word in (word for words in make_arguments(page) for word in words):
         name, is_variable, _ = word.partition("=")
         if is_variable:
             assert re.search(rf"^{name} *\??=|\$\({name}\)|\$\(if \$\({name}\)", MAKEFILE, re.MULTILINE), word
@@ -204,7 +204,7 @@ def test_make_has_every_target_and_variable_that_is_shown(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Of a page's headings, as GitHub makes them."""
+    """Returns the anchors that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*\n[\s\S]*?^```$", "", page.read_text(), flags=re.M), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -252,11 +252,11 @@ def test_the_reference_knows_what_set_reaches() -> None:
 
 
 def test_there_are_outputs_to_compare() -> None:
-    assert len(SHOWN) >= 7
+    assert len(DRY_RUNS) >= 7
     assert len(QUICK) >= 5
 
 
-@pytest.mark.parametrize(("command", "output"), SHOWN)
+@pytest.mark.parametrize(("command", "output"), DRY_RUNS)
 def test_a_command_prints_what_the_documentation_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, output: str
 ) -> None:
@@ -270,18 +270,18 @@ def test_a_command_prints_what_the_documentation_shows(
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == output.splitlines()
 
 
-OWN_ROWS = [
+OWN_DATA_COMMANDS = [
     pytest.param(words[1:], id=f"{block.place} {' '.join(words)[:70]}")
     for block in BLOCKS
     if block not in QUICK
-    for line in typed(block)
-    for words in calls(line)
+    for line in commands_of(block)
+    for words in split_commands(line)
     if is_oneday(words) and words[1] == "curate" and any("mine.jsonl" in word for word in words)
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", OWN_ROWS)
+@pytest.mark.parametrize("words", OWN_DATA_COMMANDS)
 def test_a_command_for_rows_of_ones_own_works_as_printed(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,26 +299,26 @@ def test_a_command_for_rows_of_ones_own_works_as_printed(
 
 
 def test_there_are_commands_for_rows_of_ones_own() -> None:
-    assert len(OWN_ROWS) >= 7
+    assert len(OWN_DATA_COMMANDS) >= 7
 
 
 def steps(block: Block) -> list[tuple[str, str]]:
-    """(what is typed, what then stands on the screen) of a quick block."""
+    """Returns the pairs of command and output of a quick block."""
     parts = re.split(r"^\$ ", block.text.replace("\\\n", " "), flags=re.MULTILINE)
     assert not parts[0], f"{block.place}: begin with `$ `"
     return [(command, shown) for command, _, shown in (part.partition("\n") for part in parts[1:])]
 
 
 def pattern(shown: str) -> str:
-    """`…` alone on a line stands for any lines, inside one for anything on it."""
-    lines = squeezed(shown).splitlines()
+    """Returns a regular expression in which `…` alone on a line matches any lines, and within a line any text."""
+    lines = normalise_width(shown).splitlines()
     return "".join(
         r"(?:.*\n)*" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n" for line in lines
     )
 
 
-def squeezed(screen: str) -> str:
-    """As wide as its words: a column grows with what varies in it."""
+def normalise_width(screen: str) -> str:
+    """Reduces runs of spaces and rules to one character, because columns grow with their content."""
     lines = [re.sub(r" +", " ", re.sub(r"─+", "─", line)).rstrip() for line in screen.splitlines()]
     return "".join(f"{line}\n" for line in lines)
 
@@ -329,7 +329,7 @@ def test_a_quick_block_shows_what_happens(block: Block, tmp_path: Path, monkeypa
     for name in ("oneday", "axolotl_configs", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
     for command, shown in steps(block):
-        (words,) = calls(command)
+        (words,) = split_commands(command)
         if words[0] == "cat":
             Path(words[1]).write_text(shown)
             continue
@@ -338,4 +338,4 @@ def test_a_quick_block_shows_what_happens(block: Block, tmp_path: Path, monkeypa
         with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen), pytest.raises(SystemExit) as e:
             main(words[1:])
         assert e.value.code == (2 if "\nerror: " in f"\n{shown}" else 0), screen.getvalue()
-        assert re.fullmatch(pattern(shown), squeezed(screen.getvalue())), f"{command}\n{screen.getvalue()}"
+        assert re.fullmatch(pattern(shown), normalise_width(screen.getvalue())), f"{command}\n{screen.getvalue()}"

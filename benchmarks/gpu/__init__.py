@@ -1,1 +1,1 @@
-"""Speed and memory of the 24-hour recipes on a real card; every script also runs, tiny, on a CPU."""
+"""Speed and memory of the 24-hour recipes on a GPU. With `--tiny` every script also runs on a CPU."""

@@ -1,9 +1,9 @@
-"""A random base model on the disk, as the hub's folder is laid out: 14.5 GB in seconds.
+"""Writes a random base model of 14.5 GB in the layout of a hub folder, within seconds.
 
     python -m benchmarks.gpu.base --base mistral-7b --bases /dev/shm
 
-Every tensor is a piece of one pool of random numbers, from a place of its own: drawing and copying 7 billion numbers
-would take longer than the benchmark that needs them. Files are written by several threads.
+Every tensor is a piece of one pool of random numbers, at an offset of its own, because drawing 7 billion numbers would
+take longer than the benchmark that needs them. Several threads write the files.
 """
 
 import itertools
@@ -33,7 +33,7 @@ SHAPES: dict[str, dict[str, int]] = {
         "num_attention_heads": 4, "num_key_value_heads": 2,
     },
 }  # fmt: skip
-"""`small-1b` has TinyLlama's sizes: what is asked of a budgeted run does not need 7 billion weights."""
+"""`small-1b` has TinyLlama's sizes; the check of a budgeted run does not need 7 billion weights."""
 
 SHARD_BYTES = 1 << 30
 POOL_NUMBERS = 1 << 26
@@ -42,10 +42,10 @@ DEVIATION = 0.02
 
 
 def write_base(folder: Path, name: str, *, tokenizer: Path | None) -> None:
-    """A random Mistral of a shape of `SHAPES`, with the real tokenizer.
+    """Writes a random Mistral model with the shape `SHAPES[name]` and the real tokenizer.
 
     Args:
-        tokenizer: A SentencePiece file; default: Mistral-7B-v0.1's, which mistral-common carries.
+        tokenizer: A SentencePiece file. Default: that of Mistral-7B-v0.1 in mistral-common.
     """
     from transformers import MistralConfig
 
@@ -62,7 +62,7 @@ def write_base(folder: Path, name: str, *, tokenizer: Path | None) -> None:
 
 
 def sizes_of(config: Any) -> dict[str, tuple[int, ...]]:
-    """Names and sizes of the model's weights, as its class has them."""
+    """Returns the names and shapes of the model's weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -72,7 +72,7 @@ def sizes_of(config: Any) -> dict[str, tuple[int, ...]]:
 
 
 def write_weights(folder: Path, sizes: Mapping[str, tuple[int, ...]]) -> None:
-    """`model-*.safetensors` in bf16 and their index."""
+    """Writes `model-*.safetensors` in bf16 and their index."""
     import torch
 
     pool = torch.randn(POOL_NUMBERS, generator=torch.Generator().manual_seed(0)).mul_(DEVIATION).bfloat16()
@@ -80,7 +80,7 @@ def write_weights(folder: Path, sizes: Mapping[str, tuple[int, ...]]) -> None:
     ones = torch.ones(max(size[0] for size in sizes.values()), dtype=torch.bfloat16).view(torch.uint8).numpy()
     shards = list(_shards(sizes))
     names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
-    starts = itertools.count(0, 7_654_322)  # even: bf16 has two bytes
+    starts = itertools.count(0, 7_654_322)  # an even number, because bf16 has two bytes
     offsets = {name: next(starts) % len(random) for name in sizes}
 
     def write(number: int) -> None:
@@ -113,7 +113,7 @@ def _shards(sizes: Mapping[str, tuple[int, ...]]) -> Iterator[list[str]]:
 
 
 def _write_header(file: BinaryIO, sizes: Mapping[str, tuple[int, ...]]) -> None:
-    """The safetensors format: the header's length in 8 bytes, the header, the tensors in a row."""
+    """Writes the header of a safetensors file: its length in 8 bytes, then the header; the tensors follow in order."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, size in sizes.items():
@@ -125,7 +125,7 @@ def _write_header(file: BinaryIO, sizes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _write_piece(file: BinaryIO, random: memoryview, start: int, num_bytes: int) -> None:
-    """So many bytes of the pool from `start` on, over its end if need be."""
+    """Writes `num_bytes` of the pool from `start` on, and continues at its beginning after its end."""
     while num_bytes:
         piece = random[start : start + num_bytes]
         file.write(piece)
@@ -141,9 +141,9 @@ def _num_bytes(size: Sequence[int]) -> int:
 
 
 def write_tokenizer(folder: Path, path: Path | None = None) -> None:
-    """A SentencePiece file's tokenizer in the form of today's libraries.
+    """Converts a SentencePiece file to a transformers tokenizer.
 
-    Their own conversion needs a protobuf newer than the pinned one.
+    The conversion of transformers needs a newer protobuf than the pinned one.
     """
     from sentencepiece import SentencePieceProcessor
     from transformers import LlamaTokenizer
@@ -163,7 +163,7 @@ def write_tokenizer(folder: Path, path: Path | None = None) -> None:
 
 
 def main() -> None:
-    """Writes a base, and meanwhile imports in a process of its own what every part imports: the first time is slow."""
+    """Writes a base, while another process imports the libraries of all parts, because the first import is slow."""
     import subprocess
     import sys
     import time
@@ -172,12 +172,12 @@ def main() -> None:
 
     options = arguments(__doc__, part="base").parse_args()
     imports = "import axolotl.cli.train, axolotl.train, axolotl.core.builders, fastapi, uvicorn, oneday.cli"
-    warm = None if options.tiny else subprocess.Popen([sys.executable, "-c", imports], stdin=subprocess.DEVNULL)
-    begun = time.monotonic()
+    warmup = None if options.tiny else subprocess.Popen([sys.executable, "-c", imports], stdin=subprocess.DEVNULL)
+    started = time.monotonic()
     base = find_base(options)
     gib = sum(path.stat().st_size for path in base.iterdir()) / 2**30
-    written_s = time.monotonic() - begun
-    exit_code = warm.wait() if warm else None
+    written_s = time.monotonic() - started
+    exit_code = warmup.wait() if warmup else None
     lines_of(options).write(
         measured="base", folder=base.name, gib=gib, written_s=written_s, ready_s=time.monotonic() - options.started,
         imports_exit_code=exit_code,

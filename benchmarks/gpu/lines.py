@@ -1,10 +1,11 @@
-"""Results as JSON lines, each on the disk before the next measurement begins.
+"""Writes results as JSON lines, each to the disk before the next measurement begins.
 
     lines = Lines(Path("benchmarks/results/gpu/lines.jsonl"), part="levers")
     lines.write(measured="winner", tokens_per_s=9_000)
 
-A line says part, command, card, date and versions beside its figures, so that it can be read alone. Only the standard
-library is imported here: the script that runs all parts uses it too and must not depend on what they import.
+Besides its figures, a line has the part, command, GPU, date and versions, so that it can be read alone. This module
+imports only the standard library, because the script that runs all parts uses it too and must not depend on their
+imports.
 """
 
 import json
@@ -29,7 +30,7 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What `nvidia-smi` says of the first card."""
+    """The first GPU, as `nvidia-smi` reports it."""
 
     name: str
     total_gib: float
@@ -38,7 +39,7 @@ class Card:
 
 
 def find_card() -> Card | None:
-    """None without a card, or where its driver does not answer."""
+    """Returns the first GPU; None without one, or if its driver does not answer."""
     command = ["nvidia-smi", "-i", "0", "--query-gpu=name,memory.total,memory.used,driver_version"]
     try:
         done = subprocess.run(
@@ -51,7 +52,7 @@ def find_card() -> Card | None:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that decide speed and memory; one that is not installed is left out."""
+    """Returns the versions of the installed packages that affect speed and memory."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -63,7 +64,7 @@ def versions() -> dict[str, str]:
 
 @dataclass(slots=True, kw_only=True)
 class Lines:
-    """One part's lines."""
+    """The lines of one part."""
 
     path: Path
     part: str
@@ -71,11 +72,11 @@ class Lines:
     _facts: dict[str, Any] = field(default_factory=dict)
 
     def write(self, **figures: Any) -> None:
-        """One line. It is fsynced: a machine that is taken away keeps what was measured."""
+        """Appends one line and syncs it, so that no measurement is lost if the machine is taken away."""
         if not self._facts:
             card = find_card()
             described = f"{card.name}, {card.total_gib:.1f} GiB, driver {card.driver}" if card else "none, CPU"
-            self._facts = {"command": _shown(self.command), "card": described, "versions": versions()}
+            self._facts = {"command": _command_line(self.command), "card": described, "versions": versions()}
         date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = {"part": self.part, **figures, "date": date, **self._facts}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,14 +86,14 @@ class Lines:
             os.fsync(file.fileno())
 
 
-def _shown(command: Sequence[str]) -> str:
-    """As it would be typed, with the tree's root taken off."""
+def _command_line(command: Sequence[str]) -> str:
+    """Returns the command as a user would type it, with paths relative to the repository."""
     root = f"{Path(__file__).resolve().parents[2]}/"
     return shlex.join(word.removeprefix(root) for word in command)
 
 
 def _rounded(value: Any) -> Any:
-    """Five significant digits are more than any measurement here has; JSON has no NaN."""
+    """Rounds to five significant digits, more than any measurement here has. NaN, which JSON lacks, becomes text."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else str(value)
     if isinstance(value, dict):

@@ -1,12 +1,12 @@
-"""A random LoRA model in this process, and switches for its kernels: what a lever does, on one model and one card.
+"""A random LoRA model in this process, with switches for its kernels.
 
     model = LoraModel.build("mistral-7b", lora_r=128, four_bit=True)
     model.use(WINNER.but(fused_lora=True))
     loss = model.loss(batch)
 
-No 16-bit copy of the model ever exists: each linear is drawn and quantised on the card. The kernels are those that
-Axolotl puts in: its fused LoRA functions, its varlen attention, Liger's; only `packed_once` is ours. Data types are
-Axolotl's as well: adapters in fp32 under autocast, all else in bf16.
+The model never exists as a 16-bit copy: each linear is drawn and quantised on the GPU. The kernels are those of Axolotl
+(fused LoRA functions, varlen attention) and Liger; only `packed_once` is our own. Data types follow Axolotl: adapters
+in fp32 under autocast, everything else in bf16.
 """
 
 import sys
@@ -26,46 +26,46 @@ from benchmarks.gpu.base import DEVIATION, SHAPES
 from harness.budget.memory import ModelShape
 
 GAIN = DEVIATION * 4_096**0.5
-"""Deviation of a sum over any width: a narrow model with 0.02 has attention that tells nothing apart."""
+"""Standard deviation of a layer's output at any width. Weights of 0.02 make attention in a narrow model uniform."""
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ATTENTION = "switched"
-"""The name under which our attention is registered with transformers."""
+"""Name under which our attention is registered with transformers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernels:
-    """Which code runs."""
+    """The kernels that a step uses."""
 
     attention: str = "varlen"
     """`dense`: a mask of all pairs of tokens; `varlen`: Axolotl's; `causal`: rows of one sample each."""
     packed_once: bool = False
-    """Where the samples of a row begin is computed once a batch, not in every layer, twice with checkpointing."""
+    """The starts of samples are computed once per batch, not in every layer (twice with checkpointing)."""
     fused_lora: bool = False
     liger_norm: bool = False
-    """RMSNorm and RoPE."""
+    """Liger's RMSNorm and RoPE."""
     liger_loss: bool = False
     checkpointing: bool = True
     compiled: bool = False
-    """Each layer by torch.compile, attention left out."""
+    """Each layer runs under torch.compile, except attention."""
 
     def but(self, **changes: Any) -> "Kernels":
-        """With changes."""
+        """Returns a copy with changed fields."""
         return replace(self, **changes)
 
 
 WINNER = Kernels()
-"""The 2023 winner's: plain PEFT, attention that keeps samples apart, as the flash-attn package did."""
+"""Kernels of the 2023 winner: plain PEFT, and attention that separates samples, as the flash-attn package did."""
 
 OURS = Kernels(fused_lora=True, liger_norm=True, liger_loss=True)
-"""The recommended recipe's."""
+"""Kernels of the recommended recipe."""
 
 Batch = Mapping[str, Tensor]
-"""`input_ids`, `position_ids` that start at 0 with each sample, `labels`."""
+"""The tensors `input_ids`, `labels`, and `position_ids`, which start at 0 with each sample."""
 
 
 class LoraModel:
-    """The model and its switches. Build it with `build`."""
+    """A model with switches for its kernels. Create it with `build`."""
 
     def __init__(self, peft: Any, shape: ModelShape) -> None:
         self.peft, self.shape = peft, shape
@@ -80,7 +80,7 @@ class LoraModel:
     def build(
         cls, name: str, *, lora_r: int, four_bit: bool, lora_dtype: torch.dtype = torch.float32, dropout: float = 0.05
     ) -> "LoraModel":
-        """Random weights; LoRA's B is random too, so that a gradient reaches A from the first step on."""
+        """Builds a model with random weights. LoRA's B is random too, so that A gets a gradient in the first step."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         kind = LlamaConfig if name.startswith("llama") else MistralConfig
         config = kind(**SHAPES[name], max_position_embeddings=32_768, dtype="bfloat16", use_cache=False)
@@ -89,7 +89,7 @@ class LoraModel:
             model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
         _patch_attention_forward(config)
         torch.manual_seed(0)
-        _draw(model, device, four_bit=four_bit)
+        _draw_weights(model, device, four_bit=four_bit)
         lora = LoraConfig(
             r=lora_r, lora_alpha=2 * lora_r, lora_dropout=dropout, target_modules=list(TARGETS), task_type="CAUSAL_LM"
         )
@@ -110,7 +110,7 @@ class LoraModel:
         return built
 
     def use(self, kernels: Kernels) -> None:
-        """Switches every kernel to what is asked for."""
+        """Switches every kernel as given."""
         self.attention.kind, self.attention.once = kernels.attention, kernels.packed_once
         self._use_fused_lora(kernels.fused_lora)
         self._use_liger_norm(kernels.liger_norm)
@@ -124,51 +124,51 @@ class LoraModel:
         else:
             self.base.gradient_checkpointing_disable()
 
-    def _use_fused_lora(self, on: bool) -> None:
+    def _use_fused_lora(self, enabled: bool) -> None:
         from axolotl.kernels import lora
         from axolotl.monkeypatch import lora_kernels as plain
 
         for layer in self.base.model.layers:
             attention, mlp = layer.self_attn, layer.mlp
-            attention.apply_qkv = MethodType(lora.apply_lora_qkv if on else plain.original_apply_qkv, attention)
-            attention.apply_o = MethodType(lora.apply_lora_o if on else plain.original_apply_o, attention)
-            _override(mlp, lora.apply_lora_mlp_swiglu if on else None)
+            attention.apply_qkv = MethodType(lora.apply_lora_qkv if enabled else plain.original_apply_qkv, attention)
+            attention.apply_o = MethodType(lora.apply_lora_o if enabled else plain.original_apply_o, attention)
+            _override(mlp, lora.apply_lora_mlp_swiglu if enabled else None)
 
-    def _use_liger_norm(self, on: bool) -> None:
+    def _use_liger_norm(self, enabled: bool) -> None:
         from axolotl.monkeypatch import lora_kernels
         from liger_kernel.transformers.rms_norm import LigerRMSNorm
         from liger_kernel.transformers.rope import liger_rotary_pos_emb
 
-        for module in (self._code, lora_kernels):  # the patched attention has a copy of its module's names
-            module.apply_rotary_pos_emb = liger_rotary_pos_emb if on else self._plain_rope
+        for module in (self._code, lora_kernels):  # the patched attention looks names up in its own module
+            module.apply_rotary_pos_emb = liger_rotary_pos_emb if enabled else self._plain_rope
         for norm in self._norms:
             norm.offset, norm.casting_mode, norm.in_place, norm.row_mode = 0.0, "llama", True, None
-            _override(norm, LigerRMSNorm.forward if on else None)
+            _override(norm, LigerRMSNorm.forward if enabled else None)
 
-    def _use_liger_loss(self, on: bool) -> None:
+    def _use_liger_loss(self, enabled: bool) -> None:
         import importlib
 
         kind = self.base.config.model_type
         code = importlib.import_module(f"liger_kernel.transformers.model.{kind}")
         forward = getattr(code, "lce_forward", None) or getattr(code, f"{kind}_lce_forward")
-        _override(self.base, forward if on else None)
+        _override(self.base, forward if enabled else None)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Under bf16 autocast, as Axolotl trains."""
+        """Computes the loss under bf16 autocast, as Axolotl does."""
         self.attention.forget()
         with torch.autocast(self.base.device.type, torch.bfloat16):
             loss: Tensor = self.peft(**batch, use_cache=False).loss
         return loss
 
     def set_dropout(self, p: float) -> None:
-        """Of all adapters."""
+        """Sets the dropout of all adapters."""
         for module in self.peft.modules():
             if isinstance(module, nn.Dropout):
                 module.p = p
 
 
 class Attention:
-    """What transformers calls in each layer; dispatches on `kind`."""
+    """The attention function that transformers calls in each layer; `kind` selects the implementation."""
 
     def __init__(self) -> None:
         self.kind, self.once = "varlen", False
@@ -176,21 +176,21 @@ class Attention:
         self._mask: Tensor | None = None
 
     def register(self, model: Any) -> None:
-        """Under one name for good: what it does is switched here."""
+        """Registers this object once with transformers; later switches change only its `kind`."""
         self._axolotl = _axolotl_varlen() if torch.cuda.is_available() else None
         AttentionInterface.register(ATTENTION, self)
         AttentionMaskInterface.register(ATTENTION, lambda *args, **kwargs: None)
         model.set_attn_implementation(ATTENTION)
 
     def forget(self) -> None:
-        """Before another batch."""
+        """Clears the values cached for a batch."""
         self._starts = self._mask = None
 
     @torch.compiler.disable
     def __call__(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **rest: Any
     ) -> tuple[Tensor, None]:
-        """Shapes [batch, heads, tokens, width] -> [batch, tokens, heads, width]."""
+        """Computes attention: [batch, heads, tokens, width] -> [batch, tokens, heads, width]."""
         if self.kind == "varlen" and not self.once:
             assert self._axolotl is not None, "varlen attention needs a GPU"
             out: tuple[Tensor, None] = self._axolotl(module, query, key, value, None, **rest)
@@ -224,7 +224,7 @@ class Attention:
 
 
 def sample_starts(position_ids: Tensor) -> tuple[Tensor, int]:
-    """Where the samples of packed rows begin, with the end of the last one; and the length of the longest.
+    """Returns the start of each sample in packed rows and the end of the last, and the length of the longest sample.
 
     >>> sample_starts(torch.tensor([[0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]))
     (tensor([ 0,  3,  5, 10], dtype=torch.int32), 5)
@@ -243,14 +243,14 @@ def _axolotl_varlen() -> Callable[..., tuple[Tensor, None]]:
 
 
 def _override(module: nn.Module, forward: Callable[..., Any] | None) -> None:
-    """This module's forward in place of its class's; None: its class's again."""
+    """Replaces the `forward` of this module only; None restores that of its class."""
     module.__dict__.pop("forward", None)
     if forward is not None:
         module.forward = MethodType(forward, module)
 
 
 def _patch_attention_forward(config: Any) -> None:
-    """Axolotl's attention: the class's own, with calls of `apply_qkv` and `apply_o` that can be switched."""
+    """Patches the attention class as Axolotl does, to call `apply_qkv` and `apply_o`, which can be switched."""
     from axolotl.monkeypatch.lora_kernels import patch_self_attn_lora
     from axolotl.utils.dict import DictDefault
 
@@ -259,12 +259,12 @@ def _patch_attention_forward(config: Any) -> None:
         patch_self_attn_lora(DictDefault({"base_model": folder}))
 
 
-def _draw(model: nn.Module, device: torch.device, *, four_bit: bool) -> None:
-    """Random weights in place of the ones on `meta`, a linear after the other."""
-    for name, module in _leaves(model):
+def _draw_weights(model: nn.Module, device: torch.device, *, four_bit: bool) -> None:
+    """Replaces the weights on `meta` by random ones, one module at a time."""
+    for name, module in _modules_with_weight(model):
         if isinstance(module, nn.Linear) and four_bit and name != "lm_head":
             parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, _quantised(module, device))
+            setattr(model.get_submodule(parent), leaf, _random_linear4bit(module, device))
         else:
             weight = torch.empty(module.weight.shape, device=device, dtype=torch.bfloat16)
             weight = weight.fill_(1.0) if "norm" in name else weight.normal_(std=_deviation(module))
@@ -279,25 +279,25 @@ def _deviation(module: nn.Module) -> float:
     return GAIN * int(module.in_features) ** -0.5 if isinstance(module, nn.Linear) else 1.0
 
 
-def _leaves(model: nn.Module) -> Iterator[tuple[str, Any]]:
+def _modules_with_weight(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, module in list(model.named_modules()):
         if getattr(module, "weight", None) is not None:
             yield name, module
 
 
-def _quantised(linear: nn.Linear, device: torch.device) -> nn.Module:
-    """As Axolotl 0.19 loads: NF4 with double quantisation, in bf16 storage."""
+def _random_linear4bit(linear: nn.Linear, device: torch.device) -> nn.Module:
+    """Returns a random 4-bit linear as Axolotl 0.19 loads it: NF4 with double quantisation, in bf16 storage."""
     import bitsandbytes as bnb
 
     weight = torch.empty(linear.weight.shape, device=device, dtype=torch.bfloat16).normal_(std=_deviation(linear))
-    found = bnb.nn.Linear4bit(
+    quantised = bnb.nn.Linear4bit(
         linear.in_features, linear.out_features, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4",
         compress_statistics=True, quant_storage=torch.bfloat16, device="meta",
     )  # fmt: skip
-    found.weight = bnb.nn.Params4bit(
+    quantised.weight = bnb.nn.Params4bit(
         weight, requires_grad=False, quant_type="nf4", compress_statistics=True, quant_storage=torch.bfloat16,
-        module=found,
+        module=quantised,
     ).to(device)  # fmt: skip
-    if hasattr(found, "support_avx512bf16_for_cpu"):
-        found.support_avx512bf16_for_cpu = False  # see core.model.libraries.disable_cpu_repack
-    return found
+    if hasattr(quantised, "support_avx512bf16_for_cpu"):
+        quantised.support_avx512bf16_for_cpu = False  # see core.model.libraries.disable_cpu_repack
+    return quantised

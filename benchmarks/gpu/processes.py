@@ -1,6 +1,6 @@
-"""What a process has started, and what that has started: by parent, for some kernels do not list children.
+"""Finds the descendants of a process by the parent of each process, because some kernels do not list children.
 
-Only the standard library is imported.
+This module imports only the standard library.
 """
 
 import contextlib
@@ -9,17 +9,17 @@ from pathlib import Path
 
 
 def descendants(pid: int) -> list[int]:
-    """The deepest first."""
+    """Returns the process ids of all descendants, the deepest first."""
     children = defaultdict(list)
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             after_name = path.read_text(errors="replace").rpartition(")")[2].split()
             if after_name[0] not in ("Z", "X"):
                 children[int(after_name[1])].append(int(path.parent.name))
-    found: list[int] = []
+    pids: list[int] = []
     waiting = [pid]
     while waiting:
-        of = children[waiting.pop()]
-        found += of
-        waiting += of
-    return found[::-1]
+        child_pids = children[waiting.pop()]
+        pids += child_pids
+        waiting += child_pids
+    return pids[::-1]

@@ -1,11 +1,12 @@
-"""Does the recipe fit the card, and how fast is a step: measured by our own rehearsal, through the whole program.
+"""Memory and step time of a recipe on a GPU, measured by the rehearsal through the whole program.
 
     python -m benchmarks.gpu.rehearsal [--cards rtx4090 a100-40gb] [--settings ours winner] [--tiny]
 
-On a larger card memory is capped to the profile's. A 4090 runs its recipe; an A100 the same with twice the micro-batch,
-for that its recipe fits a 24 GB card is known from the first. Steps are of one micro-batch each: accumulation
-changes neither memory nor tokens/s much, and a third of the time is enough to see both. Each line: peak by phase beside
-the computed one, step, tokens/s, utilisation, the kernels that ran.
+On a GPU with more memory, the memory is capped to that of the profile. The 4090 profile runs its recipe. The A100
+profile runs the same recipe with twice the micro-batch, because the first rehearsal already shows that the recipe fits
+24 GB. Each step is one micro-batch, because accumulation hardly changes memory or tokens/s and would take three times
+as long. Each line has the peak by phase beside the computed peak, the step time, tokens/s, utilisation, and the kernels
+that ran.
 """
 
 import threading
@@ -25,14 +26,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ours": {},
     "winner": {**NO_LIGER, "lora_qkv_kernel": False, "lora_o_kernel": False, "lora_mlp_kernel": False},
 }
-"""Changes to the recommended recipe. The winner's had plain PEFT and whole logits; attention is the same in both."""
+"""Changes to the recommended recipe. The winner used plain PEFT and full logits; attention is the same in both."""
 
 MICRO_BATCH_TIMES = {"rtx4090": 1, "a100-40gb": 2}
-LOOK_EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 
 
 def measure(setting: Setting, name: str, times: int) -> bool:
-    """One rehearsal, one line; False if it broke for another reason than memory."""
+    """Runs one rehearsal and writes its line; returns False if it failed for another reason than memory."""
     micro_batch = setting.recipe.micro_batch_size * times
     changes = {**SETTINGS[name], "micro_batch_size": micro_batch, "gradient_accumulation_steps": 1}
     job = setting.job(f"rehearsal-{setting.card.name}-{name}", **changes)
@@ -46,12 +47,12 @@ def measure(setting: Setting, name: str, times: int) -> bool:
     }  # fmt: skip
     phase = ["load"]
 
-    def follow(event: Event) -> None:
+    def update_phase(event: Event) -> None:
         phase[0] = PHASES.get(type(event), phase[0])
 
     try:
-        with highest_use(phase) as used:
-            found = rehearse(job, on_event=follow)
+        with record_peak_use(phase) as used:
+            measured = rehearse(job, on_event=update_phase)
     except MemoryFullError as e:
         setting.lines.write(**line, fits=False, card_used_gib=used, failed=str(e)[:500])
         return True
@@ -62,50 +63,50 @@ def measure(setting: Setting, name: str, times: int) -> bool:
         return False
     finally:
         remove(job.run)
-    speed = job.recipe.sequence_len * micro_batch / found.typical_step_s
+    speed = job.recipe.sequence_len * micro_batch / measured.typical_step_s
     setting.lines.write(
-        **line, fits=True, peak_gib=found.peak_memory_gib, peak_by_phase_gib=found.peak_by_phase_gib,
-        card_used_gib=used, step_s=found.typical_step_s, slowest_step_s=found.step_s, start_s=found.load_s,
-        data_s=found.prepare_s, evaluation_s=found.eval_s, save_s=found.save_s, verify_s=found.verify_s,
-        whole_s=found.wall_s, checkpoint_mib=found.checkpoint_bytes / 2**20, kernels=found.kernels,
+        **line, fits=True, peak_gib=measured.peak_memory_gib, peak_by_phase_gib=measured.peak_by_phase_gib,
+        card_used_gib=used, step_s=measured.typical_step_s, slowest_step_s=measured.step_s, start_s=measured.load_s,
+        data_s=measured.prepare_s, evaluation_s=measured.eval_s, save_s=measured.save_s, verify_s=measured.verify_s,
+        whole_s=measured.wall_s, checkpoint_mib=measured.checkpoint_bytes / 2**20, kernels=measured.kernels,
         **setting.speed(job.recipe, speed),
     )  # fmt: skip
     return True
 
 
 PHASES: dict[type[Event], str] = {TrainBegin: "train", Evaluate: "save", TrainEnd: "proof"}
-"""What comes after an event of the trainer."""
+"""The phase that begins with an event of the trainer."""
 
 
 @contextmanager
-def highest_use(phase: list[str]) -> Iterator[dict[str, float]]:
-    """What the driver says the card's memory was at most, by phase: CUDA's context and paged optimizers included."""
+def record_peak_use(phase: list[str]) -> Iterator[dict[str, float]]:
+    """Records the peak of the GPU's used memory by phase, from the driver, with CUDA's context and paged optimizers."""
     used: dict[str, float] = {}
-    over = threading.Event()
+    stopped = threading.Event()
 
-    def look() -> None:
-        while not over.wait(LOOK_EVERY_S):
+    def poll() -> None:
+        while not stopped.wait(POLL_INTERVAL_S):
             card = find_card()
             if card:
                 used[phase[0]] = max(used.get(phase[0], 0.0), card.used_gib)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     if find_card():
         thread.start()
     try:
         yield used
     finally:
-        over.set()
+        stopped.set()
 
 
 def main() -> int:
-    """One line for each card and setting."""
+    """Measures each card and setting and writes a line for it."""
     parser = arguments(__doc__, part="rehearsal")
     parser.add_argument("--cards", nargs="+", choices=MICRO_BATCH_TIMES)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=["ours"])
     options = parser.parse_args()
     cards = options.cards or list(MICRO_BATCH_TIMES)
-    well = True
+    succeeded = True
     for number, card in enumerate(cards[:1] if options.tiny else cards):
         options.card = card
         setting = prepare(options)
@@ -113,8 +114,8 @@ def main() -> int:
             setting.lines.write(measured="rehearsal", card_kept_to=card, left_out=f"{setting.left_s:.0f} s are left")
             break
         for name in options.settings:
-            well &= measure(setting, name, 1 if name == "winner" else MICRO_BATCH_TIMES[card])
-    return 0 if well else 1
+            succeeded &= measure(setting, name, 1 if name == "winner" else MICRO_BATCH_TIMES[card])
+    return 0 if succeeded else 1
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""The selection experiment on a card: left out until the experiment itself exists.
+"""Placeholder for the selection experiment on a GPU, which is left out until the experiment exists.
 
-It will train a small real base on data chosen by what the base gets wrong against data chosen at random, at ten times
-the size that a CPU allows.
+The experiment will train a small real base on rows that the base gets wrong and on random rows, at ten times the size
+that a CPU allows.
 """
 
 from benchmarks.gpu.setting import arguments, lines_of
 
 
 def main() -> None:
-    """Says why there is nothing."""
+    """Writes a line that says why the part is left out."""
     options = arguments(__doc__, part="selection").parse_args()
     lines_of(options).write(measured="selection", left_out="the selection experiment is not part of the project yet")
 

@@ -1,9 +1,10 @@
-"""The server's requests/s with 16 and 64 clients against one `generate` at a time, as the 2023 winner's server did.
+"""Requests/s of the server with 16 and 64 clients against one `generate` at a time, as in the 2023 winner's server.
 
     python -m benchmarks.gpu.serving [--rounds 3] [--tiny]
 
-Mistral-7B's sizes in 4 bits with an adapter of rank 128, greedy answers of 48 tokens. Ours is `oneday serve` as it
-comes, over HTTP; the other one calls `generate` in this process, which spares it HTTP. Rounds are interleaved.
+The model has Mistral-7B's sizes in 4 bits with an adapter of rank 128, and gives greedy answers of 48 tokens. Our side
+is `oneday serve` with default settings, over HTTP. The other side calls `generate` in this process, without the cost of
+HTTP. Rounds are interleaved.
 """
 
 import json
@@ -23,12 +24,12 @@ from oneday.requests.submission import ServeRequest
 LORA_R = 128
 CLIENTS = (16, 64)
 NEW_TOKENS = 48
-ONE_AT_A_TIME = 3
-"""Requests of a round that are answered one after the other: each takes a second or more."""
+NUM_SEQUENTIAL = 3
+"""Number of sequential requests per round; each takes a second or more."""
 
 
 def write_adapter(folder: Path, base: Path) -> Path:
-    """A random adapter on all linears, in bf16, as PEFT saves it."""
+    """Writes a random adapter on all linears, in bf16 and PEFT's format."""
     import torch
     from safetensors.torch import save_file
 
@@ -53,35 +54,35 @@ def write_adapter(folder: Path, base: Path) -> Path:
     return folder
 
 
-def one_at_a_time(model: LanguageModel, prompts: list[str], new_tokens: int) -> float:
-    """Requests/s."""
-    begun = time.perf_counter()
+def sequential_rate(model: LanguageModel, prompts: list[str], new_tokens: int) -> float:
+    """Returns the requests/s of sequential calls of `generate`."""
+    started = time.perf_counter()
     for prompt in prompts:
         model.generate([prompt], max_new_tokens=new_tokens)
-    return len(prompts) / (time.perf_counter() - begun)
+    return len(prompts) / (time.perf_counter() - started)
 
 
-def at_once(url: str, prompts: list[str], clients: int, new_tokens: int) -> float:
-    """Requests/s."""
-    begun = time.perf_counter()
+def concurrent_rate(url: str, prompts: list[str], clients: int, new_tokens: int) -> float:
+    """Returns the requests/s of the server with `clients` requests at once."""
+    started = time.perf_counter()
     ask(url, prompts, max_new_tokens=new_tokens, at_once=clients)
-    return len(prompts) / (time.perf_counter() - begun)
+    return len(prompts) / (time.perf_counter() - started)
 
 
 def measure(setting: Setting, rounds: int) -> None:
-    """A line for each round, then the medians."""
+    """Writes a line for each round, then the medians."""
     new_tokens = 4 if setting.tiny else NEW_TOKENS
     rows = list(read_jsonl(setting.mix / "validation.jsonl"))
     prompts = [row["instruction"] + " " + row["input"][:600] for row in rows]
     adapter = write_adapter(setting.work / "adapter", setting.base)
     rates: dict[str, list[float]] = {"one_at_a_time": [], **{f"clients_{n}": [] for n in CLIENTS}}
-    with ThreadPoolExecutor(1) as aside:  # both load at once
-        loading = aside.submit(LanguageModel.load, setting.base, lora_adapter=adapter, precision="4bit")
-        served = ServeRequest(checkpoint=adapter, base=setting.base, precision="4bit")
-        with local_server(served, log=setting.work / "server.log") as url:
+    with ThreadPoolExecutor(1) as executor:  # both models load at the same time
+        loading = executor.submit(LanguageModel.load, setting.base, lora_adapter=adapter, precision="4bit")
+        request = ServeRequest(checkpoint=adapter, base=setting.base, precision="4bit")
+        with local_server(request, log=setting.work / "server.log") as url:
             model = loading.result()
-            one_at_a_time(model, prompts[:1], 4)
-            at_once(url, prompts[: max(CLIENTS)], max(CLIENTS), 4)
+            sequential_rate(model, prompts[:1], 4)
+            concurrent_rate(url, prompts[: max(CLIENTS)], max(CLIENTS), 4)
             setting.lines.write(measured="ready", after_s=setting.whole_s - setting.left_s)
             round_s = 0.0
             for number in range(rounds):
@@ -89,23 +90,23 @@ def measure(setting: Setting, rounds: int) -> None:
                 if left_s < 1.3 * round_s + 3:
                     setting.lines.write(measured="rounds", done=number, stopped=f"{left_s:.0f} s left")
                     break
-                rates["one_at_a_time"].append(one_at_a_time(model, prompts[:ONE_AT_A_TIME], new_tokens))
+                rates["one_at_a_time"].append(sequential_rate(model, prompts[:NUM_SEQUENTIAL], new_tokens))
                 for clients in CLIENTS:
-                    asked = (prompts * clients)[:clients]
-                    rates[f"clients_{clients}"].append(at_once(url, asked, clients, new_tokens))
-                latest = {who: found[-1] for who, found in rates.items()}
+                    round_prompts = (prompts * clients)[:clients]
+                    rates[f"clients_{clients}"].append(concurrent_rate(url, round_prompts, clients, new_tokens))
+                latest = {name: values[-1] for name, values in rates.items()}
                 setting.lines.write(measured="requests_per_s", round=number, **latest)
                 round_s = left_s - setting.left_s
-    medians = {who: median(found) for who, found in rates.items() if found}
+    medians = {name: median(values) for name, values in rates.items() if values}
     summary: dict[str, Any] = {"measured": "serving", "new_tokens": new_tokens, "lora_r": LORA_R, "medians": medians}
     if medians:
-        alone = medians["one_at_a_time"]
-        summary["to_one_at_a_time"] = {who: rate / alone for who, rate in medians.items()}
+        sequential = medians["one_at_a_time"]
+        summary["to_one_at_a_time"] = {name: rate / sequential for name, rate in medians.items()}
     setting.lines.write(**summary)
 
 
 def main() -> None:
-    """Both, in turn."""
+    """Measures both sides."""
     parser = arguments(__doc__, part="serving")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

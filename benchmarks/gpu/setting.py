@@ -1,7 +1,8 @@
-"""What every GPU benchmark needs and no network gives: a random base, rows of the mix's lengths, a place for results.
+"""The setting that the GPU benchmarks share: options, a random base, rows with the lengths of the mix, and a result
+file.
 
-The weights are random: speed and memory do not depend on them, losses mean nothing. `--tiny` is 2 layers of width 128
-for a CPU, on which the scripts are tested; its figures are no one's.
+The weights are random, because speed and memory do not depend on them; the losses mean nothing. `--tiny` uses 2 layers
+of width 128 to test the scripts on a CPU; its figures mean nothing either.
 """
 
 import argparse
@@ -36,7 +37,7 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One card, one recipe, one base, one mix."""
+    """The GPU profile, recipe, base and mix of a benchmark."""
 
     card: Card
     recipe: AxolotlConfig
@@ -45,18 +46,18 @@ class Setting:
     work: Path
     lines: Lines
     whole_s: float
-    """The time that this process was given."""
+    """Time limit of this process."""
     until: float
-    """On the monotonic clock: when it should be done."""
+    """End of the time limit on the monotonic clock."""
     tiny: bool
 
     @property
     def left_s(self) -> float:
-        """Of this process's time."""
+        """Remaining time of this process."""
         return self.until - time.monotonic()
 
     def job(self, name: str, *, budget_s: float = 600.0, **changes: Any) -> TrainJob:
-        """A run of its own; `changes` replace keys of the recipe."""
+        """Returns the job of a separate run; `changes` replace keys of the recipe."""
         recipe = AxolotlConfig(**(self.recipe.model_dump() | changes))
         return TrainJob(
             run=self.work / name, mix=self.mix, base=self.base, recipe=recipe, card=self.card, budget_s=budget_s,
@@ -65,11 +66,11 @@ class Setting:
 
     @property
     def context(self) -> float:
-        """Earlier tokens that a token of the mix attends to, in the mean."""
+        """Mean number of earlier tokens that a token of the mix attends to."""
         return mean_context(json.loads((self.mix / "lengths.json").read_text()))
 
     def speed(self, recipe: AxolotlConfig, tokens_per_s: float) -> dict[str, float | None]:
-        """Tokens/s, and what part of the card's peak that is."""
+        """Returns the tokens/s and their share of the GPU's peak."""
         return speed_of(
             ModelShape.of(self.base), tokens_per_s, r=recipe.lora_r, checkpointing=recipe.gradient_checkpointing,
             context=self.context,
@@ -77,14 +78,14 @@ class Setting:
 
 
 def mean_context(lengths: Sequence[int]) -> float:
-    """Earlier tokens of its own sample that a token sees, in the mean."""
+    """Returns the mean number of earlier tokens of its own sample that a token attends to."""
     return sum(n * n / 2 for n in lengths) / sum(lengths)
 
 
 def speed_of(
     shape: ModelShape, tokens_per_s: float, *, r: int, checkpointing: bool, context: float
 ) -> dict[str, float | None]:
-    """Tokens/s, and the share of the peak that the card's data sheet names; None where it is not known."""
+    """Returns the tokens/s and their share of the peak in the GPU's data sheet (None if the GPU is unknown)."""
     per_token = flops_per_token(shape, r=r, checkpointing=checkpointing, context=context)
     profile = _profile()
     used = hardware_utilisation(tokens_per_s, per_token, profile) if profile else None
@@ -98,39 +99,39 @@ def _profile() -> Card | None:
 
 
 def arguments(description: str | None, *, part: str, base: str = "mistral-7b") -> argparse.ArgumentParser:
-    """The options that all of them share."""
+    """Builds a parser with the options that all GPU benchmarks share."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
-    parser.add_argument("--card", default="rtx4090", help="profile whose memory is kept to, and whose recipe is run")
-    parser.add_argument("--config", type=Path, help="default: the card's recommended recipe")
+    parser.add_argument("--card", default="rtx4090", help="profile that gives the memory limit and the recipe")
+    parser.add_argument("--config", type=Path, help="recipe; default: the card's recommended one")
     parser.add_argument("--base", choices=SHAPES, default=base, help="shape of the random base")
-    parser.add_argument("--bases", type=Path, help="where bases of up to 14.5 GB are kept; default: in --work")
-    parser.add_argument("--tokenizer", type=Path, help="SentencePiece file; default: the one that mistral-common has")
-    parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="scratch")
-    parser.add_argument("--part", default=part, help="names the part in its lines")
-    parser.add_argument("--lines", type=Path, help="results are appended here; default: lines.jsonl in --work")
-    parser.add_argument("--seconds", type=float, default=600.0, help="do less rather than take longer")
-    parser.add_argument("--tiny", action="store_true", help="two layers on the CPU: whether the script works")
+    parser.add_argument("--bases", type=Path, help="folder for bases of up to 14.5 GB; default: in --work")
+    parser.add_argument("--tokenizer", type=Path, help="SentencePiece file; default: that of mistral-common")
+    parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="folder for temporary files")
+    parser.add_argument("--part", default=part, help="name of the part in its lines")
+    parser.add_argument("--lines", type=Path, help="file to append results to; default: lines.jsonl in --work")
+    parser.add_argument("--seconds", type=float, default=600.0, help="time limit; the benchmark does less to keep it")
+    parser.add_argument("--tiny", action="store_true", help="test the script with two layers on the CPU")
     parser.set_defaults(started=time.monotonic())
     return parser
 
 
 def left_s(options: argparse.Namespace) -> float:
-    """Of the time that this process was given."""
+    """Returns the remaining time of this process."""
     return float(options.started + options.seconds - time.monotonic())
 
 
 def shape_of(options: argparse.Namespace) -> str:
-    """Name of the base's sizes."""
+    """Returns the name of the base's shape."""
     return "tiny" if options.tiny else str(options.base)
 
 
 def lines_of(options: argparse.Namespace) -> Lines:
-    """Where results go."""
+    """Returns the file of results."""
     return Lines(path=options.lines or options.work / "lines.jsonl", part=options.part)
 
 
 def prepare(options: argparse.Namespace, *, num_train: int = 4_000, num_validation: int = 64) -> Setting:
-    """Writes base and mix once; a later script finds them."""
+    """Writes base and mix if they do not exist yet, and returns the setting."""
     card = get_card("cpu" if options.tiny else options.card)
     recipe = read_recipe(find_recipe(options.config or recipe_for(card)))
     if options.tiny:
@@ -153,7 +154,7 @@ def prepare(options: argparse.Namespace, *, num_train: int = 4_000, num_validati
 
 
 def find_base(options: argparse.Namespace) -> Path:
-    """The random base, written if it is not there yet."""
+    """Returns the folder of the random base, and writes the base if it does not exist yet."""
     name = shape_of(options)
     base: Path = (options.bases or options.work) / f"base-{name}"
     if not (base / "done").is_file():
@@ -162,7 +163,7 @@ def find_base(options: argparse.Namespace) -> Path:
 
 
 def write_rows(folder: Path, *, train: int, validation: int) -> None:
-    """Rows whose lengths are spread as the winner's mix: most are NI samples of 192 tokens in the mean, some longer."""
+    """Writes rows with the lengths of the winner's mix: most are NI samples of 192 tokens in the mean."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
     lengths = []
@@ -182,21 +183,21 @@ def write_rows(folder: Path, *, train: int, validation: int) -> None:
 
 
 def sample_length(rng: random.Random) -> int:
-    """Tokens of a sample of the winner's mix."""
-    wanted = rng.gauss(780, 150) if rng.random() < 0.12 else rng.lognormvariate(5.1, 0.6)
-    return max(16, min(1_300, int(wanted)))
+    """Draws the number of tokens of a sample of the winner's mix."""
+    length = rng.gauss(780, 150) if rng.random() < 0.12 else rng.lognormvariate(5.1, 0.6)
+    return max(16, min(1_300, int(length)))
 
 
 def remove(folder: Path) -> None:
-    """What an earlier call left."""
+    """Deletes a folder of an earlier call, if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def oneday(*command: str, log: Path) -> dict[str, Any]:
-    """Runs `oneday … --json`; returns its last line.
+    """Runs `oneday … --json` and returns its last line.
 
     Raises:
-        SystemExit: it failed; its own words say why.
+        SystemExit: the command failed; the message holds its output.
     """
     with log.open("a", encoding="utf-8") as words:
         done = subprocess.run(

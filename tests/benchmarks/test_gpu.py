@@ -21,7 +21,7 @@ from benchmarks.gpu.base import SHAPES, write_base
 from benchmarks.gpu.lines import Lines
 from benchmarks.gpu.rehearsal import MICRO_BATCH_TIMES, SETTINGS
 from benchmarks.gpu.setting import write_rows
-from benchmarks.gpu.training import _lines, repeated_steps, resumed
+from benchmarks.gpu.training import _lines, compare_repeated_steps, repeated_steps
 from harness.axolotl_process import Launcher
 from harness.budget.gpu_profile import get_card
 from harness.budget.rehearse import rehearse
@@ -220,14 +220,14 @@ def test_steps_trained_twice_are_found_and_compared(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text("".join(json.dumps(part) + "\n" for part in lines) + '{"step": 4, "ba')
     assert _lines(tmp_path) == lines
-    found = resumed(tmp_path)
+    found = compare_repeated_steps(tmp_path)
     assert (found["steps_trained_twice"], found["batches_equal"], found["within_noise"]) == ([2, 3], True, True)
     assert found["losses_differ_by"] == pytest.approx(0.005)
     path.write_text("".join(json.dumps(part) + "\n" for part in [*lines[:3], line(2, "x", 2.5)]))
-    found = resumed(tmp_path)
+    found = compare_repeated_steps(tmp_path)
     assert (found["batches_equal"], found["within_noise"]) == (False, False)
     path.write_text(json.dumps(lines[0]) + "\n")
-    assert not resumed(tmp_path)["batches_equal"], "nothing was compared"
+    assert not compare_repeated_steps(tmp_path)["batches_equal"], "nothing was compared"
 
 
 def test_a_line_is_json_whatever_a_card_gave(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_line_is_json_whatever_a_card_gave(tmp_path: Path) -> None:
 
 
 def test_every_package_of_the_kit_has_a_pin() -> None:
-    pins = kit.pinned((ROOT / "constraints.txt").read_text())
+    pins = kit.pinned_versions((ROOT / "constraints.txt").read_text())
     names = (*kit.AXOLOTL, *kit.OURS, *kit.SOURCE_ONLY, "bitsandbytes", "mistral-common")
     assert [name for name in names if name not in pins] == []
 
@@ -254,7 +254,7 @@ def test_a_made_wheel_installs_and_a_damaged_or_double_one_is_refused(tmp_path: 
     subprocess.run([*command, *map(str, folder.glob("*.whl"))], check=True, capture_output=True)
     assert (tmp_path / "s" / "wandb" / "__init__.py").read_text() == "x = 1\n"
     kit.write_wheel(folder / "wandb-0.0.1-py3-none-any.whl", {"wandb/__init__.py": b"x = 2\n"})
-    with pytest.raises(SystemExit, match="wandb is there twice"):
+    with pytest.raises(SystemExit, match="wandb is a duplicate"):
         kit.check_wheels(folder)
 
 
@@ -277,10 +277,8 @@ def test_what_travels_is_the_tree_without_ignored_files_and_the_kit(tmp_path: Pa
     for name, mib in (("code.py", 1), ("runs/big", 3), (".gpu-kit/a.whl", 2)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"0" * (mib << 20))
-    assert kit.carried_mib(tmp_path / ".gpu-kit", tmp_path) == pytest.approx(3, abs=0.001)
-    assert kit.carried_mib(ROOT / "no-kit") < kit.LIMIT_MIB - 48, (
-        "the kit has 45 MiB: the tree is too large to go along"
-    )
+    assert kit.total_mib(tmp_path / ".gpu-kit", tmp_path) == pytest.approx(3, abs=0.001)
+    assert kit.total_mib(ROOT / "no-kit") < kit.LIMIT_MIB - 48, "the kit has 45 MiB: the tree is too large to go along"
 
 
 # --- the model in this process
@@ -346,28 +344,28 @@ def without_triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 @pytest.mark.filterwarnings("ignore")
 def test_each_switch_brings_its_kernel_in_and_takes_it_out_and_all_compute_the_same(without_triton: set[str]) -> None:
     from benchmarks.gpu.model import OURS, Kernels, LoraModel
-    from benchmarks.gpu.steps import Stepper, agreement, outcome, packed
+    from benchmarks.gpu.steps import Stepper, agreement, forward_backward, packed
 
     model = LoraModel.build("tiny", lora_r=8, four_bit=False, dropout=0.0)
     made = packed(random.Random(1), rows=2, sequence_len=256, vocab=32_000)
     plain = Kernels(attention="dense")
-    reference = outcome(model, plain, made)
+    reference = forward_backward(model, plain, made)
     assert without_triton == set()
     expected = {
         "fused_lora": {"fused_lora"}, "liger_norm": {"liger_norm", "liger_rope"}, "liger_loss": {"liger_loss"}
     }  # fmt: skip
     for switch, kernels in expected.items():
         without_triton.clear()
-        assert agreement(reference, outcome(model, plain.but(**{switch: True}), made))["agrees"], switch
+        assert agreement(reference, forward_backward(model, plain.but(**{switch: True}), made))["agrees"], switch
         assert without_triton == kernels
     without_triton.clear()
     ours = OURS.but(attention="dense", checkpointing=False)
-    assert agreement(reference, outcome(model, ours, made))["agrees"]
+    assert agreement(reference, forward_backward(model, ours, made))["agrees"]
     assert len(without_triton) == 4
     without_triton.clear()
-    again = agreement(reference, outcome(model, plain, made))
+    again = agreement(reference, forward_backward(model, plain, made))
     assert (again["loss_differs_by"], without_triton) == (0.0, set())
-    leaking = agreement(reference, outcome(model, plain.but(attention="causal"), made))
+    leaking = agreement(reference, forward_backward(model, plain.but(attention="causal"), made))
     assert not leaking["agrees"], leaking
 
     step = Stepper(model)

@@ -1,4 +1,4 @@
-"""A finished run as it lies on the disk, made without training: for tests of the commands that look at one."""
+"""Writes the folder of a finished run without training, for tests of commands that read one."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +29,7 @@ LOSSES = (1.5, 1.25)
 
 
 def write_finished_run(run: Path) -> Path:
-    """Mix, two sealed checkpoints with real adapters, their events, a closed ledger, a pick, a manifest."""
+    """Writes a mix, two sealed checkpoints with real adapters, their events, a closed ledger, a pick and a manifest."""
     mix = write_small_mix(run / "05_mix", 20, 8)
     _write_training(run, mix)
     _write_rehearsal(run, mix)

@@ -1,4 +1,4 @@
-"""Rows of a user's own, as small as they are and as large: letters to a shop, and which department answers them."""
+"""Synthetic own data for tests: letters to a shop, with a reply or the name of the department."""
 
 import json
 import random
@@ -15,7 +15,7 @@ REPLY, SORT = "Write a short reply to this customer.", "Name the department: tec
 
 
 def letters(num: int, *, sort: bool = False) -> list[dict[str, Any]]:
-    """Rows with a reply in free words, or with the department's name."""
+    """Makes rows whose output is a reply in free words or, with `sort`, the name of the department."""
     rng = random.Random(1)
     rows = []
     for number in range(num):
@@ -29,7 +29,7 @@ def letters(num: int, *, sort: bool = False) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """As JSON lines."""
+    """Writes rows as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -1,4 +1,4 @@
-"""A folder in which a command meets wrong input, and in which that input is mended afterwards."""
+"""Builds the inputs of the error tests, wrong or right, in a temporary folder."""
 
 import http.server
 import json
@@ -25,11 +25,11 @@ ROW = {"instruction": "Say it.", "input": "a", "output": "b"}
 LONG = "x" * 5_000
 HUGE = "1" + "0" * 30
 OBJECTS = '{"a":' * 600 + "1" + "}" * 600
-"""orjson reads it; neither it nor Python's own reader writes or walks it."""
+"""Nesting that orjson can read, but that neither orjson nor Python's reader can write or traverse."""
 
 
 class Place:
-    """Builds what a case needs, each thing once; a second call gives the same path."""
+    """Builds the files of a case. Building the same file twice returns the same path."""
 
     def __init__(self, path: Path, finished: Path) -> None:
         self.path, self._finished = path, finished
@@ -37,7 +37,7 @@ class Place:
         self._server: http.server.ThreadingHTTPServer | None = None
 
     def file(self, name: str, content: str | bytes = "x") -> Path:
-        """Written anew, whatever was there."""
+        """Writes a file and replaces an existing one."""
         path = self.path / name
         if path.is_symlink() or path.is_file():
             path.unlink()
@@ -46,7 +46,7 @@ class Place:
         return path
 
     def lines(self, name: str, *rows: object) -> Path:
-        """JSON lines; a text stands as it is."""
+        """Writes JSON lines; a string is written unchanged."""
         return self.file(name, "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
 
     def folder(self, name: str) -> Path:
@@ -55,37 +55,37 @@ class Place:
         return path
 
     def without(self, name: str) -> Path:
-        """Removed."""
+        """Removes a file or folder and returns its path."""
         path = self.path / name
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         return path
 
     def loop(self, name: str) -> Path:
-        """A link to itself."""
+        """Creates a symbolic link to itself."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(path)
         return path
 
     def busy_port(self) -> int:
-        """Somebody else listens there."""
+        """Returns a port on which another socket listens."""
         self._listener = self._listener or socket.create_server(("127.0.0.1", 0))
         return int(self._listener.getsockname()[1])
 
     def freed_port(self) -> int:
-        """Nobody listens there any more."""
+        """Returns the former busy port after its socket was closed."""
         port = self.busy_port()
         self.close()
         return port
 
     def completions(self) -> str:
-        """The address of a server that speaks OpenAI's protocol and knows one word."""
+        """Returns the address of an OpenAI-compatible server that always answers the same word."""
         self._server = self._server or http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Completions)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def close(self) -> None:
-        """Ends what listens."""
+        """Closes sockets and servers."""
         if self._listener is not None:
             self._listener.close()
         if self._server is not None:
@@ -93,7 +93,7 @@ class Place:
             self._server.server_close()
 
     def tasks(self, **files: object) -> Path:
-        """The test tasks, and files beside them: name -> content."""
+        """Copies the test tasks, and writes `files` (name -> content) beside them."""
         folder = self.path / "tasks"
         if not folder.is_dir():
             shutil.copytree(TASKS, folder)
@@ -103,12 +103,12 @@ class Place:
         return folder
 
     def predictions(self) -> Path:
-        """To all that the test tasks ask."""
+        """Writes predictions for every instance of the test tasks."""
         rows = [PREDICTION | {"task": "task1_even_or_odd", "id": f"task1-{n}", "references": ["x"]} for n in range(12)]
         return self.lines("predictions.jsonl", *rows)
 
     def base(self, **files: str | bytes | None) -> Path:
-        """The demo base, files of it replaced (`config_json=...`) or, by None, removed."""
+        """Copies the demo base, with files replaced (`config_json=...`) or, by None, removed."""
         folder = self.path / "base"
         if not folder.is_dir():
             shutil.copytree(DEMO_BASE, folder)
@@ -118,7 +118,7 @@ class Place:
         return folder
 
     def mix(self, **files: str) -> Path:
-        """A small mix; `train` or `validation` replaced."""
+        """Writes a small mix, with `train` or `validation` replaced."""
         folder = self.path / "05_mix"
         if not folder.is_dir():
             write_small_mix(folder)
@@ -127,26 +127,26 @@ class Place:
         return folder
 
     def run(self, name: str = "run") -> Path:
-        """A finished run."""
+        """Returns a copy of a finished run."""
         folder = self.path / name
         if not folder.is_dir():
             shutil.copytree(self._finished, folder, symlinks=True)
         return folder
 
     def damaged(self, name: str, content: str | bytes = "{") -> Path:
-        """The run, with other content in a file."""
+        """Returns the run with other content in one file."""
         self.run()
         self.file(f"run/{name}", content)
         return self.path / "run"
 
     def restored(self, name: str) -> Path:
-        """The run, with a file as it was."""
+        """Returns the run with a file restored."""
         self.without(f"run/{name}")
         shutil.copy(self._finished / name, self.path / "run" / name)
         return self.path / "run"
 
     def changed(self, name: str, **values: object) -> Path:
-        """The run, with other values in a JSON file: dots in `a__b` lead inside. Ellipsis removes."""
+        """Returns the run with other values in a JSON file: `a__b` names a nested key, Ellipsis removes one."""
         self.run()
         document: Any = json.loads((self.path / "run" / name).read_text())
         for key, value in values.items():
@@ -158,12 +158,12 @@ class Place:
         return self.damaged(name, json.dumps(document))
 
     def recipe(self, lines: str | bytes = "", *, instead_of: str = "-") -> Path:
-        """The small recipe, with lines at its end and without one key."""
+        """Writes the CPU recipe with `lines` added and without the key `instead_of`."""
         text = re.sub(rf"(?m)^{instead_of}:.*\n", "", RECIPE.read_text()).encode()
         return self.file("recipe.yml", text + (lines if isinstance(lines, bytes) else lines.encode()))
 
     def table(self, name: str = "table.json", **b: object) -> Path:
-        """Two submissions; columns of the second one replaced, or by Ellipsis left out."""
+        """Writes a table of two submissions, with columns of the second replaced or, by Ellipsis, left out."""
         row: Mapping[str, object] = dict.fromkeys(COLUMNS, 0.5)
         other = {key: value for key, value in {**row, **b}.items() if value is not ...}
         return self.file(name, json.dumps([["a", row], ["b", other]]))
@@ -185,4 +185,4 @@ class _Completions(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Keeps the server silent."""

@@ -1,7 +1,7 @@
-"""A disk without room: one line that names the file, exit code 2, whatever wrote it; with room the command goes on.
+"""A full disk ends in one line that names the file and exit code 2; with room again the command continues.
 
-On a file system of the test's own where one can be mounted; and under the kernel's bound on a file's size, whose error
-comes the same way.
+The tests use a small file system if one can be mounted, and the kernel's limit on the size of a file, which gives the
+same kind of error.
 """
 
 import contextlib

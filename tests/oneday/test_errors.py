@@ -1,9 +1,9 @@
-"""Wrong, missing, empty, huge and hostile input to every command: one line, exit code 2, and the mend it names works.
+"""Wrong input to every command ends in one line and exit code 2, and the fix that the line names works.
 
-Each case is run twice: as it is wrong, and after the mend that its message names was followed. Then the command ends
-well; or, where that would train or serve for minutes, in the later error that the case names, having passed the check.
+Each case runs twice: with the wrong input, and after its message was followed. Then the command succeeds, or, if that
+would train or serve for minutes, fails with the later error that the case names.
 
-A message has one case. What a function says of wrong content is tested beside that function: tasks in
+Each message has one case. The messages of a function about wrong content are tested beside that function: tasks in
 tests/curation/ni/test_task.py, recipes in tests/harness/test_recipe.py, tables in tests/submission/score/test_score.py.
 """
 
@@ -40,22 +40,22 @@ PICKED, WEIGHTS = "08_pick/picked.json", "08_pick/adapter-20/adapter_model.safet
 LORA = "08_pick/adapter-20/adapter_config.json"
 
 TOO_SHORT = r"shorter than the measured minimum of \d+"
-"""Where a run that would train for minutes is stopped: all of its input has been looked at by then."""
+"""Later error of a run that would train for minutes; all of its input has been checked before."""
 NO_MIX = r"gone/train\.jsonl: not there"
-"""Where a repetition is stopped: record, plan, card and base have been looked at by then."""
+"""Later error of a reproduction; manifest, plan, card and base have been checked before."""
 A_FILE = r"a file is in the place of this folder\. Give another --run"
-"""Where a repetition of the right rows is stopped."""
+"""Later error of a reproduction with the right rows."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One wrong input, and the way out of it."""
+    """A command with wrong input, its message, and the fixed command."""
 
     name: str
     """`command: what is wrong`."""
     wrong: Command
     message: str
-    """What the line must match: what, where, how to mend."""
+    """Pattern of the line: what is wrong, where, and how to fix it."""
     mended: Command
     later: str = ""
     """An error that the mended command may end in, because finishing would cost minutes."""
@@ -65,8 +65,8 @@ def curate(*more: object, tasks: object = TASKS, base: object = DEMO_BASE) -> li
     return ["curate", "--tasks", tasks, "--base", base, "--scale", "0.001", WITHOUT, *more]
 
 
-def of_curation(*question: object) -> list[object]:
-    """A question about a curation."""
+def of_curate(*question: object) -> list[object]:
+    """Returns a subcommand of `curate`, such as `diff`, with the arguments of a curation."""
     return ["curate", *question, *curate()[1:]]
 
 
@@ -80,7 +80,7 @@ def replay(p: Place, *more: object, tasks: object = TASKS) -> list[object]:
     )
 
 
-def scored(path: object, *more: object) -> list[object]:
+def score(path: object, *more: object) -> list[object]:
     return ["curate", "score", "--predictions", path, *more]
 
 
@@ -94,32 +94,32 @@ def train(mix: object, *more: object) -> list[object]:
 
 
 def plan(p: Place, *more: object) -> list[object]:
-    """Of the run's mix, whose costs its rehearsal has measured."""
+    """Plans the mix of a run with a finished rehearsal."""
     return ["plan", "--mix", p.run() / "05_mix", "--config", RECIPE, "--base", DEMO_BASE, *more]
 
 
-def asked(*more: object) -> list[object]:
+def try_(*more: object) -> list[object]:
     return ["try", "Write the first word.", "--max-new-tokens", "2", *more]
 
 
-def compared(run: object, *more: object) -> list[object]:
+def compare(run: object, *more: object) -> list[object]:
     return ["compare", run, "--questions", "2", "--max-new-tokens", "2", *more]
 
 
-def repeated(p: Place, *more: object) -> list[object]:
-    """Stopped at a mix that is not there."""
+def reproduce(p: Place, *more: object) -> list[object]:
+    """Reproduces a run, up to the error about a mix that does not exist."""
     p.run()
     return ["reproduce", p.path / "run/manifest.json", "--run", p.path / "again", "--mix", p.path / "gone", *more]
 
 
-def served(p: Place, *more: object) -> list[object]:
-    """A model whose weights cannot be loaded: it is looked at after all else, and a server would never end."""
+def serve(p: Place, *more: object) -> list[object]:
+    """Serves a model whose weights cannot be loaded, because a working server would never end."""
     broken = p.base(model_safetensors="garbage" * 100)
     return ["serve", "--checkpoint", broken, "--port", "0", *more]
 
 
-def picked_by(p: Place, rows: Path, folder: Path | None = None) -> list[object]:
-    """Somebody's checkpoints, measured on rows."""
+def pick(p: Place, rows: Path, folder: Path | None = None) -> list[object]:
+    """Picks from checkpoints of another trainer by their loss on rows."""
     return ["pick", folder or p.run() / "07_train/output", "--validation", rows, "--base", DEMO_BASE]
 
 
@@ -128,10 +128,10 @@ def ledger(p: Place) -> str:
 
 
 def main_ok(command: Sequence[object]) -> None:
-    assert ended(command) == 0, command
+    assert exit_code_of(command) == 0, command
 
 
-def ended(command: Sequence[object]) -> int:
+def exit_code_of(command: Sequence[object]) -> int:
     """The exit code, in this process."""
     with pytest.raises(SystemExit) as e:
         main([str(argument) for argument in command])
@@ -328,9 +328,9 @@ CURATE = [
         lambda p: (main_ok(replay(p, "--redo")), ["verify", p.path / "new"])[-1],
     ),
     Case(
-        "curate: a run of nothing to compare with", lambda p: [*of_curation("stability"), "--run", p.path / "gone"],
+        "curate: a run of nothing to compare with", lambda p: [*of_curate("stability"), "--run", p.path / "gone"],
         r"not finished, and no --predictions\. Give a finished --run or --predictions FILE",
-        lambda p: [*of_curation("stability"), "--run", p.path / "gone", "--predictions", p.predictions()],
+        lambda p: [*of_curate("stability"), "--run", p.path / "gone", "--predictions", p.predictions()],
     ),
     Case(
         "curate: a price in words", lambda p: dry("--price-per-million-tokens", "cheap"),
@@ -363,26 +363,26 @@ CURATE = [
     ),
     Case(
         "curate: no predictions given", lambda p: ["curate", "score"],
-        r"Missing option '--predictions'\. See oneday curate score --help", lambda p: scored(p.lines("p", PREDICTION)),
+        r"Missing option '--predictions'\. See oneday curate score --help", lambda p: score(p.lines("p", PREDICTION)),
     ),
     Case(
-        "curate: an empty file of predictions", lambda p: scored(p.file("p", "")),
+        "curate: an empty file of predictions", lambda p: score(p.file("p", "")),
         r"p: no prediction in it\. Each line holds task, id, references, prediction",
-        lambda p: scored(p.lines("p", PREDICTION)),
+        lambda p: score(p.lines("p", PREDICTION)),
     ),
     Case(
         "curate: a prediction without a text",
-        lambda p: scored(p.lines("p", PREDICTION, {**PREDICTION, "prediction": 5})),
-        r"p: record 2 lacks `task`, `id` or `prediction` as text\. Add it", lambda p: scored(p.lines("p", PREDICTION)),
+        lambda p: score(p.lines("p", PREDICTION, {**PREDICTION, "prediction": 5})),
+        r"p: record 2 lacks `task`, `id` or `prediction` as text\. Add it", lambda p: score(p.lines("p", PREDICTION)),
     ),
     Case(
-        "curate: a prediction of a kind unheard of", lambda p: scored(p.lines("p", {**PREDICTION, "kind": ["x"]})),
+        "curate: a prediction of a kind unheard of", lambda p: score(p.lines("p", {**PREDICTION, "kind": ["x"]})),
         r"record 1 has kind \['x'\]\. Use exact_match or generation",
-        lambda p: scored(p.lines("p", {**PREDICTION, "kind": "exact_match"})),
+        lambda p: score(p.lines("p", {**PREDICTION, "kind": "exact_match"})),
     ),
     Case(
-        "curate: predictions that are not UTF-8", lambda p: scored(p.file("p", b"\xff\xfe\n")),
-        r"p:1: not JSON .*UTF-8.*Mend or remove the line", lambda p: scored(p.lines("p", PREDICTION)),
+        "curate: predictions that are not UTF-8", lambda p: score(p.file("p", b"\xff\xfe\n")),
+        r"p:1: not JSON .*UTF-8.*Mend or remove the line", lambda p: score(p.lines("p", PREDICTION)),
     ),
 ]  # fmt: skip
 
@@ -498,20 +498,20 @@ LOOK = [
     Case(
         "pick: others' checkpoints without rows", lambda p: ["pick", p.run() / "07_train/output"],
         r"--validation is missing: .*Give a mix's validation\.jsonl",
-        lambda p: picked_by(p, p.run() / "05_mix/validation.jsonl"),
+        lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
         "pick: rows that are none",
-        lambda p: picked_by(p, p.file("rows.jsonl", "")),
+        lambda p: pick(p, p.file("rows.jsonl", "")),
         r"rows\.jsonl: no rows in it\. Give others with --validation",
-        lambda p: picked_by(p, p.run() / "05_mix/validation.jsonl"),
+        lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
         "pick: torn weights of somebody else's",
         lambda p: (p.file(f"{OTHER}/adapter_model.safetensors", b"\x10\0\0"), p.file(f"{OTHER}/adapter_config.json",
-                   '{"peft_type": "LORA"}'), picked_by(p, p.run() / "05_mix/validation.jsonl", p.path / "others"))[-1],
+                   '{"peft_type": "LORA"}'), pick(p, p.run() / "05_mix/validation.jsonl", p.path / "others"))[-1],
         r"others: no whole checkpoint \(.*no adapter that fits.*\)\. Save it again, or give --base",
-        lambda p: picked_by(p, p.run() / "05_mix/validation.jsonl"),
+        lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
         "watch: the ledger begins with no day",
@@ -539,23 +539,23 @@ LOOK = [
         r"`oneday report --compare A B` that of two", lambda p: ["report", "--compare", p.run(), p.run("other")],
     ),
     Case(
-        "compare: nothing picked", lambda p: compared(p.folder("empty")),
-        r"empty: nothing picked in it\. Train first, or run `oneday pick", lambda p: compared(p.run()),
+        "compare: nothing picked", lambda p: compare(p.folder("empty")),
+        r"empty: nothing picked in it\. Train first, or run `oneday pick", lambda p: compare(p.run()),
     ),
     Case(
-        "compare: a mix that is not there", lambda p: compared(p.run(), "--mix", p.path / "gone"),
+        "compare: a mix that is not there", lambda p: compare(p.run(), "--mix", p.path / "gone"),
         r"gone: no validation\.jsonl in it\. Give the mix of the run with --mix",
-        lambda p: compared(p.run(), "--mix", p.run() / "05_mix"),
+        lambda p: compare(p.run(), "--mix", p.run() / "05_mix"),
     ),
     Case(
-        "compare: a mix without rows", lambda p: compared(p.damaged("05_mix/validation.jsonl", "")),
+        "compare: a mix without rows", lambda p: compare(p.damaged("05_mix/validation.jsonl", "")),
         r"validation\.jsonl: no rows in it\. Give the mix of the run with --mix",
-        lambda p: compared(p.run(), "--mix", p.run("other") / "05_mix"),
+        lambda p: compare(p.run(), "--mix", p.run("other") / "05_mix"),
     ),
     Case(
-        "compare: picked.json is damaged", lambda p: compared(p.changed(PICKED, validation_loss="low")),
+        "compare: picked.json is damaged", lambda p: compare(p.changed(PICKED, validation_loss="low")),
         r"picked\.json: damaged: validation_loss: .*`oneday pick .*/run` writes it anew",
-        lambda p: (main_ok(["pick", p.run()]), compared(p.run()))[-1],
+        lambda p: (main_ok(["pick", p.run()]), compare(p.run()))[-1],
     ),
 ]  # fmt: skip
 
@@ -598,7 +598,7 @@ GIVE = [
     Case(
         "export: the comparison is damaged", lambda p: ["export", p.damaged("10_scores/comparison.json", "[5]")],
         r"comparison\.json: damaged: 0: .*oneday compare .* --redo measures anew",
-        lambda p: (main_ok(compared(p.run(), "--redo")), ["export", p.run()])[-1],
+        lambda p: (main_ok(compare(p.run(), "--redo")), ["export", p.run()])[-1],
     ),
     Case(
         "export: validation rows that cannot be read",
@@ -609,50 +609,50 @@ GIVE = [
     Case(
         "serve: a checkpoint that is not there", lambda p: ["serve", "--checkpoint", p.path / "gone"],
         r"gone: no such folder\. --checkpoint takes a run, an adapter or a model folder",
-        lambda p: served(p), NOT_SERVED,
+        lambda p: serve(p), NOT_SERVED,
     ),
     Case(
-        "serve: a port in use, told before the model is loaded", lambda p: served(p, "--port", p.busy_port()),
+        "serve: a port in use, told before the model is loaded", lambda p: serve(p, "--port", p.busy_port()),
         r"--port \d+: cannot listen on 127\.0\.0\.1 .*Stop what runs there, or take another",
-        lambda p: served(p, "--port", p.freed_port()), NOT_SERVED,
+        lambda p: serve(p, "--port", p.freed_port()), NOT_SERVED,
     ),
     Case(
-        "serve: an address of nobody", lambda p: served(p, "--host", "256.256.256.256"),
+        "serve: an address of nobody", lambda p: serve(p, "--host", "256.256.256.256"),
         r"--host 256\.256\.256\.256: cannot listen there .*Give an address of this machine: 127\.0\.0\.1",
-        lambda p: served(p, "--host", "127.0.0.1"), NOT_SERVED,
+        lambda p: serve(p, "--host", "127.0.0.1"), NOT_SERVED,
     ),
     Case(
-        "serve: an empty address", lambda p: served(p, "--host", ""),
-        r"--host is empty\. Give 127\.0\.0\.1", lambda p: served(p, "--host", "127.0.0.1"), NOT_SERVED,
+        "serve: an empty address", lambda p: serve(p, "--host", ""),
+        r"--host is empty\. Give 127\.0\.0\.1", lambda p: serve(p, "--host", "127.0.0.1"), NOT_SERVED,
     ),
     Case(
         "serve: an adapter that names no base",
         lambda p: ["serve", "--port", "0", "--checkpoint", p.file("a/adapter_config.json", "{}").parent],
         r"/a: it does not say which base model it belongs to\. Pass --base FOLDER",
-        lambda p: served(p, "--checkpoint", p.path / "a", "--base", p.base()),
+        lambda p: serve(p, "--checkpoint", p.path / "a", "--base", p.base()),
         NOT_SERVED,
     ),
     Case(
         "serve: what says how the base was kept is damaged",
         lambda p: ["serve", "--port", "0", "--checkpoint", p.damaged("08_pick/adapter-20/trained_base.json", "{}")],
         r"trained_base\.json: damaged: quantisation: .*Restore it, or publish the adapter anew",
-        lambda p: served(p, "--base", p.base(), "--checkpoint", p.restored("08_pick/adapter-20/trained_base.json"),
+        lambda p: serve(p, "--base", p.base(), "--checkpoint", p.restored("08_pick/adapter-20/trained_base.json"),
                          "--base-changed-on-purpose"),
         NOT_SERVED,
     ),
     Case(
-        "try: a folder of nothing", lambda p: asked("--checkpoint", p.folder("empty")),
+        "try: a folder of nothing", lambda p: try_("--checkpoint", p.folder("empty")),
         r"no picked checkpoint, no adapter and no model in it\. Run `oneday pick` first",
-        lambda p: asked("--checkpoint", p.run()),
+        lambda p: try_("--checkpoint", p.run()),
     ),
     Case(
         "try: a million characters", lambda p: ["try", "word " * 210_000, "--checkpoint", DEMO_BASE],
-        r"the prompt: 1,\d+,\d+ characters, at most 1,000,000\. Shorten it", lambda p: asked("--checkpoint", DEMO_BASE),
+        r"the prompt: 1,\d+,\d+ characters, at most 1,000,000\. Shorten it", lambda p: try_("--checkpoint", DEMO_BASE),
     ),
     Case(
-        "try: an adapter's weights cut off", lambda p: asked("--checkpoint", p.damaged(WEIGHTS, b"\x10\0\0")),
+        "try: an adapter's weights cut off", lambda p: try_("--checkpoint", p.damaged(WEIGHTS, b"\x10\0\0")),
         r"adapter-20: no adapter that fits .*header too small\)\. Save it again \(in a run: `oneday pick RUN`\)",
-        lambda p: (main_ok(["pick", p.run()]), asked("--checkpoint", p.run()))[-1],
+        lambda p: (main_ok(["pick", p.run()]), try_("--checkpoint", p.run()))[-1],
     ),
     Case(
         "helm: a suite unheard of", lambda p: ["helm", "--dry-run", "--suite", "closed"],
@@ -682,20 +682,20 @@ GIVE = [
         r"'\\ud800' is not valid Unicode .*Rename the submission", lambda p: ["score", p.table("x.json")],
     ),
     Case(
-        "reproduce: a log is gone", lambda p: (p.run(), p.without("run/07_train/batches.jsonl"), repeated(p))[-1],
+        "reproduce: a log is gone", lambda p: (p.run(), p.without("run/07_train/batches.jsonl"), reproduce(p))[-1],
         r"batches\.jsonl: not there\. A run is repeated from its whole folder",
         lambda p: (p.run("other").rename(p.path / "whole"), p.path.joinpath("run").rename(p.path / "part"),
-                   p.path.joinpath("whole").rename(p.path / "run"), repeated(p))[-1], NO_MIX,
+                   p.path.joinpath("whole").rename(p.path / "run"), reproduce(p))[-1], NO_MIX,
     ),
     Case(
         "reproduce: a log is damaged, told before a day is spent",
-        lambda p: (p.damaged("07_train/batches.jsonl", '{"step": 1}\n'), repeated(p))[-1],
+        lambda p: (p.damaged("07_train/batches.jsonl", '{"step": 1}\n'), reproduce(p))[-1],
         r"batches\.jsonl: record 1 lacks step, batch, lr or loss\. Restore the file",
-        lambda p: (p.restored("07_train/batches.jsonl"), repeated(p))[-1], NO_MIX,
+        lambda p: (p.restored("07_train/batches.jsonl"), reproduce(p))[-1], NO_MIX,
     ),
     Case(
-        "reproduce: a mix of no known making", lambda p: repeated(p, "--curate"),
-        r"its manifest does not say how to curate\. Leave --curate out", lambda p: repeated(p), NO_MIX,
+        "reproduce: a mix of no known making", lambda p: reproduce(p, "--curate"),
+        r"its manifest does not say how to curate\. Leave --curate out", lambda p: reproduce(p), NO_MIX,
     ),
     Case(
         "doctor: a base that is not there", lambda p: ["doctor", "--card", "cpu", "--base", p.path / "gone"],
@@ -708,76 +708,76 @@ ITEM = {"key": 1, "prompt": "No comma.", "instruction_id_list": ["punctuation:no
 RESPONSE = {"key": 1, "response": "None."}
 
 
-def evaluated(p: Place, responses: object, *more: object, items: object = None, suite: str = "ifeval") -> list[object]:
+def evaluate(p: Place, responses: object, *more: object, items: object = None, suite: str = "ifeval") -> list[object]:
     return ["evaluate", suite, "--items", items or p.lines("items", ITEM), "--responses", responses, *more]
 
 
 EVALUATE = [
     Case(
-        "evaluate: a suite unheard of", lambda p: evaluated(p, p.lines("r", RESPONSE), suite="ifevla"),
+        "evaluate: a suite unheard of", lambda p: evaluate(p, p.lines("r", RESPONSE), suite="ifevla"),
         r"suite ifevla: unknown \(did you mean ifeval\?\)\. Known are ifeval, ",
-        lambda p: evaluated(p, p.lines("r", RESPONSE)),
+        lambda p: evaluate(p, p.lines("r", RESPONSE)),
     ),
     Case(
         "evaluate: the responses of another suite",
-        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "suite": "drcd", "id": 1})),
+        lambda p: evaluate(p, p.lines("r", {**RESPONSE, "suite": "drcd", "id": 1})),
         r"/r: no response of ifeval in it; it holds drcd \(1\)\. Give the file of ifeval",
-        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "suite": "ifeval", "id": 1})),
+        lambda p: evaluate(p, p.lines("r", {**RESPONSE, "suite": "ifeval", "id": 1})),
     ),
     Case(
-        "evaluate: ids renamed", lambda p: evaluated(p, p.lines("r", {**RESPONSE, "key": "q1"})),
+        "evaluate: ids renamed", lambda p: evaluate(p, p.lines("r", {**RESPONSE, "key": "q1"})),
         r"/r: no response for 1 of 1 items of ifeval: 1\. 1 ids that .*: q1\. Add .* --partial",
-        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "key": "q1"}), "--partial"),
+        lambda p: evaluate(p, p.lines("r", {**RESPONSE, "key": "q1"}), "--partial"),
     ),
     Case(
-        "evaluate: half a line", lambda p: evaluated(p, p.lines("r", RESPONSE, '{"key": 2, "resp')),
-        r"/r:2: not JSON .*Mend or remove the line", lambda p: evaluated(p, p.lines("r", RESPONSE)),
+        "evaluate: half a line", lambda p: evaluate(p, p.lines("r", RESPONSE, '{"key": 2, "resp')),
+        r"/r:2: not JSON .*Mend or remove the line", lambda p: evaluate(p, p.lines("r", RESPONSE)),
     ),
     Case(
-        "evaluate: a response of 2 MB", lambda p: evaluated(p, p.lines("r", {**RESPONSE, "response": "x" * 2_000_000})),
+        "evaluate: a response of 2 MB", lambda p: evaluate(p, p.lines("r", {**RESPONSE, "response": "x" * 2_000_000})),
         r"/r:1: a response of 2,000,000 characters; at most 1,000,000 are scored\. Cut it",
-        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "response": "x" * 1_000_000})),
+        lambda p: evaluate(p, p.lines("r", {**RESPONSE, "response": "x" * 1_000_000})),
     ),
     Case(
         "evaluate: prompts that differ from the suite's",
-        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "prompt": "A comma?"})),
+        lambda p: evaluate(p, p.lines("r", {**RESPONSE, "prompt": "A comma?"})),
         r"/r: 1 of 1 prompts differ from those of ifeval \(first: 1\): it answers other questions",
-        lambda p: evaluated(p, p.lines("r", {**RESPONSE, "prompt": "No comma."})),
+        lambda p: evaluate(p, p.lines("r", {**RESPONSE, "prompt": "No comma."})),
     ),
     Case(
-        "evaluate: one item answered twice", lambda p: evaluated(p, p.lines("r", RESPONSE, RESPONSE)),
-        r"/r: lines 1 and 2 both answer 1\. Remove one", lambda p: evaluated(p, p.lines("r", RESPONSE)),
+        "evaluate: one item answered twice", lambda p: evaluate(p, p.lines("r", RESPONSE, RESPONSE)),
+        r"/r: lines 1 and 2 both answer 1\. Remove one", lambda p: evaluate(p, p.lines("r", RESPONSE)),
     ),
     Case(
-        "evaluate: responses that are not there", lambda p: evaluated(p, p.path / "gone"),
-        r"gone: cannot be read \(No such file or directory\)", lambda p: evaluated(p, p.lines("gone", RESPONSE)),
+        "evaluate: responses that are not there", lambda p: evaluate(p, p.path / "gone"),
+        r"gone: cannot be read \(No such file or directory\)", lambda p: evaluate(p, p.lines("gone", RESPONSE)),
     ),
     Case(
         "evaluate: other responses of another suite",
-        lambda p: evaluated(p, p.lines("r", RESPONSE), "--against", p.lines("s", {"task": "DRCD", **RESPONSE})),
+        lambda p: evaluate(p, p.lines("r", RESPONSE), "--against", p.lines("s", {"task": "DRCD", **RESPONSE})),
         r"/s: no response of ifeval in it; it holds DRCD \(1\)",
-        lambda p: evaluated(p, p.lines("r", RESPONSE), "--against", p.lines("s", RESPONSE)),
+        lambda p: evaluate(p, p.lines("r", RESPONSE), "--against", p.lines("s", RESPONSE)),
     ),
     Case(
-        "evaluate: items that are none", lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.lines("i", RESPONSE)),
+        "evaluate: items that are none", lambda p: evaluate(p, p.lines("r", RESPONSE), items=p.lines("i", RESPONSE)),
         r"/i: row 1 lacks prompt, instruction_id_list, kwargs: these are no IFEval prompts",
-        lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.lines("i", ITEM)),
+        lambda p: evaluate(p, p.lines("r", RESPONSE), items=p.lines("i", ITEM)),
     ),
     Case(
-        "evaluate: a folder without items", lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.folder("folder")),
+        "evaluate: a folder without items", lambda p: evaluate(p, p.lines("r", RESPONSE), items=p.folder("folder")),
         r"folder: holds no input_data\.jsonl\. Give the file",
-        lambda p: evaluated(p, p.lines("r", RESPONSE), items=p.lines("folder/input_data.jsonl", ITEM).parent),
+        lambda p: evaluate(p, p.lines("r", RESPONSE), items=p.lines("folder/input_data.jsonl", ITEM).parent),
     ),
     Case(
-        "evaluate: a parameter without a value", lambda p: evaluated(p, p.lines("r", RESPONSE), "--set", "letter_rule"),
+        "evaluate: a parameter without a value", lambda p: evaluate(p, p.lines("r", RESPONSE), "--set", "letter_rule"),
         r"--set letter_rule: no value\. Write KEY=VALUE",
-        lambda p: evaluated(p, p.lines("r", RESPONSE), "--set", "letter_rule=upstream"),
+        lambda p: evaluate(p, p.lines("r", RESPONSE), "--set", "letter_rule=upstream"),
     ),
     Case(
         "evaluate: a file in place of the results",
-        lambda p: evaluated(p, p.lines("r", RESPONSE), "--out", p.file("out")),
+        lambda p: evaluate(p, p.lines("r", RESPONSE), "--out", p.file("out")),
         r"out: a file is in the place of this folder\. Give another --out",
-        lambda p: evaluated(p, p.lines("r", RESPONSE), "--out", p.path / "other"),
+        lambda p: evaluate(p, p.lines("r", RESPONSE), "--out", p.path / "other"),
     ),
 ]  # fmt: skip
 
@@ -805,13 +805,13 @@ def test_wrong_input_is_one_line_with_a_mend_that_works(
 ) -> None:
     command = case.wrong(place)
     capsys.readouterr()
-    assert ended(command) == 2
+    assert exit_code_of(command) == 2
     line = error_line(capsys)
     assert re.search(case.message, line), line
 
     command = case.mended(place)
     capsys.readouterr()
-    code = ended(command)
+    code = exit_code_of(command)
     if not case.later:
         assert code == 0, capsys.readouterr().err
     elif code:
@@ -834,8 +834,8 @@ VALUES = [
     ("--card x: unknown card. Use", lambda p: ["doctor", "--card", "x"]),
     ("--precision int3: unknown. Use", lambda p: ["pick", p.run(), "--precision", "int3"]),
     ("--precision int3: unknown. Use", lambda p: ["helm", "--precision", "int3"]),
-    ("--precision int3: unknown. Use", lambda p: served(p, "--precision", "int3")),
-    ("--overlong fold: unknown. Use", lambda p: served(p, "--overlong", "fold")),
+    ("--precision int3: unknown. Use", lambda p: serve(p, "--precision", "int3")),
+    ("--overlong fold: unknown. Use", lambda p: serve(p, "--overlong", "fold")),
     ("--merge int8: unknown. Use", lambda p: ["export", p.run(), "--merge", "int8"]),
     ("'--instances-per-task': 0 is not in the range", lambda p: dry("--instances-per-task", "0")),
     ("is not in the range 0<=x<=1000.", lambda p: dry("--shots", HUGE)),
@@ -843,10 +843,10 @@ VALUES = [
     ("is not in the range 0<=x<=4294967295.", lambda p: dry("--seed", HUGE)),
     ("'--average': 1000 is not in the range", lambda p: dry_train("--average", "1000")),
     ("'--questions': 0 is not in the range", lambda p: ["compare", p.run(), "--questions", "0"]),
-    ("'--questions': -1 is not in the range", lambda p: repeated(p, "--questions", "-1")),
-    ("'--port': 99999 is not in the range", lambda p: served(p, "--port", "99999")),
-    ("is not in the range 1<=x<=100000.", lambda p: served(p, "--max-waiting", HUGE)),
-    ("'--max-new-tokens': 0 is not in the range", lambda p: asked("--max-new-tokens", "0")),
+    ("'--questions': -1 is not in the range", lambda p: reproduce(p, "--questions", "-1")),
+    ("'--port': 99999 is not in the range", lambda p: serve(p, "--port", "99999")),
+    ("is not in the range 1<=x<=100000.", lambda p: serve(p, "--max-waiting", HUGE)),
+    ("'--max-new-tokens': 0 is not in the range", lambda p: try_("--max-new-tokens", "0")),
     ("--scale nan: not in (0, 1].", lambda p: dry("--scale", "nan")),
     ("--retain nan: not in [0, 1).", lambda p: dry("--retain", "nan")),
     ("--retain 1.0: not in [0, 1).", lambda p: ["demo", "--retain", "1", "--run", p.path / "new"]),
@@ -854,7 +854,7 @@ VALUES = [
     ("--budget -1h: not a duration", lambda p: dry_train("--budget", "-1h")),
     ("--budget nan: not a duration", lambda p: plan(p, "--budget", "nan")),
     ("--time 10: not a duration", lambda p: ["pick", p.run(), "--time", "10"]),
-    ("--deadline 10: not a duration", lambda p: served(p, "--deadline", "10")),
+    ("--deadline 10: not a duration", lambda p: serve(p, "--deadline", "10")),
 ]
 """Options that take one of several words, a number of a range, or a duration."""
 
@@ -865,7 +865,7 @@ def test_a_value_that_an_option_does_not_take_is_named_with_it(
 ) -> None:
     given = command(place)
     capsys.readouterr()
-    assert ended(given) == 2
+    assert exit_code_of(given) == 2
     assert message in error_line(capsys)
 
 
@@ -886,7 +886,7 @@ def test_every_command_has_wrong_input_of_its_own() -> None:
 
 
 def test_no_command_at_all_is_answered_with_help(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended([]) == 2
+    assert exit_code_of([]) == 2
     seen = capsys.readouterr()
     assert "A first look: oneday demo" in seen.out
     assert seen.err == ""

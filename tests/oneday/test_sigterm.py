@@ -1,4 +1,4 @@
-"""SIGTERM, wherever a command stands, acts like Ctrl-C: exit code 3 and one line that says how to go on."""
+"""SIGTERM acts like Ctrl-C at any point of a command: exit code 3 and one line that says how to continue."""
 
 import contextlib
 import os
@@ -30,12 +30,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def started(command: Sequence[object], folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """The command, its output in files, in a session of its own; nothing of it is left behind."""
+    """Starts a command in a session of its own with its output in files, and kills the session afterwards."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         child = subprocess.Popen(
             [*ONEDAY, *map(str, command)], stdout=out, stderr=err, text=True, env=environment, start_new_session=True,
-            # what a shell runs in the background ignores Ctrl-C and hands that on
+            # a background job of a shell ignores Ctrl-C, and its children inherit that
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     try:
@@ -55,7 +55,7 @@ def wait_until(there: Callable[[], bool], child: "subprocess.Popen[str]", folder
 
 
 def catches_sigterm(pid: int) -> bool:
-    """Whether Python has begun to run us: before that, nobody can."""
+    """Returns whether the process has installed its handler of SIGTERM."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(caught >> (signal.SIGTERM - 1) & 1)
@@ -70,17 +70,17 @@ def holds(pattern: str) -> Callable[[Path], bool]:
 
 
 def at_once(folder: Path) -> bool:
-    """While it imports."""
+    """Returns True at once, while the command still imports."""
     return True
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command, and the moment at which it is asked to end."""
+    """A command, and the moment at which it gets the signal."""
 
     name: str
     command: Callable[[Path, Path], Sequence[object]]
-    """Of a folder of its own and a finished run."""
+    """The arguments of the command, from a temporary folder and a finished run."""
     moment: Callable[[Path], bool]
 
 
@@ -130,7 +130,7 @@ def test_sigterm_ends_a_command_in_order(case: Case, tmp_path: Path, finished: P
 
 
 def processes_of(session: int) -> list[str]:
-    """Of a session, alive."""
+    """Returns the live processes of a session."""
     listed = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True).stdout
     return [line for line in listed.splitlines() if not line.startswith("Z")]
 
@@ -170,7 +170,7 @@ def test_helm_and_what_it_started_end_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_reaches_all_and_is_one_line(tmp_path: Path, finished: Path) -> None:
-    """To the whole group, as a terminal sends it; the process that picks within its time is ended by its parent."""
+    """The signal goes to the whole group, as from a terminal; the parent ends the process of the timed pick."""
     rows = finished / "05_mix" / "train.jsonl"
     output = finished / "07_train" / "output"
     pick = ["pick", output, "--validation", rows, "--base", DEMO_BASE, "--time", "10m"]

@@ -1,4 +1,4 @@
-"""In a real terminal: colours, NO_COLOR, completion, Ctrl-C."""
+"""Behaviour in a real terminal: colours, NO_COLOR, completion, Ctrl-C."""
 
 import os
 import pty
@@ -20,15 +20,15 @@ ONEDAY = [sys.executable, "-m", "oneday.cli"]
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c_is_heeded() -> Iterator[None]:
-    """As in a terminal: what a script starts in the background ignores it, and so would its children."""
+def handle_ctrl_c() -> Iterator[None]:
+    """Restores the handling of Ctrl-C, which children of a background job would ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def in_terminal(*command: str, **environment: str) -> str:
-    """What a person would see; stdout and stderr are a terminal."""
+    """Runs a command with a terminal as stdout and stderr, and returns its output."""
     ours, theirs = pty.openpty()
     clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     done = subprocess.Popen(
