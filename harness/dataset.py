@@ -257,7 +257,8 @@ class _Preparation:
                     pieces = self._fitted(item, encoded)
                 except Unusable as e:
                     detail = f"{mix.stem}: {e.detail}"
-                    self.dropped.append(Dropped(unit="row", id=item.id, reason=e.reason, detail=detail))
+                    place = item.origin
+                    self.dropped.append(Dropped(unit="row", id=item.id, reason=e.reason, detail=detail, source=place))
                     continue
                 for number, ids in enumerate(pieces, start=1):
                     row_id = item.id if len(pieces) == 1 else f"{item.id}#{number}"
@@ -284,6 +285,15 @@ def _why_none(dropped: Sequence[Dropped]) -> str:
     told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
     mend = "Raise sequence_len" if reasons.most_common(1)[0][0] == "too_long" else "Give the rows answers"
     return f"{told}, the last one {dropped[-1].detail}. {mend}."
+
+
+def long_notes(dataset: Dataset) -> list[str]:
+    """What became of examples longer than `sequence_len`, besides those that were dropped."""
+    counts = (
+        (dataset.num_split, "texts are longer than sequence_len and are split"),
+        (dataset.num_truncated, "examples are longer than sequence_len, and only their first tokens are kept"),
+    )
+    return [f"{num:,} {what}" for num, what in counts if num]
 
 
 def described_dataset(out: Path) -> Dataset:

@@ -1,6 +1,6 @@
 """A line of `train.jsonl` and `validation.jsonl`: one example as JSON, and the example that a line holds.
 
-    >>> line = as_line(Text(text="Once."), row_id="a-1", source="tales")
+    >>> line = as_line(MixExample(id="a-1", source="tales", example=Text(text="Once.")))
     >>> line
     {'id': 'a-1', 'source': 'tales', 'text': 'Once.'}
     >>> read_line(line).example.text
@@ -28,19 +28,18 @@ class MixExample:
 
     id: str
     source: str
+    origin: str = ""
+    """The place in the original data; empty: not told."""
     example: Example
     trains_prompt: bool = False
     """Whether the whole conversation is trained, and not only its answers."""
 
 
-def as_line(example: Example, *, row_id: str, source: str, trains_prompt: bool = False) -> dict[str, object]:
-    """The line of an example.
-
-    Args:
-        trains_prompt: Train the whole conversation, and not only its answers.
-    """
-    head: dict[str, object] = {"id": row_id, "source": source}
-    match example:
+def as_line(item: MixExample) -> dict[str, object]:
+    """The line of an example."""
+    head: dict[str, object] = {"id": item.id, "source": item.source}
+    head |= {"origin": item.origin} if item.origin else {}
+    match example := item.example:
         case Text():
             return head | {"text": example.text}
         case Prompted():
@@ -48,7 +47,7 @@ def as_line(example: Example, *, row_id: str, source: str, trains_prompt: bool =
             asked = {"instruction": system + example.instruction, "input": example.input}
             return head | asked | {"output": example.outputs[0]}
         case Conversation():
-            whole = {"train_on_inputs": True} if trains_prompt else {}
+            whole = {"train_on_inputs": True} if item.trains_prompt else {}
             return head | dialogue_columns(example) | whole
     raise TypeError(f"a {type(example).__name__} has no line in a mix for supervised training")
 
@@ -75,14 +74,21 @@ def read_line(line: Mapping[str, Any], *, number: int = 1) -> MixExample:
     Raises:
         Unusable: it holds none.
     """
-    row_id, source = str(line.get("id", number)), str(line.get("source", ""))
+    return MixExample(
+        id=str(line.get("id", number)),
+        source=str(line.get("source", "")),
+        origin=str(line.get("origin", "")),
+        example=_example(line),
+        trains_prompt=line.get("train_on_inputs") is True,
+    )
+
+
+def _example(line: Mapping[str, Any]) -> Example:
     if "messages" in line:
-        example = read_layout(Layout.MESSAGES, Columns(line))
-        return MixExample(id=row_id, source=source, example=example, trains_prompt=line.get("train_on_inputs") is True)
+        return read_layout(Layout.MESSAGES, Columns(line))
     if "text" in line and "instruction" not in line:
-        return MixExample(id=row_id, source=source, example=read_layout(Layout.TEXT, Columns(line)))
+        return read_layout(Layout.TEXT, Columns(line))
     given = [line.get(name) for name in ("instruction", "input", "output")]
     if not all(isinstance(text, str) for text in given) or line["output"].isspace():
         raise Unusable("malformed", "lacks instruction, input or output as text (or messages, or text)")
-    example = Prompted(instruction=line["instruction"], input=line["input"], outputs=(line["output"],))
-    return MixExample(id=row_id, source=source, example=example)
+    return Prompted(instruction=line["instruction"], input=line["input"], outputs=(line["output"],))

@@ -30,7 +30,7 @@ from core.example.reading import Census, Read, Source, open_source, texts
 from core.files import JSON_OPTIONS, make_folder, sha256
 from core.model.token_ids import RowIds
 from core.records.hub import is_hub_name, pinned
-from core.records.record import Rejected
+from core.records.record import Place, Rejected
 from core.run_folder import MIX
 from core.stage import SCRATCH, Dropped, Stage, Summary
 from core.text import nfc
@@ -79,6 +79,7 @@ class _Kept(NamedTuple):
     offset: int
     num_tokens: int
     """0: not counted, because no share is asked for."""
+    place: str
     kind: str
     spdx: str
     group: str
@@ -163,6 +164,8 @@ class _Work:
     kept: list[_Kept] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     num_read: int = 0
+    num_examples: int = 0
+    """Records that hold an example."""
     _seen: dict[str, str] = field(default_factory=dict)
     """Hash of an example's texts -> its id."""
     _ids: set[str] = field(default_factory=set)
@@ -176,16 +179,17 @@ class _Work:
         census, before = Census(), len(self.kept)
         make_folder(self._lines.parent)
         with self._lines.open("ab" if before else "wb") as file:
-            batch: list[tuple[MixExample, str]] = []
+            batch: list[MixExample] = []
             for number, item in enumerate(source.examples(), start=1):
                 census.add(item)
-                if entry := self._usable(name, source, number, item):
+                if entry := self._usable(name, number, item):
                     batch.append(entry)
                 if len(batch) == ENCODED_AT_ONCE:
                     self._write(file, batch)
                     batch = []
             self._write(file, batch)
         self.num_read += census.num_records
+        self.num_examples += census.num_records - sum(census.rejected.values())
         self.notes += census.told(source.where)
         self.notes += [f"{skipped}: not read, for it is no data file of a known kind" for skipped in source.skipped]
         if len(self.kept) == before:
@@ -198,25 +202,28 @@ class _Work:
         reasons = Counter({reason: n for (_, reason), n in self.stage.num_dropped.items()})
         return ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(3)) or "it is empty"
 
-    def _usable(self, name: str, source: Source, number: int, item: Read | Rejected) -> tuple[MixExample, str] | None:
-        """The example with its group; None: it was dropped."""
+    def _usable(self, name: str, number: int, item: Read | Rejected) -> MixExample | None:
+        """The example as it is trained; None: it was dropped."""
         if isinstance(item, Rejected):
-            self._drop(str(item.place), item.reason, item.detail, source)
+            place = str(item.place)
+            self.stage.drop(Dropped(unit="record", id=place, reason=item.reason, detail=item.detail, source=place))
             return None
-        described = item.example.description
-        row_id = self._row_id(name, described.id, number)
+        row_id = self._row_id(name, item.example.description.id, number)
         if isinstance(item.example, Preference):
-            self._drop(row_id, "preference", "a pair of answers needs an objective for preferences", source)
+            self._drop(row_id, "preference", "a pair of answers needs an objective for preferences", item.place)
             return None
         key = sha256("\0".join(map(nfc, texts(item.example))).encode())
         if key in self._seen:
-            self._drop(row_id, "duplicate", f"same as {self._seen[key]}", source)
+            self._drop(row_id, "duplicate", f"same as {self._seen[key]}", item.place)
             return None
         self._seen[key] = row_id
-        group = described.other.get("conversation_id") or row_id
-        example = self._in_template(item.example)
-        trains_prompt = self.parameters.loss is Loss.ALL
-        return MixExample(id=row_id, source=name, example=example, trains_prompt=trains_prompt), group
+        return MixExample(
+            id=row_id,
+            source=name,
+            origin=str(item.place),
+            example=self._in_template(item.example),
+            trains_prompt=self.parameters.loss is Loss.ALL,
+        )
 
     def _row_id(self, name: str, given: str, number: int) -> str:
         """The record's own id, behind the file's name; its number where the id was used before."""
@@ -225,8 +232,8 @@ class _Work:
         self._ids.add(row_id)
         return row_id
 
-    def _drop(self, row_id: str, reason: str, detail: str, source: Source) -> None:
-        self.stage.drop(Dropped(unit="row", id=row_id, reason=reason, detail=detail, source=source.where))
+    def _drop(self, row_id: str, reason: str, detail: str, place: Place) -> None:
+        self.stage.drop(Dropped(unit="row", id=row_id, reason=reason, detail=detail, source=str(place)))
 
     def _in_template(self, example: Example) -> Example:
         if self.is_chat and isinstance(example, Prompted):
@@ -235,20 +242,20 @@ class _Work:
             return replace(example, messages=_last_trained(example.messages))
         return example
 
-    def _write(self, file: Any, batch: Sequence[tuple[MixExample, str]]) -> None:
-        lengths = self._lengths([item for item, _ in batch])
-        for (item, group), num_tokens in zip(batch, lengths, strict=True):
+    def _write(self, file: Any, batch: Sequence[MixExample]) -> None:
+        for item, num_tokens in zip(batch, self._lengths(batch), strict=True):
+            described = item.example.description
             kept = _Kept(
                 id=item.id,
                 source=item.source,
                 offset=file.tell(),
                 num_tokens=num_tokens,
+                place=item.origin,
                 kind=kind(item.example).value,
-                spdx=spdx_expression([licence] if (licence := item.example.description.licence) else []),
-                group=group,
+                spdx=spdx_expression([described.licence] if described.licence else []),
+                group=described.other.get("conversation_id") or item.id,
             )
-            line = as_line(item.example, row_id=item.id, source=item.source, trains_prompt=item.trains_prompt)
-            file.write(orjson.dumps(line, option=JSON_OPTIONS))
+            file.write(orjson.dumps(as_line(item), option=JSON_OPTIONS))
             self.kept.append(kept)
 
     def _lengths(self, examples: Sequence[MixExample]) -> list[int]:
@@ -284,7 +291,10 @@ class _Work:
             template=Template.CHAT if self.is_chat else Template.ALPACA,
             notes=tuple(self.notes),
         )
-        tallies = {"row": self.stage.tally("row", read=self.num_read, kept=len(chosen))}
+        tallies = {
+            "record": self.stage.tally("record", read=self.num_read, kept=self.num_examples),
+            "row": self.stage.tally("row", read=self.num_examples, kept=len(chosen)),
+        }
         self._lines.unlink()
         self.stage.finish(Summary(tallies=tallies, details=details))
 
@@ -303,7 +313,7 @@ class _Work:
                     total += kept.num_tokens
                 else:
                     detail = f"{name} has its share with {wanted[name]:,} tokens"
-                    self.stage.drop(Dropped(unit="row", id=kept.id, reason="share", detail=detail, source=name))
+                    self.stage.drop(Dropped(unit="row", id=kept.id, reason="share", detail=detail, source=kept.place))
         return chosen
 
     def _tokens(self, chosen: Sequence[_Kept]) -> dict[str, int]:

@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
+from core.encoding.long_example import LongExamples
 from core.errors import DataError, SourceError
-from core.example.reading import layout_named
-from curation.check import Checked, CheckParameters, check
+from core.example.reading import layout_named, open_source
+from core.records.record import Place
+from curation.check import Checked, CheckParameters, LeftOut, check
+from curation.check_task import Problem
 from curation.preset import CurationParameters, preset, reseeded, with_settings
+from harness.base_model import find_model
+from harness.data.check import check_training
+from harness.data.own_mix import OwnMixParameters
+from harness.data.share import DataFile
 from oneday.commands.curate import named, options_of_choices, pair, tokenizer_of
 from oneday.display.console import Console
 from oneday.requests.curation import CheckRequest
@@ -17,8 +24,7 @@ def run_check(request: CheckRequest, console: Console) -> None:
     Raises:
         DataError: there is a problem.
     """
-    parameters = _parameters(request)
-    checked = check(request.files, parameters)
+    checked = _check_training(request) if request.training else check(request.files, _parameters(request))
     for line in [*checked.problems, *checked.left_out]:
         console.out.print(str(line), markup=False, soft_wrap=True)
     for line in checked.told:
@@ -34,6 +40,33 @@ def run_check(request: CheckRequest, console: Console) -> None:
         raise DataError(
             f"{what}: {num_problems} problems, listed above. Mend them, or let curate leave those rows out."
         )
+
+
+def _check_training(request: CheckRequest) -> Checked:
+    """What `oneday train --data` would leave out."""
+    layout = layout_named(request.layout) if request.layout else None
+    tried = check_training(
+        [DataFile(str(path)) for path in request.files],
+        OwnMixParameters(layout=layout, seed=request.seed),
+        base=find_model(str(request.base)) if request.base else None,
+        sequence_len=request.sequence_len,
+        long_examples=LongExamples(request.long_examples),
+    )
+    checked = Checked(told=list(tried.notes))
+    for path in request.files:
+        source = open_source(path, layout=layout)
+        checked.num_files += max(len(source.parts), 1)
+        for item in source.examples():
+            checked.census.add(item)
+    checked.problems = [Problem(place=Place(file=dropped.source), what=dropped.detail) for dropped in tried.problems]
+    checked.left_out = [
+        LeftOut(place=Place(file=dropped.source), reason=dropped.reason, detail=dropped.detail)
+        for dropped in tried.left_out
+    ]
+    if tried.failure:
+        where = ", ".join(map(str, request.files))
+        checked.problems.append(Problem(place=Place(file=where), what=tried.failure))
+    return checked
 
 
 def as_result(checked: Checked) -> dict[str, object]:

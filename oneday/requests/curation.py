@@ -199,10 +199,17 @@ class CheckRequest(Reporting):
     Examples: oneday check mine.jsonl
               oneday check dialogues/ pairs.parquet --json
               oneday check natural-instructions/tasks
+              oneday check chats.jsonl --training --base models/Mistral-7B-v0.1 --sequence-len 2048
     """
 
     files: Annotated[tuple[Path, ...], Option(is_argument=True)]
     """Files, folders or archives of data, NI tasks, or names of data sets on the hub."""
+    training: bool = False
+    """List what `oneday train --data` would leave out, instead of what curation would."""
+    sequence_len: Annotated[int | None, Option(low=2)] = None
+    """With --training and --base: the recipe's, to tell which examples are too long."""
+    long_examples: Annotated[str, Option(is_rare=True, one_of="core.encoding.long_example:LongExamples")] = "auto"
+    """As of `oneday train`."""
     layout: Annotated[str | None, Option(one_of="core.example.layout:Layout")] = None
     """Of every record. Default: found by looking at each."""
     base: Path | None = None

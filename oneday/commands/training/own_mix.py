@@ -19,7 +19,7 @@ from harness.data.share import DataFile
 from harness.data.split import SplitParameters
 from harness.data.template import Template
 from harness.dataset import DROPPED as DATASET_DROPPED
-from harness.dataset import SAMPLE, Dataset
+from harness.dataset import SAMPLE, Dataset, long_notes
 from harness.errors import DataError
 from oneday.display.console import Console
 from oneday.requests.training import TrainingRequest
@@ -79,7 +79,8 @@ def show_mix(stage: Stage, console: Console) -> None:
     details = stage.details(OwnMixDetails)
     for note in details.notes:
         console.say(note)
-    dropped = ", ".join(f"{n:,} {reason}" for reason, n in stage.summary().tallies["row"].dropped.items())
+    tallies = stage.summary().tallies.values()
+    dropped = ", ".join(f"{n:,} {reason}" for tally in tallies for reason, n in tally.dropped.items())
     console.say(
         f"mix: {details.train_rows:,} examples to train on, {details.validation_rows:,} to validate on"
         + (f"; left out: {dropped} ({stage.path(DROPPED)})" if dropped else "")
@@ -96,13 +97,7 @@ def show_dataset(dataset: Dataset, console: Console) -> None:
     )
     if dataset.chat_template:
         console.say(dataset.chat_template)
-    for num, what in (
-        (
-            dataset.num_dropped,
-            f"examples cannot be trained on and are left out: {train.path.with_name(DATASET_DROPPED)}",
-        ),
-        (dataset.num_split, "texts are longer than sequence_len and are split"),
-        (dataset.num_truncated, "examples are longer than sequence_len, and only their first tokens are kept"),
-    ):
-        if num:
-            console.say(f"{num:,} {what}")
+    if dataset.num_dropped:
+        console.say(f"{dataset.num_dropped:,} examples are left out: {train.path.with_name(DATASET_DROPPED)}")
+    for note in long_notes(dataset):
+        console.say(note)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from core.example.example import Conversation, Example, Message, Prompted, Role, Text, Unusable
-from core.example.mix_line import as_line, read_line
+from core.example.mix_line import MixExample, as_line, read_line
 
 CALL = '[{"function":{"arguments":"{}","name":"now"},"type":"function"}]'
 TALK = Conversation(
@@ -25,8 +25,10 @@ TALK = Conversation(
 )
 @pytest.mark.parametrize("trains_prompt", [False, True])
 def test_a_line_holds_the_example_that_was_written(example: Example, trains_prompt: bool) -> None:
-    item = read_line(as_line(example, row_id="a-1", source="mine", trains_prompt=trains_prompt))
-    assert (item.id, item.source) == ("a-1", "mine")
+    item = read_line(
+        as_line(MixExample(id="a-1", source="mine", origin="a:1", example=example, trains_prompt=trains_prompt))
+    )
+    assert (item.id, item.source, item.origin) == ("a-1", "mine", "a:1")
     assert item.trains_prompt is (trains_prompt and isinstance(example, Conversation))
     if isinstance(item.example, Conversation) and isinstance(example, Conversation):
         assert item.example.messages == example.messages
@@ -36,9 +38,8 @@ def test_a_line_holds_the_example_that_was_written(example: Example, trains_prom
 
 
 def test_the_system_text_of_a_prompted_example_stands_before_its_instruction() -> None:
-    line = as_line(
-        Prompted(instruction="Add.", input="", outputs=("3",), system="Be short."), row_id="1", source="mine"
-    )
+    example = Prompted(instruction="Add.", input="", outputs=("3",), system="Be short.")
+    line = as_line(MixExample(id="1", source="mine", example=example))
     assert line["instruction"] == "Be short.\n\nAdd."
 
 

@@ -59,9 +59,11 @@ def test_one_conversation_makes_all_conversations(tmp_path: Path) -> None:
     rows = [*alpaca(3), {"messages": [QUESTION, ANSWER, QUESTION, ANSWER]}, {"text": "Once."}]
     file = write(tmp_path / "mine.jsonl", rows)
     stage = own_mix(tmp_path / "run", [file], OwnMixParameters())
-    assert [set(line) - {"id", "source"} for _, line in sorted(lines(stage).items())] == [{"messages"}] * 4 + [{"text"}]
+    assert [set(line) - {"id", "source", "origin"} for _, line in sorted(lines(stage).items())] == [
+        {"messages"}
+    ] * 4 + [{"text"}]
     stage = own_mix(tmp_path / "two", [file], OwnMixParameters(template=Template.ALPACA))
-    assert set(lines(stage)["mine-1"]) == {"id", "source", "instruction", "input", "output"}
+    assert set(lines(stage)["mine-1"]) == {"id", "source", "origin", "instruction", "input", "output"}
 
 
 @pytest.mark.parametrize(
