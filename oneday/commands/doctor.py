@@ -9,7 +9,7 @@ from rich.text import Text
 
 from harness.doctor import builds, doctor, stack
 from harness.doctor import gpu as gpu_checks
-from harness.doctor.doctor import Finding, Machine, Status, attempt
+from harness.doctor.doctor import Finding, Machine, Status, run_check
 from harness.errors import ConfigError
 from oneday.display.console import Console
 from oneday.requests.looking import DoctorRequest
@@ -68,7 +68,7 @@ def examine(machine: Machine, console: Console) -> dict[str, list[Finding]]:
         for name, check in checks.items():
             done += 1
             console.progress("doctor", done, total, name)
-            finding = attempt(name, check, machine)
+            finding = run_check(name, check, machine)
             if finding:
                 found[title].append(finding)
     return found

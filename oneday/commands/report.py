@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import DataError
 from harness.history import History, State, read_history
-from harness.report import sentence, verdict_of, write_report
+from harness.report import status_sentence, verdict_of, write_report
 from oneday.display.console import Console
 from oneday.requests.looking import ReportRequest
 
@@ -30,7 +30,7 @@ def run_report(request: ReportRequest, console: Console) -> None:
         verdict = verdict_of(history)
         if verdict is not None:
             (console.say if verdict.is_good else console.alarm)(f"{run}: {verdict.headline}")
-        console.line(f"{run}: {sentence(history)}")
+        console.line(f"{run}: {status_sentence(history)}")
     console.say(f"page: {path}")
     console.result({"report": str(path), "runs": [str(run) for run in shown]})
 

@@ -147,7 +147,7 @@ def show_training(result: TrainResult, console: Console) -> None:
             f"answers that ended in the text of the end token: {summary['details']['num_ends_removed']}, removed"
         )
     console.say(
-        f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.because]}; "
+        f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.stop_reason]}; "
         f"picked {picked.checkpoint} of {picked.num_checkpoints}, validation loss {picked.validation_loss:.4f}"
     )
     console.say(f"LoRA adapter: {result.run / PICK / 'adapter'}")

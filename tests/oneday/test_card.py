@@ -56,13 +56,15 @@ def test_without_a_gpu_it_is_the_cpu_in_one_line(
     code, out, err = run(capsys, "train", "--dry-run", "--json")
     assert (code, last(out)["card"]) == (0, "cpu")
     lines = [line for line in err.splitlines() if line.startswith("card: ")]
-    assert lines == ["card: cpu (no GPU: there is no nvidia-smi, hence no NVIDIA driver; --card names another)"]
+    assert lines == [
+        "card: cpu (no GPU: nvidia-smi is not installed, so there is no NVIDIA driver; --card names another)"
+    ]
     assert "tiny_cpu.yml" in out
     code, _, err = run(capsys, "plan", "--dry-run")
     assert (code, err) == (
         2,
         "error: --card cpu: no speed is known for it. Rehearse first: oneday rehearse. The card was not named (no GPU: "
-        "there is no nvidia-smi, hence no NVIDIA driver; --card names another).\n",
+        "nvidia-smi is not installed, so there is no NVIDIA driver; --card names another).\n",
     )
 
 

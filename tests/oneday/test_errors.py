@@ -400,13 +400,13 @@ TRAIN = [
     Case(
         "train: a key that stands twice, by its line",
         lambda p: dry_train("--config", p.recipe("seed: 2\n")),
-        r"key 'seed' stands twice in line \d\d, column 1: seed: 2 .*Mend the file",
+        r"key 'seed' occurs twice in line \d\d, column 1: seed: 2 .*Mend the file",
         lambda p: dry_train("--config", p.recipe("seed: 2\n", instead_of="seed")),
     ),
     Case(
         "train: a recipe with a set where JSON has none",
         lambda p: train(p.mix(), "--config", p.recipe("overrides_of_model_config: {a: !!set {b}}\n")),
-        r"overrides_of_model_config: no value that JSON can hold .*Mend the value",
+        r"overrides_of_model_config: JSON cannot hold this value .*Mend the value",
         lambda p: train(p.mix(), "--config", p.recipe("overrides_of_model_config: {a: [b]}\n")), TOO_SHORT,
     ),
     Case(
@@ -452,7 +452,7 @@ TRAIN = [
     ),
     Case(
         "rehearse: a card that is not here", lambda p: ["rehearse", *plan(p, "--card", "h200", "--redo")[1:]],
-        r"--card h200: nvidia-smi shows no card\. Check the driver, or take --card cpu",
+        r"--card h200: nvidia-smi shows no card\. Check the driver, or use --card cpu",
         lambda p: ["rehearse", *plan(p, "--card", "cpu")[1:], "--run", p.run("other")],
     ),
     Case(
@@ -463,7 +463,7 @@ TRAIN = [
     Case(
         "plan: rows longer than the sequence",
         lambda p: plan(p, "--config", p.recipe("sequence_len: 5\n", instead_of="sequence_len")),
-        r"train\.jsonl: no row of 20 can be trained on; 20 too_long.*sequence_len 5\. Raise", lambda p: plan(p),
+        r"train\.jsonl: none of 20 rows can be trained on; 20 too_long.*sequence_len 5\. Raise", lambda p: plan(p),
     ),
     Case(
         "plan: a tokenizer of nothing", lambda p: plan(p, "--base", p.base(tokenizer_json="{}")),
@@ -486,7 +486,7 @@ LOOK = [
         "pick: all checkpoints are damaged",
         lambda p: (p.damaged(f"{CHECKPOINTS}-10/adapter_config.json"), p.damaged(f"{CHECKPOINTS}-20/SEAL.json"),
                    ["pick", p.run()])[-1],
-        r"no whole checkpoint \(checkpoint-10: adapter_config\.json has 1 bytes, sealed.*\)\. Run `oneday train` first",
+        r"no complete checkpoint \(checkpoint-10: adapter_config\.json has 1 bytes.*\)\. Run `oneday train` first",
         lambda p: (p.restored(f"{CHECKPOINTS}-10/adapter_config.json"), ["pick", p.run()])[-1],
     ),
     Case(
@@ -503,7 +503,7 @@ LOOK = [
     Case(
         "pick: rows that are none",
         lambda p: pick(p, p.file("rows.jsonl", "")),
-        r"rows\.jsonl: no rows in it\. Give others with --validation",
+        r"rows\.jsonl: the file has no rows\. Give another one with --validation",
         lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
@@ -635,7 +635,7 @@ GIVE = [
     Case(
         "serve: what says how the base was kept is damaged",
         lambda p: ["serve", "--port", "0", "--checkpoint", p.damaged("08_pick/adapter-20/trained_base.json", "{}")],
-        r"trained_base\.json: damaged: quantisation: .*Restore it, or publish the adapter anew",
+        r"trained_base\.json: damaged: quantisation: .*Restore it, or publish the adapter again",
         lambda p: serve(p, "--base", p.base(), "--checkpoint", p.restored("08_pick/adapter-20/trained_base.json"),
                          "--base-changed-on-purpose"),
         NOT_SERVED,
@@ -683,7 +683,7 @@ GIVE = [
     ),
     Case(
         "reproduce: a log is gone", lambda p: (p.run(), p.without("run/07_train/batches.jsonl"), reproduce(p))[-1],
-        r"batches\.jsonl: not there\. A run is repeated from its whole folder",
+        r"batches\.jsonl: no such file\. Repeating a run needs its whole folder",
         lambda p: (p.run("other").rename(p.path / "whole"), p.path.joinpath("run").rename(p.path / "part"),
                    p.path.joinpath("whole").rename(p.path / "run"), reproduce(p))[-1], NO_MIX,
     ),

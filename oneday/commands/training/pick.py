@@ -31,7 +31,7 @@ from harness.checkpoint.pick import Picked
 from harness.checkpoint.race import Race
 from harness.checkpoint.seal import SEAL, Checkpoint, checkpoint_folders, inspect_all
 from harness.checkpoint.timed_pick import PickJob, timed_pick
-from harness.checkpoint.trained_base import UNTOLD, check_same_base, find_trained_base
+from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
 from harness.run import LEDGER
@@ -216,9 +216,8 @@ def _model(
     if recorded is not None:
         return base, recorded.quantisation
     if not trained:
-        console.say(
-            f"warning: {UNTOLD.format(folder=request.folder)} `precision=4bit` measures and publishes them in NF4."
-        )
+        unknown = QUANTISATION_UNKNOWN.format(folder=request.folder)
+        console.say(f"warning: {unknown} `precision=4bit` measures and publishes them in NF4.")
     recipe = run.get("recipe")
     four_bit = trained and (not isinstance(recipe, dict) or recipe.get("load_in_4bit", True))
     return base, "4bit" if four_bit else None
@@ -274,7 +273,7 @@ def _charged(
 
 
 def _show_slice(race: Race, console: Console) -> None:
-    console.say(f"{race.num_rows:>6} of {race.total_rows} rows: {len(race.field)} still in the race")
+    console.say(f"{race.num_rows:>6} of {race.total_rows} rows: {len(race.active)} still in the race")
 
 
 def show_pick(picked: Picked, folder: Path, console: Console) -> None:

@@ -22,7 +22,7 @@ from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, has_flash_attn, recipe_for, with_attention
 from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
-from harness.tracker import how_to_look, read_trackers
+from harness.tracker import read_trackers, view_commands
 from oneday import child
 from oneday.commands.report import leave_report
 from oneday.commands.training.job import Setting, charging_of, run_of_request, training_job
@@ -58,13 +58,13 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearsal
     )  # fmt: skip
     show_training(result, console)
-    for command in how_to_look(job.trackers, job.run / TRAIN / TRACKING):
+    for command in view_commands(job.trackers, job.run / TRAIN / TRACKING):
         console.say(f"tracked: {command}")
     leave_report(job.run, console)
     console.result(
         {
             "run": str(job.run), "card": job.card.name, "card_how": job.card_how, "steps": result.steps,
-            "because": result.because, "tokens_per_s": result.tokens_per_s, "picked": result.picked.checkpoint,
+            "because": result.stop_reason, "tokens_per_s": result.tokens_per_s, "picked": result.picked.checkpoint,
             "validation_loss": result.picked.validation_loss, "base_validation_loss": result.picked.base_loss,
             "better_than_base": result.verdict.better_than_base, "last_validation_loss": result.last_loss,
             "diverged": result.verdict.diverged, "charged_s": result.ledger.charged_s,
