@@ -146,7 +146,7 @@ def check_embeddings(base: Path, tokenizer: Any) -> None:
     num_embeddings = read_json(base / "config.json").get("vocab_size")
     if isinstance(num_embeddings, int) and len(tokenizer) > num_embeddings:
         raise DataError(
-            f"{base}: its tokenizer has {len(tokenizer):,} tokens, but its model has embeddings for {num_embeddings:,}. "
+            f"{base}: its tokenizer has {len(tokenizer):,} tokens, but its model {num_embeddings:,} embeddings. "
             "Call model.resize_token_embeddings(len(tokenizer)), save model and tokenizer, and train on that folder."
         )
 

@@ -31,7 +31,7 @@ PER_S = 2
 """Redraws per second."""
 
 BEGINS_S = 20.0
-"""Grace period for a run that was just started: it imports, hashes its rows, and then takes the run's lock."""
+"""Time to wait for a run that was just started: it imports, hashes its rows, and then takes the run's lock."""
 
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH, BAR_WIDTH = 40, 40

@@ -108,9 +108,7 @@ def test_the_card_and_why_stand_on_record_and_do_not_bar_a_resume(
         "cpu", "no GPU: nvidia-smi ended with exit code 9; `card=` names another",
     )  # fmt: skip
     install(tmp_path, monkeypatch, gpu=RTX_4090)
-    with pytest.raises(
-        ConfigError, match=r"was begun on cpu, and here it would be rtx4090 \(NVIDIA .* Name it: `card="
-    ):
+    with pytest.raises(ConfigError, match=r"was started on cpu, but this machine has rtx4090 \(NVIDIA .* Give `card="):
         run_train(request, Console(), launch=launch)
     named = TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, budget="60s", rehearsal=False)
     run_train(named, Console(), launch=launch)

@@ -260,11 +260,11 @@ CURATE = [
     ),
     Case(
         "curate: a fit without speed", lambda p: dry("--fit", "24h"),
-        r"--fit needs --tokens-per-s: what the card trains", lambda p: dry("--fit", "24h", "--tokens-per-s", "5"),
+        r"--fit needs --tokens-per-s: the training speed", lambda p: dry("--fit", "24h", "--tokens-per-s", "5"),
     ),
     Case(
         "curate: a speed without fit", lambda p: dry("--tokens-per-s", "5"),
-        r"--tokens-per-s without --fit\. Say what is to be filled: --fit 24h",
+        r"--tokens-per-s without --fit\. Give the budget to fill: --fit 24h",
         lambda p: dry("--tokens-per-s", "5", "--fit", "24h"),
     ),
     Case(
@@ -329,7 +329,7 @@ CURATE = [
     ),
     Case(
         "curate: a run of nothing to compare with", lambda p: [*of_curate("stability"), "--run", p.path / "gone"],
-        r"not finished, and no --predictions\. Give a finished --run or --predictions FILE",
+        r"is not finished\. Give a finished --run, or stored --predictions FILE",
         lambda p: [*of_curate("stability"), "--run", p.path / "gone", "--predictions", p.predictions()],
     ),
     Case(
@@ -338,7 +338,7 @@ CURATE = [
     ),
     Case(
         "curate: a speed that is no number", lambda p: dry("--prompts-per-s", "nan"),
-        r"--prompts-per-s nan: not a number to reckon with\. Give one, for example 12\.5",
+        r"--prompts-per-s nan: not a finite number\. Give one, for example 12\.5",
         lambda p: dry("--prompts-per-s", "12.5"),
     ),
     Case(
@@ -492,12 +492,12 @@ LOOK = [
     Case(
         "pick: a base that moved",
         lambda p: ["pick", p.changed("manifest.json", train__base_path="/gone")],
-        r"its base model, /gone, is no local folder\. Pass --base FOLDER",
+        r"its base model, /gone, is not a local folder\. Pass --base FOLDER",
         lambda p: ["pick", p.run(), "--base", DEMO_BASE],
     ),
     Case(
         "pick: others' checkpoints without rows", lambda p: ["pick", p.run() / "07_train/output"],
-        r"--validation is missing: .*Give a mix's validation\.jsonl",
+        r"--validation is missing\. .*such as a mix's validation\.jsonl",
         lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
@@ -510,7 +510,7 @@ LOOK = [
         "pick: torn weights of somebody else's",
         lambda p: (p.file(f"{OTHER}/adapter_model.safetensors", b"\x10\0\0"), p.file(f"{OTHER}/adapter_config.json",
                    '{"peft_type": "LORA"}'), pick(p, p.run() / "05_mix/validation.jsonl", p.path / "others"))[-1],
-        r"others: no whole checkpoint \(.*no adapter that fits.*\)\. Save it again, or give --base",
+        r"others: no complete checkpoint \(.*no adapter that fits.*\)\. Save it again, or give --base",
         lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
@@ -532,15 +532,15 @@ LOOK = [
     ),
     Case(
         "report: no run said", lambda p: ["report"],
-        r"which run\? `oneday report RUN` writes its page", lambda p: ["report", p.run()],
+        r"no run is given\. Write `oneday report RUN`", lambda p: ["report", p.run()],
     ),
     Case(
         "report: two runs without a word", lambda p: ["report", p.run(), p.run("other")],
-        r"`oneday report --compare A B` that of two", lambda p: ["report", "--compare", p.run(), p.run("other")],
+        r"`oneday report --compare A B` for two runs", lambda p: ["report", "--compare", p.run(), p.run("other")],
     ),
     Case(
         "compare: nothing picked", lambda p: compare(p.folder("empty")),
-        r"empty: nothing picked in it\. Train first, or run `oneday pick", lambda p: compare(p.run()),
+        r"empty: no picked checkpoint\. Train first, or run `oneday pick", lambda p: compare(p.run()),
     ),
     Case(
         "compare: a mix that is not there", lambda p: compare(p.run(), "--mix", p.path / "gone"),
@@ -695,7 +695,7 @@ GIVE = [
     ),
     Case(
         "reproduce: a mix of no known making", lambda p: reproduce(p, "--curate"),
-        r"its manifest does not say how to curate\. Leave --curate out", lambda p: reproduce(p), NO_MIX,
+        r"its manifest does not record how the mix was curated\. Leave --curate out", lambda p: reproduce(p), NO_MIX,
     ),
     Case(
         "doctor: a base that is not there", lambda p: ["doctor", "--card", "cpu", "--base", p.path / "gone"],

@@ -113,7 +113,7 @@ def test_nothing_that_can_be_picked_is_an_error(adapters: Path, tmp_path: Path, 
     theirs = Path(shutil.copytree(adapters, tmp_path / "theirs"))
     for path in theirs.iterdir():
         (path / "adapter_model.safetensors").write_bytes(b"torn")
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
         timed_pick(make_job(theirs, tmp_path, rows))
 
 
@@ -294,7 +294,7 @@ def test_the_command_picks_within_its_time_whatever_loading_takes(run: Path) -> 
     path = run / "ledger.jsonl"
     set_budget(path, 61)
     began = uptime()
-    with pytest.raises(BudgetError, match="the time was up before anything could be picked"):
+    with pytest.raises(BudgetError, match="the time was up before a checkpoint could be picked"):
         run_pick_within_its_time(PickRequest(folder=run, time="5s"), Console())
     assert uptime() - began < 1.5
     report = Ledger.of_run(path).report()

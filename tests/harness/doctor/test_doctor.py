@@ -110,7 +110,7 @@ def test_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
     write(here.root / "sys/fs/cgroup/memory.max", f"{8 * GIB}\n")
     assert finding(doctor.memory, here).what == "8.0 of 8.0 GiB free"
     found = finding(doctor.memory, machine(tmp_path, "rtx4090"))
-    assert (found.status, found.what) == (Status.WARNING, "8.0 of 8.0 GiB free; 16 are wanted")
+    assert (found.status, found.what) == (Status.WARNING, "8.0 of 8.0 GiB free; 16 are recommended")
     assert "give the container more" in found.mend
 
 
