@@ -1,10 +1,10 @@
-"""The base model before anything is started: where it is, whether it may be had, its licence and its tokenizer.
+"""The base model before a run starts: its folder, whether the hub grants access, its licence and its tokenizer.
 
     base = find_model("mistralai/Mistral-7B-v0.1")
     base = find_model("HuggingFaceTB/SmolLM2-135M@main", fetch=print)
 
-A folder is taken as it is. A hub name is looked up in the hub's cache on this machine, and is downloaded only where the
-caller asks for it. What is missing, gated or unknown is said here, not after the clock started.
+A folder is used as it is. A hub name is looked up in the hub's cache on this machine, and is downloaded only if the
+caller passes `fetch`. A missing or gated model is reported before the clock starts.
 
 Where it sits: before the rehearsal.
 """
@@ -31,14 +31,14 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_model(name: str, *, asks_hub: bool = True, fetch: Callable[[str], None] | None = None) -> Path:
-    """A model folder, by its path or by its name on the hub, `OWNER/NAME` or `OWNER/NAME@REVISION`.
+    """The folder of a model, given its path or its name on the hub, `OWNER/NAME` or `OWNER/NAME@REVISION`.
 
     Args:
-        asks_hub: Ask how a model that is not here may be had, unless the environment says HF_HUB_OFFLINE.
-        fetch: Download a model that is not here; it is told what is downloaded. None: nothing is downloaded.
+        asks_hub: Ask the hub about access to a model that is not on this machine, unless HF_HUB_OFFLINE is set.
+        fetch: Called with a message before a missing model is downloaded; None: nothing is downloaded.
 
     Raises:
-        OnedayError: not here; the message says how to get it, and whether one may.
+        OnedayError: The model is not on this machine; the message says how to get it.
     """
     repository, _, revision = name.partition("@")
     if Path(name).is_dir() or not _HUB_NAME.fullmatch(repository):
@@ -67,7 +67,7 @@ def _is_whole(cached: Path) -> bool:
 
 
 def _refusal(name: str, *, asks_hub: bool) -> str:
-    """Why the hub does not give a model away, and what mends it; empty: it does."""
+    """Why a model cannot be downloaded, and the mend; empty if it can."""
     fetch = f"hf download {name}"
     if not asks_hub or is_offline(os.environ):
         return f"Fetch it with `{fetch}`, or pass `base=FOLDER`."
