@@ -58,7 +58,7 @@ def run_pick(folder: Path, output: Path, rows: list[RowIds], *, seed: int, until
     slices: list[tuple[int, int]] = []
 
     def record_slice(race: Race) -> None:
-        slices.append((race.num_rows, len(race.field)))
+        slices.append((race.num_rows, len(race.active)))
 
     picked = timed_pick(
         PickJob(

@@ -1,4 +1,4 @@
-"""The YAML that Axolotl is started with: a recipe, and what one run adds to it.
+"""The YAML file that Axolotl trains from: a recipe plus the settings of one run.
 
     write_config(path, recipe, RunSettings(base_model=..., ...), card)
 
@@ -24,54 +24,54 @@ PLUGIN = "harness.inside.plugin.OnedayPlugin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What one run adds to a recipe."""
+    """The settings that one run adds to a recipe."""
 
     base_model: Path
     train_file: Path
     validation_file: Path
     output_dir: Path
     events: Path
-    """Where the plugin reports to."""
+    """File that the plugin appends its events to."""
     plan: Path
     packs: Path
     batches: Path
-    """Where each step's batch hash, rate and loss are logged."""
+    """Log of each step's batch hash, learning rate and loss."""
     num_steps: int
-    """That the pack plan holds."""
+    """Optimizer steps in the pack plan."""
     deadline: float
-    """On the uptime clock: when training, its last evaluation and its last save must be over."""
-    job: str = ""
-    """Names the run in the seal of its checkpoints."""
+    """Time on the uptime clock by which training, its last evaluation and its last save must have ended."""
+    run_id: str = ""
+    """The run's identifier in the seals of its checkpoints."""
     follow_plan: bool = False
     eval_s: float = 0.0
-    """Measured in the rehearsal."""
+    """Duration of an evaluation in the rehearsal."""
     save_s: float = 0.0
-    """Measured in the rehearsal."""
+    """Duration of a save in the rehearsal."""
     rehearsal: bool = False
     resume_from: Path | None = None
     tracking: Mapping[str, Any] = field(default_factory=dict)
-    """Axolotl's keys of the trackers that were asked for."""
+    """Axolotl's keys for the requested experiment trackers."""
 
 
 def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -> dict[str, Any]:
-    """The whole configuration that Axolotl reads."""
+    """The complete configuration that Axolotl reads."""
     recipe = with_attention(recipe, card)
-    document = recipe.model_dump(exclude_none=True, exclude=set(_OURS))
+    document = recipe.model_dump(exclude_none=True, exclude=set(_PLUGIN_ONLY_KEYS))
 
     def dataset(path: Path) -> dict[str, Any]:
-        """Rows of ids, which our plugin reads."""
+        """A tokenised table, which our plugin reads."""
         return {"path": str(path), "ds_type": "parquet", "split": "train"}
 
     if recipe.overrides_of_model_config is not None:
-        document["overrides_of_model_config"] = dict(recipe.overrides_of_model_config)  # a null there means something
+        document["overrides_of_model_config"] = dict(recipe.overrides_of_model_config)  # keeps null values
     document |= {
         "base_model": str(settings.base_model),
         "datasets": [dataset(settings.train_file)],
         "test_datasets": [dataset(settings.validation_file)],
         "output_dir": str(settings.output_dir),
-        # The plugin rotates: Axolotl's own rotation may delete the best, and keeps 4 when no limit is given.
+        # The plugin deletes old checkpoints: Axolotl may delete the best one, and keeps 4 when no limit is given.
         "save_total_limit": 1_000_000,
-        # The pack plan holds every epoch, so that a step's number alone says what it trains on.
+        # The pack plan holds every epoch, so the batch of a step depends only on the step's number.
         "num_epochs": 1,
         "max_steps": settings.num_steps,
         "shuffle_merged_datasets": False,
@@ -80,7 +80,7 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
         "dataloader_num_workers": 0,
         "dataloader_prefetch_factor": None,
         "plugins": [*([LIGER_PLUGIN] if recipe.uses_liger else []), PLUGIN],
-        **_ours(recipe, settings),
+        **_plugin_keys(recipe, settings),
     }
     if recipe.neftune_mode == "per_sample" and recipe.neftune_noise_alpha:
         document["oneday_neftune"] = document.pop("neftune_noise_alpha")
@@ -92,12 +92,12 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -
     else:
         document |= {"lora_qkv_kernel": False, "lora_o_kernel": False, "lora_mlp_kernel": False}
         document |= {"dataloader_pin_memory": False}
-        document |= {"bf16": False, "fp16": False}  # `auto` would be fp16, which most CPUs emulate
+        document |= {"bf16": False, "fp16": False}  # `auto` selects fp16, which most CPUs emulate
     return {key: value for key, value in document.items() if value is not None or key == "dataloader_prefetch_factor"}
 
 
-def _ours(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, Any]:
-    """What the plugin is told."""
+def _plugin_keys(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, Any]:
+    """The keys that our plugin reads."""
     return {
         "oneday_events": str(settings.events),
         "oneday_plan": str(settings.plan),
@@ -105,7 +105,7 @@ def _ours(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, Any]:
         "oneday_batches": str(settings.batches),
         "oneday_deadline": settings.deadline,
         "oneday_keep": recipe.save_total_limit,
-        "oneday_job": settings.job,
+        "oneday_job": settings.run_id,
         "oneday_follow_plan": settings.follow_plan,
         "oneday_rehearsal": settings.rehearsal,
         "oneday_token_weighted": recipe.gradient_accumulation_mode == "token_weighted",
@@ -114,10 +114,10 @@ def _ours(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, Any]:
     }
 
 
-_OURS = ("neftune_mode", "gradient_accumulation_mode")
-"""Recipe keys that Axolotl does not know; they become `oneday_...`."""
+_PLUGIN_ONLY_KEYS = ("neftune_mode", "gradient_accumulation_mode")
+"""Recipe keys that Axolotl does not know; they are passed to the plugin as `oneday_...` keys."""
 
 
 def write_config(path: Path, recipe: AxolotlConfig, settings: RunSettings, card: Card) -> None:
-    """Writes the YAML that Axolotl is started with."""
+    """Writes `axolotl_document` as YAML."""
     write_text(path, yaml.safe_dump(axolotl_document(recipe, settings, card), sort_keys=False))

@@ -1,9 +1,9 @@
-"""The child: Axolotl's own training command, its environment, and the events it reports.
+"""The child process that runs Axolotl's training command, its environment, and the events that it reports.
 
     child = start_axolotl(config, log=..., environment=axolotl_environment(card))
     for event in follow(child, EventReader(path), until=deadline): ...
 
-Where it sits: between the supervisor (run.py, rehearse.py) and the plugin.
+Where it sits: between its callers (supervise.py, budget/rehearse.py) and the plugin in the child.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from core.files import naming
 from core.threads import wait_briefly
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import Card
-from harness.doctor.card import only
+from harness.doctor.card import visible_device_environment
 from harness.errors import TrainError
 from harness.inside.events import Event, EventReader, Tick, TrainEnd, now
 
@@ -30,25 +30,24 @@ class Child(Protocol):
 
     @property
     def pid(self) -> int:
-        """Leader of its own process group."""
+        """Process id; the process leads its own process group."""
 
     def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
+        """The exit code, or None while the process runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Waits for the end; raises subprocess.TimeoutExpired."""
+        """Waits for the process to end; raises subprocess.TimeoutExpired."""
 
 
 Launcher = Callable[[Path, Path, Mapping[str, str]], Child]
-"""(config, log, environment) -> child. Tests pass a fork server that has Axolotl imported already."""
+"""Starts a child from (config, log, environment). Tests pass a fork server that has already imported Axolotl."""
 
 
 def axolotl_environment(card: Card, *, device: str = "") -> dict[str, str]:
-    """Quiet, offline, quick to start, and fit for a machine that others use. How OpenMP works is the user's, if said.
+    """Environment variables of an Axolotl process: offline, without telemetry, OpenMP variables of the user kept.
 
-    Only the card `device` is seen: Axolotl would spread a run over all.
-
-    Telemetry is off: with it on and no network, Axolotl hung at exit in 4 of 4 runs (measured).
+    Only the card `device` is visible, because Axolotl would spread a run over all of them. With telemetry on and no
+    network, Axolotl hung at exit in 4 of 4 runs (measured).
     """
     environment = {
         "AXOLOTL_DO_NOT_TRACK": "1",
@@ -58,14 +57,14 @@ def axolotl_environment(card: Card, *, device: str = "") -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-        "NUMBA_DISABLE_JIT": "1",  # for Axolotl's packing, which never runs: batches are those of the pack plan
+        "NUMBA_DISABLE_JIT": "1",  # only Axolotl's packing uses numba, and the pack plan replaces it
     }
     defaults = {}
     if not card.is_gpu:
         defaults["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
         environment["CUDA_VISIBLE_DEVICES"] = ""
     elif device:
-        environment |= only(device)
+        environment |= visible_device_environment(device)
     environment |= {name: os.environ.get(name, value) for name, value in defaults.items()}
     environment |= {name: value for name, value in os.environ.items() if name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     wait_briefly(environment)
@@ -73,11 +72,11 @@ def axolotl_environment(card: Card, *, device: str = "") -> dict[str, str]:
 
 
 def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Child:
-    """`axolotl train` without its launcher, in a process group of its own, so that Ctrl-C reaches us alone.
+    """Starts `axolotl train` without its launcher, in its own process group, so that Ctrl-C reaches only the parent.
 
-    It inherits the descriptors that were made inheritable: of a run, its lock.
+    The child inherits the file descriptors that were made inheritable, such as the run's lock.
     """
-    source = str(Path(__file__).resolve().parent.parent)  # our plugin must be importable, or Axolotl goes on without it
+    source = str(Path(__file__).resolve().parent.parent)  # Axolotl silently skips a plugin that it cannot import
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
     with naming(log), log.open("ab") as output:
         return subprocess.Popen(
@@ -91,17 +90,17 @@ def start_axolotl(config: Path, log: Path, environment: Mapping[str, str]) -> Ch
         )
 
 
-def end(child: Child, *, patience_s: float) -> int:
-    """Waits `patience_s` for the child to end by itself, then kills its whole group; returns the exit code."""
+def wait_or_kill(child: Child, *, timeout_s: float) -> int:
+    """Waits `timeout_s` for the child to end, then kills its process group; returns the exit code."""
     with contextlib.suppress(subprocess.TimeoutExpired):
-        return child.wait(timeout=max(0.0, patience_s))
+        return child.wait(timeout=max(0.0, timeout_s))
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     return child.wait()
 
 
-def ask_to_stop(child: Child) -> None:
-    """SIGTERM: the plugin evaluates, saves and ends."""
+def request_stop(child: Child) -> None:
+    """Sends SIGTERM, on which the plugin evaluates, saves and ends."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(child.pid, signal.SIGTERM)
 
@@ -109,9 +108,9 @@ def ask_to_stop(child: Child) -> None:
 def follow(
     child: Child, reader: EventReader, *, until: float, ends_with: type[Event] = TrainEnd, poll_s: float = 0.1
 ) -> Iterator[Event]:
-    """Events as they come; ends with an event of the kind `ends_with`, with the child, or at `until` (uptime clock).
+    """Yields events as they arrive until one of type `ends_with`, the child's end, or `until` (uptime clock).
 
-    Yields a `Tick` now and then, so that the caller can look at its clock and its signals.
+    Yields a `Tick` after every poll, so that the caller can check its clock and its signals.
     """
     while uptime() < until:
         for event in reader.read():
@@ -125,14 +124,14 @@ def follow(
         time.sleep(poll_s)
 
 
-def failure(log: Path, exit_code: int, *, alive: bool) -> TrainError:
-    """What the log says, in one line."""
-    if exit_code in (0, -signal.SIGKILL) and not alive:
+def error_from_log(log: Path, exit_code: int, *, plugin_registered: bool) -> TrainError:
+    """An error with the last error line of the child's log."""
+    if exit_code in (0, -signal.SIGKILL) and not plugin_registered:
         return TrainError(
             f"{log}: Axolotl ran without our plugin (it never registered). Check that oneday is installed."
         )
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    telling = [line.strip() for line in lines if "Error" in line or "error:" in line]
-    last = telling[-1] if telling else (lines[-1].strip() if lines else "no output")
+    error_lines = [line.strip() for line in lines if "Error" in line or "error:" in line]
+    last = error_lines[-1] if error_lines else (lines[-1].strip() if lines else "no output")
     mend = "Lower micro_batch_size or sequence_len." if "out of memory" in last.lower() else f"See {log}."
     return TrainError(f"Axolotl ended with exit code {exit_code}: {last[:300]} {mend}")

@@ -1,10 +1,10 @@
-"""The base model before anything is started: where it is, whether it may be had, its licence and its tokenizer.
+"""The base model before a run starts: its folder, whether the hub grants access, its licence and its tokenizer.
 
     base = find_model("mistralai/Mistral-7B-v0.1")
     base = find_model("HuggingFaceTB/SmolLM2-135M@main", fetch=print)
 
-A folder is taken as it is. A hub name is looked up in the hub's cache on this machine, and is downloaded only where the
-caller asks for it. What is missing, gated or unknown is said here, not after the clock started.
+A folder is used as it is. A hub name is looked up in the hub's cache on this machine, and is downloaded only if the
+caller passes `fetch`. A missing or gated model is reported before the clock starts.
 
 Where it sits: before the rehearsal.
 """
@@ -24,21 +24,21 @@ from core.model.libraries import hub, is_offline, quieten
 from core.model.token_ids import end_id
 from harness.errors import ConfigError, DataError
 
-HUB_PATIENCE_S = 5.0
-"""A firewall that drops packets must not hold up the answer."""
+HUB_TIMEOUT_S = 5.0
+"""A firewall that drops packets would otherwise block the request for minutes."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_model(name: str, *, asks_hub: bool = True, fetch: Callable[[str], None] | None = None) -> Path:
-    """A model folder, by its path or by its name on the hub, `OWNER/NAME` or `OWNER/NAME@REVISION`.
+    """The folder of a model, given its path or its name on the hub, `OWNER/NAME` or `OWNER/NAME@REVISION`.
 
     Args:
-        asks_hub: Ask how a model that is not here may be had, unless the environment says HF_HUB_OFFLINE.
-        fetch: Download a model that is not here; it is told what is downloaded. None: nothing is downloaded.
+        asks_hub: Ask the hub about access to a model that is not on this machine, unless HF_HUB_OFFLINE is set.
+        fetch: Called with a message before a missing model is downloaded; None: nothing is downloaded.
 
     Raises:
-        OnedayError: not here; the message says how to get it, and whether one may.
+        OnedayError: The model is not on this machine; the message says how to get it.
     """
     repository, _, revision = name.partition("@")
     if Path(name).is_dir() or not _HUB_NAME.fullmatch(repository):
@@ -51,7 +51,7 @@ def find_model(name: str, *, asks_hub: bool = True, fetch: Callable[[str], None]
         if fetch is None or _is_whole(cached):
             return check_model_folder(cached)
     except HFValidationError:
-        return check_model_folder(Path(name))  # no name of the hub: says that there is no such folder
+        return check_model_folder(Path(name))  # not a hub name: raises the error about a missing folder
     except LocalEntryNotFoundError:
         pass
     refusal = _refusal(repository, asks_hub=asks_hub)
@@ -67,7 +67,7 @@ def _is_whole(cached: Path) -> bool:
 
 
 def _refusal(name: str, *, asks_hub: bool) -> str:
-    """Why the hub does not give a model away, and what mends it; empty: it does."""
+    """Why a model cannot be downloaded, and the mend; empty if it can."""
     fetch = f"hf download {name}"
     if not asks_hub or is_offline(os.environ):
         return f"Fetch it with `{fetch}`, or pass `base=FOLDER`."
@@ -75,15 +75,15 @@ def _refusal(name: str, *, asks_hub: bool) -> str:
     from huggingface_hub import HfApi, set_client_factory
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    set_client_factory(lambda: httpx.Client(timeout=HUB_PATIENCE_S, follow_redirects=True))  # its own waits for ever
+    set_client_factory(lambda: httpx.Client(timeout=HUB_TIMEOUT_S, follow_redirects=True))  # the default has no limit
     try:
         HfApi().auth_check(name)
     except GatedRepoError:
         return f"It is gated: accept its licence at https://huggingface.co/{name}, `hf auth login`, then `{fetch}`."
     except RepositoryNotFoundError:
-        return "The hub knows no such model, or it is private: check the name, `hf auth login`, or pass `base=FOLDER`."
+        return "The hub has no such model, or it is private: check the name, `hf auth login`, or pass `base=FOLDER`."
     except (HfHubHTTPError, httpx.HTTPError, OSError) as e:
-        return f"The hub cannot be asked ({type(e).__name__}). Fetch it with `{fetch}` where there is a network."
+        return f"The hub cannot be reached ({type(e).__name__}). Fetch it with `{fetch}` where there is a network."
     return ""
 
 
@@ -117,20 +117,20 @@ def _fetch(name: str, revision: str | None, say: Callable[[str], None]) -> Path:
 
 
 def load_tokenizer(base: Path) -> Any:
-    """The tokenizer of a model folder, loaded by the class that Axolotl loads it by.
+    """The tokenizer of a model folder, loaded with the same class as in Axolotl.
 
     Raises:
-        DataError: none there.
-        PredictionError: it has no end token.
+        DataError: The folder has no tokenizer that can be loaded.
+        PredictionError: The tokenizer has no end token.
     """
     quieten()
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    except Exception as e:  # its files can be wrong in as many ways as there are tokenizers
-        why = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
-        raise DataError(f"{base}: its tokenizer cannot be loaded ({why}). Check `base=`.") from e
+    except Exception as e:  # damaged tokenizer files raise many kinds of exceptions
+        reason = " ".join([type(e).__name__, *str(e).splitlines()[:1]])
+        raise DataError(f"{base}: its tokenizer cannot be loaded ({reason}). Check `base=`.") from e
     end_id(tokenizer)
     return tokenizer
 
@@ -138,26 +138,26 @@ def load_tokenizer(base: Path) -> Any:
 def check_embeddings(base: Path, tokenizer: Any) -> None:
     """Refuses a tokenizer with more tokens than the model has embeddings.
 
-    Axolotl would add rows to them without a word, and what it then saves does not load onto this base.
+    Axolotl would silently enlarge the embeddings, and the saved adapter would not load onto this base.
 
     Raises:
-        DataError: it has.
+        DataError: The tokenizer has more tokens.
     """
     num_embeddings = read_json(base / "config.json").get("vocab_size")
     if isinstance(num_embeddings, int) and len(tokenizer) > num_embeddings:
         raise DataError(
-            f"{base}: its tokenizer has {len(tokenizer):,} tokens, its model embeddings for {num_embeddings:,}. Resize "
-            "them first and train on that folder: model.resize_token_embeddings(len(tokenizer)), then save both."
+            f"{base}: its tokenizer has {len(tokenizer):,} tokens, but its model {num_embeddings:,} embeddings. "
+            "Call model.resize_token_embeddings(len(tokenizer)), save model and tokenizer, and train on that folder."
         )
 
 
 def licence_of(base: Path) -> str | None:
-    """What the model's card says, as it says it; None if its folder does not tell."""
+    """The licence that the model card or the LICENSE file names, unchanged; None if the folder names none."""
     for card in (base / "README.md", base / "MODEL_CARD.md"):
         front = re.match(r"---\s*\n(.*?)\n---", _text(card), re.DOTALL)
-        found = _licence_in(front.group(1)) if front else None
-        if found:
-            return found
+        licence = _licence_in(front.group(1)) if front else None
+        if licence:
+            return licence
     first = next((line.strip() for line in _text(base / "LICENSE").splitlines() if line.strip()), "")
     return first[:80] or None
 

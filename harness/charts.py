@@ -1,9 +1,9 @@
-"""The charts of a run's report, as HTML fragments around one embedded script. The only import of Plotly.
+"""The charts of a run's report as HTML fragments that share one embedded script. Only this module imports Plotly.
 
     charts = run_charts([history])
     charts["loss"].html, script()
 
-Colours are neutral in light and dark; the page's script sets the ink. One line per run: two are compared by colour.
+The colours suit a light and a dark page; the page's script sets the text colour. Each run has its own colour.
 
 Where it sits: history -> **charts** -> report.
 """
@@ -28,7 +28,7 @@ _CONFIG = {"displayModeBar": False, "responsive": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A drawn figure."""
+    """A chart as an HTML fragment."""
 
     title: str
     html: str
@@ -36,20 +36,20 @@ class Chart:
 
 
 def script() -> str:
-    """Plotly itself, to be embedded once: the page asks nobody for it."""
+    """Plotly's JavaScript, which the page embeds once, so that it works offline."""
     return str(get_plotlyjs())
 
 
 def run_charts(histories: Sequence[History]) -> dict[str, Chart]:
-    """Every chart for which there is something to draw, by name, in reading order."""
-    found = {
+    """Every chart that has data, by name, in reading order."""
+    charts = {
         "timeline": _timeline(histories),
         "loss": _loss(histories),
         "validation": _validation(histories),
         "speed": _speed(histories),
         "rate": _rate(histories),
     }
-    return {name: chart for name, chart in found.items() if chart is not None}
+    return {name: chart for name, chart in charts.items() if chart is not None}
 
 
 def bar_chart(name: str, title: str, values: Sequence[tuple[str, float]]) -> Chart:
@@ -85,7 +85,7 @@ def _chart(name: str, title: str, figure: go.Figure, *, height: int = 300, note:
 
 
 def _unit(histories: Sequence[History]) -> tuple[float, str]:
-    """Seconds of an axis unit, and its name: whole runs read best between 2 and 200 units."""
+    """Seconds per axis unit and the unit's name, chosen so that a run spans about 2 to 200 units."""
     longest = max(h.day.budget_s for h in histories)
     return (3600.0, "hours") if longest >= 7200 else (60.0, "minutes") if longest >= 120 else (1.0, "seconds")
 
@@ -118,11 +118,11 @@ def _timeline(histories: Sequence[History]) -> Chart | None:
     figure.update_layout(barmode="overlay")
     figure.update_xaxes(title=f"{name} of the budget", range=[0, 1.06 * max(h.day.budget_s for h in histories) / unit])
     figure.update_yaxes(showticklabels=len(histories) > 1, autorange="reversed")
-    return _chart("timeline", "The day, phase by phase", figure, height=150 + 46 * len(histories))
+    return _chart("timeline", "The budget by phase", figure, height=150 + 46 * len(histories))
 
 
-def _label(history: History, what: str, histories: Sequence[History]) -> str:
-    return f"{history.name}: {what}" if len(histories) > 1 else what
+def _label(history: History, text: str, histories: Sequence[History]) -> str:
+    return f"{history.name}: {text}" if len(histories) > 1 else text
 
 
 def _loss(histories: Sequence[History]) -> Chart | None:
@@ -135,7 +135,7 @@ def _loss(histories: Sequence[History]) -> Chart | None:
         if len(histories) == 1:
             figure.add_scatter(
                 x=x, y=y, mode="markers", marker={"size": 3, "color": colour, "opacity": 0.35},
-                name="a step", hovertemplate="step %{x}: %{y:.4f}<extra></extra>",
+                name="one step", hovertemplate="step %{x}: %{y:.4f}<extra></extra>",
             )  # fmt: skip
         figure.add_scatter(
             x=x, y=smoothed([s.loss for s in h.steps]), mode="lines", line={"width": 2, "color": colour},
@@ -189,7 +189,7 @@ def _speed(histories: Sequence[History]) -> Chart | None:
         return None
     figure.update_xaxes(title=f"{name} of the budget")
     figure.update_yaxes(title="tokens/s", rangemode="tozero")
-    note = "Between reported steps, evaluations and saves taken off."
+    note = "Speed between reported steps, without the time of evaluations and saves."
     return _chart("speed", "Speed", figure, height=240, note=note)
 
 

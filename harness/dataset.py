@@ -1,11 +1,11 @@
-"""The mix as a tokenised table: rendered with the one template, and tokenised once for `plan`, rehearsal and training.
+"""The mix as a tokenised table, which is rendered and tokenised once for `plan`, rehearsal and training.
 
     dataset = find_dataset(Path("runs/demo"), mix=Path("runs/demo/05_mix"), base=..., sequence_len=512)
     dataset.train.num_tokens
 
-The table lies in `05_table/`, in a folder whose name is a digest of everything that decides its rows (`TableInputs`). A
-changed mix, tokenizer or `sequence_len` has another name, so that a table is never used for inputs it was not made
-from. A row longer than `sequence_len` is counted and kept in `dropped.jsonl`.
+The table is in `05_table/`, in a folder named by a digest of everything that determines its rows (`TableInputs`). A
+changed mix, tokenizer or `sequence_len` gives another folder, so that a table never serves other inputs. A row longer
+than `sequence_len` is counted and recorded in `dropped.jsonl`.
 
 Where it sits: mix -> **dataset** -> plan, rehearsal, Axolotl.
 """
@@ -50,23 +50,24 @@ from harness.base_model import load_tokenizer
 from harness.errors import DataError
 
 DESCRIPTION = "dataset.json"
-"""Written last: what stands beside it is whole."""
+"""Written last, so the files beside it are complete if it exists."""
 
 PARTS, DROPPED = ("train", "validation"), "dropped.jsonl"
 
 SAMPLE = "sample.txt"
-"""The first training rows as text, with marks around what is trained."""
+"""The first training rows as text, in which the trained parts are marked."""
 
 NUM_SAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableInputs:
-    """Everything that decides the rows of a table."""
+    """Everything that determines the rows of a table."""
 
     train: str
-    """SHA-256 of the mix's file, as `validation`."""
+    """SHA-256 of the mix's `train.jsonl`."""
     validation: str
+    """SHA-256 of the mix's `validation.jsonl`."""
     tokenizer: str
     """Fingerprint of the base's tokenizer files."""
     sequence_len: int
@@ -78,14 +79,14 @@ class TableInputs:
 
     @classmethod
     def of(cls, mix: Path, *, base: Path, sequence_len: int, long_examples: LongExamples) -> "TableInputs":
-        """As they are at this moment.
+        """Hashes the current files.
 
         Raises:
-            DataError: a file of the mix is missing or empty.
+            DataError: A file of the mix is missing or empty.
         """
         check_mix(mix)
         prompts = [training_prompt(*parts) for parts in (("a", "b"), ("a", ""), ("", "b"))]
-        found = versions()
+        installed = versions()
         return cls(
             train=file_sha256(mix / "train.jsonl"),
             validation=file_sha256(mix / "validation.jsonl"),
@@ -93,42 +94,42 @@ class TableInputs:
             sequence_len=sequence_len,
             rendering=sha256("\0".join([*prompts, CHATML, str(schema())]).encode()),
             long_examples=long_examples,
-            libraries=", ".join(f"{name} {found[name]}" for name in ("tokenizers", "transformers") if name in found),
+            libraries=", ".join(f"{k} {installed[k]}" for k in ("tokenizers", "transformers") if k in installed),
         )
 
     @property
     def digest(self) -> str:
-        """Names the table."""
+        """The digest that names the table's folder."""
         return sha256(orjson.dumps(self, option=OPT_SORT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """What is trained and validated on."""
+    """The tokenised training and validation rows."""
 
     inputs: TableInputs
     train: Table
     validation: Table
     num_dropped: int
     num_ends_removed: int
-    """Answers that ended in the text of the end token, which is there by its id already."""
+    """Answers whose text ended with the end token; it was removed, because tokenising adds the token itself."""
     num_split: int = 0
-    """Texts that were longer than `sequence_len` and stand in several rows."""
+    """Texts longer than `sequence_len` that were split into several rows."""
     num_truncated: int = 0
-    """Examples of which only the first tokens are kept."""
+    """Examples that were cut to `sequence_len`."""
     chat_template: str = ""
-    """What conversations were rendered by, in a sentence; empty: there are none."""
+    """A sentence about the chat template of conversations; empty if there are none."""
 
     def lengths(self) -> tuple[int, ...]:
-        """Tokens of each training row, in order."""
+        """Token count of each training row, in order."""
         return read_lengths(self.train.path)
 
 
 def check_mix(mix: Path) -> None:
-    """Refuses a mix without both of its files. What is in them is checked when they are read.
+    """Refuses a mix that lacks one of its two files. Their rows are checked when they are read.
 
     Raises:
-        DataError: one is missing or empty.
+        DataError: A file is missing or empty.
     """
     for name in PARTS:
         _check_file(mix / f"{name}.jsonl")
@@ -141,24 +142,24 @@ def _check_file(path: Path) -> None:
         raise DataError(NO_ROWS.format(path=path))
 
 
-NO_ROWS = "{path}: a mix with no rows. Run `oneday curate` again: it says what took them."
+NO_ROWS = "{path}: a mix with no rows. Run `oneday curate` again: it says why rows were dropped."
 
 
 def check_rows(mix: Path) -> None:
-    """Reads both files of a mix to their ends.
+    """Reads and checks every row of both files of a mix.
 
     Raises:
-        DataError: as `read_mix`.
+        DataError: As for `read_mix`.
     """
     for name in PARTS:
         deque(read_mix(mix / f"{name}.jsonl"), maxlen=0)
 
 
 def read_mix(path: Path) -> Iterator[MixExample]:
-    """Every example of a mix file. An answer may be empty, as in mixes that follow the winner's.
+    """Every example of a mix file. An answer may be empty, as in the 2023 winner's mixes.
 
     Raises:
-        DataError: missing, empty, or a line holds no example.
+        DataError: The file is missing or empty, or a line is not an example.
     """
     _check_file(path)
     number = 0
@@ -176,11 +177,11 @@ def read_mix(path: Path) -> Iterator[MixExample]:
 def find_dataset(
     run: Path, *, mix: Path, base: Path, sequence_len: int, long_examples: LongExamples = LongExamples.AUTO
 ) -> Dataset:
-    """The run's table of these inputs: the one that an earlier command wrote, or a new one.
+    """The run's table for these inputs: the one that an earlier command wrote, or a new one.
 
     Raises:
-        DataError: as `prepare_dataset`.
-        StageError: another command is writing one at this moment.
+        DataError: As for `prepare_dataset`.
+        StageError: Another command is writing a table of this run.
     """
     inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples)
     out = run / TABLE / f"{sequence_len}-{inputs.digest[:16]}"
@@ -196,7 +197,7 @@ def prepare_dataset(
     """Renders and tokenises both files of a mix into `out`.
 
     Raises:
-        DataError: a file is missing or empty, or no row of it can be trained on.
+        DataError: A file is missing or empty, or none of its rows can be trained on.
     """
     inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples)
     (out / DESCRIPTION).unlink(missing_ok=True)
@@ -214,15 +215,15 @@ def prepare_dataset(
     )
     write_jsonl(out / DROPPED, work.dropped)
     write_text(out / SAMPLE, _sample(train, work.encoder.tokenizer))
-    described = asdict(dataset)
+    description = asdict(dataset)
     for name in PARTS:
-        described[name]["path"] = f"{name}.parquet"
-    write_json(out / DESCRIPTION, described)
+        description[name]["path"] = f"{name}.parquet"
+    write_json(out / DESCRIPTION, description)
     return dataset
 
 
 def _sample(table: Table, tokenizer: Any) -> str:
-    """The first rows: [[what is trained]], and what is not."""
+    """The first rows as text, with [[ ]] around the parts that are trained."""
     shown = []
     for number, row in enumerate(read_rows(table.path, num=NUM_SAMPLES), start=1):
         runs = trained_runs(tokenizer, row)
@@ -232,7 +233,7 @@ def _sample(table: Table, tokenizer: Any) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class _Preparation:
-    """Tokenises the files of a mix, and keeps account of what it leaves out."""
+    """Tokenises the files of a mix and records the rows that it drops."""
 
     encoder: ExampleEncoder
     inputs: TableInputs
@@ -245,14 +246,14 @@ class _Preparation:
         before = len(self.dropped)
         table = write_table(out, self._rows(mix))
         if not table.num_rows:
-            left_out = self.dropped[before:]
-            raise DataError(f"{mix}: no row of {len(left_out)} can be trained on; {_why_none(left_out)}")
+            dropped = self.dropped[before:]
+            raise DataError(f"{mix}: none of {len(dropped)} rows can be trained on; {_drop_summary(dropped)}")
         return table
 
     def _rows(self, mix: Path) -> Iterator[TableRow]:
         examples = read_mix(mix)
-        while some := list(itertools.islice(examples, ROWS_AT_ONCE)):
-            for item, encoded in zip(some, self.encoder.encode(some), strict=True):
+        while batch := list(itertools.islice(examples, ROWS_AT_ONCE)):
+            for item, encoded in zip(batch, self.encoder.encode(batch), strict=True):
                 try:
                     pieces = self._fitted(item, encoded)
                 except Unusable as e:
@@ -266,7 +267,7 @@ class _Preparation:
         self.chat_template = self.encoder.chat_template
 
     def _fitted(self, item: MixExample, encoded: RowIds | Unusable) -> list[RowIds]:
-        """The rows of an example, none longer than `sequence_len`."""
+        """The rows of an example, each at most `sequence_len` tokens long."""
         if isinstance(encoded, Unusable):
             raise encoded
         is_text = isinstance(item.example, Text)
@@ -279,12 +280,12 @@ class _Preparation:
         return pieces
 
 
-def _why_none(dropped: Sequence[Dropped]) -> str:
-    """What became of every row, and what mends most of them."""
+def _drop_summary(dropped: Sequence[Dropped]) -> str:
+    """The number of rows by reason, and the mend for the most frequent one."""
     reasons = Counter(d.reason for d in dropped)
-    told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+    counts = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
     mend = "Raise sequence_len" if reasons.most_common(1)[0][0] == "too_long" else "Give the rows answers"
-    return f"{told}, the last one {dropped[-1].detail}. {mend}."
+    return f"{counts}, the last one {dropped[-1].detail}. {mend}."
 
 
 def long_notes(dataset: Dataset) -> list[str]:
@@ -297,35 +298,35 @@ def long_notes(dataset: Dataset) -> list[str]:
 
 
 def described_dataset(out: Path) -> Dataset:
-    """What `prepare_dataset` wrote, by its description alone.
+    """The dataset that `prepare_dataset` wrote, read from its description without checking the tables.
 
     Raises:
-        StageError: the description is missing or damaged.
+        StageError: The description is missing or damaged.
     """
-    found = read_as(Dataset, out / DESCRIPTION)
-    train, validation = (replace(part, path=out / part.path) for part in (found.train, found.validation))
-    return replace(found, train=train, validation=validation)
+    dataset = read_as(Dataset, out / DESCRIPTION)
+    train, validation = (replace(part, path=out / part.path) for part in (dataset.train, dataset.validation))
+    return replace(dataset, train=train, validation=validation)
 
 
 def read_dataset(out: Path) -> Dataset | None:
-    """What `prepare_dataset` wrote; None if it is not there, or not as it was written."""
+    """The dataset that `prepare_dataset` wrote; None if it is missing, incomplete or altered."""
     try:
-        found = described_dataset(out)
+        dataset = described_dataset(out)
     except StageError:
         return None
-    whole = (
-        found.train.is_whole()
-        and found.validation.is_whole()
+    is_whole = (
+        dataset.train.is_whole()
+        and dataset.validation.is_whole()
         and (out / DROPPED).is_file()
         and (out / SAMPLE).is_file()
     )
-    return found if whole else None
+    return dataset if is_whole else None
 
 
 def link_dataset(dataset: Dataset, out: Path) -> Dataset:
-    """The same files in another folder, without a second copy where the file system has hard links.
+    """Puts the files into another folder as hard links, or as copies where the file system has no hard links.
 
-    A training keeps the rows that it was begun with, whatever becomes of `05_table/`.
+    A training run thereby keeps the rows that it started with, even if `05_table/` is changed or deleted.
     """
     make_folder(out)
     for name in (*(f"{part}.parquet" for part in PARTS), DROPPED, SAMPLE, DESCRIPTION):
@@ -338,10 +339,10 @@ def link_dataset(dataset: Dataset, out: Path) -> Dataset:
 
 
 def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | None) -> None:
-    """A base with a sliding window may be trained without it as long as no sample is longer than the window.
+    """Checks that no sample is longer than the base's sliding window if the recipe disables that window.
 
     Raises:
-        DataError: one is.
+        DataError: A sample is longer, so training without the window would not be exact.
     """
     if not overrides or overrides.get("sliding_window", 0) is not None:
         return
@@ -349,16 +350,16 @@ def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | No
     longest = max(dataset.train.longest, dataset.validation.longest)
     if window and longest > window:
         raise DataError(
-            f"a row has {longest} tokens, and sliding_window: null is exact up to the base's window of {window} alone. "
-            f"Curate with `policies.max_tokens={window}`, or take overrides_of_model_config out of the recipe."
+            f"a row has {longest} tokens, but sliding_window: null is exact only up to the base's window of {window}. "
+            f"Curate with `policies.max_tokens={window}`, or remove overrides_of_model_config from the recipe."
         )
 
 
 def read_dataset_rows(path: Path, base: Path) -> list[RowIds]:
-    """Rows to compute losses on: of a table, of a mix, or of JSON lines with `prompt` and `answer`.
+    """Tokenised rows from a table, a mix, or JSON lines with `prompt` and `answer`, for computing losses.
 
     Raises:
-        DataError: missing, empty, or a row is none of these.
+        DataError: The file is missing or empty, or a row is in none of these formats.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give JSON lines with prompt and answer, or a mix's validation.jsonl.")
@@ -368,7 +369,7 @@ def read_dataset_rows(path: Path, base: Path) -> list[RowIds]:
     try:
         first = next(read_jsonl(path), None)
         if first is None:
-            raise DataError(f"{path}: no rows in it. Give others with `validation=`.")
+            raise DataError(f"{path}: the file has no rows. Give another one with `validation=`.")
         if "prompt" in first and "chosen" not in first:
             return rows_ids(tokenizer, [(p, without_end(tokenizer, answer)) for p, answer in _rendered_rows(path)])
     except StageError as e:

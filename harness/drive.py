@@ -1,9 +1,9 @@
-"""Drives one child: passes its events on, hands it a signal, watches for silence, and ends it for sure.
+"""Follows one child process to its end: forwards its events, requests a stop, and kills it when it hangs or is late.
 
-    ending = drive(child, EventReader(path), until=deadline, silence_s=lambda seen: 60.0)
-    ending.how                        # Ended.BY_ITSELF
+    child_exit = drive(child, EventReader(path), until=deadline, max_silence_s=lambda events: 60.0, on_event=print)
+    child_exit.reason                        # ExitReason.BY_ITSELF
 
-Where it sits: under the rehearsal and the supervisor.
+Where it sits: below the rehearsal and the supervisor.
 """
 
 from collections.abc import Callable
@@ -11,52 +11,52 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from harness.axolotl_process import Child, ask_to_stop, end, follow
+from harness.axolotl_process import Child, follow, request_stop, wait_or_kill
 from harness.budget.clock import uptime
 from harness.inside.events import Event, EventReader, Tick, TrainEnd
 
 E = TypeVar("E", bound=Event)
 
-LAST_WORDS_S = 3.0
-"""For a child that has trained to its end to go by itself; Axolotl was seen to hang there."""
+EXIT_GRACE_S = 3.0
+"""Time for a child that has finished training to exit; Axolotl was seen to hang there."""
 
 
-class Seen:
-    """The last event of each kind."""
+class LastEvents:
+    """The last event of each type."""
 
     def __init__(self) -> None:
         self._last: dict[type[Event], Event] = {}
 
     def add(self, event: Event) -> None:
-        """One more."""
+        """Replaces the last event of the event's type."""
         self._last[type(event)] = event
 
-    def __contains__(self, kind: type[Event]) -> bool:
-        return kind in self._last
+    def __contains__(self, event_type: type[Event]) -> bool:
+        return event_type in self._last
 
-    def last(self, kind: type[E]) -> E | None:
-        """Of this kind; None: there was none."""
-        event = self._last.get(kind)
-        return event if isinstance(event, kind) else None
+    def get(self, event_type: type[E]) -> E | None:
+        """The last event of this type; None if there was none."""
+        event = self._last.get(event_type)
+        return event if isinstance(event, event_type) else None
 
 
-class Ended(StrEnum):
-    """How a child ended."""
+class ExitReason(StrEnum):
+    """Why a child ended."""
 
     BY_ITSELF = "by itself"
     CRASHED = "crashed"
     HUNG = "hung"
-    """No sign of life for too long."""
+    """The child was killed because it reported no event for too long."""
     DEADLINE = "deadline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What is known of a child that is gone."""
+class ChildExit:
+    """How a child ended."""
 
-    how: Ended
+    reason: ExitReason
     exit_code: int
-    seen: Seen
+    events: LastEvents
 
 
 def drive(
@@ -64,40 +64,40 @@ def drive(
     reader: EventReader,
     *,
     until: float,
-    silence_s: Callable[[Seen], float],
+    max_silence_s: Callable[[LastEvents], float],
     on_event: Callable[[Event], None],
-    asked: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], bool] = lambda: False,
     ends_with: type[Event] = TrainEnd,
-) -> Ending:
-    """From the child's start to its end, whatever it does.
+) -> ChildExit:
+    """Follows the child until it has ended.
 
     Args:
-        until: On the uptime clock; then it is killed.
-        silence_s: The longest time without an event, given what was seen so far.
-        on_event: Called with every event, and with a `Tick` in between.
-        asked: True once the child is to evaluate, save and end.
-        ends_with: The kind of the child's last event; after it nothing is waited for.
+        until: Time on the uptime clock at which the child is killed.
+        max_silence_s: The longest allowed time without an event, given the last events.
+        on_event: Called with every event, and with every `Tick` between them.
+        stop_requested: Returns True once the child should evaluate, save and end.
+        ends_with: Type of the child's last event; no event after it is awaited.
     """
-    seen = Seen()
-    heard = uptime()
-    how = Ended.DEADLINE
-    told = False
+    events = LastEvents()
+    last_event_at = uptime()
+    reason = ExitReason.DEADLINE
+    signalled = False
     try:
         for event in follow(child, reader, until=until, ends_with=ends_with):
             if not isinstance(event, Tick):
-                heard = uptime()
-                seen.add(event)
-            elif uptime() - heard > silence_s(seen):
-                how = Ended.HUNG
+                last_event_at = uptime()
+                events.add(event)
+            elif uptime() - last_event_at > max_silence_s(events):
+                reason = ExitReason.HUNG
                 break
             on_event(event)
-            if asked() and not told:
-                told = True
-                ask_to_stop(child)
+            if stop_requested() and not signalled:
+                signalled = True
+                request_stop(child)
     finally:
-        exit_code = end(child, patience_s=min(LAST_WORDS_S, until - uptime()) if ends_with in seen else 0)
-    if TrainEnd in seen:
-        how = Ended.BY_ITSELF
-    elif how is Ended.DEADLINE and uptime() < until - 0.05:
-        how = Ended.CRASHED
-    return Ending(how=how, exit_code=exit_code, seen=seen)
+        exit_code = wait_or_kill(child, timeout_s=min(EXIT_GRACE_S, until - uptime()) if ends_with in events else 0)
+    if TrainEnd in events:
+        reason = ExitReason.BY_ITSELF
+    elif reason is ExitReason.DEADLINE and uptime() < until - 0.05:
+        reason = ExitReason.CRASHED
+    return ChildExit(reason=reason, exit_code=exit_code, events=events)

@@ -1,11 +1,11 @@
-"""The harness's part of the error tree. See curation/errors.py.
+"""The harness's part of the error tree. See core/errors.py.
 
 HarnessError                exit code 2
 ├── ConfigError             a recipe: unknown key, wrong value, unknown card
-├── BudgetError             a budget that is unreadable or cannot hold what must be done
+├── BudgetError             a budget that is unreadable or too small
 ├── DataError               a mix that cannot be trained on
-├── CheckpointError         no checkpoint, or none that is whole
-└── TrainError              Axolotl ended in a way that the user can mend
+├── CheckpointError         no complete checkpoint
+└── TrainError              Axolotl failed in a way that the user can mend
     └── MemoryFullError     the card's memory was too small for a step
 """
 

@@ -1,10 +1,10 @@
-"""What has happened in a run so far, read from its folder: finished, running, interrupted or killed.
+"""The history of a run, read from its folder at any time: while it runs, after it ended, or after it was killed.
 
     history = read_history(Path("runs/200k"))
     history.state, history.evaluations[-1].loss, history.spans
 
-Nothing is asked of the processes at work: the ledger and the trainer's events are on the disk. The report, `watch` and
-the live view are made from it.
+Only files are read (the ledger and the trainer's events), so a running process is not disturbed. The report, `watch`
+and the live view use it.
 
 Where it sits: ledger and events -> **history** -> report, live view.
 """
@@ -35,32 +35,32 @@ T = TypeVar("T")
 
 
 class State(StrEnum):
-    """How a run stands."""
+    """The state of a run."""
 
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
-    """By a signal, a kill or an error: the same command goes on."""
+    """The run was stopped by a signal, a kill or an error; the same command resumes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A training step that was reported."""
+    """A training step that the trainer reported."""
 
     step: int
     at_s: float
-    """Seconds of the budget, charged before it."""
+    """Seconds of the budget that were charged before the step."""
     loss: float
     learning_rate: float
     tokens_per_s: float | None
-    """Since the step before, evaluations and saves taken off; None for the first of a start."""
+    """Speed since the previous step, without evaluations and saves; None for the first step after a start."""
     memory_gib: float | None
-    """Most that was ever reserved on the card; None on a CPU."""
+    """Peak of the memory reserved on the card so far; None on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """A validation loss."""
+    """An evaluation on the validation rows."""
 
     step: int
     at_s: float
@@ -69,8 +69,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """Something that a reader of the day should know of."""
+class Incident:
+    """An event that a reader of the report should know about, such as a restart or a full disk."""
 
     at_s: float
     text: str
@@ -78,33 +78,33 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A run so far. Lists are in order of time; a step that a resume repeated stands in its last form."""
+    """A run so far. Sequences are in chronological order; a step that was repeated after a resume appears once."""
 
     run: Path
     name: str
-    """For people."""
+    """Display name of the run."""
     state: State
     phase: str
-    """What is being done, or was last."""
+    """The current phase, or the last one."""
     day: LedgerReport
     left_s: float
-    """Of the budget; while a run lies down it goes on running out, unless only work is charged."""
+    """Rest of the budget. It shrinks while a run is stopped, unless only computing time is charged."""
     spans: tuple[Span, ...]
     steps: tuple[Step, ...]
     evaluations: tuple[Evaluation, ...]
-    moments: tuple[Moment, ...]
+    incidents: tuple[Incident, ...]
     horizon: int
-    """The step at which the plan ends; 0 before there is one."""
+    """The step at which the learning rate schedule ends; 0 before the first step."""
     num_unknown_events: int
-    """Of kinds that only a newer version knows."""
+    """Events of types that only a newer version knows."""
     tokens_per_s: float | None
-    """Since the start of the run; of a finished one, what its summary says."""
+    """Mean speed of the run; for a finished run, the value in its summary."""
     manifest: Mapping[str, Any]
     picked: Picked | None
 
     @property
     def best(self) -> Evaluation | None:
-        """The lowest validation loss; of equals the earlier."""
+        """The evaluation with the lowest finite loss; the earlier one of a tie."""
         finite = [e for e in self.evaluations if math.isfinite(e.loss)]
         return min(finite, key=lambda e: e.loss, default=None)
 
@@ -119,34 +119,34 @@ class History:
 
 
 def read_history(run: Path) -> History:
-    """Everything on the disk, at any time.
+    """Reads the history of a run in any state.
 
     Raises:
-        DataError: nothing was ever trained here, or a line of the events is none.
+        DataError: The run was never trained, or a line of its events is damaged.
     """
     if not (run / LEDGER).is_file():
-        raise DataError(f"{run}: no training in it yet. `oneday train` begins one; RUN is the folder with 05_mix.")
+        raise DataError(f"{run}: no training in it yet. `oneday train` starts one; RUN is the folder with 05_mix.")
     ledger = Ledger.of_run(run / LEDGER)
-    clock = _DayClock(ledger)
+    clock = _BudgetClock(ledger)
     reader = EventReader(run / TRAIN / METRICS, from_start=True)
     events = list(reader.read())
     picked = run / PICK / PICKED
     day = ledger.report()
     done = (run / TRAIN / "done.json").is_file() and picked.is_file()
-    works = not ledger.is_closed and ledger.phase != "idle" and (ledger.is_alive or is_locked(run))
-    state = State.FINISHED if done else State.RUNNING if works else State.STOPPED
-    runs_out = state is State.RUNNING or (state is State.STOPPED and day.clock == Charging.STRICT)
+    is_active = not ledger.is_closed and ledger.phase != "idle" and (ledger.is_alive or is_locked(run))
+    state = State.FINISHED if done else State.RUNNING if is_active else State.STOPPED
+    is_charged = state is State.RUNNING or (state is State.STOPPED and day.clock == Charging.STRICT)
     return History(
         run=run,
         name=run.resolve().name,
         state=state,
         phase=ledger.phase,
         day=day,
-        left_s=max(0.0, ledger.left_s if runs_out else day.budget_s - day.charged_s),
+        left_s=max(0.0, ledger.left_s if is_charged else day.budget_s - day.charged_s),
         spans=tuple(ledger.spans()),
         steps=tuple(_steps(events, clock)),
         evaluations=tuple(_evaluations(events, clock)),
-        moments=tuple(_moments(events, clock)),
+        incidents=tuple(_incidents(events, clock)),
         tokens_per_s=_recorded_speed(run) if done else SpeedMeter.of(events).tokens_per_s,
         horizon=next((e.horizon for e in reversed(events) if isinstance(e, trainer.Step)), 0),
         num_unknown_events=reader.unknown.total(),
@@ -156,12 +156,12 @@ def read_history(run: Path) -> History:
 
 
 def _recorded_speed(run: Path) -> float | None:
-    """As the end of the run computed it, so that every command tells the same figure."""
+    """The speed in the summary of a finished run, so that every command shows the same value."""
     return read_as(Summary, run / TRAIN / SUMMARY).details.get("tokens_per_s") or None
 
 
-class _DayClock:
-    """From an event's wall-clock time to seconds of the budget, between the ledger's records."""
+class _BudgetClock:
+    """Converts an event's wall-clock time to charged seconds of the budget, from the records of the ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._walls, self._charged = zip(*ledger.moments(), strict=True)
@@ -172,17 +172,17 @@ class _DayClock:
             return 0.0
         if number + 1 == len(self._walls):
             return float(self._charged[number])
-        into = min(wall, self._walls[number + 1]) - self._walls[number]
-        return float(min(self._charged[number] + into, self._charged[number + 1]))
+        elapsed = min(wall, self._walls[number + 1]) - self._walls[number]
+        return float(min(self._charged[number] + elapsed, self._charged[number + 1]))
 
 
-def _steps(events: Sequence[Event], clock: _DayClock) -> list[Step]:
+def _steps(events: Sequence[Event], clock: _BudgetClock) -> list[Step]:
     last: dict[int, Step] = {}
     meter = SpeedMeter()
     for event in events:
         meter.hear(event)
         if isinstance(event, trainer.TrainBegin):
-            _forget_after(last, event.step)
+            _discard_after(last, event.step)
         if isinstance(event, trainer.Step):
             last[event.step] = Step(
                 step=event.step,
@@ -195,11 +195,11 @@ def _steps(events: Sequence[Event], clock: _DayClock) -> list[Step]:
     return [last[step] for step in sorted(last)]
 
 
-def _evaluations(events: Sequence[Event], clock: _DayClock) -> list[Evaluation]:
+def _evaluations(events: Sequence[Event], clock: _BudgetClock) -> list[Evaluation]:
     last: dict[int, Evaluation] = {}
     for event in events:
         if isinstance(event, trainer.TrainBegin):
-            _forget_after(last, event.step)
+            _discard_after(last, event.step)
         if isinstance(event, trainer.Evaluate):
             last[event.step] = Evaluation(
                 step=event.step, at_s=clock.at(event.t), loss=event.validation_loss, seconds=event.seconds
@@ -207,46 +207,46 @@ def _evaluations(events: Sequence[Event], clock: _DayClock) -> list[Evaluation]:
     return [last[step] for step in sorted(last)]
 
 
-def _forget_after(found: dict[int, T], step: int) -> None:
-    """A start from `step` lost what a killed trainer had done after it."""
-    for lost in [number for number in found if number > step]:
-        del found[lost]
+def _discard_after(by_step: dict[int, T], step: int) -> None:
+    """Removes entries after `step`: a trainer that resumed from it repeats them."""
+    for lost in [number for number in by_step if number > step]:
+        del by_step[lost]
 
 
-def _moments(events: Sequence[Event], clock: _DayClock) -> Iterator[Moment]:
-    begun = False
+def _incidents(events: Sequence[Event], clock: _BudgetClock) -> Iterator[Incident]:
+    has_started = False
     for event in events:
-        text = _telling(event, begun=begun)
-        begun |= isinstance(event, trainer.TrainBegin)
+        text = _incident_text(event, has_started=has_started)
+        has_started |= isinstance(event, trainer.TrainBegin)
         if text:
-            yield Moment(at_s=clock.at(event.t), text=text)
+            yield Incident(at_s=clock.at(event.t), text=text)
 
 
-def _telling(event: Event, *, begun: bool) -> str:
-    """What a reader of the day should know of an event; nothing of most."""
+def _incident_text(event: Event, *, has_started: bool) -> str:
+    """The text of an incident; empty for most events."""
     match event:
         case trainer.TrainBegin():
-            return f"went on from step {event.step}" if begun else ""
+            return f"resumed from step {event.step}" if has_started else ""
         case trainer.DiskFull():
-            return f"step {event.step}: the disk was full, nothing saved"
+            return f"step {event.step}: the disk was full, nothing was saved"
         case trainer.TrackerFailed():
-            return f"{event.tracker} failed and was left out: {event.why}"
+            return f"{event.tracker} failed and was disabled: {event.why}"
         case trainer.NotFinite():
             return f"step {event.step}: the loss was {event.loss}"
         case trainer.Stopping():
-            return f"step {event.step}: closing for the {event.because}"
+            return f"step {event.step}: stopping, reason: {event.because}"
     return ""
 
 
-_KEPT = 0.8
-"""Weight of the mean so far in the next one."""
+_DECAY = 0.8
+"""Weight of the previous mean in the exponential moving average."""
 
 
 def smoothed(values: list[float]) -> list[float]:
-    """Exponential moving average without a bias at the start. Values that are not finite are passed over."""
+    """Bias-corrected exponential moving average. Values that are not finite are skipped."""
     result, mean, norm = [], 0.0, 0.0
     for value in values:
         if math.isfinite(value):
-            mean, norm = _KEPT * mean + (1 - _KEPT) * value, _KEPT * norm + (1 - _KEPT)
+            mean, norm = _DECAY * mean + (1 - _DECAY) * value, _DECAY * norm + (1 - _DECAY)
         result.append(mean / norm if norm else math.nan)
     return result

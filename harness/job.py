@@ -1,6 +1,6 @@
-"""A training job: what is trained, from what, how, on which card, within which budget.
+"""A training job: mix, base model, recipe, card and budget of one run.
 
-Where it sits: the command line makes one; rehearsal, plan and run take it.
+Where it sits: the command line creates it; rehearsal, plan and run receive it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from harness.tracker import Tracker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """All that a training run is made of."""
+    """All inputs of a training run."""
 
     run: Path
     mix: Path
@@ -30,22 +30,22 @@ class TrainJob:
     redo: bool = False
     charging: Charging = Charging.STRICT
     follow_plan: Path | None = None
-    """A plan file to take as it is: repeats the run that wrote it."""
+    """A schedule file to follow unchanged, which repeats the run that wrote it."""
     average: int = 0
-    """Keep time free to try the average of so many of the best adapters."""
+    """Number of best adapters whose average the picker tries; time for that is reserved."""
     shared_card: bool = False
-    """Others may use the card."""
+    """Allow other processes to use the card."""
     trackers: tuple[Tracker, ...] = ()
     """Trackers that also receive every step's metrics."""
     card_how: str = ""
-    """Why this card's profile was taken; on record, and of no influence on the result."""
+    """Why this card's profile was chosen; recorded only, without influence on the result."""
     long_examples: LongExamples = LongExamples.AUTO
-    """What is done with an example that is longer than `sequence_len`."""
+    """How an example longer than `sequence_len` is handled."""
     device: str = ""
-    """The one card that the trainer may see, as CUDA_VISIBLE_DEVICES names it; empty: whatever it sees."""
+    """The only card visible to the trainer, as a value of CUDA_VISIBLE_DEVICES; empty: no restriction."""
 
     def inputs(self) -> dict[str, Any]:
-        """What decides the result, the budget left aside."""
+        """Everything but the budget that determines the result, as recorded in `inputs.json`."""
         return {
             "train": file_sha256(self.mix / "train.jsonl"),
             "validation": file_sha256(self.mix / "validation.jsonl"),
@@ -57,10 +57,10 @@ class TrainJob:
         }
 
     def dataset(self) -> Dataset:
-        """The mix as token ids, tokenised by the first command that asks for it.
+        """The tokenised mix; the first call tokenises it, later ones find the table.
 
         Raises:
-            DataError: the mix cannot be trained on.
+            DataError: The mix cannot be trained on.
         """
         return find_dataset(
             self.run,

@@ -1,14 +1,14 @@
-"""The pack plan: which rows make up which micro-batch, for the whole run, written before the first step.
+"""The pack plan: the rows of every micro-batch of a run, written before the first step.
 
     plan = PackPlan.make(lengths, capacity=512, bins_per_batch=2, epochs=3, seed=2023)
     plan.write(Path("07_train/packs.jsonl"))
     plan.micro_batches[40]            # two bins, each a list of row numbers
 
-Axolotl packs anew at every start from a generator that a resume leaves in another state: after a kill it trains on
-other batches (measured: 0 of 14 equal). Here a batch is a line of a file, served by its number, so a resumed run sees
-what an uninterrupted one would have seen, and the number of steps is known, not estimated.
+Axolotl packs again at every start, with a random generator whose state a resume does not restore: after a kill it
+trains on other batches (measured: 0 of 14 equal). Here the trainer reads each batch by its number from a file, so a
+resumed run trains on the same batches as an uninterrupted one, and the number of steps is exact.
 
-Where it sits: dataset -> **pack plan** -> the plugin, which serves it.
+Where it sits: dataset -> **pack plan** -> the plugin, which reads its batches.
 """
 
 import bisect
@@ -27,7 +27,7 @@ from core.files import atomic_writer
 from harness.errors import DataError
 
 Bin = list[int]
-"""Numbers of the rows that share one sequence of the model."""
+"""Numbers of the rows that are packed into one sequence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +36,13 @@ class PackPlan:
 
     micro_batches: list[list[Bin]]
     epoch_ends: tuple[int, ...]
-    """Number of micro-batches up to the end of each epoch."""
+    """Cumulative number of micro-batches at the end of each epoch."""
     capacity: int
-    """Tokens that a bin holds."""
+    """Tokens per bin."""
     lengths_sha256: str
-    """Of the rows' token counts: what the trainer's own data must agree with."""
+    """SHA-256 of the rows' token counts, by which the trainer checks its data."""
     efficiency: float
-    """Tokens of rows by tokens of bins."""
+    """Tokens of rows divided by the capacity of all bins."""
 
     @classmethod
     def make(
@@ -55,13 +55,13 @@ class PackPlan:
         seed: int,
         packed: bool = True,
     ) -> "PackPlan":
-        """Packs each epoch in an order of its own.
+        """Packs each epoch in a different random order.
 
         Args:
-            lengths: Tokens of each row; none above `capacity`.
+            lengths: Token count of each row, at most `capacity`.
             bins_per_batch: The micro-batch size.
-            epochs: The last one may be a part.
-            packed: False: every row has a bin of its own.
+            epochs: Number of epochs; the last one may be partial.
+            packed: If False, every row has its own bin.
         """
         batches: list[list[Bin]] = []
         ends = []
@@ -72,7 +72,7 @@ class PackPlan:
             batches += [bins[i : i + bins_per_batch] for i in range(0, len(bins), bins_per_batch)]
             ends.append(len(batches))
             num_bins += len(bins)
-            num_tokens += sum(lengths[row] for found in bins for row in found)
+            num_tokens += sum(lengths[row] for rows in bins for row in rows)
         return cls(
             micro_batches=batches,
             epoch_ends=tuple(ends),
@@ -83,31 +83,32 @@ class PackPlan:
 
     @property
     def num_epochs(self) -> int:
-        """The last one may be a part."""
+        """Number of epochs; the last one may be partial."""
         return len(self.epoch_ends)
 
     def num_steps(self, accumulation: int) -> int:
-        """Optimizer steps; the last one may have fewer micro-batches."""
+        """Number of optimizer steps; the last one may have fewer micro-batches."""
         return math.ceil(len(self.micro_batches) / accumulation)
 
     def rehearsal(self, lengths: Sequence[int], *, worst: int, typical: int, seed: int) -> "PackPlan":
-        """Micro-batches to measure the run by: those that ask most of attention, then some as they come.
+        """A plan to measure the run with: the micro-batches with the most attention work, then randomly drawn ones.
 
         Args:
-            lengths: Tokens of each row of the run.
-            worst, typical: Micro-batches of each kind; a plan with fewer gives some again.
+            lengths: Token count of each row of the run.
+            worst: Number of micro-batches with the most attention work.
+            typical: Number of randomly drawn micro-batches. Micro-batches repeat if the plan has fewer.
         """
 
-        def attention(batch: list[Bin]) -> int:
-            return sum(lengths[row] ** 2 for found in batch for row in found)
+        def attention_cost(batch: list[Bin]) -> int:
+            return sum(lengths[row] ** 2 for rows in batch for row in rows)
 
-        numbers = sorted(range(len(self.micro_batches)), key=lambda n: (-attention(self.micro_batches[n]), n))
+        numbers = sorted(range(len(self.micro_batches)), key=lambda n: (-attention_cost(self.micro_batches[n]), n))
         drawn = random.Random(f"rehearsal-{seed}").choices(range(len(self.micro_batches)), k=typical)
         chosen = [self.micro_batches[n] for n in [*itertools.islice(itertools.cycle(numbers), worst), *drawn]]
         return replace(self, micro_batches=chosen, epoch_ends=(len(chosen),))
 
     def write(self, path: Path) -> str:
-        """One JSON line a micro-batch under a first line that describes them; returns the digest of the whole."""
+        """Writes a header line, then one JSON line for each micro-batch; returns the SHA-256 of the file."""
         body = b"".join(orjson.dumps(batch, option=orjson.OPT_APPEND_NEWLINE) for batch in self.micro_batches)
         head = {
             "capacity": self.capacity,
@@ -123,25 +124,25 @@ class PackPlan:
 
     @classmethod
     def read(cls, path: Path) -> "PackPlan":
-        """Raises `DataError` if the file is not what was written."""
+        """Raises `DataError` if the file is missing, damaged or altered."""
         try:
             first, body = path.read_bytes().split(b"\n", 1)
             head = orjson.loads(first)
             if hashlib.sha256(body).hexdigest() != head.pop("sha256"):
-                raise DataError(f"{path}: was altered since it was written. Begin anew with `redo=true`.")
+                raise DataError(f"{path}: was altered after it was written. Start again with `redo=true`.")
             batches = [orjson.loads(line) for line in body.splitlines()]
             return cls(micro_batches=batches, **{**head, "epoch_ends": tuple(head["epoch_ends"])})
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise DataError(f"{path}: no pack plan ({e}). Begin anew with `redo=true`.") from e
+            raise DataError(f"{path}: not a pack plan ({e}). Start again with `redo=true`.") from e
 
 
 def digest_of(lengths: Sequence[int]) -> str:
-    """Of token counts, in order."""
+    """SHA-256 of token counts, in order."""
     return hashlib.sha256(array("q", lengths).tobytes()).hexdigest()
 
 
 def pack_in_order(lengths: Sequence[int], *, capacity: int, bins_per_batch: int) -> list[list[Bin]]:
-    """Micro-batches of rows as they come, none left out: what an evaluation reads."""
+    """Micro-batches for an evaluation: every row once, in order."""
     bins: list[Bin] = []
     space = 0
     for row, length in enumerate(lengths):
@@ -154,23 +155,23 @@ def pack_in_order(lengths: Sequence[int], *, capacity: int, bins_per_batch: int)
 
 
 def _pack(lengths: Sequence[int], capacity: int, rng: random.Random) -> list[Bin]:
-    """Best fit: each row into the fullest bin that has room for it, rows and bins in random order."""
+    """Best fit: each row, in random order, goes into the fullest bin with room for it. The bins are then shuffled."""
     order = list(range(len(lengths)))
     rng.shuffle(order)
     bins: list[Bin] = []
     spaces: list[tuple[int, int]] = []
     """(free tokens, bin), sorted."""
-    least = min(lengths)
+    shortest = min(lengths)
     for row in order:
         length = lengths[row]
-        found = bisect.bisect_left(spaces, (length, -1))
-        if found < len(spaces):
-            space, number = spaces.pop(found)
+        position = bisect.bisect_left(spaces, (length, -1))
+        if position < len(spaces):
+            space, number = spaces.pop(position)
         else:
             space, number = max(capacity, length), len(bins)
             bins.append([])
         bins[number].append(row)
-        if space - length >= least:
+        if space - length >= shortest:
             bisect.insort(spaces, (space - length, number))
     rng.shuffle(bins)
     return bins
@@ -179,5 +180,5 @@ def _pack(lengths: Sequence[int], capacity: int, rng: random.Random) -> list[Bin
 def rows_of(batches: Sequence[Sequence[Bin]]) -> Iterator[int]:
     """Every row number, in order."""
     for batch in batches:
-        for found in batch:
-            yield from found
+        for rows in batch:
+            yield from rows

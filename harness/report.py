@@ -1,14 +1,14 @@
-"""The report of a run: one self-contained page, offline, light and dark, at any moment of the run's life.
+"""The HTML report of one run, or of two side by side: one self-contained page that works offline.
 
     write_report([Path("runs/200k")], Path("runs/200k/report.html"))
     write_report([Path("runs/a"), Path("runs/b")], Path("runs/a/compare-b.html"))
 
-Where it sits: the last reader of a run folder; `oneday report` and the end of a run write it.
+Where it sits: history -> **report**; `oneday report` and the end of a run write it, and a run may be in any state.
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +26,20 @@ from harness.history import History, State, read_history
 
 TEMPLATE = "report.html.j2"
 NUM_EXAMPLES = 9
-MOST_TASKS = 15
-LONGEST_TEXT = 1_200
-"""Characters of an example."""
+MAX_TASKS = 15
+MAX_TEXT_LENGTH = 1_200
+"""Characters of an example's text that the page shows."""
 
-_UNINTERESTING = frozenset(
-    [
-        "t",
-        "up",
-        "boot",
-        "card_how",
-        "base_path",
-        "mix_path",
-        "call",
-        "inputs",
-        "outputs",
-        "counts",
-        "ledger",
-        "candidates",
-    ]
+_NOT_COMPARED = frozenset(
+    {"t", "up", "boot", "card_how", "base_path", "mix_path", "call", "inputs", "outputs", "counts", "ledger"}
+    | {"candidates"}
 )
-"""Keys of a manifest that differ between any two runs, or are shown elsewhere."""
+"""Keys of a manifest that differ between any two runs, or that the page shows elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One held-out question with both answers."""
+    """A held-out question with the answers of base and tuned model."""
 
     verdict: str
     """`better`, `worse` or `the same`."""
@@ -60,13 +48,13 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
-    """What the template shows of one run."""
+    """The values that the template shows for one run."""
 
     history: History
     verdict: Verdict | None
-    """None: nothing is picked yet."""
-    sentence: str
-    comparison: Sequence[Mapping[str, Any]]
+    """None until a checkpoint is picked."""
+    status: str
+    comparison: Sequence[Comparison]
     examples: Sequence[Example]
     mix: Mapping[str, Any]
     rehearsal: Rehearsal | None
@@ -74,18 +62,18 @@ class RunPage:
 
 
 Commands = Callable[[History], Sequence[tuple[str, str]]]
-"""Gives the next steps for a run: (description, command)."""
+"""Returns the next steps for a run as (description, command)."""
 
 
 def write_report(runs: Sequence[Path], path: Path, *, commands: Commands = lambda history: ()) -> None:
     """Writes the page of one run, or of two side by side.
 
     Raises:
-        DataError: in one of them nothing was ever trained.
+        DataError: A run was never trained.
     """
     from markupsafe import Markup
 
-    pages = _named(_page(run, commands) for run in runs)
+    pages = _with_unique_names([_page(run, commands) for run in runs])
     histories = [page.history for page in pages]
     charts = run_charts(histories)
     if len(pages) == 1:
@@ -103,12 +91,11 @@ def write_report(runs: Sequence[Path], path: Path, *, commands: Commands = lambd
     write_page(path, "harness", TEMPLATE, values, filters={"n": "{:,.0f}".format, "pretty": pretty})
 
 
-def _named(pages: Iterable[RunPage]) -> list[RunPage]:
-    """Folders of one name are told apart by their paths."""
-    found = list(pages)
-    if len({page.history.name for page in found}) == len(found):
-        return found
-    return [replace(page, history=replace(page.history, name=str(page.history.run.resolve()))) for page in found]
+def _with_unique_names(pages: Sequence[RunPage]) -> Sequence[RunPage]:
+    """Names runs by their paths if their folders have the same name."""
+    if len({page.history.name for page in pages}) == len(pages):
+        return pages
+    return [replace(page, history=replace(page.history, name=str(page.history.run.resolve()))) for page in pages]
 
 
 def _page(run: Path, commands: Commands) -> RunPage:
@@ -118,8 +105,8 @@ def _page(run: Path, commands: Commands) -> RunPage:
     return RunPage(
         history=history,
         verdict=verdict_of(history),
-        sentence=sentence(history),
-        comparison=[asdict(c) for c in read_as(list[Comparison], comparison)] if comparison.is_file() else [],
+        status=status_sentence(history),
+        comparison=read_as(list[Comparison], comparison) if comparison.is_file() else [],
         examples=_examples(run / SCORED / ANSWERS) if comparison.is_file() else [],
         mix=dict(read_as(Summary, mix).details) if mix.is_file() else {},
         rehearsal=read_as(Rehearsal, rehearsal) if rehearsal.is_file() else None,
@@ -128,8 +115,8 @@ def _page(run: Path, commands: Commands) -> RunPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    """What of a manifest's section `train` the verdict rests on."""
+class _TrainSection:
+    """The keys of a manifest's section `train` that the verdict needs."""
 
     because: str = ""
     last_loss: float | None = None
@@ -137,49 +124,50 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Recorded:
-    train: _Ended = _Ended()
+class _Manifest:
+    train: _TrainSection = _TrainSection()
 
 
 def verdict_of(history: History) -> Verdict | None:
-    """Whether the picked checkpoint is better than the base; None before there is one, or while training goes on.
+    """The verdict on a run; None while it runs, or if no checkpoint is picked.
 
     Raises:
-        StageError: the manifest is damaged.
+        StageError: The manifest is damaged.
     """
     if history.picked is None or history.state is State.RUNNING:
         return None
     path = history.run / MANIFEST
-    ended = read_as(_Recorded, path, mend="Restore it, or move it away.").train if path.is_file() else _Ended()
+    train = read_as(_Manifest, path, mend="Restore it, or move it away.").train if path.is_file() else _TrainSection()
     return Verdict(
         base_loss=history.picked.base_loss,
         best_loss=history.picked.validation_loss,
-        last_loss=ended.last_loss,
-        ended_by=ended.because,
-        faint_share=ended.faint_share,
+        last_loss=train.last_loss,
+        stop_reason=train.because,
+        faint_share=train.faint_share,
     )
 
 
-def sentence(history: History) -> str:
-    """How the run stands, in words."""
+def status_sentence(history: History) -> str:
+    """The state of the run in one or two sentences."""
     day = history.day
     budget = pretty(day.budget_s)
     if history.state is State.FINISHED and history.picked:
         trained = day.by_phase.get("train", 0.0) / day.budget_s
         return (
-            f"Finished: {pretty(day.charged_s)} of {budget}, {trained:.1%} training, over by {day.overshoot_s:.1f} s. "
-            f"Picked {history.picked.checkpoint}, validation loss {history.picked.validation_loss:.4f}."
+            f"Finished: {pretty(day.charged_s)} of {budget} charged, {trained:.1%} of the budget for training, "
+            f"{day.overshoot_s:.1f} s past the deadline. "
+            f"{history.picked.checkpoint} is picked; its validation loss is {history.picked.validation_loss:.4f}."
         )
     step = f"step {history.steps[-1].step} of about {history.horizon}" if history.steps else "before the first step"
-    best = f" Best validation loss so far {history.best.loss:.4f} at step {history.best.step}." if history.best else ""
+    best = f" Best validation loss so far: {history.best.loss:.4f} at step {history.best.step}." if history.best else ""
     if history.state is State.RUNNING:
         return f"Running: {history.phase}, {step}, {pretty(history.left_s)} of {budget} left.{best}"
-    goes_on = "the same command goes on" if history.left_s > 0 else "the same command publishes what stands"
-    return f"Stopped, {step}: {pretty(history.left_s)} of {budget} left, and {goes_on}.{best}"
+    verb = "resumes it" if history.left_s > 0 else "publishes the best checkpoint"
+    return f"Stopped, {step}: {pretty(history.left_s)} of {budget} left; the same command {verb}.{best}"
 
 
 def _examples(path: Path) -> list[Example]:
-    """A third each of what got better, worse and stayed, at random but always the same."""
+    """A fixed random sample with equally many better, worse and unchanged answers."""
     groups: dict[str, list[Example]] = {"better": [], "worse": [], "the same": []}
     for row in read_jsonl(path):
         gain = row["scores"]["tuned"] - row["scores"]["base"]
@@ -194,7 +182,7 @@ def _examples(path: Path) -> list[Example]:
 
 def _shortened(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} …"
+        return value if len(value) <= MAX_TEXT_LENGTH else f"{value[:MAX_TEXT_LENGTH]} …"
     return {key: _shortened(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
@@ -203,19 +191,19 @@ def _mix_charts(mix: Mapping[str, Any]) -> dict[str, Chart]:
         return {}
     sources = list(mix["rows_by_source"].items())
     tasks = sorted(mix.get("rows_by_task", {}).items(), key=lambda item: (-item[1], item[0]))
-    shown = [(name.rpartition("/")[2], rows) for name, rows in tasks[:MOST_TASKS]]
-    rest = sum(rows for _, rows in tasks[MOST_TASKS:])
+    shown = [(name.rpartition("/")[2], rows) for name, rows in tasks[:MAX_TASKS]]
+    rest = sum(rows for _, rows in tasks[MAX_TASKS:])
     if rest:
-        shown.append((f"{len(tasks) - MOST_TASKS} others", rest))
+        shown.append((f"{len(tasks) - MAX_TASKS} others", rest))
     charts = {"sources": bar_chart("sources", "Rows by source", sources)}
     return charts | ({"tasks": bar_chart("tasks", "Rows by task", shown)} if shown else {})
 
 
 def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
-    """Lines of a table, a column per run."""
+    """The rows of the table of facts, with one value for each run."""
 
-    def line(name: str, of: Any) -> tuple[str, list[str]]:
-        return name, [of(page) for page in pages]
+    def line(name: str, value: Callable[[RunPage], str]) -> tuple[str, list[str]]:
+        return name, [value(page) for page in pages]
 
     unknown = [page.history.num_unknown_events for page in pages]
     return [
@@ -224,7 +212,7 @@ def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
         line("base model", lambda p: Path(p.history.manifest.get("train", {}).get("base_path", "-")).name),
         line("budget", lambda p: pretty(p.history.day.budget_s)),
         line("charged", lambda p: pretty(p.history.day.charged_s)),
-        line("over the deadline", lambda p: f"{p.history.day.overshoot_s:.1f} s"),
+        line("past the deadline", lambda p: f"{p.history.day.overshoot_s:.1f} s"),
         line("training", lambda p: f"{p.history.day.by_phase.get('train', 0.0) / p.history.day.budget_s:.1%}"),
         line("steps", lambda p: f"{p.history.steps[-1].step:,}" if p.history.steps else "0"),
         line("speed", lambda p: f"{p.history.tokens_per_s:,.0f} tokens/s" if p.history.tokens_per_s else "-"),
@@ -232,8 +220,8 @@ def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
         line("restarts", lambda p: str(p.history.day.resumes)),
         line("best validation loss", lambda p: f"{p.history.best.loss:.4f}" if p.history.best else "-"),
         line("picked", lambda p: p.history.picked.checkpoint if p.history.picked else "-"),
-        line("base, held out", lambda p: _overall(p, "base")),
-        line("tuned, held out", lambda p: _overall(p, "tuned")),
+        line("base, held-out score", lambda p: _overall(p, lambda c: c.base)),
+        line("tuned, held-out score", lambda p: _overall(p, lambda c: c.tuned)),
         *([("events of a newer version, skipped", [f"{number:,}" for number in unknown])] if any(unknown) else []),
     ]
 
@@ -243,23 +231,23 @@ def _memory(history: History) -> str:
     return f"{max(known):.1f} GiB" if known else "-"
 
 
-def _overall(page: RunPage, who: str) -> str:
-    return next((f"{c[who]:.3f}" for c in page.comparison if c["group"] == OVERALL), "-")
+def _overall(page: RunPage, score: Callable[[Comparison], float]) -> str:
+    return next((f"{score(c):.3f}" for c in page.comparison if c.group == OVERALL), "-")
 
 
 def _differences(histories: Sequence[History]) -> list[tuple[str, str, str]]:
-    """Choices that the two manifests do not share."""
-    flats = [dict(_flat(h.manifest)) for h in histories]
-    names = sorted(set(flats[0]) | set(flats[1]))
-    pairs = [(name, *(str(flat.get(name, "-")) for flat in flats)) for name in names]
+    """Name and both values of every manifest entry in which the two runs differ."""
+    entries = [dict(_flattened(h.manifest)) for h in histories]
+    names = sorted(set(entries[0]) | set(entries[1]))
+    pairs = [(name, *(str(values.get(name, "-")) for values in entries)) for name in names]
     return [(name, a, b) for name, a, b in pairs if a != b]
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def _flattened(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         return [(prefix, value)]
     inner: list[tuple[str, Any]] = []
-    for key, found in value.items():
-        if key not in _UNINTERESTING:
-            inner += _flat(found, f"{prefix}.{key}" if prefix else key)
+    for key, nested in value.items():
+        if key not in _NOT_COMPARED:
+            inner += _flattened(nested, f"{prefix}.{key}" if prefix else key)
     return inner

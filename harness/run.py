@@ -1,8 +1,8 @@
-"""The budgeted run: one clock from `oneday train`'s start to the published checkpoint.
+"""The budgeted run: one clock from the start of `oneday train` to the published checkpoint.
 
     result = train(job, measured)
 
-At the end the best whole checkpoint is published, whether the trainer ended by itself or had to be killed.
+At the end the best complete checkpoint is published, whether the trainer ended by itself or was killed.
 
 Where it sits: rehearsal -> **run** -> pick.
 """
@@ -41,35 +41,36 @@ from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Superviso
 LEDGER = "ledger.jsonl"
 
 PUBLISH_S = 0.1
-"""To look files up, link one and write a few lines."""
+"""Time to look up files, link the adapter and write `picked.json`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
-    """How a run ended."""
+    """The result of a run."""
 
     run: Path
     steps: int
-    because: str
-    """`deadline`, `epochs`, `plan`, `not_finite` after a loss that was none, or `killed` when the supervisor had to."""
+    stop_reason: str
+    """`deadline`, `epochs`, `plan`, `not_finite` (a loss was not finite), or `killed` (by the supervisor)."""
     tokens_per_s: float
-    """Real tokens over training time, padding left out."""
+    """Tokens without padding, divided by the training time."""
     picked: Picked
     ledger: LedgerReport
     last_loss: float | None
-    """Of the last evaluation."""
+    """Validation loss of the last evaluation; None if there was none or it was not finite."""
     faint_share: float = 0.0
-    """See harness/verdict.py."""
+    """See harness/checkpoint/verdict.py."""
     was_done: bool = False
+    """The run had finished before this call."""
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it is better than the base, and whether it diverged."""
+        """Whether the picked checkpoint is better than the base, and whether training diverged."""
         return Verdict(
             base_loss=self.picked.base_loss,
             best_loss=self.picked.validation_loss,
             last_loss=self.last_loss,
-            ended_by=self.because,
+            stop_reason=self.stop_reason,
             faint_share=self.faint_share,
         )
 
@@ -81,13 +82,13 @@ def train(
     launch: Launcher = start_axolotl,
     on_event: OnEvent = lambda event, left_s: None,
 ) -> TrainResult:
-    """Trains within the budget, or goes on with an interrupted run, or says that all is done.
+    """Trains within the budget, resumes an interrupted run, or returns the result of a finished one.
 
     Raises:
-        BudgetError: the budget is shorter than the measured minimum, or ran out without a checkpoint.
-        TrainError: Axolotl failed; whole checkpoints stay and the next call resumes.
-        Interrupted: SIGINT or SIGTERM; the state is saved.
-        StageError: another command is at work on this run.
+        BudgetError: The budget is shorter than the measured minimum, or ran out without a checkpoint.
+        TrainError: Axolotl failed; complete checkpoints stay and the next call resumes.
+        Interrupted: SIGINT, SIGTERM or SIGHUP was received; the state is saved.
+        StageError: Another command is working on this run.
     """
     minimum_s = measured.minimum_s(job.average)
     if job.budget_s < minimum_s:
@@ -102,15 +103,19 @@ def train(
         stage = Stage(job.run / TRAIN, inputs=inputs, redo=job.redo)
         if stage.is_done:
             return _stored_result(job.run)
-        places = {"mix_path": str(job.mix.resolve()), "base_path": str(job.base)}
-        kept = asdict(quantisation_in_training(job.recipe, job.card))
-        described = {**inputs, **places, "base_licence": licence_of(job.base), "quantisation": kept}
-        described["card_how"] = job.card_how
-        record(job.run, "train", described)
-        name = _identity(stage)
-        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)
+        train_record = {
+            **inputs,
+            "mix_path": str(job.mix.resolve()),
+            "base_path": str(job.base),
+            "base_licence": licence_of(job.base),
+            "quantisation": asdict(quantisation_in_training(job.recipe, job.card)),
+            "card_how": job.card_how,
+        }
+        record(job.run, "train", train_record)
+        run_id = _run_id(stage)
+        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=run_id, charging=job.charging)
         if checkpoint_folders(stage.path(OUTPUT)) and _is_late(ledger, measured):
-            ledger.stop(at_last=True)  # the resume: writing it took a moment of its own
+            ledger.stop(at_last=True)  # at the record of the resume, because writing it took time as well
         if measured.wall_s:
             ledger.note_not_charged("rehearsal", measured.wall_s)
         supervisor = Supervisor(
@@ -121,35 +126,35 @@ def train(
             launch=launch,
             on_event=on_event,
             lock=lock,
-            name=name,
+            run_id=run_id,
         )
-        because = supervisor.supervise()
-        return _finish(job, stage, ledger, because, described, measured)
+        stop_reason = supervisor.supervise()
+        return _finish(job, stage, ledger, stop_reason, train_record, measured)
 
 
-def _identity(stage: Stage) -> str:
-    """A name for this attempt at this stage. It goes when the stage is thrown away, and the day begins anew."""
+def _run_id(stage: Stage) -> str:
+    """The identifier of this run; a new one is created after the stage's folder was removed."""
     path = stage.path("id")
     if not path.is_file():
         write_json(path, uuid.uuid4().hex)
-    return str(read_json(path, mend=f"Restore it, or remove {stage.directory} to begin anew."))
+    return str(read_json(path, mend=f"Restore it, or remove {stage.directory} to start again."))
 
 
 def _is_late(ledger: Ledger, measured: Rehearsal) -> bool:
-    """Whether there is no time left to read the best checkpoint's files."""
+    """Whether too little time is left to verify the files of the best checkpoint."""
     return ledger.left_s < PUBLISH_S + CLOSING_MARGIN * measured.verify_s
 
 
-def _pick(job: TrainJob, stage: Stage, ledger: Ledger, because: str, measured: Rehearsal) -> Picked:
-    """Publishes the best within the reserve, and ends the day.
+def _pick(job: TrainJob, stage: Stage, ledger: Ledger, stop_reason: str, measured: Rehearsal) -> Picked:
+    """Publishes the best checkpoint within the reserve and stops the clock.
 
-    A run that was killed in its last moments has no time left to read files: what stands is published as it is, which
-    takes a few milliseconds, and the day ends before it. No loss is computed here, for that could outlast the deadline:
-    `oneday pick` measures what was left unmeasured.
+    A run that was killed shortly before its deadline has no time to verify files: the clock stops first, and the best
+    checkpoint is published unverified, which takes a few milliseconds. No loss is computed here, because that could
+    exceed the deadline; `oneday pick` measures checkpoints that have no loss.
     """
     late = ledger.is_closed or _is_late(ledger, measured)
     ledger.stop() if late else ledger.enter("pick")
-    began = uptime()
+    started_at = uptime()
     try:
         picked = pick(
             run=job.run,
@@ -160,27 +165,27 @@ def _pick(job: TrainJob, stage: Stage, ledger: Ledger, because: str, measured: R
             verify=not late,
         )
     except CheckpointError as e:
-        if because == "not_finite":
+        if stop_reason == "not_finite":
             raise TrainError(
-                f"{stage.directory}: the loss was no finite number before a checkpoint was whole. Lower learning_rate, "
-                "and `redo=true`."
+                f"{stage.directory}: the loss was not finite before a checkpoint was complete. Lower learning_rate, "
+                "and give `redo=true`."
             ) from e
         raise BudgetError(
-            f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was whole. Give more with `budget=`, "
-            "and `redo=true`."
+            f"the budget of {pretty(job.budget_s)} ran out before a checkpoint was complete. Give more with `budget=`, "
+            "and give `redo=true`."
         ) from e
     finally:
         ledger.stop()
     if late:
-        ledger.note_not_charged("publish", uptime() - began)
+        ledger.note_not_charged("publish", uptime() - started_at)
     return picked
 
 
 def _finish(
-    job: TrainJob, stage: Stage, ledger: Ledger, because: str, described: dict[str, object], measured: Rehearsal
+    job: TrainJob, stage: Stage, ledger: Ledger, stop_reason: str, train_record: dict[str, object], measured: Rehearsal
 ) -> TrainResult:
-    """Picks, then writes the summary."""
-    picked = _pick(job, stage, ledger, because, measured)
+    """Picks, then writes the summary and the manifest."""
+    picked = _pick(job, stage, ledger, stop_reason, measured)
     events = list(events_of(stage.directory))
     speed = SpeedMeter.of(events)
     report = ledger.report()
@@ -192,7 +197,7 @@ def _finish(
     tally = stage.tally("row", read=num_kept + len(dropped), kept=num_kept)
     details = {
         "steps": speed.steps,
-        "because": because,
+        "because": stop_reason,
         "tokens_per_s": speed.tokens_per_s or 0.0,
         "ledger": asdict(report),
         "num_ends_removed": dataset.num_ends_removed,
@@ -200,7 +205,7 @@ def _finish(
         "last_loss": _last_loss(events),
         "faint_share": _faint_share(stage.directory, job.recipe),
     }
-    record(job.run, "train", {**described, **details})
+    record(job.run, "train", {**train_record, **details})
     record(job.run, "pick", asdict(picked))
     damaged = [Dropped(**row) for row in read_jsonl(stage.path(DAMAGED))] if stage.path(DAMAGED).is_file() else []
     stage.finish(Summary(tallies={"row": tally}, details=details), dropped=damaged)
@@ -208,7 +213,7 @@ def _finish(
 
 
 def _last_loss(events: Iterable[Event]) -> float | None:
-    """Of the last evaluation; None if that was not finite."""
+    """Validation loss of the last evaluation; None if there was none or it was not finite."""
     losses = [event.validation_loss for event in events if isinstance(event, Evaluate)]
     return losses[-1] if losses and math.isfinite(losses[-1]) else None
 
@@ -229,7 +234,7 @@ def _stored_result(run: Path, *, was_done: bool = True) -> TrainResult:
     return TrainResult(
         run=run,
         steps=details["steps"],
-        because=details["because"],
+        stop_reason=details["because"],
         tokens_per_s=details["tokens_per_s"],
         picked=read_picked(run),
         ledger=Ledger.of_run(run / LEDGER).report(),

@@ -1,12 +1,12 @@
-"""The supervisor: from the start of the trainer to its end, whatever it does in between.
+"""The supervisor: starts the trainer, restarts it after a hang or a crash, and enforces the deadline.
 
-    because = Supervisor(job=job, stage=stage, ledger=ledger, measured=measured, ...).supervise()
+    stop_reason = Supervisor(job=job, stage=stage, ledger=ledger, measured=measured, ...).supervise()
 
-The plugin stops in time for a last evaluation and save. This side makes sure: at the deadline less the picker's reserve
-it kills what still runs. A trainer that falls silent is killed and started again from its last whole checkpoint, one
-that crashes likewise if it had got further than before.
+The plugin stops training in time for a last evaluation and save. The supervisor enforces this: it kills a trainer that
+still runs at the deadline less the picker's reserve. A trainer that reports no event for too long is killed and started
+again from its newest complete checkpoint; one that crashes is restarted only if it had saved a new checkpoint.
 
-Where it sits: inside harness/run.py, over harness/drive.py.
+Where it sits: between harness/run.py and harness/drive.py.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ from core.errors import Interrupted
 from core.files import cut_torn_line, make_folder, naming
 from core.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
-from harness.axolotl_process import Launcher, axolotl_environment, failure
+from harness.axolotl_process import Launcher, axolotl_environment, error_from_log
 from harness.budget.ledger import Ledger
 from harness.budget.pace import first_horizon
 from harness.budget.rehearse import REAP_S, Rehearsal, pack_plan
 from harness.budget.schedule import Segment, read_segments, write_segment
 from harness.checkpoint.seal import SAVING, newest_whole, set_aside
 from harness.dataset import Dataset, link_dataset, read_dataset
-from harness.drive import Ended, Ending, Seen, drive
+from harness.drive import ChildExit, ExitReason, LastEvents, drive
 from harness.errors import TrainError
 from harness.inside.events import (
     Evaluate,
@@ -53,22 +53,22 @@ from harness.tracker import tracking_environment, tracking_keys
 OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"
 PACKS, BATCHES, DAMAGED, TRACKING = "packs.jsonl", "batches.jsonl", "damaged.jsonl", "tracking"
 
-IMPORT_PATIENCE_S = 60.0
-"""For Axolotl to import our plugin, on top of five times what the rehearsal took to start."""
+IMPORT_TIMEOUT_S = 60.0
+"""Time for Axolotl to import the plugin, in addition to five times the start-up time of the rehearsal."""
 
-LEAST_SILENCE_S, SILENT_COSTS = 30.0, 20.0
-"""A trainer that gives no sign of life for this long, or for so many of its slowest steps or saves, hangs."""
+MIN_SILENCE_S, SILENCE_FACTOR = 30.0, 20.0
+"""A trainer hangs if it reports no event for this time and for this multiple of its slowest step or save."""
 
-MOST_DEATHS = 3
-"""Of a trainer that hangs or is killed from outside without having got further, before the command gives up."""
+MAX_FAILED_STARTS = 3
+"""Consecutive trainers that hang or are killed from outside without a new checkpoint, before the command gives up."""
 
 OnEvent = Callable[[Event, float], None]
-"""Called with each event and the seconds of budget that are left."""
+"""Called with each event and the rest of the budget in seconds."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Supervisor:
-    """Starts the trainer, again if need be, and sees to its end."""
+    """Runs the trainer until it has finished, with restarts."""
 
     job: TrainJob
     stage: Stage
@@ -77,37 +77,37 @@ class Supervisor:
     launch: Launcher
     on_event: OnEvent
     lock: int
-    """Descriptor of the run's locked file; the child inherits it."""
-    name: str
-    """Stands in the seal of every checkpoint of this run."""
-    num_deaths: int = 0
+    """File descriptor of the run's lock, which the child inherits."""
+    run_id: str
+    """Identifier in the seal of every checkpoint of this run."""
+    num_failed_starts: int = 0
 
     def supervise(self) -> str:
-        """Trains; returns why it ended: `deadline`, `epochs`, `plan`, `not_finite` or `killed`.
+        """Trains; returns the reason why it stopped: `deadline`, `epochs`, `plan`, `not_finite` or `killed`.
 
         Raises:
-            TrainError: the trainer cannot go on; whole checkpoints stay and the next call resumes.
-            Interrupted: SIGINT, SIGTERM or SIGHUP; the state is saved.
+            TrainError: The trainer cannot continue; complete checkpoints stay and the next call resumes.
+            Interrupted: SIGINT, SIGTERM or SIGHUP was received; the state is saved.
         """
         with _signals() as received:
             while True:
                 before = self.newest_step()
-                over = self._over(before)
-                if over:
-                    return over
-                ending = self.run(received)
+                stop_reason = self._reason_not_to_start(before)
+                if stop_reason:
+                    return stop_reason
+                child_exit = self.run(received)
                 if received:
                     self.ledger.enter("idle")
                     raise Interrupted(f"stopped by {received[0]}; {self.state()}.")
-                trained = ending.seen.last(TrainEnd)
-                if trained is not None:
-                    return trained.because
-                if ending.how is Ended.DEADLINE:
+                train_end = child_exit.events.get(TrainEnd)
+                if train_end is not None:
+                    return train_end.because
+                if child_exit.reason is ExitReason.DEADLINE:
                     return "killed"
-                self.check_another(ending, progress=self.newest_step() > before)
+                self.check_restart(child_exit, progress=self.newest_step() > before)
 
-    def _over(self, step: int) -> str:
-        """Why there is nothing left to train, as for a run that was killed while it picked; empty if there is."""
+    def _reason_not_to_start(self, step: int) -> str:
+        """Why no training is left, as after a kill during the pick; empty if the trainer must be started."""
         if self.ledger.is_closed:
             return "deadline"
         if step == 0:
@@ -117,22 +117,20 @@ class Supervisor:
         packs = self.stage.path(PACKS)
         if packs.is_file() and step >= PackPlan.read(packs).num_steps(self.job.recipe.gradient_accumulation_steps):
             return "epochs"
-        shortest_s = self.measured.minimum_s(self.job.average)
-        too_late = self.ledger.left_s < shortest_s
-        return "deadline" if too_late else ""
+        return "deadline" if self.ledger.left_s < self.measured.minimum_s(self.job.average) else ""
 
     @property
     def reserve_s(self) -> float:
-        """Kept free for the picker."""
+        """Time reserved for the picker."""
         return self.measured.pick_reserve_s(self.job.average)
 
     @property
     def log(self) -> Path:
-        """Of the child."""
+        """Output of the child."""
         return self.stage.path("axolotl.log")
 
-    def run(self, received: list[str]) -> Ending:
-        """One child, from the newest whole checkpoint on."""
+    def run(self, received: list[str]) -> ChildExit:
+        """Runs one child from the newest complete checkpoint."""
         self.ledger.enter("pack")
         dataset, packs = self._dataset()
         settings = self._settings(dataset, packs)
@@ -153,70 +151,75 @@ class Supervisor:
                 child,
                 reader,
                 until=self.ledger.deadline - self.reserve_s - REAP_S / 4,
-                silence_s=self._silence_s,
-                on_event=self._hear,
-                asked=lambda: bool(received),
+                max_silence_s=self._max_silence_s,
+                on_event=self._handle_event,
+                stop_requested=lambda: bool(received),
             )
         finally:
             self.ledger.enter("save")
 
-    def _hear(self, event: Event) -> None:
+    def _handle_event(self, event: Event) -> None:
         charge(self.ledger, event)
         self.ledger.beat()
         self.on_event(event, self.ledger.left_s)
 
-    def _silence_s(self, seen: Seen) -> float:
-        """The start gives no sign; after it the costs of steps and saves tell."""
-        if TrainBegin not in seen:
-            return IMPORT_PATIENCE_S + 5 * self.measured.load_s
-        saved = seen.last(Save)
-        costs = [self.measured.step_s, self.measured.save_s, saved.seconds if saved else 0.0]
-        return max(LEAST_SILENCE_S, SILENT_COSTS * max(costs))
+    def _max_silence_s(self, events: LastEvents) -> float:
+        """The start-up reports no events; after it the limit follows from the durations of steps and saves."""
+        if TrainBegin not in events:
+            return IMPORT_TIMEOUT_S + 5 * self.measured.load_s
+        save = events.get(Save)
+        durations = [self.measured.step_s, self.measured.save_s, save.seconds if save else 0.0]
+        return max(MIN_SILENCE_S, SILENCE_FACTOR * max(durations))
 
-    def check_another(self, ending: Ending, *, progress: bool) -> None:
-        """Returns if the trainer is to be started again.
+    def check_restart(self, child_exit: ChildExit, *, progress: bool) -> None:
+        """Returns if the trainer should be started again.
 
         Raises:
-            TrainError: it would only fail again.
+            TrainError: A new start would fail again.
         """
-        from_outside = ending.how is Ended.HUNG or ending.exit_code < 0  # it did not end by an error of its own
-        self.num_deaths = 0 if progress else self.num_deaths + 1
-        alive = Registered in ending.seen
-        if alive and (progress or (from_outside and self.num_deaths < MOST_DEATHS)):
-            self.on_event(Restart(**now(), because=str(ending.how)), self.ledger.left_s)
+        ended_from_outside = child_exit.reason is ExitReason.HUNG or child_exit.exit_code < 0
+        self.num_failed_starts = 0 if progress else self.num_failed_starts + 1
+        registered = Registered in child_exit.events
+        if registered and (progress or (ended_from_outside and self.num_failed_starts < MAX_FAILED_STARTS)):
+            self.on_event(Restart(**now(), because=str(child_exit.reason)), self.ledger.left_s)
             return
         self.ledger.enter("idle")
-        error = failure(self.log, ending.exit_code, alive=alive)
-        raise TrainError(f"{error} {self._outlook()}")
+        error = error_from_log(self.log, child_exit.exit_code, plugin_registered=registered)
+        raise TrainError(f"{error} {self._recovery_advice()}")
 
-    def _outlook(self) -> str:
-        """What can be done after the trainer failed."""
+    def _recovery_advice(self) -> str:
+        """How the user can continue after the trainer failed."""
         step = self.newest_step()
         if self.ledger.left_s < self.measured.minimum_s(self.job.average):
             if step == 0:
                 return (
-                    "Nothing is saved and too little of the budget is left to begin again: mend the cause, and "
-                    "`redo=true`."
+                    "No checkpoint was saved and too little of the budget is left to start again: mend the cause, and "
+                    "give `redo=true`."
                 )
-            return f"Too little of the budget is left to go on: the same command publishes the best up to step {step}."
+            return (
+                f"Too little of the budget is left to continue: the same command publishes the best checkpoint up to "
+                f"step {step}."
+            )
         if step == 0:
-            return "Nothing is saved yet: mend the cause; then the same command begins in what is left of the budget."
-        return f"The checkpoint of step {step} is whole: mend the cause; then the same command goes on from it."
+            return (
+                "No checkpoint was saved: mend the cause; then the same command starts again with the remaining budget."
+            )
+        return f"The checkpoint of step {step} is complete: mend the cause; then the same command resumes from it."
 
     def newest_step(self) -> int:
-        """Of the whole checkpoints; 0 if there is none."""
-        newest = newest_whole(self.stage.path(OUTPUT), job=self.name)
+        """Step of the newest complete checkpoint; 0 if there is none."""
+        newest = newest_whole(self.stage.path(OUTPUT), run_id=self.run_id)
         return newest.step if newest else 0
 
     def state(self) -> str:
-        """What a resume finds."""
+        """The checkpoint that a resume would start from, in words."""
         step = self.newest_step()
-        return f"checkpoint of step {step} is whole" if step else "no checkpoint yet"
+        return f"the checkpoint of step {step} is complete" if step else "there is no checkpoint yet"
 
     def _dataset(self) -> tuple[Dataset, PackPlan]:
-        """The rows that the run was begun with, else those of its inputs; and every batch of them.
+        """The rows that the run started with, or those of its inputs at the first start, and the pack plan.
 
-        What the rehearsal or `oneday plan` tokenised is found here. Without them it is done now, on the clock.
+        A table written by the rehearsal or `oneday plan` is reused; without one, tokenising is charged to the budget.
         """
         out, path = self.stage.path(DATA), self.stage.path(PACKS)
         dataset = read_dataset(out) or link_dataset(self.job.dataset(), out)
@@ -229,8 +232,9 @@ class Supervisor:
         output = self.stage.path(OUTPUT).resolve()
         make_folder(output)
         with naming(self.stage.path(DAMAGED)), self.stage.path(DAMAGED).open("ab") as f:
-            f.writelines(orjson.dumps(d, option=orjson.OPT_APPEND_NEWLINE) for d in set_aside(output, job=self.name))
-        newest = newest_whole(output, job=self.name)
+            damaged = set_aside(output, run_id=self.run_id)
+            f.writelines(orjson.dumps(d, option=orjson.OPT_APPEND_NEWLINE) for d in damaged)
+        newest = newest_whole(output, run_id=self.run_id)
         for leftover in (output / SAVING, *output.glob("deleted-checkpoint-*")):
             shutil.rmtree(leftover, ignore_errors=True)
         return RunSettings(
@@ -244,7 +248,7 @@ class Supervisor:
             batches=self.stage.path(BATCHES).resolve(),
             num_steps=packs.num_steps(self.job.recipe.gradient_accumulation_steps),
             deadline=self.ledger.deadline - self.reserve_s - REAP_S,
-            job=self.name,
+            run_id=self.run_id,
             follow_plan=self.job.follow_plan is not None,
             eval_s=self.measured.eval_s,
             save_s=self.measured.save_s,
@@ -253,7 +257,7 @@ class Supervisor:
         )
 
     def _first_plan(self, settings: RunSettings) -> None:
-        """The plan to follow, or the horizon that the rehearsal promises; the plugin re-plans from what it measures."""
+        """Writes the schedule to follow, or one from the rehearsal's timings that the plugin then re-plans."""
         if read_segments(settings.plan):
             return
         if self.job.follow_plan:
@@ -271,7 +275,7 @@ class Supervisor:
 
 
 def charge(ledger: Ledger, event: Event) -> None:
-    """An event of the plugin as a phase of the ledger."""
+    """Enters the ledger phase that begins with an event of the plugin."""
     match event:
         case Registered():
             ledger.enter("pack", at=event.up)
@@ -285,24 +289,24 @@ def charge(ledger: Ledger, event: Event) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[str]]:
-    """Collects the names of SIGINT, SIGTERM and SIGHUP instead of dying of them."""
+    """Collects the names of received SIGINT, SIGTERM and SIGHUP signals instead of ending the process."""
     received: list[str] = []
 
-    def note(number: int, frame: object) -> None:
+    def handle(number: int, frame: object) -> None:
         received.append(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def events_of(stage: Path) -> Iterator[TrainerEvent]:
-    """Everything the plugin reported, in all attempts.
+    """All events that the plugin reported, over all starts of the trainer.
 
     Raises:
-        DataError: a line of it is no event.
+        DataError: A line is not an event.
     """
     return EventReader(stage / METRICS, from_start=True).read()

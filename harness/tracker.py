@@ -1,12 +1,12 @@
-"""Experiment trackers, through Axolotl's own switches: off unless asked for, and never a prompt.
+"""Experiment trackers, enabled through Axolotl's own keys: off by default, and without interactive prompts.
 
     trackers = read_trackers(["tensorboard"])
     tracking_keys(trackers, run="200k"), tracking_environment(trackers, folder)
 
-What they write stays in the run folder. wandb goes online only where WANDB_API_KEY or WANDB_MODE says so, mlflow to
-a server only where MLFLOW_TRACKING_URI does.
+They write into the run folder. wandb goes online only if WANDB_API_KEY or WANDB_MODE is set, and mlflow uses a server
+only if MLFLOW_TRACKING_URI is set.
 
-Where it sits: the command line reads them; the supervisor passes them on. They decide nothing.
+Where it sits: the command line reads them; the supervisor passes them on. They do not influence training.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ PROJECT = "oneday"
 
 
 class Tracker(StrEnum):
-    """That Axolotl knows how to call."""
+    """An experiment tracker that Axolotl supports."""
 
     TENSORBOARD = "tensorboard"
     WANDB = "wandb"
@@ -31,10 +31,10 @@ class Tracker(StrEnum):
 
 
 def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
-    """By name, each once.
+    """Trackers by name, without duplicates.
 
     Raises:
-        ConfigError: unknown, or its package is not installed.
+        ConfigError: A tracker is unknown, or its package is not installed.
     """
     for name in names:
         if name not in list(Tracker):
@@ -45,7 +45,7 @@ def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
 
 
 def tracking_keys(trackers: Collection[Tracker], *, run: str) -> dict[str, Any]:
-    """Axolotl's keys."""
+    """The keys of Axolotl's configuration that enable the trackers."""
     keys: dict[str, Any] = {f"use_{tracker}": True for tracker in trackers}
     if Tracker.WANDB in trackers:
         keys |= {"wandb_project": PROJECT, "wandb_name": run}
@@ -57,7 +57,7 @@ def tracking_keys(trackers: Collection[Tracker], *, run: str) -> dict[str, Any]:
 
 
 def tracking_environment(trackers: Collection[Tracker], folder: Path) -> dict[str, str]:
-    """Where each one writes, and that none asks or waits for a network. What the user has set goes before."""
+    """Variables that direct output to `folder` and prevent prompts and network waits. Variables already set win."""
     wanted: dict[str, str] = {}
     if Tracker.TENSORBOARD in trackers:
         wanted["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
@@ -67,17 +67,20 @@ def tracking_environment(trackers: Collection[Tracker], folder: Path) -> dict[st
         wanted["WANDB_INIT_TIMEOUT"] = "20"
     if Tracker.MLFLOW in trackers:
         wanted["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-        wanted |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}  # not four minutes
+        wanted |= {
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+        }  # not 4 min
     if Tracker.TRACKIO in trackers:
         wanted["TRACKIO_DIR"] = str(folder / "trackio")
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
-def how_to_look(trackers: Collection[Tracker], folder: Path) -> list[str]:
-    """A command for each."""
+def view_commands(trackers: Collection[Tracker], folder: Path) -> list[str]:
+    """For each tracker, the command that shows what it recorded."""
     commands = {
         Tracker.TENSORBOARD: f"tensorboard --logdir {folder / 'tensorboard'}",
-        Tracker.WANDB: f"wandb sync {folder}/wandb/offline-run-*" if _is_offline(folder) else "at your wandb project",
+        Tracker.WANDB: f"wandb sync {folder}/wandb/offline-run-*" if _is_offline(folder) else "see your wandb project",
         Tracker.MLFLOW: f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}",
         Tracker.TRACKIO: f"TRACKIO_DIR={folder / 'trackio'} trackio show --project {PROJECT}",
     }

@@ -12,7 +12,7 @@ from core.model.quantisation import Precision, Quantisation
 from core.run_folder import PICK
 from harness.base_model import find_model
 from harness.checkpoint.pick import ADAPTER, PICKED
-from harness.checkpoint.trained_base import UNTOLD, check_same_base, find_trained_base
+from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from submission.errors import ServeError
 
 
@@ -85,7 +85,9 @@ def _on_its_base(
     check_same_base(trained, base, adapter, on_purpose=base_changed)
     precision = asked or (trained.quantisation if trained else assumed)
     untold = trained is None and not is_told and asked is None
-    warning = f"{UNTOLD.format(folder=adapter)} `precision=4bit` serves it on a base in NF4, as QLoRA trains."
+    warning = (
+        f"{QUANTISATION_UNKNOWN.format(folder=adapter)} `precision=4bit` serves it on a base in NF4, as QLoRA trains."
+    )
     return Served(base=base, lora_adapter=adapter, precision=precision, warnings=(warning,) if untold else ())
 
 

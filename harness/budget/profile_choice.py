@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from harness.budget.gpu_profile import CARDS, Card, get_card
-from harness.doctor.card import SMALLEST_SHARE, VISIBLE, Gpu, Sight, look, numbered
+from harness.doctor.card import MIN_MEMORY_SHARE, VISIBLE, Gpu, GpuQuery, gpu_position, query_gpu
 
 NAMES = {
     "rtx4090": r"RTX 4090$",
@@ -57,18 +57,18 @@ def choose_card(name: str | None) -> CardChoice:
     card = get_card(name) if name is not None else None
     if card is not None and not card.is_gpu:
         return CardChoice(card=card, how=NAMED)
-    sight = look()
-    device = sight.gpu.device if sight.gpu else ""
-    return CardChoice(card=card, how=NAMED, device=device) if card else chosen_by(sight)
+    query = query_gpu()
+    device = query.gpu.device if query.gpu else ""
+    return CardChoice(card=card, how=NAMED, device=device) if card else chosen_by(query)
 
 
-def chosen_by(sight: Sight) -> CardChoice:
+def chosen_by(query: GpuQuery) -> CardChoice:
     """The profile of what was seen."""
-    gpu = sight.gpu
+    gpu = query.gpu
     if gpu is None:
-        return CardChoice(card=get_card("cpu"), how=f"no GPU: {sight.why_not}; `card=` names another")
+        return CardChoice(card=get_card("cpu"), how=f"no GPU: {query.reason}; `card=` names another")
     card = profile_of(gpu)
-    remarks = [f"{gpu.described}, is here", *numbered(gpu, os.environ.get(VISIBLE))]
+    remarks = [f"{gpu.name_and_memory}, is here", *gpu_position(gpu, os.environ.get(VISIBLE))]
     if math.isnan(gpu.total_gib):
         remarks.append(f"{card.memory_gib:g} GiB are assumed; `card=NAME-MEMORYgb` says otherwise")
     if not card.has_speed:
@@ -83,7 +83,7 @@ def profile_of(gpu: Gpu | None) -> Card:
     named = [CARDS[name] for name, pattern in NAMES.items() if re.search(pattern, gpu.name)]
     if math.isnan(gpu.total_gib):
         return named[0] if named else get_card(_made_name(gpu.name, UNTOLD_GIB))
-    fitting = [c for c in named if SMALLEST_SHARE <= gpu.total_gib / c.memory_gib <= LARGEST_SHARE]
+    fitting = [c for c in named if MIN_MEMORY_SHARE <= gpu.total_gib / c.memory_gib <= LARGEST_SHARE]
     return fitting[0] if fitting else get_card(_made_name(gpu.name, max(1, round(gpu.total_gib))))
 
 

@@ -20,7 +20,7 @@ from core.files import naming, read_as, write_json
 from core.run_folder import PLAN
 from core.stage import SCRATCH, Stage, Summary, locked
 from harness.axolotl_document import RunSettings, write_config
-from harness.axolotl_process import Launcher, axolotl_environment, failure, start_axolotl
+from harness.axolotl_process import Launcher, axolotl_environment, error_from_log, start_axolotl
 from harness.base_model import check_embeddings, load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
@@ -32,7 +32,7 @@ from harness.budget.schedule import Segment, write_segment
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
 from harness.dataset import check_window
 from harness.doctor.card import check_gpu, check_torch, find_gpu
-from harness.drive import Ended, Ending, drive
+from harness.drive import ChildExit, ExitReason, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.inside.events import (
     BaseLoss,
@@ -175,22 +175,22 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
     child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, device=job.device))
-    ending = drive(
+    child_exit = drive(
         child,
         reader,
         until=settings.deadline,
-        silence_s=lambda seen: LONGEST_S,
+        max_silence_s=lambda events: LONGEST_S,
         on_event=on_event,
         ends_with=Proof,
     )
-    if ending.how is not Ended.BY_ITSELF:
-        error = failure(log, ending.exit_code, alive=Registered in ending.seen)
+    if child_exit.reason is not ExitReason.BY_ITSELF:
+        error = error_from_log(log, child_exit.exit_code, plugin_registered=Registered in child_exit.events)
         raise MemoryFullError(_what_would_fit(job, error)) if "out of memory" in str(error).lower() else error
-    seen = ending.seen
-    base_loss = _base_loss(seen.last(BaseLoss), job.base)
-    _check_isolation(seen.last(Isolation), job.recipe)
-    _check_finite(seen.last(NotFinite), job.recipe)
-    _check_proof(ending, log, job.base)
+    events = child_exit.events
+    base_loss = _base_loss(events.get(BaseLoss), job.base)
+    _check_isolation(events.get(Isolation), job.recipe)
+    _check_finite(events.get(NotFinite), job.recipe)
+    _check_proof(child_exit, log, job.base)
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
         raise TrainError(f"{log}: the rehearsal saved no checkpoint. See the log.")
@@ -200,7 +200,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         raise TrainError(f"{checkpoint[0]}: {whole}. The disk does not keep what is written to it; see {log}.")
     verify_s = round(uptime() - before, 4)
     checkpoint_bytes = _check_disk(job, checkpoint[0])
-    begun, measured, kernels = seen.last(TrainBegin), seen.last(TrainEnd), seen.last(Kernels)
+    begun, measured, kernels = events.get(TrainBegin), events.get(TrainEnd), events.get(Kernels)
     assert begun is not None, "a child that ended by itself has begun"
     assert measured is not None, "and it has said so"
     rehearsal = Rehearsal(
@@ -310,11 +310,11 @@ def _check_finite(found: NotFinite | None, recipe: AxolotlConfig) -> None:
         )
 
 
-def _check_proof(ending: Ending, log: Path, base: Path) -> None:
+def _check_proof(child_exit: ChildExit, log: Path, base: Path) -> None:
     """Refuses a run whose checkpoint could not be loaded onto the base, or made it generate nothing."""
-    proof = ending.seen.last(Proof)
-    if proof is None and ending.exit_code != 0:
-        raise failure(log, ending.exit_code, alive=True)
+    proof = child_exit.events.get(Proof)
+    if proof is None and child_exit.exit_code != 0:
+        raise error_from_log(log, child_exit.exit_code, plugin_registered=True)
     if proof is not None and proof.failed:
         raise TrainError(
             f"{base}: what the rehearsal saved cannot be used on it ({proof.failed[:300].rstrip('.')}). Nothing was "

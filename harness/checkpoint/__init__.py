@@ -1,1 +1,1 @@
-"""Checkpoints: sealed, measured, raced, picked, published."""
+"""Checkpoints: seals, validation losses, comparison under a deadline, choice and publication."""

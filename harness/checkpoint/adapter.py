@@ -1,9 +1,9 @@
-"""LoRA adapters on disk: those of any trainer, and the average of several.
+"""Finds PEFT LoRA adapters of any trainer on disk, and averages them.
 
     good, rejected = find_adapters(Path("their_output"))
     average_adapters([a, b, c], out)
 
-Where it sits: under the picker, beside harness/checkpoint/seal.py, which knows our own trainer's checkpoints.
+Where it sits: below the picker, beside harness/checkpoint/seal.py, which handles the checkpoints of our own trainer.
 """
 
 import re
@@ -22,41 +22,41 @@ WEIGHTS, CONFIG = ADAPTER_FILES
 
 
 def find_adapters(folder: Path) -> tuple[list[Checkpoint], list[Dropped]]:
-    """PEFT adapters in the folders of a folder, by the number at the end of their name; and what is none, with why.
+    """PEFT adapters in the subfolders of a folder, ordered by the last number in their name, and unusable subfolders.
 
-    A folder that our trainer sealed is checked against its seal; its loss was measured on rows of its own run, so it is
-    forgotten here.
+    A subfolder with a seal is checked against it. The loss in the seal is ignored, because it was measured on the rows
+    of another run.
 
     Raises:
-        CheckpointError: no such folder.
+        CheckpointError: The folder does not exist.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder. Give a run, or a folder of PEFT checkpoints.")
     good: list[Checkpoint] = []
     rejected: list[Dropped] = []
-    for path in sorted((p for p in folder.iterdir() if _looks_like_one(p)), key=lambda p: (_number(p), p.name)):
-        found = inspect(path) if (path / SEAL).is_file() else _inspect_foreign(path)
-        if isinstance(found, str):
-            rejected.append(Dropped(unit="checkpoint", id=path.name, reason="damaged", detail=found))
+    for path in sorted((p for p in folder.iterdir() if _has_adapter_files(p)), key=lambda p: (_number(p), p.name)):
+        result = inspect(path) if (path / SEAL).is_file() else _inspect_unsealed(path)
+        if isinstance(result, str):
+            rejected.append(Dropped(unit="checkpoint", id=path.name, reason="damaged", detail=result))
         else:
-            good.append(Checkpoint(path=path, step=found.step, validation_loss=None))
+            good.append(Checkpoint(path=path, step=result.step, validation_loss=None))
     return good, rejected
 
 
-def _looks_like_one(path: Path) -> bool:
+def _has_adapter_files(path: Path) -> bool:
     return path.is_dir() and ((path / CONFIG).is_file() or any(path.glob("adapter_model.*")))
 
 
-def _inspect_foreign(path: Path) -> Checkpoint | str:
+def _inspect_unsealed(path: Path) -> Checkpoint | str:
     if not (path / WEIGHTS).is_file():
         pickled = (path / "adapter_model.bin").is_file()
-        return "its weights are a pickle: save them as safetensors" if pickled else f"{WEIGHTS} is missing"
+        return "its weights are a pickle file: save them as safetensors" if pickled else f"{WEIGHTS} is missing"
     try:
         config = read_json(path / CONFIG)
     except StageError:
         config = None
     if not isinstance(config, dict):
-        return f"{CONFIG} is missing or no JSON object"
+        return f"{CONFIG} is missing or not a JSON object"
     if str(config.get("peft_type")).upper() != "LORA":
         return f"peft_type is {config.get('peft_type')}, not LORA"
     return Checkpoint(path=path, step=_number(path), validation_loss=None)
@@ -68,13 +68,13 @@ def _number(path: Path) -> int:
 
 
 def average_adapters(adapters: Sequence[Path], out: Path) -> Path:
-    """The mean of their weights, tensor by tensor, as an adapter of its own.
+    """Writes an adapter whose weights are the mean of the adapters' weights, tensor by tensor.
 
-    A and B are averaged apart, as all averaging of checkpoints does: the product of the means is not the mean of the
-    products, and only its loss tells whether it is any good.
+    A and B are averaged separately, as usual when checkpoints are averaged. The product of the means is not the mean of
+    the products, so the average must be evaluated before it is used.
 
     Raises:
-        CheckpointError: they differ in shape.
+        CheckpointError: The adapters differ in shape or scale.
     """
     from safetensors.torch import load_file, save_file
 
@@ -84,7 +84,7 @@ def average_adapters(adapters: Sequence[Path], out: Path) -> Path:
         weights = load_file(adapter / WEIGHTS)
         shapes = {name: tensor.shape for name, tensor in weights.items()}
         if sums and (shapes != {k: v.shape for k, v in sums.items()} or _scale(adapter) != _scale(adapters[0])):
-            raise CheckpointError(f"{adapter}: of another shape than {adapters[0]}; they have no average.")
+            raise CheckpointError(f"{adapter}: its shape differs from {adapters[0]}; they cannot be averaged.")
         dtypes = {name: tensor.dtype for name, tensor in weights.items()}
         sums = {name: tensor.double() + sums.get(name, 0) for name, tensor in weights.items()}
     make_folder(out)
@@ -97,6 +97,6 @@ def average_adapters(adapters: Sequence[Path], out: Path) -> Path:
 
 
 def _scale(adapter: Path) -> list[Any]:
-    """What else than its weights says what an adapter does."""
+    """The settings that determine an adapter's effect in addition to its weights."""
     config = read_json(adapter / CONFIG)
     return [config.get(key) for key in ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")]

@@ -1,9 +1,9 @@
-"""Losses of adapters on validation rows: the base is loaded once, the adapters change on top of it.
+"""Losses of LoRA adapters on validation rows. The base is loaded once; only the adapters are exchanged.
 
     losses = AdapterLosses(base, precision="4bit", rows=rows)
     losses.sums(Path("07_train/output/checkpoint-40"), [0, 5, 9])
 
-Where it sits: under the timed picker.
+Where it sits: below the timed picker.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,16 +17,16 @@ from core.model.token_ids import IGNORED_LABEL, RowIds
 from harness.errors import MemoryFullError
 
 BATCH_TOKENS = 4_096
-"""Of one forward pass: their logits in fp32 take half a GiB at 32,000 words."""
+"""Tokens of one forward pass; their fp32 logits take 0.5 GiB with a vocabulary of 32,000."""
 
 
 class AdapterLosses:
-    """Sums of losses per row.
+    """Computes the summed loss of each row under an adapter.
 
     Args:
         base: Local model folder.
-        precision: As the adapters were trained on; None: bf16 on a GPU, fp32 on a CPU.
-        before_batch: Called before every forward pass; may raise to give up.
+        precision: Precision of the base in training; None: bf16 on a GPU, fp32 on a CPU.
+        before_batch: Called before every forward pass; may raise to abort.
     """
 
     def __init__(
@@ -38,42 +38,39 @@ class AdapterLosses:
         before_batch: Callable[[], None] = lambda: None,
     ) -> None:
         self._rows = [(row.input_ids, row.labels) for row in rows]
-        self.weights = [sum(label != IGNORED_LABEL for label in row.labels[1:]) for row in rows]
+        self.num_answer_tokens = [sum(label != IGNORED_LABEL for label in row.labels[1:]) for row in rows]
         self._before_batch = before_batch
         self._model = LanguageModel.load(base, precision=precision)
 
     @property
     def quantisation(self) -> Quantisation:
-        """How the base is kept."""
+        """Quantisation of the loaded base."""
         return self._model.quantisation
 
     def sums(self, lora_adapter: Path, rows: Sequence[int]) -> list[float]:
         """Summed negative log-likelihood (nats) of these rows' answers.
 
         Raises:
-            PredictionError: the adapter cannot be read, or does not fit the base.
+            PredictionError: The adapter cannot be read, or does not fit the base.
         """
         if self._model.lora_adapter != lora_adapter:
             self._model.load_adapter(lora_adapter)
-        found = answer_losses(
-            self._model, [self._rows[row] for row in rows], batch_tokens=BATCH_TOKENS, before_batch=self._before_batch
-        )
-        return [total for total, _ in found]
+        return [total for total, _ in self._losses(rows)]
 
     def base_mean(self, rows: Sequence[int]) -> float:
-        """Nats per answer token of the base without an adapter, over these rows."""
+        """Mean loss of the base without an adapter over these rows, in nats per answer token."""
         with self._model.without_adapter():
-            found = answer_losses(
-                self._model,
-                [self._rows[row] for row in rows],
-                batch_tokens=BATCH_TOKENS,
-                before_batch=self._before_batch,
-            )
-        return sum(total for total, _ in found) / sum(num for _, num in found)
+            losses = self._losses(rows)
+        return sum(total for total, _ in losses) / sum(num for _, num in losses)
+
+    def _losses(self, rows: Sequence[int]) -> list[tuple[float, int]]:
+        return answer_losses(
+            self._model, [self._rows[row] for row in rows], batch_tokens=BATCH_TOKENS, before_batch=self._before_batch
+        )
 
     def mean(self, lora_adapter: Path) -> float:
-        """Nats per answer token over all rows."""
-        return sum(self.sums(lora_adapter, range(len(self._rows)))) / sum(self.weights)
+        """Mean loss over all rows, in nats per answer token."""
+        return sum(self.sums(lora_adapter, range(len(self._rows)))) / sum(self.num_answer_tokens)
 
 
 def answer_losses(
@@ -86,10 +83,10 @@ def answer_losses(
     """Summed negative log-likelihood (nats) and number of supervised tokens of each (input_ids, labels) row.
 
     Args:
-        batch_tokens: 0: rows go through alone, so that a sum does not depend on its neighbours. Else rows of like
-            length go together, padded behind to at most so many tokens: a sum then moves by rounding alone. A batch
-            that the card has no memory for is halved.
-        before_batch: May raise to give up.
+        batch_tokens: With 0, each row has its own forward pass, so its sum does not depend on other rows. Otherwise
+            rows of similar length are right-padded into batches of at most so many tokens, which changes sums only by
+            rounding. A batch that does not fit the card's memory is halved.
+        before_batch: Called before every forward pass; may raise to abort.
     """
     results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
     for batch in _batches([len(ids) for ids, _ in rows], batch_tokens):
@@ -118,7 +115,7 @@ def _batch_losses(model: LanguageModel, rows: Sequence[tuple[Sequence[int], Sequ
     except torch.OutOfMemoryError:
         if len(rows) < 2:
             raise MemoryFullError(
-                f"a validation row of {width} tokens does not fit the card's memory. Free some."
+                f"a validation row of {width} tokens does not fit the card's memory. Free memory on the card."
             ) from None
     torch.cuda.empty_cache()
     half = len(rows) // 2
@@ -126,7 +123,7 @@ def _batch_losses(model: LanguageModel, rows: Sequence[tuple[Sequence[int], Sequ
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows by ascending length, as many as have at most so many tokens when padded to the longest of them."""
+    """Batches of rows in ascending length, each with at most `batch_tokens` tokens after padding."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
         if batch and (len(batch) + 1) * lengths[row] > batch_tokens:

@@ -1,9 +1,9 @@
-"""The picker: the checkpoint with the lowest validation loss, and why.
+"""The picker: publishes the checkpoint with the lowest validation loss and records the comparison.
 
     picked = pick(run=Path("runs/demo"), output=..., base=..., four_bit=True)
 
-Here it goes by the losses that the trainer measured over all validation rows when it saved; timed_pick.py measures
-what it left out. Damaged checkpoints and losses that are not finite are rejected with their reason.
+`pick` uses the losses that the trainer measured over all validation rows when it saved; timed_pick.py measures the
+others. Damaged checkpoints and losses that are not finite are rejected with their reason.
 
 Where it sits: checkpoints -> **pick** -> serve.
 """
@@ -23,29 +23,30 @@ from harness.checkpoint.trained_base import TrainedBase, find_trained_base, writ
 from harness.errors import CheckpointError
 
 ADAPTER = "adapter"
-"""A link to the folder of the picked adapter; `picked.json` names that folder itself."""
+"""A symbolic link to the folder of the picked adapter; `picked.json` names that folder."""
 PICKED = "picked.json"
 
 BASE = "base"
-"""Candidate 0: the base without an adapter. It is compared with and never published."""
+"""Candidate 0: the base without an adapter. It serves for comparison and is never published."""
 
-RULE = "lowest token-weighted validation loss over all rows; of equals the earlier step"
+RULE = "lowest token-weighted validation loss over all rows; the earlier step of a tie"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A checkpoint that could have been picked."""
+    """A checkpoint that was considered."""
 
     checkpoint: str
     step: int
     validation_loss: float
     measured_by: str
-    """`trainer`, when it saved; `picker`; or `rehearsal`, for the base."""
+    """`trainer` (at the save), `picker`, or `rehearsal` (for the base)."""
     standard_error: float = 0.0
-    """Of a loss that was measured on a part of the rows."""
+    """Standard error of a loss that was measured on some of the rows; 0 for all rows."""
     num_rows: int | None = None
-    """That the picker measured; None: the trainer's loss, over all."""
+    """Rows that the picker measured; None for the trainer's loss, which covers all rows."""
     verdict: str = ""
+    """Why the checkpoint was or was not picked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +64,13 @@ class Picked:
     adapter: str = ADAPTER
     """Folder of the adapter, beside `picked.json`."""
     seconds: float = 0.0
-    """That measuring took."""
+    """Duration of measuring."""
     better_than_base: bool | None = None
     """None: the base's loss was not measured."""
 
     @property
     def num_checkpoints(self) -> int:
-        """Candidates without the base."""
+        """Number of candidates without the base."""
         return sum(c.checkpoint != BASE for c in self.candidates)
 
     @property
@@ -79,33 +80,34 @@ class Picked:
 
 
 def read_picked(run: Path) -> Picked:
-    """What was picked in a run.
+    """Reads `picked.json` of a run.
 
     Raises:
-        StageError: nothing was, or `picked.json` is damaged.
+        StageError: No checkpoint was picked, or `picked.json` is damaged.
     """
-    return read_as(Picked, run / PICK / PICKED, mend=f"`oneday pick {run}` writes it anew.")
+    return read_as(Picked, run / PICK / PICKED, mend=f"`oneday pick {run}` writes it again.")
 
 
 def pick(
     *, run: Path, output: Path, base: Path, four_bit: bool, base_loss: float | None = None, verify: bool = True
 ) -> Picked:
-    """Chooses, puts the LoRA adapter into `08_pick` and writes `picked.json`. No loss is computed.
+    """Chooses a checkpoint, puts its LoRA adapter into `08_pick` and writes `picked.json`. No loss is computed.
 
-    Only the files of the one that is picked are read, for its seal's hashes; if they are damaged, the next best one's.
+    Only the files of the best checkpoint are read and compared with the hashes in its seal; if they are damaged, those
+    of the next best one.
 
     Args:
-        output: The folder of `checkpoint-N`.
-        base: The model the adapters belong to.
-        base_loss: Its own validation loss, as the rehearsal measured it.
-        verify: False where no time is left: files are looked up and not read.
+        output: The folder of the `checkpoint-N` folders.
+        base: The model that the adapters belong to.
+        base_loss: Validation loss of the base, as the rehearsal measured it.
+        verify: If False, the files' hashes are not checked, which saves time at the deadline.
     Raises:
-        CheckpointError: no whole checkpoint with a loss; the message has the first reason.
+        CheckpointError: No complete checkpoint has a loss; the message has the first reason.
     """
     good, rejected = inspect_all(output, hashes=False)
     for checkpoint in [c for c in good if c.validation_loss is None]:
-        why = "no validation loss: `oneday pick` computes it"
-        rejected.append(Dropped(unit="checkpoint", id=checkpoint.path.name, reason="not_finite", detail=why))
+        detail = "no validation loss: `oneday pick` computes it"
+        rejected.append(Dropped(unit="checkpoint", id=checkpoint.path.name, reason="not_finite", detail=detail))
     while candidates := known_candidates(good):
         best = candidates[0]
         result = inspect(output / best.checkpoint, hashes=verify)
@@ -130,7 +132,7 @@ def pick(
 
 
 def known_candidates(good: Sequence[Checkpoint]) -> list[Candidate]:
-    """Those that the trainer measured, best first; of equals the earlier step."""
+    """Checkpoints with a loss of the trainer, best first; the earlier step of a tie."""
     known = [(c.validation_loss, c.step, c.path.name) for c in good if c.validation_loss is not None]
     lowest = min((loss for loss, _, _ in known), default=0.0)
     return [
@@ -139,43 +141,42 @@ def known_candidates(good: Sequence[Checkpoint]) -> list[Candidate]:
             step=step,
             validation_loss=loss,
             measured_by="trainer",
-            verdict="the lowest" if number == 0 else f"{loss - lowest:.4f} nats above the lowest",
+            verdict="the lowest loss" if number == 0 else f"{loss - lowest:.4f} nats above the lowest loss",
         )
         for number, (loss, step, name) in enumerate(sorted(known))
     ]
 
 
 def with_base(candidates: Sequence[Candidate], base_loss: float | None, **measured: Any) -> tuple[Candidate, ...]:
-    """The candidates by their step, behind the base if its loss is known.
+    """The base, if its loss is known, followed by the candidates by step.
 
     Args:
-        measured: Other fields of the base's candidate.
+        measured: Other fields of the base's `Candidate`.
     """
     ordered = tuple(sorted(candidates, key=lambda c: c.step))
     if base_loss is None:
         return ordered
-    about_it = {"measured_by": "rehearsal", "verdict": "without an adapter; never published"} | measured
-    return (Candidate(checkpoint=BASE, step=0, validation_loss=base_loss, **about_it), *ordered)
+    fields = {"measured_by": "rehearsal", "verdict": "without an adapter; never published"} | measured
+    return (Candidate(checkpoint=BASE, step=0, validation_loss=base_loss, **fields), *ordered)
 
 
 TRAIN_AGAIN = "Run `oneday train` again; it resumes."
 
 
 def no_candidate(output: Path, rejected: Sequence[Dropped], *, mend: str = TRAIN_AGAIN) -> CheckpointError:
-    """Says why there is nothing to pick."""
-    why = f"{rejected[0].id}: {rejected[0].detail.rstrip('.')}" if rejected else "there is none"
-    return CheckpointError(f"{output}: no whole checkpoint ({why}). {mend}")
+    """The error that no checkpoint can be picked, with the first reason."""
+    reason = f"{rejected[0].id}: {rejected[0].detail.rstrip('.')}" if rejected else "there is none"
+    return CheckpointError(f"{output}: no complete checkpoint ({reason}). {mend}")
 
 
 def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase | None = None) -> Picked:
-    """Puts the adapter beside the one that is there and switches over in one step, by writing `picked.json`.
+    """Puts the adapter into a new folder of `folder`, and makes it current atomically by writing `picked.json`.
 
-    Its weights are linked where the file system can: gigabytes are not copied at the end of a day.
-
-    The link `adapter` follows. A kill at any moment leaves an adapter that is whole and a `picked.json` that names it.
+    The weights are hard-linked if possible, to avoid copying gigabytes at the end of a run. The link `adapter` is
+    updated last. A kill at any moment leaves a complete adapter and a `picked.json` that names it.
 
     Args:
-        trained: The base that it was trained on; None: as a file beside it or the run's manifest says, if they do.
+        trained: The base that the adapter was trained on; None: read it from the adapter's folder or the manifest.
     """
     make_folder(folder)
     average = "average-" * (not picked.checkpoint.endswith(adapter.name))
@@ -201,14 +202,14 @@ def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """Weights are linked: nobody edits them in place. What people edit, the configuration, is copied."""
+    """Links weights, which nobody edits in place, and copies the configuration, which people edit."""
     if source.suffix == ".safetensors":
         try:
-            source.chmod(0o644)  # safetensors writes for the owner alone
+            source.chmod(0o644)  # safetensors gives access to the owner only
             os.link(source, target)
             return
         except OSError:
-            pass  # another file system, or one without links
+            pass  # another file system, or one without hard links
     with naming(target):
         shutil.copyfile(source, target)
     with target.open("rb") as f:
@@ -216,7 +217,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _link(folder: Path, name: str) -> None:
-    """Points `adapter` to the folder of this name, in one step."""
+    """Points the link `adapter` to the folder of this name atomically."""
     link, temporary = folder / ADAPTER, folder / f"{ADAPTER}.link"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(name)

@@ -1,11 +1,11 @@
-"""Checkpoints: sealed with the hash of every file, so that a half-written or altered one is recognised.
+"""Checkpoints with a seal: a file with the hash of every other file, by which incomplete or altered ones are found.
 
-    saved = save_sealed(output, write, step=40, validation_loss=1.25, job="…", keep=10)
+    saved = save_sealed(output, write, step=40, validation_loss=1.25, run_id="…", save_total_limit=10)
     good, bad = inspect_all(Path("07_train/output"))
 
-Files are written under a temporary name, made durable, sealed and renamed, so that `checkpoint-40` is whole or not
-there. Damaged checkpoints are set aside with their reason, never deleted. The seal names the run that wrote it: what
-another one wrote is never resumed from, for a resume unpickles.
+Files are written in a temporary folder, fsynced, sealed and renamed, so that `checkpoint-40` is either complete or does
+not exist. Damaged checkpoints are renamed with their reason on record, and never deleted. The seal names the run that
+wrote it. A checkpoint of another run is never resumed from, because a resume unpickles files.
 
 Where it sits: written by the trainer, read by resume and by the picker.
 """
@@ -25,7 +25,7 @@ from core.stage import Dropped
 
 SEAL = "SEAL.json"
 SAVING = "saving"
-"""Where the trainer writes; nothing there is ever read."""
+"""Folder that the trainer writes into; nothing in it is ever read."""
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
@@ -33,21 +33,22 @@ RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A whole checkpoint."""
+    """A complete checkpoint."""
 
     path: Path
     step: int
     validation_loss: float | None
-    """Nats per answer token over the whole validation file; None if it was saved without an evaluation."""
+    """Nats per answer token over all validation rows; None if it was saved without an evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """What a save did."""
+    """The result of a save."""
 
     whole: bool
-    """False: the disk is full and nothing may go; training goes on with the checkpoints that are there."""
+    """False if the disk is full and no checkpoint may be deleted; training continues with the existing ones."""
     deleted: tuple[str, ...]
+    """Checkpoints that were deleted."""
 
 
 def save_sealed(
@@ -56,15 +57,16 @@ def save_sealed(
     *,
     step: int,
     validation_loss: float | None,
-    job: str = "",
-    keep: int,
+    run_id: str = "",
+    save_total_limit: int,
 ) -> Saved:
-    """Has `write` fill `output/saving/checkpoint-STEP`, seals it, renames it, rotates.
+    """Calls `write`, which fills `output/saving/checkpoint-STEP`; seals and renames it, and deletes old checkpoints.
 
-    If the disk is full the oldest checkpoint that is neither the best nor the newest goes, and it is tried again.
+    If the disk is full, the oldest checkpoint that is neither the best nor the newest is deleted and `write` is called
+    again.
 
     Raises:
-        OSError, RuntimeError: whatever `write` raised that is no full disk.
+        OSError, RuntimeError: An error of `write` other than a full disk.
     """
     staging = output / SAVING
     deleted: list[str] = []
@@ -72,56 +74,57 @@ def save_sealed(
         shutil.rmtree(staging, ignore_errors=True)
         try:
             write()
-            seal(staging / f"checkpoint-{step}", step=step, validation_loss=validation_loss, job=job)
+            seal(staging / f"checkpoint-{step}", step=step, validation_loss=validation_loss, run_id=run_id)
             break
         except Exception as e:
-            full = _is_disk_full(e, output)
+            is_full = _is_disk_full(e, output)
             shutil.rmtree(staging, ignore_errors=True)
-            if not full:
+            if not is_full:
                 raise
-            spare = _spare(output)
-            if not spare:
+            deletable = _deletable(output)
+            if not deletable:
                 return Saved(whole=False, deleted=tuple(deleted))
-            _remove(spare[0])
-            deleted.append(spare[0].name)
+            _remove(deletable[0])
+            deleted.append(deletable[0].name)
     target = output / f"checkpoint-{step}"
     shutil.rmtree(target, ignore_errors=True)
     (staging / target.name).rename(target)
     sync_directory(output)
-    return Saved(whole=True, deleted=(*deleted, *(path.name for path in rotate(output, keep=keep))))
+    rotated = rotate(output, save_total_limit=save_total_limit)
+    return Saved(whole=True, deleted=(*deleted, *(path.name for path in rotated)))
 
 
 def _is_disk_full(e: BaseException, output: Path) -> bool:
-    """Torch and safetensors wrap the system's error, or lose it: then the free space tells."""
-    found: BaseException | None = e
-    while found is not None:
-        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+    """Checks the chain of errors, then the free space, because torch and safetensors may hide the system's error."""
+    error: BaseException | None = e
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        found = found.__cause__ or found.__context__
-    return "No space left" in str(e) or shutil.disk_usage(output).free < _LEAST_FREE
+        error = error.__cause__ or error.__context__
+    return "No space left" in str(e) or shutil.disk_usage(output).free < _MIN_FREE_BYTES
 
 
-_LEAST_FREE = 1 << 20
+_MIN_FREE_BYTES = 1 << 20
 
 
-def seal(directory: Path, *, step: int, validation_loss: float | None, job: str = "") -> Checkpoint:
-    """Makes the files durable and records their hashes."""
+def seal(directory: Path, *, step: int, validation_loss: float | None, run_id: str = "") -> Checkpoint:
+    """Fsyncs the files and writes their hashes to the seal."""
     files = {}
     for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name != SEAL):
         with path.open("rb") as f:
             os.fsync(f.fileno())
         files[path.name] = [path.stat().st_size, file_sha256(path)]
     written = validation_loss if validation_loss is None or math.isfinite(validation_loss) else str(validation_loss)
-    write_json(directory / SEAL, {"step": step, "validation_loss": written, "job": job, "files": files})
+    write_json(directory / SEAL, {"step": step, "validation_loss": written, "job": run_id, "files": files})
     return Checkpoint(path=directory, step=step, validation_loss=validation_loss)
 
 
-def inspect(directory: Path, *, job: str | None = None, hashes: bool = True) -> Checkpoint | str:
+def inspect(directory: Path, *, run_id: str | None = None, hashes: bool = True) -> Checkpoint | str:
     """The checkpoint, or the reason why it cannot be used.
 
     Args:
-        job: What the seal must name; None: any.
-        hashes: False: files are looked up and their sizes compared, which takes no time; they are not read.
+        run_id: The run that must have written the seal; None: any.
+        hashes: If False, only the existence and sizes of files are checked, which is fast; files are not read.
     """
     if not (directory / SEAL).is_file():
         return "not sealed: the save was interrupted"
@@ -130,7 +133,7 @@ def inspect(directory: Path, *, job: str | None = None, hashes: bool = True) -> 
         step, loss, files = int(raw["step"]), _loss(raw["validation_loss"]), dict(raw["files"])
     except (StageError, KeyError, TypeError, ValueError):
         return "its seal is unreadable"
-    if job is not None and raw.get("job") != job:
+    if run_id is not None and raw.get("job") != run_id:
         return "another run wrote it"
     damage = _damage(directory, files, hashes=hashes)
     if damage:
@@ -141,7 +144,7 @@ def inspect(directory: Path, *, job: str | None = None, hashes: bool = True) -> 
 
 
 def _damage(directory: Path, files: dict[str, tuple[int, str]], *, hashes: bool) -> str:
-    """What is wrong with the files; empty if they are as they were sealed."""
+    """The first difference of the files from the seal; empty if there is none."""
     for name in (*ADAPTER_FILES, *RESUME_FILES):
         if name not in files:
             return f"{name} was never saved"
@@ -150,29 +153,31 @@ def _damage(directory: Path, files: dict[str, tuple[int, str]], *, hashes: bool)
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes, sealed with {size}"
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
         if hashes and file_sha256(path) != digest:
             return f"{name} was altered"
     return ""
 
 
 def _loss(sealed: float | str | None) -> float | None:
-    """JSON has no NaN: a loss that is not finite is sealed as text."""
+    """The loss in a seal; one that is not finite is stored as text, because JSON has no NaN."""
     return None if sealed is None else float(sealed)
 
 
 def checkpoint_folders(output: Path) -> list[Path]:
-    """`checkpoint-N` folders by step. Names are matched whole: a set-aside one does not count."""
-    found = [p for p in output.glob("checkpoint-*") if p.is_dir() and re.fullmatch(r"checkpoint-\d+", p.name)]
-    return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))
+    """The `checkpoint-N` folders by step."""
+    folders = [p for p in output.glob("checkpoint-*") if p.is_dir() and re.fullmatch(r"checkpoint-\d+", p.name)]
+    return sorted(folders, key=lambda p: int(p.name.removeprefix("checkpoint-")))
 
 
-def inspect_all(output: Path, *, job: str | None = None, hashes: bool = True) -> tuple[list[Checkpoint], list[Dropped]]:
-    """Whole checkpoints by step, and the others with their reason. Nothing is moved."""
+def inspect_all(
+    output: Path, *, run_id: str | None = None, hashes: bool = True
+) -> tuple[list[Checkpoint], list[Dropped]]:
+    """Complete checkpoints by step, and the others with their reason. Nothing is moved."""
     good: list[Checkpoint] = []
     bad: list[Dropped] = []
     for folder in checkpoint_folders(output):
-        result = inspect(folder, job=job, hashes=hashes)
+        result = inspect(folder, run_id=run_id, hashes=hashes)
         if isinstance(result, Checkpoint):
             good.append(result)
         else:
@@ -180,27 +185,27 @@ def inspect_all(output: Path, *, job: str | None = None, hashes: bool = True) ->
     return good, bad
 
 
-def damaged(folder: Path, why: str) -> Dropped:
-    """A checkpoint that cannot be used."""
-    return Dropped(unit="checkpoint", id=folder.name, reason="damaged", detail=why)
+def damaged(folder: Path, detail: str) -> Dropped:
+    """The record of a checkpoint that cannot be used."""
+    return Dropped(unit="checkpoint", id=folder.name, reason="damaged", detail=detail)
 
 
-def newest_whole(output: Path, *, job: str | None = None) -> Checkpoint | None:
-    """The newest checkpoint that is whole. Older ones are not read: all of a run's would take minutes."""
-    found = (inspect(folder, job=job) for folder in reversed(checkpoint_folders(output)))
-    return next((result for result in found if isinstance(result, Checkpoint)), None)
+def newest_whole(output: Path, *, run_id: str | None = None) -> Checkpoint | None:
+    """The newest complete checkpoint. Older ones are not read, because hashing all of them would take minutes."""
+    results = (inspect(folder, run_id=run_id) for folder in reversed(checkpoint_folders(output)))
+    return next((result for result in results if isinstance(result, Checkpoint)), None)
 
 
-def set_aside(output: Path, *, job: str | None = None) -> list[Dropped]:
-    """Renames damaged checkpoints to `damaged-…`, so that no resume can take one.
+def set_aside(output: Path, *, run_id: str | None = None) -> list[Dropped]:
+    """Renames damaged checkpoints to `damaged-…`, so that no resume uses them; returns their records.
 
-    Every file is looked up; read are those of the newest checkpoints, down to the first that is whole.
+    Sizes are checked for all checkpoints, hashes only from the newest down to the first complete one.
     """
-    bad = inspect_all(output, job=job, hashes=False)[1]
+    bad = inspect_all(output, run_id=run_id, hashes=False)[1]
     for d in bad:
         _set_aside(output / d.id)
     for folder in reversed(checkpoint_folders(output)):
-        result = inspect(folder, job=job)
+        result = inspect(folder, run_id=run_id)
         if isinstance(result, Checkpoint):
             break
         bad.append(damaged(folder, result))
@@ -215,29 +220,29 @@ def _set_aside(folder: Path) -> None:
     folder.rename(target)
 
 
-def rotate(output: Path, *, keep: int) -> list[Path]:
-    """Deletes checkpoints above `keep`, oldest first, never the best nor the newest; returns what went.
+def rotate(output: Path, *, save_total_limit: int) -> list[Path]:
+    """Deletes the oldest checkpoints above the limit, but never the best or the newest; returns those deleted.
 
-    Only the seals are read here: hashing every file at every save would cost more than the save.
+    Only the seals are read, because hashing every file at every save would take longer than the save.
     """
-    gone = _spare(output)[: max(0, len(_sealed(output)) - keep)]
-    for path in gone:
+    surplus = _deletable(output)[: max(0, len(_sealed(output)) - save_total_limit)]
+    for path in surplus:
         _remove(path)
-    return gone
+    return surplus
 
 
 def _remove(path: Path) -> None:
-    """Renamed first: a kill in between must not leave what looks like a damaged checkpoint."""
-    going = path.with_name(f"deleted-{path.name}")
-    path.rename(going)
-    shutil.rmtree(going)
+    """Renames the folder before deleting it, so that a kill does not leave what looks like a damaged checkpoint."""
+    renamed = path.with_name(f"deleted-{path.name}")
+    path.rename(renamed)
+    shutil.rmtree(renamed)
 
 
 def _sealed(output: Path) -> list[Path]:
     return [p for p in checkpoint_folders(output) if (p / SEAL).is_file()]
 
 
-def _spare(output: Path) -> list[Path]:
+def _deletable(output: Path) -> list[Path]:
     """Checkpoints that are neither the best nor the newest, oldest first."""
     folders = _sealed(output)
     losses = {

@@ -1,12 +1,12 @@
-"""The timed picker: races the checkpoints that nobody measured, within a given time, and says why one was picked.
+"""The timed picker: measures checkpoints that have no validation loss within a given time, and publishes the best.
 
     picked = timed_pick(PickJob(folder=run, checkpoints=good, ..., until=uptime() + 600))
 
-Those with a loss over all rows need no measuring; the best of them runs along, so that the others are compared with it
-in pairs. The average of the best few is taken instead of the best if it beats it by the same measure.
+Checkpoints with a loss over all rows are not measured, except the best of them, so that the others can be compared with
+it in pairs. The average of the best few is published instead of the best if its loss is lower by the same test.
 
-Where it sits: checkpoints + validation rows -> **timed pick** -> serve. `oneday train` itself picks by the losses it
-measured (harness/checkpoint/pick.py), which takes no time.
+Where it sits: checkpoints + validation rows -> **timed pick** -> serve. `oneday train` picks by the losses that it
+measured in training (harness/checkpoint/pick.py), which takes no time.
 """
 
 import math
@@ -25,13 +25,13 @@ from harness.budget.clock import uptime
 from harness.budget.duration import pretty
 from harness.checkpoint.adapter import average_adapters
 from harness.checkpoint.pick import BASE, RULE, Candidate, Picked, known_candidates, no_candidate, publish, with_base
-from harness.checkpoint.race import DOUBT, Race, Standing, TimeUp
+from harness.checkpoint.race import ERROR_PROBABILITY, Race, Standing, TimeUp
 from harness.checkpoint.seal import ADAPTER_FILES, Checkpoint
 from harness.checkpoint.trained_base import TrainedBase, find_trained_base
 from harness.errors import BudgetError, CheckpointError
 
 COPY_BYTES_PER_S = 100e6
-"""A slow disk: the time to publish an adapter is kept free by it."""
+"""Speed of a slow disk, for the time that is reserved to publish an adapter."""
 
 PUBLISH_S = 0.3
 
@@ -40,33 +40,33 @@ OnSlice = Callable[[Race], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickJob:
-    """What is picked from."""
+    """The inputs of a timed pick."""
 
     folder: Path
-    """Gets `08_pick`."""
+    """Folder in which `08_pick` is written."""
     checkpoints: Sequence[Checkpoint]
     rejected: Sequence[Dropped]
     base: Path
     precision: Precision | Quantisation | None
     rows: Sequence[RowIds]
-    """Of the validation set."""
+    """Validation rows."""
     seed: int = 2023
     average: int = 0
-    """Of so many of the best; below 2: none."""
+    """Number of best adapters to average; below 2: no average is tried."""
     base_loss: float | None = None
-    """Of the base over all rows, if it was measured before."""
+    """Loss of the base over all rows, if it was measured before."""
     until: float = math.inf
-    """On the uptime clock: when the pick must be published."""
+    """Time on the uptime clock by which the pick must be published."""
 
     @property
     def four_bit(self) -> bool:
-        """The base is kept in 4 bits."""
-        kept = self.precision
-        return kept.load_in_4bit if isinstance(kept, Quantisation) else kept == "4bit"
+        """Whether the base is loaded in 4 bits."""
+        precision = self.precision
+        return precision.load_in_4bit if isinstance(precision, Quantisation) else precision == "4bit"
 
     @property
     def measure_until(self) -> float:
-        """Less the time to publish."""
+        """Time on the uptime clock by which measuring must end, so that the adapter can be published in time."""
         largest = max((_adapter_bytes(c.path) for c in self.checkpoints), default=0)
         return self.until - PUBLISH_S - largest / COPY_BYTES_PER_S
 
@@ -74,16 +74,16 @@ class PickJob:
 def timed_pick(
     job: PickJob, *, on_slice: OnSlice = lambda race: None, while_measuring: Callable[[], None] = lambda: None
 ) -> Picked:
-    """Measures, chooses, publishes.
+    """Measures the checkpoints, chooses one and publishes it.
 
     Args:
         on_slice: Called after every slice of the race.
         while_measuring: Called before every forward pass.
     Raises:
-        CheckpointError: none can be picked; the message has the first reason.
-        BudgetError: the time did not even hold a first slice.
+        CheckpointError: No checkpoint can be picked; the message has the first reason.
+        BudgetError: The time did not suffice for the first slice.
     """
-    began = uptime()
+    started_at = uptime()
     known = known_candidates(job.checkpoints)
     if len(known) == len(job.checkpoints) and (job.average < 2 or len(known) < 2):
         if not known:
@@ -95,16 +95,16 @@ def timed_pick(
     measuring = _Measuring(job, known, on_slice, while_measuring)
     try:
         candidates, paths, rule = measuring.run()
-        shown = measuring.with_base(candidates)
+        candidates_with_base = measuring.with_base(candidates)
     except TimeUp as e:
         raise BudgetError(
             f"the time was up before {len(job.checkpoints)} checkpoints were measured on their first rows. Give more "
-            f"with `time=` (loading and measuring took {pretty(uptime() - began)})."
+            f"with `time=` (loading and measuring took {pretty(uptime() - started_at)})."
         ) from e
     rejected = [*job.rejected, *measuring.rejected]
     if not candidates:
         raise no_candidate(job.folder, rejected, mend="Save it again, or give `base=` of the model that it fits.")
-    picked = _picked(job, candidates, rejected, rule, uptime() - began, shown)
+    picked = _picked(job, candidates, rejected, rule, uptime() - started_at, candidates_with_base)
     path = paths[picked.checkpoint]
     trained = find_trained_base(path) or measuring.base
     picked = publish(job.folder / PICK, path, picked, trained=trained)
@@ -113,7 +113,7 @@ def timed_pick(
 
 
 class _Measuring:
-    """The race, on a loaded model."""
+    """The race on a loaded model."""
 
     def __init__(
         self, job: PickJob, known: Sequence[Candidate], on_slice: OnSlice, while_measuring: Callable[[], None]
@@ -140,14 +140,14 @@ class _Measuring:
         return TrainedBase(quantisation=self._losses.quantisation, fingerprint=model_fingerprint(self._job.base))
 
     def run(self) -> tuple[list[Candidate], dict[str, Path], str]:
-        """Candidates, best first, the folder of each, and the rule by which they are ordered."""
+        """Candidates, best first; the adapter folder of each; and the rule of the order."""
         job = self._job
         names = sorted(self._paths, key=lambda name: self._steps[name])
         now = uptime()
-        share = len(names) / (len(names) + 1) if job.average > 1 else 1.0  # the rest is the average's
+        share = len(names) / (len(names) + 1) if job.average > 1 else 1.0  # the rest is for the average
         race = Race(
             names,
-            self._losses.weights,
+            self._losses.num_answer_tokens,
             self._measure,
             seed=job.seed,
             until=now + share * (job.measure_until - now) if math.isfinite(job.until) else math.inf,
@@ -162,7 +162,7 @@ class _Measuring:
         return [self._candidate(s) for s in usable], self._paths, _rule(race)
 
     def with_base(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-        """All candidates by their step behind the base, which runs over the rows of the race if it was not measured."""
+        """The base and all candidates by step; a base without a loss is measured on the rows of the race."""
         if self._job.base_loss is not None or not self._rows:
             return with_base(candidates, self._job.base_loss)
         try:
@@ -173,10 +173,10 @@ class _Measuring:
 
     @property
     def rejected(self) -> list[Dropped]:
-        """Checkpoints whose loss is no number, and why."""
+        """Checkpoints without a finite loss, with their reasons."""
         return [
-            Dropped(unit="checkpoint", id=name, reason="not_finite", detail=why)
-            for name, why in self._unreadable.items()
+            Dropped(unit="checkpoint", id=name, reason="not_finite", detail=detail)
+            for name, detail in self._unreadable.items()
         ]
 
     def _measure(self, name: str, rows: Sequence[int]) -> Sequence[float]:
@@ -188,11 +188,11 @@ class _Measuring:
             self._unreadable[name] = str(e)
             return [math.nan] * len(rows)
         if not all(map(math.isfinite, sums)):
-            self._unreadable[name] = "its validation loss is no finite number"
+            self._unreadable[name] = "its validation loss is not finite"
         return sums
 
     def _try_average(self, race: Race, usable: list[Standing]) -> list[Standing]:
-        """The average of the best, first if it is better than the best of them."""
+        """Adds the average of the best checkpoints to the standings, in first place if it is better than the best."""
         best = [s.name for s in usable[: self._job.average]]
         name = f"average of {', '.join(sorted(best, key=lambda n: self._steps[n]))}"
         try:
@@ -202,8 +202,8 @@ class _Measuring:
             return usable
         self._steps[name] = max(self._steps[n] for n in best)
         race.until = self._job.measure_until
-        wins = race.challenge(name, past=best[0])
-        if not race.has_run(name):
+        wins = race.challenge(name, winner=best[0])
+        if not race.is_measured(name):
             return usable
         standings = [race.standing(s.name) for s in usable]
         return [race.standing(name), *standings] if wins else [*standings, race.standing(name)]
@@ -225,8 +225,8 @@ def _rule(race: Race) -> str:
     if race.is_exact and not race.dropped:
         return RULE
     return (
-        f"raced over {race.num_rows} of {race.total_rows} random validation rows: who is worse than the leader beyond "
-        f"chance ({DOUBT:.0%} in all) drops out; then lowest token-weighted loss, of equals the earlier step"
+        f"lowest token-weighted loss over {race.num_rows} of {race.total_rows} random validation rows; checkpoints "
+        f"significantly worse than the leader ({ERROR_PROBABILITY:.0%} in all) were dropped; the earlier step of a tie"
     )
 
 
@@ -236,11 +236,11 @@ def _picked(
     rejected: Sequence[Dropped],
     rule: str,
     seconds: float,
-    shown: tuple[Candidate, ...],
+    candidates_with_base: tuple[Candidate, ...],
 ) -> Picked:
-    """The first candidate; `shown` are all, the base among them."""
-    best = candidates[0]
-    base_loss = shown[0].validation_loss if shown[0].checkpoint == BASE else None
+    """The choice of the first candidate."""
+    best, first = candidates[0], candidates_with_base[0]
+    base_loss = first.validation_loss if first.checkpoint == BASE else None
     return Picked(
         checkpoint=best.checkpoint,
         step=best.step,
@@ -248,7 +248,7 @@ def _picked(
         rule=rule,
         base_model=str(job.base),
         precision="4bit" if job.four_bit else "16bit",
-        candidates=shown,
+        candidates=candidates_with_base,
         rejected=tuple(rejected),
         seconds=round(seconds, 3),
         better_than_base=None if base_loss is None else best.validation_loss < base_loss,

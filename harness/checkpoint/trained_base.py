@@ -1,10 +1,10 @@
-"""The base that an adapter was trained on: which one, and how its weights were kept, in a file beside the adapter.
+"""The base that an adapter was trained on, and its quantisation in training, recorded in a file beside the adapter.
 
     trained = find_trained_base(Path("runs/200k/08_pick/adapter"))
     check_same_base(trained, base, adapter)
 
-PEFT's own `adapter_config.json` says neither: the same adapter on an unquantised base, or on another one of the same
-shape, loads without a word and is another model.
+PEFT's `adapter_config.json` records neither: on an unquantised base, or on another base of the same shape, the adapter
+loads without a warning and gives another model.
 
 Where it sits: the picker writes it; serve, compare and export read it.
 """
@@ -26,28 +26,28 @@ from harness.recipe import AxolotlConfig
 
 TRAINED_BASE = "trained_base.json"
 
-UNTOLD = "{folder}: nothing says how its base was kept in training; taken as not quantised."
-"""A warning, to be ended with how to set it."""
+QUANTISATION_UNKNOWN = "{folder}: the quantisation of its base in training is not recorded; no quantisation is assumed."
+"""A warning, to which the caller appends how to set the quantisation."""
 
 _SNAPSHOTS = "snapshots"
-"""In the hub's cache: models--OWNER--NAME/snapshots/COMMIT."""
+"""Folder in the hub's cache, whose paths are models--OWNER--NAME/snapshots/COMMIT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedBase:
-    """What an adapter was trained on."""
+    """The base that an adapter was trained on."""
 
     quantisation: Quantisation
     fingerprint: str
     """`model_fingerprint` of the base's folder."""
     name: str | None = None
-    """On the hub; None: not known there. A folder of this machine is nobody else's business."""
+    """Name on the hub; None if it is unknown. Local paths are not recorded, because adapters are published."""
     revision: str | None = None
-    """Commit of the hub's repository, where it is known."""
+    """Commit of the hub's repository, if it is known."""
 
 
 def quantisation_in_training(recipe: AxolotlConfig, card: Card) -> Quantisation:
-    """How Axolotl keeps the base under a recipe: only for `adapter: qlora` in 4 bits, NF4 with double quantisation."""
+    """How Axolotl loads the base: NF4 with double quantisation for `adapter: qlora`, else unquantised."""
     is_half = card.bf16 and recipe.bf16 is not False
     return Quantisation(
         load_in_4bit=recipe.load_in_4bit and recipe.adapter == "qlora",
@@ -56,8 +56,8 @@ def quantisation_in_training(recipe: AxolotlConfig, card: Card) -> Quantisation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Trained:
-    """What of the manifest's `train` says it."""
+class _TrainSection:
+    """The keys of the manifest's section `train` that describe the base."""
 
     base: str | None = None
     base_path: str = ""
@@ -65,8 +65,8 @@ class _Trained:
     recipe: Any = None
     card: Any = None
 
-    def kept(self) -> Quantisation | None:
-        """As recorded; of a run that is older than this record, from its recipe and card."""
+    def find_quantisation(self) -> Quantisation | None:
+        """The recorded quantisation; for a run of an older version, that of its recipe and card."""
         if self.quantisation is not None:
             return self.quantisation
         try:
@@ -77,40 +77,40 @@ class _Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Manifest:
-    train: _Trained | None = None
+    train: _TrainSection | None = None
 
 
 def find_trained_base(adapter: Path) -> TrainedBase | None:
-    """Beside the adapter, else in the manifest of the run that it lies in; None: nothing says it.
+    """Reads the file beside the adapter, else the manifest of the run that contains it; None if neither records it.
 
     Raises:
-        StageError: the file that says it is damaged.
+        StageError: The file or the manifest is damaged.
     """
     folder = adapter.resolve()
     if (folder / TRAINED_BASE).is_file():
-        return read_as(TrainedBase, folder / TRAINED_BASE, mend="Restore it, or publish the adapter anew.")
+        return read_as(TrainedBase, folder / TRAINED_BASE, mend="Restore it, or publish the adapter again.")
     run = next((p for p in list(folder.parents)[:3] if (p / MANIFEST).is_file()), None)
     if run is None:
         return None
-    mend = "Restore it, or move it away: what it says is then unknown."
+    mend = "Restore it, or move it away: the base is then unknown."
     train = read_as(_Manifest, run / MANIFEST, mend=mend).train
-    kept = train.kept() if train else None
-    if train is None or train.base is None or kept is None:
+    quantisation = train.find_quantisation() if train else None
+    if train is None or train.base is None or quantisation is None:
         return None
     recipe = train.recipe if isinstance(train.recipe, Mapping) else {}
     name, revision = hub_name(Path(train.base_path), recipe.get("base_model"))
-    return TrainedBase(quantisation=kept, fingerprint=train.base, name=name, revision=revision)
+    return TrainedBase(quantisation=quantisation, fingerprint=train.base, name=name, revision=revision)
 
 
 def write_trained_base(folder: Path, trained: TrainedBase) -> None:
-    """Writes the file."""
+    """Writes the file beside the adapter."""
     write_json(folder / TRAINED_BASE, asdict(trained))
 
 
 def hub_name(base: Path, recipe_base: object) -> tuple[str | None, str | None]:
-    """Name and commit of a base on the hub, as far as they are known.
+    """Name and commit of a base on the hub, each None if it is unknown.
 
-    The hub's cache names both in its folders; else the recipe names the base, if the folder is called like it.
+    Both are in the folder names of the hub's cache; outside it, the recipe's name is used if it ends in the folder's.
     """
     folder = base.resolve()
     cached = next((p for p in (folder, *folder.parents) if p.name.startswith("models--")), None)
@@ -122,18 +122,18 @@ def hub_name(base: Path, recipe_base: object) -> tuple[str | None, str | None]:
 
 
 def check_same_base(trained: TrainedBase | None, base: Path, adapter: Path, *, on_purpose: bool = False) -> None:
-    """Refuses another base than the one in training: of the same shape, it would load and answer something else.
+    """Refuses a base other than the one in training, with which the adapter would load but give another model.
 
     Args:
-        on_purpose: The user knows.
+        on_purpose: The user wants another base.
     Raises:
-        ConfigError: it is another one.
+        ConfigError: The base is another one.
     """
     if trained is None or on_purpose:
         return
     now = model_fingerprint(base)
     if now != trained.fingerprint:
         raise ConfigError(
-            f"{base}: not the base that {adapter} was trained on (hash {now[:16]}…, on record "
+            f"{base}: not the base that {adapter} was trained on (its hash is {now[:16]}…, the recorded one "
             f"{trained.fingerprint[:16]}…). Give that one with `base=`, or pass `base_changed_on_purpose=true`."
         )

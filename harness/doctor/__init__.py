@@ -1,1 +1,1 @@
-"""Is this machine ready for a run? One finding a line, each with its mend."""
+"""Checks whether this machine is ready for a run; each problem comes with its mend."""

@@ -1,8 +1,8 @@
-"""What the doctor says of what must fit: driver and CUDA, compiler and headers, kernels and torch.
+"""The doctor's checks of compatibility: driver and CUDA, compiler and headers, packages with kernels and torch.
 
-    attempt("driver", driver, machine)    # "driver 550.54.14 is too old for CUDA 13.0, which needs 580"
+    run_check("driver", driver, machine)    # "driver 550.54.14 is too old for CUDA 13.0, which needs 580"
 
-Where it sits: beside gpu.py. What may end a process when it is imported is imported in one of its own.
+Where it sits: beside gpu.py. A package whose import may crash is imported in a separate process.
 """
 
 import importlib.metadata
@@ -19,49 +19,50 @@ from pathlib import Path
 from harness.doctor.doctor import Check, Finding, Machine, note, ok, problem, warning
 
 OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
-"""By CUDA's major version. Source: NVIDIA, CUDA Compatibility, table 1 of "Minor Version Compatibility"."""
+"""Oldest driver for each major version of CUDA. Source: NVIDIA, CUDA Compatibility, table 1 of "Minor Version
+Compatibility"."""
 
-ANSWERS_S = 120.0
-"""A compiler, or an import of torch on a busy machine."""
+COMMAND_TIMEOUT_S = 120.0
+"""Enough for a compiler, or an import of torch on a busy machine."""
 
 LAUNCHER = """#include <Python.h>
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "launcher", NULL, -1, NULL};
 PyMODINIT_FUNC PyInit_launcher(void) { return PyModule_Create(&module); }
 """
-"""As much of Triton's launchers as a compiler and Python's headers decide."""
+"""A C extension that needs the same compiler and Python headers as Triton's launchers."""
 
-NEEDS_CARD = "not tried: it needs a GPU"
+NEEDS_GPU = "not tried: it needs a GPU"
 
 KERNELS_MISSING = re.compile(r"can't load C\+\+|incompatible torch|Failed to load|need to compile C\+\+", re.IGNORECASE)
-"""What xformers and torchao say when their own kernels do not load: they go on without."""
+"""Messages of xformers and torchao when they continue without their own kernels."""
 
 
 def needed_driver(cuda: str) -> int:
-    """The oldest driver's major version; 0: not known."""
+    """Major version of the oldest driver for a CUDA version; 0 if it is unknown."""
     return OLDEST_DRIVER.get(int(cuda.partition(".")[0]), 0)
 
 
 def driver(machine: Machine) -> Finding | None:
-    """Whether the driver is there, answers, and is new enough for this torch."""
+    """Checks that the driver is installed, works, and is new enough for this torch."""
     if machine.gpu is None:
         if not machine.has_broken_driver:
             return None
-        say = problem if machine.card.is_gpu else warning
-        return say(
-            machine.why_no_gpu, "See that nvidia-smi works: load the driver, or restart the container or the machine."
+        finding = problem if machine.card.is_gpu else warning
+        return finding(
+            machine.no_gpu_reason, "Make nvidia-smi work: load the driver, or restart the container or the machine."
         )
     import torch
 
-    return driver_runs(machine.gpu.driver, torch.version.cuda)
+    return check_driver(machine.gpu.driver, torch.version.cuda)
 
 
-def driver_runs(driver: str, cuda: str | None) -> Finding:
-    """The driver against the CUDA that torch was built for, before anything is tried."""
+def check_driver(driver: str, cuda: str | None) -> Finding:
+    """Compares the driver with the CUDA version that torch was built for."""
     if not cuda:
-        return note(f"driver {driver or 'unknown'}; this torch is a CPU build, so nothing is compared")
+        return note(f"driver {driver or 'unknown'}; it is not compared, because this torch is a CPU build")
     oldest, major = needed_driver(cuda), driver.partition(".")[0]
     if not major.isdigit() or not oldest:
-        return note(f"driver {driver or 'unknown'}, CUDA {cuda}: whether they fit is not known")
+        return note(f"driver {driver or 'unknown'}, CUDA {cuda}: their compatibility is unknown")
     if int(major) < oldest:
         return problem(
             f"driver {driver} is too old for CUDA {cuda}, which needs {oldest}",
@@ -71,64 +72,65 @@ def driver_runs(driver: str, cuda: str | None) -> Finding:
 
 
 def triton(machine: Machine) -> Finding:
-    """Triton, and the C compiler and Python headers that it builds its launchers with."""
+    """Checks Triton, and the C compiler and Python headers with which it builds its launchers."""
     if not machine.card.is_gpu:
-        return note(NEEDS_CARD)
+        return note(NEEDS_GPU)
     if importlib.util.find_spec("triton") is None:
         return problem("triton is not installed; fused kernels need it", "pip install the CUDA build of torch again.")
     compiler = machine.environment.get("CC") or machine.which("gcc") or machine.which("clang")  # in Triton's order
     if compiler is None:
-        return problem("no C compiler for Triton's launchers", "apt install gcc libc6-dev, or name one in CC.")
+        return problem("no C compiler for Triton's launchers", "apt install gcc libc6-dev, or set CC.")
     scheme = sysconfig.get_default_scheme()  # as in triton/runtime/build.py
     include = Path(sysconfig.get_paths("posix_prefix" if scheme == "posix_local" else scheme)["include"])
     if not (include / "Python.h").is_file():
         return problem(f"{include}: no Python.h for Triton's launchers", "apt install python3-dev")
-    why = _cannot_build(compiler, include, machine.environment)
-    if why:
+    error = _build_error(compiler, include, machine.environment)
+    if error:
         return problem(
-            f"{compiler} builds no launcher for Triton: {why}", "apt install gcc libc6-dev, or name another one in CC."
+            f"{compiler} cannot build Triton's launchers: {error}",
+            "apt install gcc libc6-dev, or change CC.",
         )
     return ok(f"installed; {compiler} builds its launchers")
 
 
-def _cannot_build(compiler: str, include: Path, environment: Mapping[str, str]) -> str:
-    """What is said of a launcher that is compiled as Triton does; empty: it is built."""
+def _build_error(compiler: str, include: Path, environment: Mapping[str, str]) -> str:
+    """The compiler's error for a launcher that is built as in Triton; empty if the build succeeds."""
     with tempfile.TemporaryDirectory(prefix="oneday-") as folder:
         source, library = Path(folder) / "launcher.c", Path(folder) / "launcher.so"
         source.write_text(LAUNCHER)
         command = [compiler, str(source), "-shared", "-fPIC", f"-I{include}", "-o", str(library)]
-        code, said = _run(command, environment)
+        code, output = _run(command, environment)
         if code == 0 and library.is_file():
             return ""
-    return next((line for line in said if "error" in line.lower()), said[0] if said else f"exit code {code}")
+    return next((line for line in output if "error" in line.lower()), output[0] if output else f"exit code {code}")
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, list[str]]:
-    """Exit code and lines of a command, whatever becomes of it."""
+    """Exit code and output lines of a command; 127 if it cannot be run, 124 if it takes too long."""
     try:
         done = subprocess.run(
-            command, env=dict(environment), capture_output=True, timeout=ANSWERS_S, stdin=subprocess.DEVNULL
+            command, env=dict(environment), capture_output=True, timeout=COMMAND_TIMEOUT_S, stdin=subprocess.DEVNULL
         )
     except OSError as e:
         return 127, [e.strerror or str(e)]
     except subprocess.TimeoutExpired:
-        return 124, [f"no answer in {ANSWERS_S:g} s"]
+        return 124, [f"no answer in {COMMAND_TIMEOUT_S:g} s"]
     text = (done.stderr + done.stdout).decode("utf-8", errors="replace")
     return done.returncode, [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def xformers(machine: Machine) -> Finding | None:
-    """Whether xformers fits this torch."""
-    return fits_torch("xformers", machine)
+    """Checks that xformers is compatible with this torch."""
+    return check_torch_compatibility("xformers", machine)
 
 
 def torchao(machine: Machine) -> Finding | None:
-    """Whether torchao fits this torch."""
-    return fits_torch("torchao", machine)
+    """Checks that torchao is compatible with this torch."""
+    return check_torch_compatibility("torchao", machine)
 
 
-def fits_torch(name: str, machine: Machine) -> Finding | None:
-    """A package whose kernels are built for one torch: by what it requires, and on a GPU by importing it."""
+def check_torch_compatibility(name: str, machine: Machine) -> Finding | None:
+    """Checks a package with kernels for one torch: by its requirements, and on a GPU by importing it."""
     from packaging.requirements import Requirement
 
     try:
@@ -136,21 +138,21 @@ def fits_torch(name: str, machine: Machine) -> Finding | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     mend = f"pip install -c constraints.txt torch {name}, the tested pair; or pip uninstall {name}: no recipe needs it."
-    what = f"{name} {version} with torch {torch}"
+    pair = f"{name} {version} with torch {torch}"
     for requirement in map(Requirement, importlib.metadata.requires(name) or []):
-        asked = requirement.name == "torch" and (requirement.marker is None or requirement.marker.evaluate())
-        if asked and not requirement.specifier.contains(torch, prereleases=True):
-            return problem(f"{what}: it requires torch{requirement.specifier}", mend)
+        applies = requirement.name == "torch" and (requirement.marker is None or requirement.marker.evaluate())
+        if applies and not requirement.specifier.contains(torch, prereleases=True):
+            return problem(f"{pair}: it requires torch{requirement.specifier}", mend)
     if not machine.card.is_gpu:
-        return ok(f"{what}; without a GPU its kernels are not tried")
+        return ok(f"{pair}; without a GPU its kernels are not tried")
     environment = {**machine.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    code, said = _run([sys.executable, "-P", "-c", f"import {name}"], environment)
+    code, output = _run([sys.executable, "-P", "-c", f"import {name}"], environment)
     if code != 0:
-        return problem(f"{what} cannot be imported: {said[-1][:200] if said else f'exit code {code}'}", mend)
-    missing = next((line for line in said if KERNELS_MISSING.search(line)), "")
+        return problem(f"{pair} cannot be imported: {output[-1][:200] if output else f'exit code {code}'}", mend)
+    missing = next((line for line in output if KERNELS_MISSING.search(line)), "")
     if missing:
-        return warning(f"{what}: its kernels do not load ({missing[:200]})", mend)
-    return ok(f"{what}: imported with its kernels")
+        return warning(f"{pair}: its kernels do not load ({missing[:200]})", mend)
+    return ok(f"{pair}: imported with its kernels")
 
 
 CHECKS: dict[str, Check] = {

@@ -1,10 +1,10 @@
-"""What the doctor says of torch, of the card and of the kernels that a step runs on it.
+"""The doctor's checks of torch, of the card, and of the kernels of a training step.
 
-    attempt("CUDA", cuda, machine)    # "driver 550.54.14 is too old for CUDA 13.0, which needs 580: ..."
+    run_check("CUDA", cuda, machine)    # "driver 550.54.14 is too old for CUDA 13.0, which needs 580: ..."
 
-Installed is not the same as working: on a card each kernel computes something small that is known beforehand.
+On a GPU each kernel computes a small known result, because an installed package may still fail.
 
-Where it sits: beside doctor.py. Everything heavy is imported by the check that needs it.
+Where it sits: beside doctor.py. Heavy libraries are imported by the checks that need them.
 """
 
 import importlib
@@ -14,82 +14,82 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.budget.memory import MISTRAL_7B, peak_of
-from harness.doctor.builds import NEEDS_CARD, needed_driver
-from harness.doctor.card import MOST_OCCUPIED_GIB, Gpu, check_gpu
+from harness.doctor.builds import NEEDS_GPU, needed_driver
+from harness.doctor.card import MAX_USED_GIB, Gpu, check_gpu
 from harness.doctor.doctor import Check, Finding, Machine, in_one_line, note, ok, problem, warning
 from harness.recipe import AxolotlConfig, find_recipe, has_flash_attn, read_recipe, recipe_for
 
 LARGEST_NF4_ERROR = 0.1
-"""Of the values tried, in [-1, 1]: 0.034 measured on a CPU; a wrong code or scale is off by more."""
+"""Largest NF4 error of values in [-1, 1]. It was 0.034 on a CPU (measured); a wrong code or scale gives more."""
 
 
 def torch_build(machine: Machine) -> Finding:
-    """Which torch, for which CUDA."""
+    """Checks that torch is a build for the card."""
     try:
         import torch
     except (ImportError, OSError) as e:
         return problem(f"torch cannot be imported ({in_one_line(e)})", "pip install 'oneday-llm[train]'")
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
-    what = f"torch {torch.__version__}, a {build} build"
+    text = f"torch {torch.__version__}, a {build} build"
     if machine.card.is_gpu and not torch.version.cuda:
         version = torch.__version__.partition("+")[0]
         mend = f"pip install --force-reinstall 'torch=={version}' --index-url https://pypi.org/simple"
-        return problem(f"{what}, but the run is for {machine.card.name}", mend)
-    return ok(what)
+        return problem(f"{text}, but the run is for {machine.card.name}", mend)
+    return ok(text)
 
 
 def card(machine: Machine) -> Finding:
-    """Which card, and whether it is what its profile says.
+    """Checks that the GPU is the one of the profile.
 
     Raises:
-        ConfigError: none, or a smaller one than named.
+        ConfigError: There is no GPU, or it has less memory than the profile.
     """
     gpu = machine.gpu
     if not machine.card.is_gpu:
-        return note(f"{gpu.name} stays unused: the profile is cpu") if gpu else ok("none: the profile is cpu")
+        return note(f"{gpu.name} is not used: the profile is cpu") if gpu else ok("none: the profile is cpu")
     check_gpu(machine.card, gpu, shared=True)
     assert gpu is not None
-    unknown = "" if machine.card.has_speed else ", whose speed is not known before a rehearsal"
-    return ok(f"{gpu.described}, driver {gpu.driver or 'unknown'}; profile {machine.card.name}{unknown}")
+    unknown = "" if machine.card.has_speed else ", whose speed is unknown until a rehearsal"
+    return ok(f"{gpu.name_and_memory}, driver {gpu.driver or 'unknown'}; profile {machine.card.name}{unknown}")
 
 
 def users(machine: Machine) -> Finding | None:
-    """Who else uses it."""
+    """Checks that no other program uses the card."""
     gpu = machine.gpu
     if gpu is None:
         return None
     if math.isnan(gpu.used_gib):
-        return note("the driver does not tell what is in use")
+        return note("the driver does not report the memory in use")
     by = f" by {'; '.join(gpu.processes[:3])}" if gpu.processes else ""
-    what = f"{gpu.used_gib:.1f} of {gpu.total_gib:.1f} GiB are in use{by}"
-    if machine.card.is_gpu and gpu.used_gib > MOST_OCCUPIED_GIB:
-        return warning(what, "End that, or train with `shared_card=true`.")
-    return ok(what)
+    text = f"{gpu.used_gib:.1f} of {gpu.total_gib:.1f} GiB are in use{by}"
+    if machine.card.is_gpu and gpu.used_gib > MAX_USED_GIB:
+        return warning(text, "End the other programs, or train with `shared_card=true`.")
+    return ok(text)
 
 
 def card_memory(machine: Machine) -> Finding | None:
-    """What is free on it, against what the card's recommended recipe needs with a 7B base."""
+    """Compares the card's free memory with the need of its recommended recipe for a 7B base."""
     gpu = machine.gpu
     if gpu is None or not machine.card.is_gpu or math.isnan(gpu.total_gib - gpu.used_gib):
         return None
     recipe, name = _recipe(machine)
     need = peak_of(recipe, MISTRAL_7B).gib
     free = min(gpu.total_gib - gpu.used_gib, machine.card.memory_gib)
-    what = f"{free:.1f} GiB for us; {name} needs {need:.1f} with a 7B base (computed, to 1.5)"
+    text = f"{free:.1f} GiB are free; {name} needs {need:.1f} with a 7B base (computed, to within 1.5)"
     if free < need:
-        return warning(what, "Free the card, or train with `auto_fit=true`.")
-    return ok(what)
+        return warning(text, "Free memory on the card, or train with `auto_fit=true`.")
+    return ok(text)
 
 
 def cuda(machine: Machine) -> Finding | None:
-    """Whether torch's CUDA runs with this driver."""
+    """Checks that torch's CUDA works with this driver."""
     import torch
 
-    return cuda_runs(torch, machine.gpu) if machine.card.is_gpu and torch.version.cuda else None
+    return check_cuda(torch, machine.gpu) if machine.card.is_gpu and torch.version.cuda else None
 
 
-def cuda_runs(torch: Any, gpu: Gpu | None) -> Finding:
-    """A product on the card; what the driver has against it, if it fails."""
+def check_cuda(torch: Any, gpu: Gpu | None) -> Finding:
+    """Multiplies two matrices on the card; on failure, checks whether the driver is too old."""
     driver, version = gpu.driver if gpu else "(none)", torch.version.cuda
     try:
         ones = torch.ones(16, 16, device="cuda")
@@ -103,34 +103,34 @@ def cuda_runs(torch: Any, gpu: Gpu | None) -> Finding:
             )
         return problem(
             f"CUDA {version} does not run with driver {driver}: {in_one_line(e)}",
-            "See that nvidia-smi works and the card is free; then restart the container or the machine.",
+            "Check that nvidia-smi works and the card is free; then restart the container or the machine.",
         )
     if total != 16.0**3:
-        return problem(f"a product on the card came out as {total:g}, not {16**3}", "Do not train on this card.")
-    return ok(f"CUDA {version} computes with driver {driver}")
+        return problem(f"a matrix product on the card gave {total:g} instead of {16**3}", "Do not train on this card.")
+    return ok(f"CUDA {version} works with driver {driver}")
 
 
 def bf16(machine: Machine) -> Finding | None:
-    """What a step computes in."""
+    """Checks that the card supports bf16, in which the recipes compute."""
     if not machine.card.is_gpu:
         return note("a CPU computes in fp32")
     import torch
 
     if not torch.cuda.is_available():
-        return note(NEEDS_CARD)
+        return note(NEEDS_GPU)
     if not torch.cuda.is_bf16_supported(including_emulation=False):
-        return problem("the card has none, and the recipes are for it", "Take an RTX 30, an A100 or newer.")
-    return ok("the card has it")
+        return problem("the card does not support bf16, which the recipes use", "Use an RTX 30, an A100 or newer.")
+    return ok("the card supports it")
 
 
 def four_bit(machine: Machine) -> Finding:
-    """Whether bitsandbytes' native library loads, and NF4 there and back is what it should be."""
+    """Checks that bitsandbytes' native library loads, and that an NF4 round trip is accurate."""
     from core.model.libraries import quieten
 
-    quieten()  # and offline: on a CPU bitsandbytes would ask the hub for a kernel when it is imported
+    quieten()  # it also sets offline mode: on a CPU, importing bitsandbytes would request a kernel from the hub
     import torch
 
-    device = "cuda" if _on_card(machine) else "cpu"
+    device = "cuda" if _has_cuda(machine) else "cpu"
     try:
         import bitsandbytes
         from bitsandbytes import functional
@@ -138,23 +138,25 @@ def four_bit(machine: Machine) -> Finding:
         weights = torch.linspace(-1, 1, 4096, device=device).reshape(64, 64)
         packed, state = functional.quantize_4bit(weights, quant_type="nf4", compress_statistics=True)
         error = float((functional.dequantize_4bit(packed, state) - weights).abs().max())
-    except Exception as e:  # it raises whatever its loader met
+    except Exception as e:  # its loader raises many kinds of exceptions
         return problem(
             f"4-bit weights fail on {device} ({in_one_line(e)})",
-            "pip install --force-reinstall bitsandbytes; python -m bitsandbytes says more.",
+            "pip install --force-reinstall bitsandbytes; python -m bitsandbytes gives details.",
         )
     if not error < LARGEST_NF4_ERROR:
-        return problem(f"NF4 and back is off by {error:.3f} on {device}", "pip install --force-reinstall bitsandbytes")
-    return ok(f"bitsandbytes {bitsandbytes.__version__}: NF4 and back on {device}, off by {error:.3f} at most")
+        return problem(
+            f"an NF4 round trip has an error of {error:.3f} on {device}", "pip install --force-reinstall bitsandbytes"
+        )
+    return ok(f"bitsandbytes {bitsandbytes.__version__}: the error of an NF4 round trip on {device} is {error:.3f}")
 
 
 def attention(machine: Machine) -> Finding:
-    """What attn_implementation `auto` comes to here, and whether it keeps packed samples apart."""
+    """Checks that `attn_implementation: auto` keeps packed samples from attending to each other."""
     if not machine.card.is_gpu:
-        return ok("auto is sdpa with a mask that keeps packed samples apart")
+        return ok("auto is sdpa with a mask that isolates packed samples")
     if has_flash_attn():
-        mend = "pip uninstall flash-attn (auto is torch's varlen kernel then), or install a build for this torch."
-        return _proved(machine, "auto is flash_attention_2", _flash_attn, mend)
+        mend = "pip uninstall flash-attn (auto is then torch's varlen kernel), or install a build for this torch."
+        return _kernel_finding(machine, "auto is flash_attention_2", _flash_attn, mend)
     import torch
 
     if importlib.util.find_spec("torch.nn.attention.varlen") is None:
@@ -162,40 +164,38 @@ def attention(machine: Machine) -> Finding:
             f"auto is sdpa, but torch {torch.__version__} has no varlen kernel: a dense mask, 1.3 to 1.5 times slower",
             "Install the torch of constraints.txt, or flash-attn.",
         )
-    return _proved(machine, "auto is sdpa with torch's varlen kernel", _varlen, "Install flash-attn for this torch.")
+    mend = "Install flash-attn for this torch."
+    return _kernel_finding(machine, "auto is sdpa with torch's varlen kernel", _varlen, mend)
 
 
 def _flash_attn(torch: Any) -> bool:
     attend = importlib.import_module("flash_attn").flash_attn_varlen_func
-    return attends_apart(torch, attend, device="cuda")
+    return isolates_samples(torch, attend, device="cuda")
 
 
 def _varlen(torch: Any) -> bool:
     from torch.nn.attention.varlen import varlen_attn
 
-    return attends_apart(torch, varlen_attn, device="cuda")
+    return isolates_samples(torch, varlen_attn, device="cuda")
 
 
-def attends_apart(torch: Any, attend: Callable[..., Any], *, device: str) -> bool:
-    """Whether eight samples of one token each get their own value back, as they must."""
+def isolates_samples(torch: Any, attend: Callable[..., Any], *, device: str) -> bool:
+    """Whether each of eight packed samples of one token attends only to itself, so that it returns its own value."""
     query, key, value = torch.randn(3, 8, 2, 64, device=device, dtype=torch.bfloat16)
     bounds = torch.arange(9, device=device, dtype=torch.int32)
     return bool(torch.allclose(attend(query, key, value, bounds, bounds, 1, 1), value, atol=0.01))
 
 
 def liger(machine: Machine) -> Finding:
-    """Liger's kernels, where the card's recipe asks for them."""
+    """Checks Liger's kernels, which the card's recipe may use."""
     if not machine.card.is_gpu:
-        return note(NEEDS_CARD)
+        return note(NEEDS_GPU)
     recipe, name = _recipe(machine)
+    usage = f"{name} {'uses' if recipe.uses_liger else 'does not use'} it"
     if importlib.util.find_spec("liger_kernel") is None:
-        say = problem if recipe.uses_liger else warning
-        return say(
-            f"not installed; {name} {'asks' if recipe.uses_liger else 'does not ask'} for it",
-            "pip install liger-kernel",
-        )
-    used = f"{name} {'uses' if recipe.uses_liger else 'does not use'} it"
-    return _proved(machine, used, _rms_norm, "Mend Triton, or leave the liger_ keys out of the recipe.")
+        finding = problem if recipe.uses_liger else warning
+        return finding(f"not installed; {usage}", "pip install liger-kernel")
+    return _kernel_finding(machine, usage, _rms_norm, "Mend Triton, or remove the liger_ keys from the recipe.")
 
 
 def _rms_norm(torch: Any) -> bool:
@@ -205,13 +205,13 @@ def _rms_norm(torch: Any) -> bool:
 
 
 def fused_lora(machine: Machine) -> Finding:
-    """Axolotl's fused LoRA kernels, on unless a recipe says no."""
+    """Checks Axolotl's fused LoRA kernels, which a recipe may disable."""
     if not machine.card.is_gpu:
-        return note("they need a GPU; plain PEFT computes LoRA here")
+        return note("they need a GPU; on a CPU, PEFT computes LoRA")
     recipe, name = _recipe(machine)
     off = False in (recipe.lora_qkv_kernel, recipe.lora_o_kernel, recipe.lora_mlp_kernel)
     mend = "Mend Triton, or set lora_qkv_kernel, lora_o_kernel and lora_mlp_kernel to false."
-    return _proved(machine, f"{name} {'switches them off' if off else 'has them on'}", _swiglu, mend)
+    return _kernel_finding(machine, f"{name} {'disables' if off else 'uses'} them", _swiglu, mend)
 
 
 def _swiglu(torch: Any) -> bool:
@@ -221,20 +221,20 @@ def _swiglu(torch: Any) -> bool:
     return bool(torch.allclose(swiglu_forward(ones, ones), torch.sigmoid(ones), atol=0.01))
 
 
-def _proved(machine: Machine, what: str, compute: Callable[[Any], bool], mend: str) -> Finding:
-    """What was computed on the card came out right."""
+def _kernel_finding(machine: Machine, usage: str, compute: Callable[[Any], bool], mend: str) -> Finding:
+    """The finding of a kernel, for which `compute` returns whether its result on the card is right."""
     import torch
 
-    if not _on_card(machine):
-        return note(f"{what}; {NEEDS_CARD}")
+    if not _has_cuda(machine):
+        return note(f"{usage}; {NEEDS_GPU}")
     try:
-        right = compute(torch)
-    except Exception as e:  # a compiler, a loader or a kernel fails in its own way
-        return problem(f"{what}, and fails: {in_one_line(e)}", mend)
-    return ok(f"{what}; works") if right else problem(f"{what}, and computes something else", mend)
+        is_right = compute(torch)
+    except Exception as e:  # compilers, loaders and kernels raise many kinds of exceptions
+        return problem(f"{usage}; it fails: {in_one_line(e)}", mend)
+    return ok(f"{usage}; it works") if is_right else problem(f"{usage}; its result is wrong", mend)
 
 
-def _on_card(machine: Machine) -> bool:
+def _has_cuda(machine: Machine) -> bool:
     import torch
 
     return machine.card.is_gpu and torch.cuda.is_available()

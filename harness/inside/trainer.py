@@ -146,8 +146,8 @@ class ExactTrainer(Base):  # type: ignore[misc]
             lambda: upstream(model, trial),
             step=step,
             validation_loss=self.budget.loss_at(step),
-            job=self.job,
-            keep=self.keep,
+            run_id=self.job,
+            save_total_limit=self.keep,
         )
         self.budget.saved(step, saved)
 

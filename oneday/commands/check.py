@@ -1,4 +1,4 @@
-"""`oneday check`: what is wrong with data, and what of it would not be used, before anything is spent."""
+"""`oneday check`: lists problems of data, and rows that would not be used, before time is spent on them."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def run_check(request: CheckRequest, console: Console) -> None:
     """Lists every problem, every row that would not be used, and what was read.
 
     Raises:
-        DataError: there is a problem.
+        DataError: The data has a problem.
     """
     checked = _check_training(request) if request.training else check(request.files, _parameters(request))
     for line in [*checked.problems, *checked.left_out]:
@@ -36,9 +36,9 @@ def run_check(request: CheckRequest, console: Console) -> None:
     )
     console.result(as_result(checked))
     if num_problems:
-        what = ", ".join(map(str, request.files))
+        files = ", ".join(map(str, request.files))
         raise DataError(
-            f"{what}: {num_problems} problems, listed above. Mend them, or let curate leave those rows out."
+            f"{files}: {num_problems} problems, listed above. Mend them, or let curate leave those rows out."
         )
 
 

@@ -17,9 +17,9 @@ from submission.checkpoint import find_served
 
 
 def run_compare(request: CompareRequest, console: Console) -> None:
-    """Asks both models and shows the difference."""
+    """Lets both models answer and shows the difference."""
     if not (request.run / PICK / PICKED).is_file():
-        raise DataError(f"{request.run}: nothing picked in it. Train first, or run `oneday pick {request.run}`.")
+        raise DataError(f"{request.run}: no picked checkpoint. Train first, or run `oneday pick {request.run}`.")
     mix = request.mix or mix_of(request.run)
     if not (mix / "validation.jsonl").is_file():
         raise DataError(f"{mix}: no validation.jsonl in it. Give the mix of the run with `mix=`.")
@@ -36,7 +36,7 @@ def run_compare(request: CompareRequest, console: Console) -> None:
 
 
 def mix_of(run: Path) -> Path:
-    """The mix that a run was trained on: its own, else the folder on record."""
+    """The mix that a run was trained on: its own, else the recorded folder."""
     own = run / MIX
     return own if own.is_dir() else Path(str(read_manifest(run).get("train", {}).get("mix_path", own)))
 
@@ -51,7 +51,7 @@ def compare_run(
     redo: bool,
     console: Console,
 ) -> list[Comparison]:
-    """Base and picked model on the same questions, both in the precision of training, greedy, without shots."""
+    """Compares base and picked model on the same questions: zero-shot, greedy, in the precision of training."""
     served = find_served(run, base=base, base_changed=base_changed)
     picked = read_picked(run)
     comparisons, inputs = compare_models(
@@ -72,7 +72,7 @@ def compare_run(
 
 
 def show_comparison(comparisons: list[Comparison], console: Console) -> None:
-    """Means, difference, interval, p."""
+    """Shows means, difference, interval and p of each group."""
     rows = [
         (
             c.group, str(c.num), f"{c.base:.3f}", f"{c.tuned:.3f}", f"{c.tuned - c.base:+.3f}",

@@ -1,4 +1,4 @@
-"""`oneday curate`: from options to parameters, from results to tables."""
+"""`oneday curate`: makes parameters of the options, curates, and shows the result."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -38,7 +38,7 @@ from oneday.requests.request import Request, request_fields
 
 
 def run_curate(request: CurateRequest, console: Console) -> None:
-    """Checks everything that is cheap, then loads the model, then works."""
+    """Checks the options and files, then loads the model and curates."""
     with prepared(request, console) as curation:
         mix = curate(curation)
     run, base = run_folder(request), str(request.base.resolve()) if request.base else None
@@ -56,7 +56,7 @@ def run_folder(request: CurationRequest) -> Path:
 
 
 def engine_of(request: CurationRequest) -> Engine:
-    """The engine that asks the base model."""
+    """The engine that generates the base model's predictions."""
     return Engine(
         name=request.predictor,
         base=request.base,
@@ -74,15 +74,15 @@ def engine_of(request: CurationRequest) -> Engine:
 
 @contextmanager
 def prepared(request: CurationRequest, console: Console) -> Iterator[Curation]:
-    """Everything that a curation needs, with the predictor last: loading it takes longest."""
-    bare = described(request, console)
-    if not asks_anything(bare):
-        console.say("nothing is asked: every row of your own is taken")
-        yield bare
+    """A curation with its predictor, which is built last because loading takes longest."""
+    curation = described(request, console)
+    if not asks_anything(curation):
+        console.say("the base makes no predictions: every row of your own is kept")
+        yield curation
         return
     predictor = engine_of(request).build()
     try:
-        yield replace(bare, predictor=predictor)
+        yield replace(curation, predictor=predictor)
     finally:
         close(predictor)
 
@@ -91,10 +91,10 @@ def described(request: CurationRequest, console: Console, *, scratch: Path | Non
     """A curation without its predictor.
 
     Args:
-        scratch: Where own data is made into tasks, if the run folder is to stay as it is.
+        scratch: Folder for the tasks of own data, if the run folder must not be changed.
 
     Raises:
-        OnedayError: an option, a path or a source cannot be used.
+        OnedayError: An option, a path or a source cannot be used.
     """
     if not request.tasks:
         raise TaskError("`tasks=` is missing. Give a folder of NI task files, or JSON lines of your own.")
@@ -132,7 +132,7 @@ def described(request: CurationRequest, console: Console, *, scratch: Path | Non
 def _check_own(
     request: CurationRequest, parameters: CurationParameters, own: Sequence[Path], tasks: Sequence[Path]
 ) -> None:
-    """Refuses choices about the user's own rows that cannot be met."""
+    """Refuses options about the user's own rows that cannot be satisfied."""
     share = parameters.samples.own_share
     for field, is_given in (("`take_all=true`", parameters.samples.take_all), ("`own_share=`", share is not None)):
         if is_given and not own:
@@ -146,17 +146,17 @@ def _check_own(
                 "`tasks=natural-instructions/tasks`."
             )
         if parameters.fit is not None:
-            raise MixError("`own_share=` with `fit=`: both say how many rows the others give. Leave one out.")
+            raise MixError("`own_share=` with `fit=`: both determine the number of other rows. Leave one out.")
 
 
 def _sources(request: CurationRequest, parameters: CurationParameters, *, near: Sequence[Path]) -> dict[str, Located]:
-    """Those that a paper's mix wants, or that were named."""
+    """The sources of the paper's mix, and the named ones."""
     given = named(request.source, "source")
     if request.hub and parameters.mix is None and not given:
-        raise SourceError("`hub=true`: no mix asks for a source. Say which one: `mix=200k`, or `source=NAME=hub`.")
-    stray = sorted(set(given) - set(SOURCES))
-    if stray:
-        raise SourceError(f"`source={stray[0]}`: not a source of a mix. Use {', '.join(SOURCES)}.")
+        raise SourceError("`hub=true`: no source is requested. Give `mix=200k`, or `source=NAME=hub`.")
+    unknown = sorted(set(given) - set(SOURCES))
+    if unknown:
+        raise SourceError(f"`source={unknown[0]}`: not a source of a mix. Use {', '.join(SOURCES)}.")
     targets = mix_targets(parameters.mix, parameters.scale, parameters.without, given)
     return locate(targets, near=near, given=given, hub=request.hub, resolve=_resolver(request))
 
@@ -168,9 +168,9 @@ def _own_tasks(
     scratch: Path | None,
     console: Console,
 ) -> Path:
-    """The user's own rows as a folder of tasks."""
-    alone = locked(run_folder(request)) if scratch is None else nullcontext()
-    with alone:
+    """The folder of tasks that is made of the user's own rows."""
+    lock = locked(run_folder(request)) if scratch is None else nullcontext()
+    with lock:
         stage = own_stage(
             scratch or run_folder(request), own,
             seed=parameters.seed, redo=request.redo, take_all=parameters.samples.take_all,
@@ -179,22 +179,23 @@ def _own_tasks(
     for line in stage.summary().details["told"]:
         console.say(line)
     rows = stage.summary().tallies["row"]
-    left = ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()) or "none"
-    console.say(f"own data: {rows.kept} rows to {'take' if parameters.samples.take_all else 'ask'}; left out: {left}")
+    dropped = ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()) or "none"
+    purpose = "all are kept" if parameters.samples.take_all else "the base answers them first"
+    console.say(f"own data: {rows.kept} rows ({purpose}); left out: {dropped}")
     return stage.path(OWN_TASKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """What of the samples' inputs tells where sources were had from."""
+class _SampleInputs:
+    """The part of the inputs of `04_samples` that records the places of sources."""
 
     sources: Mapping[str, Mapping[str, str]]
 
 
 def _resolver(request: CurationRequest) -> Callable[[str, str | None], str]:
-    """Asks the hub for a commit, but once for a run: a branch that moves on must not bar its resume."""
+    """A function that asks the hub for the commit of a source, but only once for a run, so that a resume uses it."""
     path = run_folder(request) / SAMPLES / INPUTS
-    stored = read_as(_Made, path).sources if path.is_file() and not request.redo else {}
+    stored = read_as(_SampleInputs, path).sources if path.is_file() and not request.redo else {}
     commits = {
         located["from"]: located["revision"] for located in stored.values() if {"from", "revision"} <= set(located)
     }
@@ -209,14 +210,14 @@ def _resolver(request: CurationRequest) -> Callable[[str, str | None], str]:
 
 
 def tokenizer_of(request: CurationRequest | CheckRequest, parameters: CurationParameters) -> Path | None:
-    """The file that tokens are counted with: as given, the base's, or Mistral-7B-v0.1's.
+    """The file of the tokenizer that counts tokens: the given one, the base's, or Mistral-7B-v0.1's.
 
-    The word `none` counts no tokens; a preset that bounds rows by tokens then needs another bound.
+    With `none` no tokens are counted; a preset that limits the tokens of a row then needs another limit.
     """
     given, base = request.tokenizer, request.base
     if given == "none":
         if parameters.policies.max_tokens is not None:
-            raise MixError("`tokenizer=none`, but rows are bounded by tokens. Add `policies.max_tokens=none`.")
+            raise MixError("`tokenizer=none`, but the tokens of rows are limited. Add `policies.max_tokens=none`.")
         return None
     if given is not None and given != MISTRAL_7B:
         return TokenCounter.load(Path(given)).path
@@ -226,10 +227,10 @@ def tokenizer_of(request: CurationRequest | CheckRequest, parameters: CurationPa
 
 
 def curation_parameters(request: CurationRequest) -> CurationParameters:
-    """The preset, with what was said otherwise.
+    """The preset with the changes of the options.
 
     Raises:
-        OnedayError: a value is none of its choices.
+        OnedayError: A value is not allowed.
     """
     p = reseeded(preset(request.preset), request.seed)
     settings = dict(pair(text, "set", "policies.max_tokens=1024") for text in request.set)
@@ -248,13 +249,13 @@ def curation_parameters(request: CurationRequest) -> CurationParameters:
 
 
 def options_of_choices(request: Request) -> dict[str, Any]:
-    """The choices that were given by options of their own: key of `CurationParameters` -> value."""
+    """The choices that have their own options: key of `CurationParameters` -> value."""
     given: dict[str, Any] = {}
     for f in request_fields(type(request)):
         value = getattr(request, f.name)
         if value is not None and value is not False:
             given |= {key: value for key in f.option.sets if "." in key}
-    if given.get("scores.rouge"):  # the preprocessing that the winner gave that package comes with it
+    if given.get("scores.rouge"):  # the package `rouge` is used with the winner's preprocessing
         is_package = given["scores.rouge"] == Rouge.ROUGE
         given["scores.rouge_text"] = RougeText.CLEANED if is_package else RougeText.RAW
     return {key: value for key, value in given.items() if not key.startswith("fit.")}
@@ -264,20 +265,20 @@ def _fit(request: CurationRequest) -> FitParameters | None:
     if request.fit is None:
         for field, value in (("tokens_per_s", request.tokens_per_s), ("train_share", request.train_share)):
             if value is not None:
-                raise MixError(f"`{field}=` without `fit=`. Say what is to be filled: `fit=24h`.")
+                raise MixError(f"`{field}=` without `fit=`. Give the budget to fill: `fit=24h`.")
         return None
     if request.adaptive:
         raise MixError(
-            "`fit=` with `adaptive=true`: asking would stop at a quota that `fit=` has yet to choose. Leave one out."
+            "`fit=` with `adaptive=true`: predicting would stop at a quota that `fit=` chooses later. Leave one out."
         )
     if request.tokens_per_s is None:
-        raise MixError("`fit=` needs `tokens_per_s=`: what the card trains, as a rehearsal or a trial run measured it.")
+        raise MixError("`fit=` needs `tokens_per_s=`: the training speed that a rehearsal or a trial run measured.")
     share = USUAL_SHARE if request.train_share is None else request.train_share
     return FitParameters(budget_s=seconds(request.fit, field="fit"), tokens_per_s=request.tokens_per_s, share=share)
 
 
 def pair(text: str, field: str, example: str) -> tuple[str, str]:
-    """`NAME=VALUE`."""
+    """Splits `NAME=VALUE`."""
     name, separator, value = text.partition("=")
     if not separator or not name or not value:
         raise OnedayError(f"`{field}={text}`: not NAME=VALUE. For example `{field}={example}`.")
@@ -285,6 +286,6 @@ def pair(text: str, field: str, example: str) -> tuple[str, str]:
 
 
 def named(texts: Sequence[str], field: str) -> Mapping[str, str]:
-    """`NAME=FILE`, several."""
+    """Splits several `NAME=FILE`."""
     example = "lima=lima/train.jsonl" if field == "source" else "gsm8k=gsm8k/test.jsonl"
     return dict(pair(text, field, example) for text in texts)

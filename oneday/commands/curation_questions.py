@@ -1,4 +1,4 @@
-"""Questions about a curation that run none: score, verify, compare, estimate."""
+"""Commands about a curation that do not run one: score, verify, diff, stability, and the estimate of a dry run."""
 
 import math
 import tempfile
@@ -69,7 +69,7 @@ def run_verify(request: VerifyRequest, console: Console) -> None:
     """Recomputes every hash of a run.
 
     Raises:
-        StageError: one does not agree.
+        StageError: A hash differs.
     """
     run = request.run
     results = list(verify(run))
@@ -80,12 +80,12 @@ def run_verify(request: VerifyRequest, console: Console) -> None:
     console.result({"checks": len(results), "failed": [r.what for r in bad]})
     if bad:
         raise StageError(
-            f"{run}: {len(bad)} of {len(results)} checks failed, listed above. Restore the files, or `redo=true`."
+            f"{run}: {len(bad)} of {len(results)} checks failed, listed above. Restore the files, or give `redo=true`."
         )
 
 
 def run_diff(request: DiffRequest, console: Console) -> None:
-    """The choices in which two presets differ; on a finished run, the rows that each changes."""
+    """Shows the choices in which two presets differ; on a finished run, also the rows that each choice changes."""
     other, run = request.other, run_folder(request)
     mine, theirs = curation_parameters(request), reseeded(preset(other), request.seed)
     common = ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit")
@@ -108,7 +108,7 @@ def run_diff(request: DiffRequest, console: Console) -> None:
             rows = [(what, text) for what, _, text in (departure.partition(": ") for departure in DEPARTURES[name])]
             console.table(f"where {name} departs from its source", ("what", "how"), rows)
     if not is_finished:
-        console.say(f"rows are told once {run} is finished with `preset={request.preset}`")
+        console.say(f"changed rows can be counted once {run} is finished with `preset={request.preset}`")
     console.result(
         {
             "differences": [asdict(d) for d in found],
@@ -119,24 +119,24 @@ def run_diff(request: DiffRequest, console: Console) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """What of a mix's manifest says how it was made."""
+class _MixManifest:
+    """The parameters in a mix's manifest."""
 
     parameters: Mapping[str, Any]
 
 
 def _refuse_other_parameters(run: Path, curation: Curation) -> None:
-    stored = read_as(_Made, run / MIX / "manifest.json").parameters
+    stored = read_as(_MixManifest, run / MIX / "manifest.json").parameters
     mine = curation.parameters.fingerprint()
     differ = [key for key in mine if read_back(mine[key]) != stored.get(key)]
     if differ:
         raise StageError(
-            f"{run}: was made with other {', '.join(differ)}. Give the options it was made with, or another `run=`."
+            f"{run}: was made with other {', '.join(differ)}. Give the run's own options, or another `run=`."
         )
 
 
 def read_back(value: Any) -> Any:
-    """A value as JSON gives it back."""
+    """A value after a round trip through JSON."""
     import orjson
 
     return orjson.loads(orjson.dumps(value))
@@ -148,8 +148,8 @@ def _show_differences(
     rows = []
     for d in found:
         change = changes.get(d.key)
-        told = "" if change is None else (change.note if change.num_rows is None else f"{change.num_rows:,}")
-        rows.append((d.key, _short(d.a), _short(d.b), told, d.why))
+        effect = "" if change is None else (change.note if change.num_rows is None else f"{change.num_rows:,}")
+        rows.append((d.key, _short(d.a), _short(d.b), effect, d.why))
     console.table(f"{len(found)} choices differ", ("choice", a, b, "rows changed", "why recommended differs"), rows)
 
 
@@ -159,7 +159,7 @@ def _short(value: Any) -> str:
 
 
 def run_stability(request: StabilityRequest, console: Console) -> None:
-    """Which tasks change bucket, and how many rows the mix, under another score or seed."""
+    """Shows which tasks change their bucket, and how many rows of the mix change, under another score or seed."""
     run = run_folder(request)
     if (run / MIX / "done.json").is_file() and (request.tasks or not request.predictions):
         curation = described(request, console)
@@ -171,7 +171,7 @@ def run_stability(request: StabilityRequest, console: Console) -> None:
         p, total = curation_parameters(request), 0
         changes = [c for path in request.predictions for c in stored_changes(path, p.scores, p.buckets)]
     else:
-        raise StageError(f"{run}: not finished, and no `predictions=`. Give a finished `run=` or `predictions=FILE`.")
+        raise StageError(f"{run}: is not finished. Give a finished `run=`, or stored `predictions=FILE`.")
     rows = [
         (
             c.what,
@@ -188,7 +188,7 @@ def run_stability(request: StabilityRequest, console: Console) -> None:
 
 
 def run_curate_command(request: CurateRequest, console: Console) -> None:
-    """Curates, or with `--dry-run` estimates what it would cost."""
+    """Curates, or with `--dry-run` estimates the cost."""
     if request.dry_run:
         run_dry(request, console)
     else:
@@ -197,7 +197,7 @@ def run_curate_command(request: CurateRequest, console: Console) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What an engine does and costs, as far as it is known."""
+    """Speed and prices of an engine, each None if it is unknown."""
 
     prompts_per_s: float | None
     per_million_tokens: str | None
@@ -206,29 +206,29 @@ class Prices:
     def __post_init__(self) -> None:
         for field, value in (("prompts_per_s", self.prompts_per_s), ("price_per_hour", self.per_hour)):
             if value is not None and not math.isfinite(value):
-                raise PredictionError(f"`{field}={value}`: not a number to reckon with. Give one, for example 12.5.")
-        if not self._of_tokens() and self.per_million_tokens is not None:
+                raise PredictionError(f"`{field}={value}`: not a finite number. Give one, for example 12.5.")
+        if not self._token_prices() and self.per_million_tokens is not None:
             raise PredictionError(
                 f"`price_per_million_tokens={self.per_million_tokens}`: give IN or IN,OUT, for example 0.1,0.3."
             )
 
-    def _of_tokens(self) -> list[float]:
-        """One price or two; none, if there is no such text."""
+    def _token_prices(self) -> list[float]:
+        """One price, or two for input and output; empty if none is given or the text is invalid."""
         try:
             given = [float(x) for x in (self.per_million_tokens or "").split(",")]
         except ValueError:
             return []
         return given if len(given) <= 2 and all(0 <= x < math.inf for x in given) else []
 
-    def cost(self, found: Estimate, hours: float | None) -> float | None:
-        """What an engine would take; None: not known."""
-        if of_tokens := self._of_tokens():
-            return (found.prompt_tokens * of_tokens[0] + found.most_new_tokens * of_tokens[-1]) / 1e6
+    def cost(self, estimated: Estimate, hours: float | None) -> float | None:
+        """The cost of the predictions; None if it is unknown."""
+        if prices := self._token_prices():
+            return (estimated.prompt_tokens * prices[0] + estimated.most_new_tokens * prices[-1]) / 1e6
         return hours * self.per_hour if self.per_hour is not None and hours is not None else None
 
 
 def run_dry(request: CurateRequest, console: Console) -> None:
-    """Prompts, tokens, time and cost, before anything is spent. Nothing is written."""
+    """Shows prompts, tokens, time and cost. Nothing is written."""
     prices = Prices(
         prompts_per_s=request.prompts_per_s,
         per_million_tokens=request.price_per_million_tokens,
@@ -242,10 +242,10 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     assert curation.tokenizer is None or curation.tokenizer.is_file()
     counter = TokenCounter.load(curation.tokenizer) if curation.tokenizer else TokenCounter.mistral_7b()
     found = estimate(curation, counter)
-    rate, whence = prices.prompts_per_s, "as given"
+    rate, origin = prices.prompts_per_s, "as given"
     if rate is None and request.predictor == "transformers" and found.sample:
         console.say(f"timing {len(found.sample)} prompts with {request.base}")
-        rate, whence = _timed(engine_of(request).build(), found), f"measured on {len(found.sample)} prompts of this job"
+        rate, origin = _timed(engine_of(request).build(), found), f"measured on {len(found.sample)} prompts of this job"
     hours = found.num_prompts / rate / 3600 if rate else None
     rows = [
         ("tasks", f"{len(found.tasks):,}", ""),
@@ -255,19 +255,19 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
         ("new tokens", f"{found.most_new_tokens:,}", "at most"),
     ]
     if rate and hours is not None:
-        rows.append(("prompts per second", f"{rate:,.1f}", whence))
+        rows.append(("prompts per second", f"{rate:,.1f}", origin))
         rows.append(("time", pretty(hours * 3600), ""))
     elif not found.num_prompts:
-        rows.append(("time", "none", "nothing is asked: every row of your own is taken"))
+        rows.append(("time", "none", "no predictions: every row of your own is kept"))
     else:
-        rows.append(("time", "unknown", "give `prompts_per_s=`; a trial with `instances_per_task=5` shows it"))
+        rows.append(("time", "unknown", "give `prompts_per_s=`; a trial with `instances_per_task=5` measures it"))
     cost = prices.cost(found, hours)
     show_kinds(found.kinds, curation.parameters.typing, console)
     rows.append(
         ("cost", "unknown" if cost is None else f"{cost:,.2f}", "`price_per_hour=` or `price_per_million_tokens=`")
     )
     if curation.parameters.adaptive:
-        rows.append(("with `adaptive=true`", "less", "how much depends on the answers"))
+        rows.append(("with `adaptive=true`", "less", "the amount depends on the answers"))
     console.table("before anything is asked", ("what", "amount", ""), rows)
     _show_surplus(curation, found, console)
     console.result(
@@ -284,29 +284,29 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     )
 
 
-MOST_ASKED = 10
-"""Questions per NI row that a share of own rows leaves room for: more are a waste."""
+MAX_PROMPTS_PER_ROW = 10
+"""NI prompts per NI row of the mix, above which a note suggests fewer instances."""
 
 
 def _show_surplus(curation: Curation, found: Estimate, console: Console) -> None:
-    """Far more NI questions than the user's own rows leave room for."""
+    """Suggests fewer instances if `own_share` limits the NI rows to a small part of the prompts."""
     share = curation.parameters.samples.own_share
     if share is None:
         return
     own = found.num_own_rows
     wanted = round(own * (1 - share) / share)
     ni = [task for task in found.tasks if not task.is_own]
-    asked = sum(task.num_prompts for task in ni)
-    if ni and asked > MOST_ASKED * wanted:
-        enough = max(1, math.ceil(MOST_ASKED * wanted / 2 / len(ni)))
+    num_prompts = sum(task.num_prompts for task in ni)
+    if ni and num_prompts > MAX_PROMPTS_PER_ROW * wanted:
+        enough = max(1, math.ceil(MAX_PROMPTS_PER_ROW * wanted / 2 / len(ni)))
         console.say(
-            f"note: {asked:,} NI questions for at most {wanted:,} NI rows beside {own:,} of your own; "
-            f"`instances_per_task={enough}` asks about {enough * len(ni):,}"
+            f"note: {num_prompts:,} NI prompts for at most {wanted:,} NI rows beside {own:,} of your own; "
+            f"`instances_per_task={enough}` reduces them to about {enough * len(ni):,}"
         )
 
 
 def _timed(predictor: Predictor, found: Estimate) -> float:
-    """Prompts per second; the first pass, which warms up, is not counted."""
+    """Prompts per second, after a warm-up."""
     fitting = [r for r in found.sample if predictor.fits(r.prompt, r.max_new_tokens)]
     if not fitting:
         raise PredictionError(

@@ -1,4 +1,4 @@
-"""`oneday doctor`: is this machine ready, and if not, what mends it."""
+"""`oneday doctor`: checks whether this machine is ready, and says how to mend what is wrong."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from harness.doctor import builds, doctor, stack
 from harness.doctor import gpu as gpu_checks
-from harness.doctor.doctor import Finding, Machine, Status, attempt
+from harness.doctor.doctor import Finding, Machine, Status, run_check
 from harness.errors import ConfigError
 from oneday.display.console import Console
 from oneday.requests.looking import DoctorRequest
@@ -18,17 +18,17 @@ GROUPS = {
     "the machine": doctor.CHECKS,
     "packages and base model": stack.CHECKS,
     "torch, card and kernels": gpu_checks.CHECKS,
-    "what was built for what": builds.CHECKS,
+    "compatibility of builds": builds.CHECKS,
 }
 
 STYLES = {Status.OK: "green", Status.NOTE: "dim", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}
 
 
 def run_doctor(request: DoctorRequest, console: Console) -> None:
-    """Looks at everything, shows it, and fails if anything would stop a run.
+    """Runs all checks and shows their findings.
 
     Raises:
-        ConfigError: there are problems, or no such profile.
+        ConfigError: There are problems, or no profile has that name.
     """
     machine = Machine.here(card=request.card, run=request.run, base=request.base, asks_hub=request.hub)
     found = examine(machine, console)
@@ -60,7 +60,7 @@ def _first_of(problems: list[Finding]) -> str:
 
 
 def examine(machine: Machine, console: Console) -> dict[str, list[Finding]]:
-    """All findings, group by group; what was not asked for has none."""
+    """The findings of all checks that apply, by group."""
     total, done = sum(map(len, GROUPS.values())), 0
     found: dict[str, list[Finding]] = {}
     for title, checks in GROUPS.items():
@@ -68,14 +68,14 @@ def examine(machine: Machine, console: Console) -> dict[str, list[Finding]]:
         for name, check in checks.items():
             done += 1
             console.progress("doctor", done, total, name)
-            finding = attempt(name, check, machine)
+            finding = run_check(name, check, machine)
             if finding:
                 found[title].append(finding)
     return found
 
 
 def _show(title: str, findings: list[Finding], console: Console) -> None:
-    """One line each, the mend below what it mends."""
+    """Shows one line for each finding, with the mend below it."""
     table = Table(box=SIMPLE, show_edge=False, show_header=False)
     table.add_column(no_wrap=True, min_width=max(map(len, STYLES)))
     table.add_column(no_wrap=True, min_width=max(len(name) for checks in GROUPS.values() for name in checks))

@@ -1,4 +1,4 @@
-"""`oneday evaluate`: recorded responses in; a table, a page and `scores.json` out."""
+"""`oneday evaluate`: scores recorded responses; shows a table, and writes a page and `scores.json`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,10 +23,10 @@ SCORES, ITEMS, REPORT = "scores.json", "items.jsonl", "report.html"
 
 
 def run_evaluate(request: EvaluateRequest, console: Console) -> None:
-    """Scores, compares, writes, shows.
+    """Scores responses, compares them with other ones if given, and writes and shows the result.
 
     Raises:
-        EvaluationError: items or responses cannot be used.
+        EvaluationError: Items or responses cannot be used.
     """
     if request.folder.is_file():
         raise EvaluationError(f"{request.folder}: a file is in the place of this folder. Give another `out=`.")
@@ -73,7 +73,7 @@ def _write(
     result: Mapping[str, Any],
     suite_sha256: str,
 ) -> None:
-    """Results first, then the page, so that what is on the page is also in a file."""
+    """Writes the results, then the page."""
     evaluations = [evaluation, *([found.against] if found else [])]
     write_jsonl(request.folder / ITEMS, (row for one in evaluations for row in _rows(one)))
     decides = {
@@ -90,7 +90,7 @@ def _write(
 
 
 def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Every item with its outcomes: what was right and what was wrong."""
+    """One record for each item, with the outcome of every check."""
     return [
         {
             "responses": str(evaluation.responses.path),

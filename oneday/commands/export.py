@@ -1,4 +1,4 @@
-"""`oneday export`: a run's result as files that others can use."""
+"""`oneday export`: writes a run's adapter or merged weights as files for others."""
 
 import time
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from submission.export.export import Export, export
 
 
 def run_export(request: ExportRequest, console: Console) -> None:
-    """Exports, says how well merged weights agree, uploads if asked to."""
+    """Exports, shows how well merged weights agree with base and adapter, and uploads on request."""
     run, merge = request.run, request.merge
     if not run.is_dir():
         raise ExportError(f"{run}: no such folder. Give a run.")
@@ -34,11 +34,11 @@ def run_export(request: ExportRequest, console: Console) -> None:
         )
         if (run / LEDGER).is_file():
             Ledger.of_run(run / LEDGER).note_not_charged("export", time.monotonic() - began)
-    found = exported.agreement
-    if found:
+    agreement = exported.agreement
+    if agreement:
         console.say(
-            f"against base and adapter, {found.num_positions:,} positions: largest difference of a logit "
-            f"{found.largest_difference:.2g}, same most likely token at {found.top_1:.2%}"
+            f"compared with base and adapter at {agreement.num_positions:,} positions: largest difference of a logit "
+            f"{agreement.largest_difference:.2g}, same most likely token at {agreement.top_1:.2%}"
         )
     for note in exported.notes:
         console.say(f"warning: {note}")
@@ -46,14 +46,14 @@ def run_export(request: ExportRequest, console: Console) -> None:
     if request.push:
         push_to_hub(exported.folder, request.push)
         console.say(f"uploaded to {request.push}")
-    console.result({"folder": str(exported.folder), "agreement": asdict(found) if found else None})
+    console.result({"folder": str(exported.folder), "agreement": asdict(agreement) if agreement else None})
 
 
 def push_to_hub(folder: Path, repository: str) -> None:
-    """Uploads a folder; makes the repository, private, if there is none.
+    """Uploads a folder; creates the repository as a private one if it does not exist.
 
     Raises:
-        ExportError: no network, no right to it, or no such name.
+        ExportError: The network fails, access is denied, or the name is invalid.
     """
     import httpx
     from huggingface_hub import HfApi

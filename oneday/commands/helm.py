@@ -1,4 +1,4 @@
-"""`oneday helm`: the real HELM against a checkpoint of ours, or against any server of the contract."""
+"""`oneday helm`: runs HELM against a checkpoint, or against any server with the challenge's API."""
 
 import contextlib
 import json
@@ -25,10 +25,10 @@ from submission.score.ranks import COLUMNS
 DEMO_RUN = Path("runs/demo")
 DEMO_BASE = Path(__file__).parents[1] / "demo" / "demo_base"
 SIMPLE_INSTANCES = 10
-"""Of each scenario: enough to see a server's faults, seconds for a small model."""
+"""Instances of each scenario of the suite simple: enough to find faults of a server, and fast with a small model."""
 
 OTHER_INSTANCES = 1000
-"""Of an entry that does not say; the challenge's all do."""
+"""Instances of an entry that gives no number; all entries of the challenge give one."""
 
 
 def served(request: HelmRequest) -> Path:
@@ -39,7 +39,11 @@ def served(request: HelmRequest) -> Path:
 
 
 def run_helm_command(request: HelmRequest, console: Console) -> None:
-    """Checks, installs, serves, runs, shows; ends in an error if a run of HELM's failed."""
+    """Checks the options, installs HELM, serves the checkpoint, runs HELM and shows the results.
+
+    Raises:
+        HelmError: A run of HELM failed.
+    """
     suite = _suite(request)
     check_data(request.gsm8k, request.scenarios)
     if request.url is None:
@@ -51,7 +55,7 @@ def run_helm_command(request: HelmRequest, console: Console) -> None:
         )
     elif request.checkpoint is not None:
         raise HelmError(
-            "`checkpoint=` and `url=`: which one? `url=` asks a server that runs, `checkpoint=` starts one."
+            "`checkpoint=` with `url=`: give one of them. `url=` uses a running server, `checkpoint=` starts one."
         )
     if request.out.exists() and not request.out.is_dir():
         raise HelmError(f"`out={request.out}`: a file. Give a folder for HELM's results.")
@@ -86,7 +90,7 @@ def run_helm_command(request: HelmRequest, console: Console) -> None:
     if log.failed:
         raise HelmError(
             f"{len(log.failed)} of {log.num_runs} runs failed, first {reason(log, run.log)} "
-            "The same command runs what is missing."
+            "The same command runs the missing ones."
         )
     write_json(run.folder / RESULTS, summary)
 
@@ -112,18 +116,18 @@ def _show_plan(request: HelmRequest, suite: Suite, console: Console) -> None:
 
 
 def _place(request: HelmRequest, run: HelmRun, console: Console) -> None:
-    """Lays the data where HELM looks before it downloads."""
+    """Puts the data where HELM looks for it before it downloads."""
     if request.scenarios is not None:
         place_scenarios(request.scenarios, run.scenarios)
     if request.gsm8k is not None:
         console.say(place_gsm8k(request.gsm8k, run.scenarios))
     elif run.suite.name == "simple":
-        console.say("gsm is left out: pass `gsm8k=FOLDER`, the one with GSM8K's train.jsonl")
+        console.say("gsm is left out: pass `gsm8k=FOLDER`, the folder with GSM8K's train.jsonl")
 
 
 @contextlib.contextmanager
 def _server(request: HelmRequest, console: Console) -> Iterator[tuple[str, str]]:
-    """The server's address and which model it is; starts `oneday serve` on a free port unless one was named."""
+    """The server's address and its model; starts `oneday serve` on a free port unless a server is given."""
     if request.url is not None:
         url = request.url.rstrip("/")
         wait_for(url, patience_s=5.0)
@@ -147,7 +151,7 @@ def _server(request: HelmRequest, console: Console) -> Iterator[tuple[str, str]]
 
 
 def _model_at(url: str) -> str:
-    """What /health says of the model, for a server that has it; else the address."""
+    """The model that /health names; the address if the server does not have /health."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
             health = json.load(reply)
@@ -156,10 +160,10 @@ def _model_at(url: str) -> str:
 
 
 def measured_columns(suite: Path) -> Mapping[str, object]:
-    """The challenge's columns that helm-summarize has a figure for."""
+    """The challenge's columns for which helm-summarize has a figure."""
     try:
         return {name: value for _, row in read_tables(suite, COLUMNS) for name, value in row.items()}
-    except TableError:  # a suite of other scenarios than the challenge's
+    except TableError:  # the suite has none of the challenge's scenarios
         return {}
 
 
@@ -169,7 +173,7 @@ def _show_progress(log: RunLog, console: Console) -> None:
 
 
 def show_results(results: Sequence[RunResult], log: RunLog, *, seconds: float, console: Console) -> None:
-    """One row per scenario; its score is the mean over its runs, as in HELM's tables."""
+    """Shows one row for each scenario; its score is the mean over its runs, as in HELM's tables."""
     groups: dict[str, list[RunResult]] = defaultdict(list)
     for result in results:
         groups[result.group].append(result)
@@ -187,6 +191,6 @@ def show_results(results: Sequence[RunResult], log: RunLog, *, seconds: float, c
     names = ("scenario", "runs", "instances", "metric", "score", "tokens an answer", "overruns")
     console.table(title, names, rows)
     if log.num_retries:
-        console.say(f"warning: HELM sent {log.num_retries} requests again: the server failed them, see its log")
+        console.say(f"warning: HELM repeated {log.num_retries} requests that the server failed; see the server's log")
     if any(result.num_overruns for result in results):
         console.say("warning: overruns are answers beyond max_new_tokens or a stop sequence; the server must cut them")

@@ -1,4 +1,4 @@
-"""`oneday report`, and the page that a run leaves when it ends."""
+"""`oneday report`, and the page that is written when a run ends."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import DataError
 from harness.history import History, State, read_history
-from harness.report import sentence, verdict_of, write_report
+from harness.report import status_sentence, verdict_of, write_report
 from oneday.display.console import Console
 from oneday.requests.looking import ReportRequest
 
@@ -14,14 +14,14 @@ REPORT = "report.html"
 
 
 def run_report(request: ReportRequest, console: Console) -> None:
-    """The page of one run, or of two.
+    """Writes the page of one run, or of two.
 
     Raises:
-        OnedayError: which run is not said, or nothing was ever trained in it.
+        OnedayError: No run is given, or a run was never trained.
     """
     runs, compare, out = request.runs, request.compare, request.out
     if len(runs) + 2 * (compare is not None) not in (1, 2) or len(runs) > 1:
-        raise DataError("which run? `oneday report RUN` writes its page, `oneday report --compare A B` that of two.")
+        raise DataError("no run is given. Write `oneday report RUN`, or `oneday report --compare A B` for two runs.")
     shown = list(compare or runs)
     path = out or (shown[0] / (REPORT if compare is None else f"compare-{Path(os.path.realpath(shown[1])).name}.html"))
     write_report(shown, path, commands=next_commands)
@@ -30,7 +30,7 @@ def run_report(request: ReportRequest, console: Console) -> None:
         verdict = verdict_of(history)
         if verdict is not None:
             (console.say if verdict.is_good else console.alarm)(f"{run}: {verdict.headline}")
-        console.line(f"{run}: {sentence(history)}")
+        console.line(f"{run}: {status_sentence(history)}")
     console.say(f"page: {path}")
     console.result({"report": str(path), "runs": [str(run) for run in shown]})
 
@@ -40,21 +40,21 @@ def next_commands(history: History) -> list[tuple[str, str]]:
     run = history.run if history.run.name else history.run.resolve()
     if history.state is State.FINISHED:
         return [
-            ("the run again, figure by figure", f"oneday reproduce {run}/manifest.json --run {run}-again"),
-            ("served over HTTP", f"oneday serve --checkpoint {run}"),
-            ("base against tuned", f"oneday compare {run}"),
-            ("adapter, or merged weights, with a model card", f"oneday export {run} --merge bf16"),
+            ("Repeat the run and compare every figure", f"oneday reproduce {run}/manifest.json --run {run}-again"),
+            ("Serve it over HTTP", f"oneday serve --checkpoint {run}"),
+            ("Compare base and tuned model", f"oneday compare {run}"),
+            ("Export merged weights with a model card", f"oneday export {run} --merge bf16"),
         ]
     if history.state is State.RUNNING:
-        return [("watch it", f"oneday watch {run}"), ("this page anew", f"oneday report {run}")]
-    return [("go on", "the command that began it, once more"), ("where the day went", f"oneday ledger {run}")]
+        return [("Watch it", f"oneday watch {run}"), ("Update this page", f"oneday report {run}")]
+    return [("Resume it", "the command that started it"), ("Show the spent budget", f"oneday ledger {run}")]
 
 
 def leave_report(run: Path, console: Console) -> None:
-    """At the end of a run, after its clock: a page that cannot be written is no reason to fail."""
+    """Writes the page at the end of a run, after its clock; an error is reported but does not fail the run."""
     try:
         write_report([run], run / REPORT, commands=next_commands)
-    except Exception as e:  # whatever is wrong with a page, the day was good
+    except Exception as e:  # an error in the page must not fail a finished run
         console.say(f"report: not written ({e})")
         return
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""`oneday reproduce`: a run again from its record, with a table of what came out the same."""
+"""`oneday reproduce`: repeats a run from its record and compares both, figure by figure."""
 
 import os
 from collections.abc import Sequence
@@ -49,10 +49,10 @@ SERVER_LOG = "server.log"
 
 
 def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launcher = start_axolotl) -> None:
-    """Checks what goes in, curates if asked, trains by the logged plan, picks, serves, compares.
+    """Checks the inputs, curates if requested, trains by the logged plan, picks, serves and compares.
 
     Raises:
-        TrainError: something came out different.
+        TrainError: A figure of the repetition differs.
     """
     recorded = read_record(request.manifest)
     check_plan_is_followed(recorded)
@@ -69,33 +69,33 @@ def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launch
     if request.questions:
         questions = held_out_questions(job.mix, request.questions)
         figures += serve_both((recorded.run, request.run), questions, base=job.base, console=console)
-    _end(request, recorded, figures, console, is_short=result.because in ("deadline", "killed"))
+    _end(request, recorded, figures, console, is_short=result.stop_reason in ("deadline", "killed"))
 
 
 def _end(
     request: ReproduceRequest, recorded: Record, figures: list[Figure], console: Console, *, is_short: bool = False
 ) -> None:
-    """The table, and the exit code that it deserves."""
+    """Shows the table; raises TrainError if a figure differs."""
     show_figures(figures, console)
     console.result({"run": str(request.run), "figures": [asdict(f) for f in figures]})
     different = [f.name for f in figures if f.verdict is Verdict.DIFFERENT and not f.name.startswith("version of ")]
     if different:
         mend = (
-            "Its budget ended before the plan: give it more, `budget=` with `redo=true`."
+            "Its budget ended before the plan: give more with `budget=` and `redo=true`."
             if is_short
             else "See the table."
         )
-        raise TrainError(f"{request.run}: not the same as {recorded.run}: {', '.join(different)}. {mend}")
+        raise TrainError(f"{request.run}: differs from {recorded.run}: {', '.join(different)}. {mend}")
     console.say(f"serve it: oneday serve --checkpoint {request.run}")
 
 
 def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Console) -> list[Figure]:
-    """The same questions to the base model, scored and drawn anew."""
+    """Repeats the curation: the base predicts again, and predictions are scored and rows sampled again."""
     section = read_manifest(recorded.run).get("curate", {})
     servers = Servers(url=request.url, ray_address=request.ray_address)
     engine = recorded_engine(recorded.run, section, servers)
     if engine.url is not None and not engine.sends_key:
-        console.say(f"the base is asked at {engine.url}, which the manifest names, without a key; `url=` sends one")
+        console.say(f"requests go to {engine.url}, which the manifest names, without a key; `url=` sends one")
     curation = curation_again(
         recorded.run, section, run=request.run, tasks=request.tasks, base=base, redo=request.redo, servers=servers
     )
@@ -111,7 +111,7 @@ def _curate(request: ReproduceRequest, recorded: Record, base: Path, console: Co
 
 
 def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: Path, console: Console) -> list[Figure]:
-    """What the checkpoint on record and the new one answer over HTTP to the same questions."""
+    """Compares the answers of the recorded and the new checkpoint to the same questions over HTTP."""
     answers, scores = [], []
     for run in runs:
         console.say(f"asking {run} {len(questions)} held-out questions over HTTP")
@@ -124,10 +124,10 @@ def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: 
 
 def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
     mix = request.run / MIX if request.curate else request.mix or mix_of(recorded.run)
-    choice = choose_card(request.card or str(recorded.train["card"]))
+    choice = choose_card(request.card or recorded.train.card)
     check_card(recorded.recipe, choice.card)
     if os.path.realpath(request.run) == os.path.realpath(recorded.run):
-        raise ConfigError(f"`run={request.run}`: the run itself. Give another folder for the repetition.")
+        raise ConfigError(f"`run={request.run}`: this is the recorded run. Give another folder for the repetition.")
     return TrainJob(
         run=request.run,
         mix=mix,
@@ -136,24 +136,24 @@ def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
         card=choice.card,
         card_how=choice.how if request.card else "the one on record",
         device=choice.device,
-        budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * float(recorded.train["budget_s"]),
+        budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * recorded.train.budget_s,
         redo=request.redo,
-        charging=charging_of(str(recorded.train["clock"])),
+        charging=charging_of(recorded.train.clock),
         follow_plan=recorded.plan,
     )
 
 
 def _base(request: ReproduceRequest, recorded: Record) -> Path:
-    """As given; else where it was; else the demo's, which moves with the program, if it is that one."""
-    if request.base is None and recorded.train["base"] == model_fingerprint(DEMO_BASE):
+    """The base of the request, else the recorded one; the demo's base is found wherever the program is installed."""
+    if request.base is None and recorded.train.base == model_fingerprint(DEMO_BASE):
         return DEMO_BASE
-    return find_model(str(request.base or recorded.train.get("base_path", "")))
+    return find_model(str(request.base or recorded.train.base_path))
 
 
 def show_figures(figures: list[Figure], console: Console) -> None:
-    """The table."""
+    """Shows the recorded and the new figures as a table."""
     rows = [
         (f.name, f.before, f.now, f"{f.verdict}{f' ({f.bound})' if f.verdict is Verdict.WITHIN and f.bound else ''}")
         for f in figures
     ]
-    console.table("on record and repeated", ("figure", "on record", "now", ""), rows)
+    console.table("recorded and repeated run", ("figure", "recorded", "repeated", ""), rows)

@@ -1,4 +1,4 @@
-"""`oneday score`: how submissions stand against each other."""
+"""`oneday score`: ranks submissions by the challenge's rules."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from submission.score.score import DESCRIPTION, Rule, Standing, agreement, score
 
 
 def run_score(request: ScoreRequest, console: Console) -> None:
-    """Reads, scores, draws, shows. The scores of the field that tables are put into are shown before and after."""
+    """Reads tables, scores them, and shows or plots the ranking, with the field's scores before the tables joined."""
     tables, against, plot, chosen = request.tables, request.against, request.plot, Rule(request.rule)
     if plot is not None:
         check_plot(plot)
@@ -39,7 +39,7 @@ def _show(
     before: Mapping[str, float | None],
     console: Console,
 ) -> None:
-    """Scores, then mean win rates, best first."""
+    """Shows scores, then mean win rates, best first."""
     columns = ["submission", "full", "open", "hidden", *(["full before"] if new else [])]
     rows = []
     for place, s in enumerate(standings, start=1):
@@ -61,7 +61,7 @@ def _figure(value: float | None) -> str:
 
 
 def _show_agreement(submissions: Sequence[Submission], standings: Sequence[Standing], console: Console) -> None:
-    """Whether figures that stood in the tables were found again."""
-    found = agreement(submissions, standings)
-    if found.num:
-        console.say(f"{found.num_equal} of {found.num} figures published in the tables are equal to 1e-12")
+    """Shows how many figures in the tables are reproduced."""
+    reproduced = agreement(submissions, standings)
+    if reproduced.num:
+        console.say(f"{reproduced.num_equal} of {reproduced.num} figures published in the tables are equal to 1e-12")

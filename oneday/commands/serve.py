@@ -16,7 +16,7 @@ from submission.server.api import MAX_PROMPT_CHARACTERS, Health, ProcessRequest
 
 
 def run_serve(request: ServeRequest, console: Console) -> None:
-    """Checks, listens, so that a port in use is told before the model is loaded; then loads while it listens."""
+    """Checks the options, binds the port (so that a port in use is reported at once), then loads the model."""
     served = _find_served(request)
     from submission.engine.batcher import Limits
     from submission.engine.engine import Engine
@@ -48,7 +48,7 @@ def run_serve(request: ServeRequest, console: Console) -> None:
             lora_adapter=str(served.lora_adapter) if served.lora_adapter else None,
             precision=_described(served.precision),
         )
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained by then: the usual end
+        with contextlib.suppress(KeyboardInterrupt):  # the usual end; uvicorn has finished its requests by then
             serve(load_engine, health, limits, listener, on_ready=lambda: console.say("ready"))
 
 

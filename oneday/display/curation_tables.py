@@ -39,7 +39,7 @@ def show_curation(run: Path, console: Console) -> None:
     for name, num in tasks.contradictory_groups.items():
         console.say(f"note: {name}: {num:,} groups of equal inputs with different answers")
     for name in tasks.overrides_without_file:
-        console.say(f"note: --kinds names {name}, which is no task here")
+        console.say(f"note: --kinds names {name}, which is not one of the tasks")
     if tasks.non_commercial:
         console.say(f"note: {len(tasks.non_commercial)} tasks taken are non-commercial by their licence")
     _show_buckets(read_details(ScoresDetails, run / SCORES), console)
@@ -49,8 +49,8 @@ def show_curation(run: Path, console: Console) -> None:
         show_fit(mix.fit, console)
     tokens = f", {mix.tokens:,} tokens" if mix.tokens else ""
     console.say(
-        f"mix: {mix.train_rows} rows to train on, {mix.validation_rows} to validate{tokens}, in {run / MIX}; "
-        f"look at {run / MIX / 'report.html'}"
+        f"mix: {mix.train_rows} training rows, {mix.validation_rows} validation rows{tokens}, in {run / MIX}; "
+        f"report: {run / MIX / 'report.html'}"
     )
 
 
@@ -83,11 +83,11 @@ def _show_notes(run: Path, mix: MixDetails, console: Console) -> None:
     if mix.own_share is not None:
         asked = read_json(run / MIX / "manifest.json")["parameters"]["samples"]["own_share"]
         missed = asked is not None and abs(mix.own_share - asked) > NEAR_ENOUGH
-        why = f", not {asked:.1%} as asked for: the others hold no more" if missed else ""
-        console.say(f"rows of your own: {mix.own_share:.1%} of the mix{why}")
+        reason = f", not the requested {asked:.1%}: the other sources have no more rows" if missed else ""
+        console.say(f"rows of your own: {mix.own_share:.1%} of the mix{reason}")
     if mix.validation_rows < FEW_VALIDATION_ROWS:
         console.say(
-            f"note: only {mix.validation_rows} rows validate: losses of checkpoints differ by chance; more rows help"
+            f"note: with only {mix.validation_rows} validation rows, losses of checkpoints differ by chance; add rows"
         )
 
 
@@ -99,9 +99,9 @@ def _show_licence_cost(run: Path, console: Console) -> None:
     rows = {s: r.get("non_commercial", 0) + r.get("unknown_licence", 0) for s, r in lost.items()}
     rows = {source: n for source, n in rows.items() if n}
     if num_tasks or rows:
-        told = ", ".join(f"{n:,} rows of {source}" for source, n in rows.items())
-        parts = [f"{num_tasks} tasks"] * (num_tasks > 0) + [told] * bool(told)
-        console.say(f"licences: refusing non-commercial ones costs {', '.join(parts)}; --licences all takes them")
+        row_counts = ", ".join(f"{n:,} rows of {source}" for source, n in rows.items())
+        parts = [f"{num_tasks} tasks"] * (num_tasks > 0) + [row_counts] * bool(row_counts)
+        console.say(f"licences: {', '.join(parts)} are refused as non-commercial or unknown; --licences all takes them")
 
 
 def show_fit(fit: Fit, console: Console) -> None:
@@ -110,6 +110,6 @@ def show_fit(fit: Fit, console: Console) -> None:
         ("this mix", str(fit.epochs), f"{sum(fit.targets.values()):,}", pretty(fit.seconds)),
         *((e.mix, str(e.epochs), f"{e.rows:,}", pretty(e.seconds)) for e in fit.paper),
     ]
-    console.table("fit to the budget", ("mix", "epochs", "rows at hand", "training ends after"), rows)
+    console.table("fit to the budget", ("mix", "epochs", "available rows", "training ends after"), rows)
     if not fit.fills:
-        console.say("note: the sources hold too little to fill the budget; give more --source or --tasks")
+        console.say("note: the sources have too few rows to fill the budget; give more --source or --tasks")

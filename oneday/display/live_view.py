@@ -31,7 +31,7 @@ PER_S = 2
 """Redraws per second."""
 
 BEGINS_S = 20.0
-"""Grace period for a run that was just started: it imports, hashes its rows, and then takes the run's lock."""
+"""Time to wait for a run that was just started: it imports, hashes its rows, and then takes the run's lock."""
 
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH, BAR_WIDTH = 40, 40
@@ -88,8 +88,8 @@ def _lines(history: History) -> Iterator[tuple[str, Text]]:
     speed = f"{history.tokens_per_s:,.0f} tokens/s" if history.tokens_per_s else "not known yet"
     memory = [step.memory_gib for step in history.steps if step.memory_gib is not None]
     yield "speed", Text(speed + (f", peak memory {max(memory):.1f} GiB" if memory else ""))
-    if history.moments:
-        yield "last event", Text(history.moments[-1].text)
+    if history.incidents:
+        yield "last event", Text(history.incidents[-1].text)
 
 
 def _step(history: History) -> str:

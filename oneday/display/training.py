@@ -1,4 +1,4 @@
-"""What a person sees of a run: events as lines, the measured costs, the day as table and bar."""
+"""The display of a run in the terminal: events as lines, measured costs, the budget as table and bar."""
 
 from core.files import read_json
 from core.run_folder import PICK, TRAIN
@@ -32,19 +32,17 @@ ENDINGS = {
     "deadline": "stopped for the deadline",
     "epochs": "all epochs done",
     "plan": "the followed plan ended",
-    "killed": "the trainer was too slow to close and was ended at the deadline",
+    "killed": "the trainer did not end in time and was killed at the deadline",
     "signal": "stopped by a signal",
     "not_finite": "stopped at a loss that is not finite; the best checkpoint before it is kept",
 }
 
 
 class TrainingDisplay:
-    """Turns events into one status line, and lines for what should stay.
-
-    The status line tells the last thing that happened: a log in a file never goes back to what was before it.
+    """Shows events: the latest one in a status line, evaluations and unusual events in lines of their own.
 
     Args:
-        calm: A screen shows steps and losses: only what is out of the ordinary is said.
+        calm: Show only unusual events, because a live view shows steps and losses.
     """
 
     def __init__(self, console: Console, *, calm: bool = False) -> None:
@@ -65,12 +63,12 @@ class TrainingDisplay:
             self._console.say(
                 f"step {event.step:>6}  validation loss {event.validation_loss:.4f}{mark}, {event.seconds:.1f} s"
             )
-        elif sentence := _sentence(event):
-            self._console.say(sentence)
+        elif text := _unusual_event_text(event):
+            self._console.say(text)
         self._console.status(f"{self._status} | budget left {pretty(max(0.0, left_s))}")
 
     def _status_after(self, event: Event) -> str:
-        """What is being done now; an event that says nothing of it changes nothing."""
+        """The status line after an event; some events do not change it."""
         match event:
             case TrainBegin():
                 return f"training, step {event.step + 1} is the next"
@@ -82,7 +80,7 @@ class TrainingDisplay:
             case Evaluate() | Save():
                 return f"step {event.step:>6} | {event.event}d"
             case Stopping():
-                return f"step {event.step:>6} | closing"
+                return f"step {event.step:>6} | stopping"
             case TrainEnd():
                 return f"step {event.step:>6} | trained; picking"
             case Restart():
@@ -90,26 +88,28 @@ class TrainingDisplay:
         return self._status
 
 
-def _sentence(event: Event) -> str:
-    """Of an event that is out of the ordinary; empty for the others."""
+def _unusual_event_text(event: Event) -> str:
+    """The text of an unusual event; empty for the others."""
     match event:
         case TrainBegin():
-            return "training" if event.step == 0 else f"training goes on from step {event.step}"
+            return "training" if event.step == 0 else f"training resumes from step {event.step}"
         case Restart():
-            return f"the trainer {event.because}; it is started again from the last whole checkpoint"
+            return f"the trainer ended ({event.because}); it is started again from the last complete checkpoint"
         case TrackerFailed():
-            return f"{event.tracker} failed and is left out, training goes on: {event.why}"
+            return f"{event.tracker} failed and is disabled; training continues: {event.why}"
         case DiskFull():
-            return f"step {event.step:>6}  the disk is full: not saved; training goes on with the checkpoints it has"
+            return (
+                f"step {event.step:>6}  the disk is full: not saved; training continues with the existing checkpoints"
+            )
         case Stopping():
-            return f"step {event.step:>6}  stopping because of the {event.because}: last evaluation and save"
+            return f"step {event.step:>6}  stopping (reason: {event.because}) with a last evaluation and save"
         case NotFinite():
             return f"step {event.step:>6}  the loss is {event.loss}: stopping; the best checkpoint is kept"
     return ""
 
 
 def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None:
-    """What was measured."""
+    """Shows the measurements of a rehearsal."""
     memory = f", peak memory {measured.peak_memory_gib:.1f} GiB" if measured.peak_memory_gib is not None else ""
     if measured.peak_memory_gib is not None:
         memory += f" of {job.card.memory_gib:g}"
@@ -128,13 +128,13 @@ def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None
 
 
 def show_training(result: TrainResult, console: Console) -> None:
-    """The verdict, where the day went, and what was picked."""
+    """Shows the verdict, the spent budget and the picked checkpoint."""
     verdict = result.verdict
     (console.say if verdict.is_good else console.alarm)(verdict.headline)
     if verdict.warning:
         console.alarm(verdict.warning)
     if result.was_done:
-        console.say(f"{result.run}: training is done already; nothing was computed")
+        console.say(f"{result.run}: training had finished before; nothing was computed")
     show_ledger(result.ledger, console)
     picked = result.picked
     summary = read_json(result.run / TRAIN / "summary.json")
@@ -144,29 +144,29 @@ def show_training(result: TrainResult, console: Console) -> None:
         console.say(f"rows: {rows['kept']} of {rows['read']}; left out: {reasons}")
     if summary["details"].get("num_ends_removed"):
         console.say(
-            f"answers that ended in the text of the end token: {summary['details']['num_ends_removed']}, removed"
+            f"removed the text of the end token from the end of {summary['details']['num_ends_removed']} answers"
         )
     console.say(
-        f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.because]}; "
+        f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.stop_reason]}; "
         f"picked {picked.checkpoint} of {picked.num_checkpoints}, validation loss {picked.validation_loss:.4f}"
     )
     console.say(f"LoRA adapter: {result.run / PICK / 'adapter'}")
 
 
 def show_ledger(report: LedgerReport, console: Console) -> None:
-    """The budget by phase."""
+    """Shows the budget by phase."""
     rows = [(phase, f"{spent:.1f}", f"{spent / report.budget_s:.1%}") for phase, spent in report.by_phase.items()]
     rows.append(("charged", f"{report.charged_s:.1f}", f"{report.charged_s / report.budget_s:.1%}"))
     if report.downtime_past_deadline_s:
-        rows.append(("down past the deadline", f"{report.downtime_past_deadline_s:.1f}", "not charged"))
+        rows.append(("downtime past the deadline", f"{report.downtime_past_deadline_s:.1f}", "not charged"))
     rows += [(what, f"{spent:.1f}", "not charged") for what, spent in (report.not_charged or {}).items()]
     console.table(
-        f"budget {pretty(report.budget_s)}, over by {report.overshoot_s:.1f} s", ("phase", "s", "share"), rows
+        f"budget {pretty(report.budget_s)}, exceeded by {report.overshoot_s:.1f} s", ("phase", "s", "share"), rows
     )
 
 
 def run_ledger(request: LedgerRequest, console: Console) -> None:
-    """The day as a table and a bar."""
+    """Shows the budget of a run as a table and a bar."""
     report = Ledger.of_run(request.run / LEDGER).report()
     show_ledger(report, console)
     console.say(bar(report))
@@ -179,7 +179,7 @@ SIGNS = {"load": "l", "pack": "p", "train": "█", "evaluate": "e", "save": "s",
 
 
 def bar(report: LedgerReport) -> str:
-    """The budget as one line; a phase too short for a sign of its own has none."""
+    """The budget as one line of characters; very short phases are not visible."""
     signs = "".join(
         SIGNS[phase] * round(BAR_WIDTH * spent / report.budget_s) for phase, spent in report.by_phase.items()
     )

@@ -1,1 +1,1 @@
-"""The options of each command: a frozen dataclass for a command, a field for an option."""
+"""The options of each command: one frozen dataclass per command, one field per option."""

@@ -1,9 +1,10 @@
-"""How a curation was called, in its run's manifest, so that it can be done again, also where paths are others.
+"""The call of a curation in its run's manifest, from which it can be repeated, even if paths have changed.
 
     record(run, "curate", {..., "call": curation_call(curation, engine)})
     again = curation_again(recorded_run, section, run=Path("runs/again"), tasks=(), base=base, redo=False)
 
-The manifest has the parameters and every stage's hashes anyway; this adds where task files, sources and engine were.
+The manifest also has the parameters and every stage's hashes; the call adds the places of task files, sources and
+engine.
 """
 
 import json
@@ -26,11 +27,11 @@ from curation.sources.source import Located
 from curation.stages.context import Curation, asks_anything
 
 RUN, BASE = "{run}", "{base}"
-"""Stand for the run's folder and the base model's, which move."""
+"""Placeholders for the folders of the run and of the base model, which may be moved."""
 
 
 def curation_call(curation: Curation, engine: Engine) -> dict[str, Any]:
-    """Paths are absolute or begin with a folder that moves; all of it is JSON."""
+    """The call as JSON values. Paths are absolute or begin with a placeholder."""
     folders = {RUN: curation.run.resolve(), **({BASE: engine.base.resolve()} if engine.base else {})}
 
     def place(path: Path) -> str:
@@ -52,11 +53,11 @@ def curation_call(curation: Curation, engine: Engine) -> dict[str, Any]:
 
 
 _NOT_RECORDED = {"sends_key": False}
-"""Who repeats a run decides himself where a key goes."""
+"""Whoever repeats a run decides where a key is sent."""
 
 
 def _without_secrets(url: str | None) -> str | None:
-    """An address without user, password and query: a manifest is handed on."""
+    """The address without user, password and query, because manifests are passed on to others."""
     if url is None:
         return None
     parts = urlsplit(url)
@@ -65,23 +66,23 @@ def _without_secrets(url: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """Where to ask, as given on this command line; None: where the manifest says, without a key."""
+    """Addresses given on the command line; None: the manifest's address, without a key."""
 
     url: str | None = None
     ray_address: str | None = None
 
 
 def recorded_engine(recorded: Path, section: Mapping[str, Any], servers: Servers) -> Engine:
-    """How the base was asked, and where it will be asked.
+    """The recorded engine, with the servers of this call.
 
-    A manifest may be somebody else's. The server that it names is asked, but gets no key; a Ray cluster that it names
-    would run code here and there, and is not joined.
+    A manifest may come from somebody else. A server that it names gets requests, but no key. A Ray cluster that it
+    names is not joined, because code would run there and here.
 
     Raises:
-        MixError: the manifest does not say how the curation was called.
+        MixError: The manifest has no call of a curation, or a damaged one.
     """
     if "call" not in section:
-        raise MixError(f"{recorded}: its manifest does not say how to curate. Leave --curate out.")
+        raise MixError(f"{recorded}: its manifest does not record how the mix was curated. Leave --curate out.")
     try:
         engine = TypeAdapter(Engine).validate_python(section["call"]["engine"])
     except (ValidationError, KeyError, TypeError, AttributeError) as e:
@@ -105,42 +106,42 @@ def curation_again(
     redo: bool,
     servers: Servers | None = None,
 ) -> Curation:
-    """The same curation for another run folder, its predictor built last.
+    """The recorded curation for another run folder; its predictor is built last, because loading takes longest.
 
     Args:
         recorded: The run folder with the manifest.
-        section: `curate` of that manifest.
-        tasks: Where the task files are now; none: where they were. Own rows are in the recorded run.
-        base: Where the base model is now.
-        servers: Where to ask.
+        section: Section `curate` of that manifest.
+        tasks: Present paths of the task files; empty: the recorded ones. Own rows are in the recorded run.
+        base: Present folder of the base model.
+        servers: Addresses of this call.
 
     Raises:
-        OnedayError: the manifest does not say how the curation was called, or something is no longer there.
+        OnedayError: The manifest does not record the call, or a file no longer exists.
     """
     engine = recorded_engine(recorded, section, servers or Servers())
     call = section["call"]
     folders = {RUN: str(recorded), BASE: str(base)}
 
-    def found(place: str) -> Path:
+    def existing(place: str) -> Path:
         name, separator, rest = place.partition("/")
         path = Path(folders[name] + separator + rest) if name in folders else Path(place)
         if not path.exists():
-            raise MixError(f"{path}: it was there when the mix was curated. Bring it back, or leave --curate out.")
+            raise MixError(f"{path}: no such file; the recorded curation read it. Restore it, or leave --curate out.")
         return path
 
     try:
         parameters = TypeAdapter(CurationParameters).validate_python(section["parameters"])
         sources = TypeAdapter(dict[str, Located]).validate_python(call["sources"])
-        places = tasks or tuple(found(place) for place in call["tasks"])
-        suites = {name: found(place) for name, place in call["suites"].items()}
+        places = tasks or tuple(existing(place) for place in call["tasks"])
+        suites = {name: existing(place) for name, place in call["suites"].items()}
         tokenizer = call["tokenizer"]
         if tokenizer is not None:
-            tokenizer = TokenCounter.mistral_7b().path if tokenizer == MISTRAL_7B else found(tokenizer)
+            tokenizer = TokenCounter.mistral_7b().path if tokenizer == MISTRAL_7B else existing(tokenizer)
     except (ValidationError, KeyError, TypeError, AttributeError) as e:
         raise _damaged(recorded, e) from e
     for path in [*engine.predictions, *(path for located in sources.values() for path in located.paths)]:
-        found(str(path))
-    own = tuple(found(place) for place in call["tasks"] if place.startswith(f"{RUN}/{OWN}/"))
+        existing(str(path))
+    own = tuple(existing(place) for place in call["tasks"] if place.startswith(f"{RUN}/{OWN}/"))
     places = (*places, *(path for path in own if path not in places))
     task_paths(places)
     if engine.base is not None:

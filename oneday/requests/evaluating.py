@@ -1,4 +1,4 @@
-"""Requests about what a model can do: `evaluate`."""
+"""The request of `evaluate`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,10 @@ from oneday.requests.request import Option, Reporting
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateRequest(Reporting):
-    """Recorded responses in, scores with intervals out.
+    """Score recorded responses, with confidence intervals.
 
-    Scores the responses of any model, without a model and without a network. Writes scores.json, items.jsonl and
-    report.html. Responses are JSON lines with suite, language and id, or task and id, or key or prompt; or one TC-Eval
-    document.
+    No model and no network is needed. Writes scores.json, items.jsonl and report.html. Responses are JSON lines with
+    suite, language and id, or task and id, or key or prompt; or one TC-Eval document.
 
     Example: oneday evaluate ifeval --items input_data.jsonl --responses gpt4_responses.jsonl
     """
@@ -26,18 +25,18 @@ class EvaluateRequest(Reporting):
     responses: Path
     """The responses to score."""
     against: Path | None = None
-    """Other responses to the same items: adds paired differences."""
+    """Other responses to the same items, for paired differences."""
     out: Path | None = None
     """Folder of the results. Default: runs/scores/SUITE-RESPONSES."""
     partial: bool = False
     """Count items without a response as failed, instead of stopping."""
     set: tuple[str, ...] = ()
-    """A parameter of the suite: KEY=VALUE, as letter_rule=upstream."""
+    """A parameter of the suite as KEY=VALUE, such as letter_rule=upstream."""
     seed: Annotated[int, Option(low=0)] = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
+        """The folder of the results."""
         stem = self.responses.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
         return self.out or Path("runs/scores") / f"{self.suite}-{stem}"

@@ -1,4 +1,4 @@
-"""Requests about a run, `watch`, `ledger`, `report`, `compare`, and about the machine, `doctor`."""
+"""Requests that show something: `watch`, `ledger`, `report` and `compare` about a run, `doctor` about the machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ PLACED = Option(is_argument=True)
 
 @dataclass(frozen=True, kw_only=True)
 class WatchRequest(Reporting):
-    """One calm screen of a run that another process trains.
+    """Show a run that another process trains on one screen.
 
-    Budget left, step, losses, speed, finish. Ctrl-C leaves; the run goes on. In a pipe it prints a line a minute.
+    Budget left, step, losses, speed and expected end. Ctrl-C ends the view; the run continues. In a pipe it prints one
+    line a minute.
 
     Example: oneday watch runs/200k
     """
@@ -21,12 +22,12 @@ class WatchRequest(Reporting):
     run: Annotated[Path, PLACED]
     """Run folder."""
     once: bool = False
-    """Show it once and end."""
+    """Show the run once and end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerRequest(Reporting):
-    """Where the day of a run went, also while it trains.
+    """Show how the budget of a run was spent, even while it trains.
 
     Example: oneday ledger runs/200k
     """
@@ -37,9 +38,9 @@ class LedgerRequest(Reporting):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRequest(Reporting):
-    """A run as one offline page, or two side by side.
+    """Write an offline HTML page about a run, or about two side by side.
 
-    Writes report.html; also of a run that trains, or that was killed.
+    The run may be training, or may have been killed.
 
     Examples: oneday report runs/200k
               oneday report --compare runs/200k runs/forgets --out compare.html
@@ -50,15 +51,15 @@ class ReportRequest(Reporting):
     compare: tuple[Path, Path] | None = None
     """Two run folders, side by side."""
     out: Path | None = None
-    """File. Default: report.html in the run folder."""
+    """HTML file. Default: report.html in the run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest(Redoing, WithTrainedBase):
-    """Base against tuned on held-out questions.
+    """Compare base and tuned model on held-out questions.
 
-    Both models are asked the same; all answers go to 10_scores. Greedy, without shots, in the precision of training;
-    scored by exact match or ROUGE-L; paired bootstrap.
+    Both models answer the same questions zero-shot with greedy decoding, in the precision of training. Scores are exact
+    match or ROUGE-L with a paired bootstrap. All answers are stored in 10_scores.
 
     Example: oneday compare runs/200k --questions 500
     """
@@ -66,29 +67,29 @@ class CompareRequest(Redoing, WithTrainedBase):
     run: Annotated[Path, PLACED]
     """Run folder with a picked checkpoint."""
     questions: Annotated[int, Option(low=1)] = 200
-    """How many validation rows are asked."""
+    """Number of validation rows to answer."""
     mix: Path | None = None
-    """Its mix. Default: the one it was trained on."""
+    """The run's mix. Default: the one it was trained on."""
     max_new_tokens: Annotated[int, Option(low=1, high=4096)] = 128
-    """Longest answer."""
+    """Longest answer, in tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorRequest(Reporting):
-    """Is this machine ready? What is wrong, and what mends it.
+    """Check whether this machine is ready, and say how to mend what is wrong.
 
     One line for each check: OK, note, warning or PROBLEM, with its mend. Without --hub no network is used. Exit code 2
-    if there is a problem; warnings and notes are none.
+    if there is a problem, but not for warnings and notes.
 
     Examples: oneday doctor
               oneday doctor --card rtx4090 --base models/Mistral-7B-v0.1 --run runs/200k
     """
 
     card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
-    """Profile to check against. Default: the card found, or cpu."""
+    """Profile to check against. Default: the card of this machine, or cpu."""
     base: str | None = None
-    """Base model folder: is it here, whole, under which licence."""
+    """Base model folder to check: whether it is complete, and its licence."""
     run: Path = Path()
     """Folder whose disk a run would use."""
     hub: bool = False
-    """Ask the model hub whether it can be reached."""
+    """Check whether the model hub can be reached."""

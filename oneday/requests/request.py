@@ -3,7 +3,7 @@ reference page are made from these fields.
 
     @dataclass(frozen=True, kw_only=True)
     class LedgerRequest(Reporting):
-        '''Show where the day of a run went.'''
+        '''Show how the budget of a run was spent.'''
 
         run: Annotated[Path, Option(is_argument=True)]
         '''Run folder.'''
@@ -104,7 +104,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reporting(Request):
-    """Of a command that can end with a machine-readable line."""
+    """Base of commands that can end with a machine-readable line."""
 
     json: Annotated[bool, Option(panel=GENERAL)] = False
     """End with one machine-readable line."""
@@ -112,28 +112,28 @@ class Reporting(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Redoing(Reporting):
-    """Of a command that writes stages of a run."""
+    """Base of commands that write stages of a run."""
 
     redo: Annotated[bool, Option(panel=GENERAL)] = False
-    """Throw away stages that were made with other inputs."""
+    """Discard stages that were made with other inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithDryRun(Request):
-    """Of a command that can show what it would do."""
+    """Base of commands that can show what they would do."""
 
     dry_run: Annotated[bool, Option(panel=GENERAL)] = False
-    """Print what would be done; start and write nothing."""
+    """Show what would be done, without starting or writing anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithTrainedBase(Request):
-    """Of a command that needs the base model of a run or checkpoint."""
+    """Base of commands that need the base model of a run or checkpoint."""
 
     base: Annotated[Path | None, Option()] = None
-    """Base model folder. Default: the one on record."""
+    """Base model folder. Default: the recorded one."""
     base_changed_on_purpose: Annotated[bool, RARE] = False
-    """Take another base model than the one in training."""
+    """Use another base model than in training."""
 
 
 def request_fields(request: type[Request]) -> tuple[RequestField, ...]:

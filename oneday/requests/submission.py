@@ -10,9 +10,9 @@ from oneday.requests.request import RARE, Option, Redoing, Reporting, WithDryRun
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest(Reporting, WithTrainedBase):
-    """Adapter or merged weights, with a model card.
+    """Export the adapter or merged weights with a model card.
 
-    They go to 09_export.
+    They are written to 09_export.
 
     Example: oneday export runs/200k --merge bf16
     """
@@ -20,9 +20,9 @@ class ExportRequest(Reporting, WithTrainedBase):
     run: Annotated[Path, Option(is_argument=True)]
     """Run folder."""
     merge: Literal["fp32", "bf16"] | None = None
-    """Merged weights instead of the adapter."""
+    """Export merged weights instead of the adapter."""
     check: bool = True
-    """Compare merged weights with base and adapter."""
+    """Compare the merged weights with base and adapter."""
     push: str | None = None
     """Upload to this repository of the hub: owner/name."""
 
@@ -31,7 +31,7 @@ class ExportRequest(Reporting, WithTrainedBase):
 class ServeRequest(WithTrainedBase):
     """Serve a checkpoint over HTTP for HELM.
 
-    /process, /tokenize and /decode as HELM and the challenge ask for them; /health and /ready beside them.
+    The server has /process, /tokenize and /decode, as HELM and the challenge require, and /health and /ready.
 
     Example: oneday serve --checkpoint runs/200k --port 8080
     """
@@ -43,22 +43,22 @@ class ServeRequest(WithTrainedBase):
     port: Annotated[int, Option(low=0, high=65_535)] = 8080
     """Port; 0 takes a free one."""
     precision: Precision | None = None
-    """Default: as trained."""
+    """Precision of the base. Default: as in training."""
     overlong: Annotated[str, Option(is_rare=True, one_of="submission.engine.long_text:Overlong")] = "left-truncate"
-    """What is done with prompts beyond the window."""
+    """How prompts longer than the context are handled."""
     compat: Annotated[Literal["birbal"] | None, RARE] = None
-    """Wrap and cut as the winner's server did."""
+    """Wrap prompts and cut answers as the winner's server did."""
     max_batch: Annotated[int, Option(is_rare=True, low=1, high=256)] = 16
-    """Requests answered together."""
+    """Requests answered in one batch."""
     max_waiting: Annotated[int, Option(is_rare=True, low=1, high=100_000)] = 256
-    """Then 503 and Retry-After."""
+    """Waiting requests; further ones get 503 and Retry-After."""
     deadline: Annotated[str, RARE] = "10m"
-    """Longest time to an answer: 10m."""
+    """Longest time to an answer, such as 10m."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TryRequest(WithTrainedBase):
-    """Ask once, in the template that the model was trained on.
+    """Answer one prompt, in the template that the model was trained on.
 
     Example: oneday try "Write the opposite of the last word, as one word." --input "The plate of Fay is hot."
     """
@@ -66,13 +66,13 @@ class TryRequest(WithTrainedBase):
     prompt: Annotated[str, Option(is_argument=True)]
     """The instruction."""
     input: str = ""
-    """The input that goes with it."""
+    """The input that belongs to the instruction."""
     checkpoint: Path = Path("runs/demo")
     """Run, adapter or model folder."""
     precision: Precision | None = None
-    """Default: as trained."""
+    """Precision of the base. Default: as in training."""
     max_new_tokens: Annotated[int, Option(low=1, high=4096)] = 128
-    """Length of the answer."""
+    """Longest answer, in tokens."""
     raw: bool = False
     """Pass the prompt verbatim, without the template."""
 
@@ -81,9 +81,9 @@ class TryRequest(WithTrainedBase):
 class HelmRequest(Reporting, WithTrainedBase, WithDryRun):
     """Run the real HELM against a checkpoint.
 
-    In an environment of its own, against our server; the same command resumes. simple needs no data. open and hidden
-    are the challenge's own scenarios, for those who have a network or the data: submission/helm/run_specs.conf lists
-    them and says what goes where.
+    HELM runs in a virtual environment of its own against our server; the same command resumes. simple needs no data.
+    open and hidden are the challenge's scenarios and need a network or the data: submission/helm/run_specs.conf lists
+    them and says where the data belongs.
 
     Examples: oneday helm --gsm8k ../shared/data/gsm8k
               oneday helm --suite open --checkpoint runs/200k --instances 20
@@ -94,30 +94,30 @@ class HelmRequest(Reporting, WithTrainedBase, WithDryRun):
     checkpoint: Path | None = None
     """Run, adapter or model folder to serve. Default: runs/demo, else the demo base."""
     url: str | None = None
-    """Ask a server that runs already instead."""
+    """Use a running server instead."""
     instances: Annotated[int | None, Option(low=1)] = None
-    """At most so many of each entry. Default: its own; 10 for simple."""
+    """Largest number of instances of each entry. Default: the entry's own; 10 for simple."""
     gsm8k: Path | None = None
-    """Folder with GSM8K's train.jsonl and, if at hand, test.jsonl."""
+    """Folder with GSM8K's train.jsonl and, if available, test.jsonl."""
     scenarios: Path | None = None
-    """Folder with data as HELM keeps it: mmlu/data, ..."""
+    """Folder with data in HELM's layout: mmlu/data, ..."""
     out: Path = Path("runs/helm")
     """Folder for HELM's results."""
     precision: Annotated[Precision | None, RARE] = None
-    """Default: as trained."""
+    """Precision of the base. Default: as in training."""
     threads: Annotated[int, Option(is_rare=True, low=1, high=64)] = 4
-    """Requests at once."""
+    """Parallel requests."""
     environment: Annotated[Path, RARE] = Path(".helm")
-    """Folder for HELM itself."""
+    """Folder of HELM's virtual environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRequest(Reporting):
-    """The challenge's score from HELM results.
+    """Compute the challenge's score from HELM results.
 
     Win rates -> mean win rates -> geometric means -> the challenge's final score. TABLES are .json or .csv files, or
-    suite folders of helm-summarize. The published rule gives back the challenge's 96 figures; HELM's is the one of its
-    own tables.
+    suite folders of helm-summarize. The published rule reproduces the challenge's 96 figures; the rule helm is that of
+    HELM's own tables.
 
     Examples: oneday score 4090_full_ranks.json --plot scores.svg
               oneday score benchmark_output/runs/mine --against 4090_full_ranks.json --rule helm
@@ -126,19 +126,19 @@ class ScoreRequest(Reporting):
     tables: Annotated[tuple[Path, ...], Option(is_argument=True)]
     """Tables (.json, .csv) or suite folders of helm-summarize."""
     against: Path | None = None
-    """The field to put them into: a table or folder too."""
+    """Table or folder of the other submissions, among which TABLES are ranked."""
     rule: Literal["published", "helm"] = "published"
-    """How a column becomes win rates."""
+    """How win rates are computed from a column."""
     plot: Path | None = None
-    """Draw the field into this SVG file."""
+    """SVG file for a plot of all submissions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceRequest(Redoing):
-    """A run again from its manifest, figure by figure.
+    """Repeat a run from its manifest and compare both, figure by figure.
 
     Rows and base model are checked by hash first; the run follows the logged plan; at the end both checkpoints are
-    served and asked the same. Exit code 2 if anything but a version differs beyond its bound.
+    served and answer the same questions. Exit code 2 if anything but a version differs beyond its bound.
 
     Example: oneday reproduce runs/200k/manifest.json --run runs/again --curate
     """
@@ -148,20 +148,20 @@ class ReproduceRequest(Redoing):
     run: Path = Path("runs/reproduced")
     """Folder of the repetition."""
     mix: Path | None = None
-    """Its mix. Default: 05_mix beside the manifest."""
+    """The run's mix. Default: 05_mix beside the manifest."""
     base: Path | None = None
-    """Its base model. Default: where it was."""
+    """The run's base model. Default: the recorded folder."""
     card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
-    """Default: the one on record."""
+    """Profile of the card. Default: the recorded one."""
     budget: str | None = None
-    """Default: a tenth more than it had."""
+    """Training budget. Default: a tenth more than the run had."""
     questions: Annotated[int, Option(low=0)] = 32
-    """Held-out questions to both, served; 0: serve neither."""
+    """Held-out questions that both checkpoints answer; 0: serve neither."""
     curate: bool = False
-    """Curate anew, instead of taking the mix by hash."""
+    """Repeat the curation as well, instead of using the recorded mix."""
     tasks: Annotated[tuple[Path, ...], RARE] = ()
-    """With --curate: where the task files are now."""
+    """With --curate: present paths of the task files."""
     url: Annotated[str | None, RARE] = None
-    """With --curate: where the base is asked now. Only a URL given here gets a key."""
+    """With --curate: address of the server of the base. Only a URL given here gets a key."""
     ray_address: Annotated[str | None, RARE] = None
-    """With --curate: auto, or HOST:PORT. Default: this machine, whatever is on record."""
+    """With --curate: auto, or HOST:PORT. Default: this machine, whatever is recorded."""

@@ -10,26 +10,26 @@ from oneday.requests.request import RARE, Option, Redoing, Reporting, WithDryRun
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest(Reporting):
-    """The options that decide a training."""
+    """The options that determine a training run."""
 
     mix: Path | None = None
     """Folder with train.jsonl and validation.jsonl, as `oneday curate` writes it."""
     data: tuple[str, ...] = ()
-    """In place of a mix: file, folder, archive or hub name, as it is; FILE:0.3 for a share of the tokens."""
+    """File, folder, archive or hub name to train on instead of a mix; FILE:0.3 for a share of the tokens."""
     loss: Annotated[str, Option(is_rare=True, one_of="core.encoding.rendering:Loss")] = "responses"
-    """What is trained of a conversation of --data."""
+    """With --data: the parts of a conversation that are trained."""
     template: Annotated[str, Option(is_rare=True, one_of="harness.data.template:Template")] = "auto"
-    """How examples of --data with an answer are rendered; auto: by the chat template if one is a conversation."""
+    """With --data: how examples with an answer are rendered; auto: with the chat template if any is a conversation."""
     layout: Annotated[str | None, Option(is_rare=True, one_of="core.example.layout:Layout")] = None
-    """Of --data. Default: found by looking."""
+    """With --data: layout of the records. Default: detected."""
     validation_share: Annotated[float | None, RARE] = None
-    """Part of --data that is kept for validation. Default: 0.05, and at most 512 examples."""
+    """With --data: share that is kept for validation. Default: 0.05, and at most 512 examples."""
     long_examples: Annotated[str, Option(is_rare=True, one_of="core.encoding.long_example:LongExamples")] = "auto"
-    """What is done with an example longer than sequence_len; auto splits texts and drops others."""
+    """How an example longer than sequence_len is handled; auto splits texts and drops others."""
     config: Path | None = None
-    """Recipe. Default: the card's recommended one."""
+    """Recipe. Default: the one recommended for the card."""
     card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
-    """cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card that is here."""
+    """cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card of this machine."""
     base: Path | None = None
     """Base model: a folder, or OWNER/NAME[@REVISION] of the hub, fetched once. Default: the mix's, or the recipe's."""
     run: Path | None = None
@@ -38,37 +38,37 @@ class TrainingRequest(Reporting):
 
 @dataclass(frozen=True, kw_only=True)
 class RehearseRequest(TrainingRequest, Redoing):
-    """Measure what this run costs here, before the clock starts.
+    """Measure the costs of a run on this machine, before the clock starts.
 
-    What start, step, evaluation and save cost, and whether the worst batch fits. Nothing is charged.
+    It measures the time of start, step, evaluation and save, and whether the largest batch fits. Nothing is charged.
 
     Example: oneday rehearse --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
     """
 
     shared_card: bool = False
-    """Others may use the card."""
+    """Allow other programs to use the card."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRequest(TrainingRequest, WithDryRun):
-    """How far a budget goes: steps, epochs, finish.
+    """Compute steps, epochs and end of a run within a budget.
 
-    And what the paper's mixes would need. From the run's rehearsal if there is one, else from the card's profile,
-    marked as an estimate; with --dry-run for the paper's 200K mix, from the card's profile.
+    It also shows the time that the paper's mixes would take. Costs are those of the run's rehearsal if there is one,
+    else estimates from the card's profile. --dry-run shows estimates for the paper's 200K mix.
 
     Examples: oneday plan --mix runs/200k/05_mix --card rtx4090
               oneday plan --dry-run --card a100-40gb --budget 24h
     """
 
     budget: str = "24h"
-    """24h, 90m."""
+    """Training budget, such as 24h or 90m."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(TrainingRequest, Redoing, WithDryRun):
-    """Train inside the budget; the same command resumes.
+    """Train within a budget; the same command resumes.
 
-    Axolotl trains, a supervisor outside of it ends it at the deadline and publishes the best checkpoint.
+    Axolotl trains; a supervisor outside of it enforces the deadline and publishes the best checkpoint.
 
     Examples: oneday train --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
               oneday train --data mine.jsonl --base models/Mistral-7B-v0.1 --budget 8h
@@ -76,11 +76,11 @@ class TrainRequest(TrainingRequest, Redoing, WithDryRun):
     """
 
     budget: str = "24h"
-    """Wall-clock from the start of training to the pick: 24h, 90m."""
+    """Wall-clock time from the start of training to the pick, such as 24h or 90m."""
     auto_fit: bool = False
-    """Take smaller settings if memory is too small."""
+    """Use smaller settings if memory does not suffice."""
     detach: bool = False
-    """Go on when this terminal is closed."""
+    """Continue when this terminal is closed."""
     track: Annotated[tuple[str, ...], Option(is_rare=True, one_of="harness.tracker:Tracker")] = ()
     """Trackers that also receive the metrics. Default: none."""
     clock: Annotated[Literal["strict", "compute"], RARE] = "strict"
@@ -88,19 +88,19 @@ class TrainRequest(TrainingRequest, Redoing, WithDryRun):
     follow_plan: Annotated[Path | None, RARE] = None
     """The 07_train/plan.jsonl of a run to repeat."""
     average: Annotated[int, Option(is_rare=True, low=0, high=100)] = 0
-    """Try the average of so many of the best."""
+    """Number of best checkpoints whose average is tried."""
     rehearsal: Annotated[bool, RARE] = True
-    """Measure first whether and how it fits."""
+    """Measure costs and memory before the clock starts."""
     shared_card: Annotated[bool, RARE] = False
-    """Others may use the card."""
+    """Allow other programs to use the card."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PickRequest(Reporting, WithTrainedBase, WithDryRun):
     """Pick the checkpoint with the lowest validation loss.
 
-    Its LoRA adapter goes to 08_pick/adapter. Losses that the trainer measured are taken; the other checkpoints are
-    raced over random validation rows. In a run the time is charged to its budget.
+    Its LoRA adapter is published in 08_pick/adapter. Checkpoints without a loss of the trainer are measured on random
+    validation rows. The time is charged to the run's budget.
 
     Examples: oneday pick runs/200k --time 10m --average 3
               oneday pick their_output --validation rows.jsonl --base models/Mistral-7B-v0.1 --precision 4bit
@@ -109,14 +109,14 @@ class PickRequest(Reporting, WithTrainedBase, WithDryRun):
     folder: Annotated[Path, Option(is_argument=True)]
     """Run folder, or a folder of PEFT checkpoints."""
     time: str | None = None
-    """At most so long, publishing included: 10m."""
+    """Longest time, including publishing: 10m."""
     average: Annotated[int, Option(low=0, high=100)] = 0
-    """Try the average of so many of the best."""
+    """Number of best checkpoints whose average is tried."""
     validation: Path | None = None
     """Rows to measure on. Default: the run's."""
     precision: Precision | None = None
-    """Default: as trained."""
+    """Precision of the base. Default: as in training."""
     uncharged: Annotated[bool, RARE] = False
-    """Outside of the run's budget; noted there."""
+    """Do not charge the time to the run's budget; the ledger notes it."""
     seed: Annotated[int, RARE] = 2023
-    """Of the order of rows."""
+    """Seed of the order of rows."""

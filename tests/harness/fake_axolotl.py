@@ -132,8 +132,8 @@ class Fake:
             lambda: self._write(step),
             step=step,
             validation_loss=1.0 / step if measured else None,
-            job=self.cfg["oneday_job"],
-            keep=self.cfg["oneday_keep"],
+            run_id=self.cfg["oneday_job"],
+            save_total_limit=self.cfg["oneday_keep"],
         )
         self.costs[1] = max(self.costs[1], uptime() - start)
         event = "save" if saved.whole else "disk_full"

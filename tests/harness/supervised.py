@@ -28,7 +28,7 @@ COSTS = replace(MEASURED, eval_s=0.3, save_s=0.3)
 
 def main(given: dict[str, Any]) -> int:
     if given.get("silence_s"):
-        harness.supervise.LEAST_SILENCE_S = given["silence_s"]
+        harness.supervise.MIN_SILENCE_S = given["silence_s"]
     inspect = harness.checkpoint.pick.inspect
 
     def slow_inspect(directory: Path, *, hashes: bool = True) -> Any:
@@ -48,7 +48,7 @@ def main(given: dict[str, Any]) -> int:
         )
     except Interrupted:
         return 3
-    print(json.dumps({"because": result.because, "steps": result.steps, "picked": result.picked.checkpoint}))
+    print(json.dumps({"because": result.stop_reason, "steps": result.steps, "picked": result.picked.checkpoint}))
     return 0
 
 

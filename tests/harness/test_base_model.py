@@ -80,8 +80,8 @@ def ask(name: str, tmp_path: Path, **environment: str) -> subprocess.CompletedPr
     ("name", "message"),
     [
         ("owner/gated", "It is gated: accept its licence at https://huggingface.co/owner/gated, `hf auth login`, then"),
-        ("owner/unknown", "The hub knows no such model, or it is private"),
-        ("owner/broken", "The hub cannot be asked (HfHubHTTPError)"),
+        ("owner/unknown", "The hub has no such model, or it is private"),
+        ("owner/broken", "The hub cannot be reached (HfHubHTTPError)"),
     ],
 )
 def test_a_model_that_is_not_here_says_how_to_get_it(hub: str, tmp_path: Path, name: str, message: str) -> None:
@@ -115,13 +115,13 @@ def test_without_a_network_the_way_is_told_all_the_same(tmp_path: Path) -> None:
     offline = ask("owner/open", tmp_path, HF_HUB_OFFLINE="1")
     assert (offline.returncode, "Fetch it with `hf download owner/open`, or" in offline.stderr) == (2, True)
     gone = ask("owner/open", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert (gone.returncode, "The hub cannot be asked" in gone.stderr) == (2, True)
+    assert (gone.returncode, "The hub cannot be reached" in gone.stderr) == (2, True)
 
 
 def test_a_hub_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         done = ask("owner/open", tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert (done.returncode, "The hub cannot be asked (ReadTimeout)" in done.stderr) == (2, True)
+    assert (done.returncode, "The hub cannot be reached (ReadTimeout)" in done.stderr) == (2, True)
 
 
 def test_a_model_in_the_hubs_cache_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

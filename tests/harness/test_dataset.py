@@ -213,7 +213,7 @@ def test_a_row_beyond_the_window_bars_training_without_it(write_mix: WriteMix, d
         if fits:
             check_window(dataset, base, {"sliding_window": None})
         else:
-            with pytest.raises(DataError, match=r"is exact up to the base's window of \d+ alone"):
+            with pytest.raises(DataError, match=r"is exact only up to the base's window of \d+"):
                 check_window(dataset, base, {"sliding_window": None})
 
 
@@ -250,7 +250,7 @@ def test_an_empty_answer_is_left_out_with_its_reason(write_mix: WriteMix, demo_b
 
 
 def test_rows_that_are_all_too_long_are_an_error(write_mix: WriteMix, demo_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no row of 60 can be trained on; .* sequence_len 8"):
+    with pytest.raises(DataError, match=r"none of 60 rows can be trained on; .* sequence_len 8"):
         prepare_dataset(write_mix(), base=demo_base, sequence_len=8, out=tmp_path / "data")
 
 

@@ -73,7 +73,7 @@ def test_events_are_placed_on_the_charged_day_across_an_interruption(day: tuple[
     ]  # fmt: skip
     assert sum(s.seconds for s in history.spans) == history.day.charged_s == 80
     assert [(s.step, s.at_s, s.loss) for s in history.steps] == [(1, 12, 1.0), (9, 70, 2.0)]
-    assert [m.text for m in history.moments] == ["went on from step 8"]
+    assert [m.text for m in history.incidents] == ["resumed from step 8"]
     assert history.steps[0].tokens_per_s is None
     assert history.state is State.STOPPED
 

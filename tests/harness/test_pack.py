@@ -74,9 +74,9 @@ def test_what_is_written_is_read_back_and_an_altered_file_is_refused(tmp_path: P
     with pytest.raises(DataError, match="was altered"):
         PackPlan.read(path)
     path.write_text("{}\n")
-    with pytest.raises(DataError, match="no pack plan"):
+    with pytest.raises(DataError, match="not a pack plan"):
         PackPlan.read(path)
-    with pytest.raises(DataError, match="no pack plan"):
+    with pytest.raises(DataError, match="not a pack plan"):
         PackPlan.read(tmp_path / "none.jsonl")
 
 

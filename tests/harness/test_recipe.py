@@ -119,8 +119,8 @@ def write(tmp_path: Path, **changes: object) -> Path:
         ({"optimizer": "adamm"}, "optimizer"),
         ({"train_on_inputs": True}, "train_on_inputs"),
         ({"learning_rate": float("inf")}, "learning_rate"),
-        ({"lora_r": True}, "lora_r: .*true is no number"),
-        ({"neftune_noise_alpha": False}, "neftune_noise_alpha: .*false is no number"),
+        ({"lora_r": True}, "lora_r: .*true is not a number"),
+        ({"neftune_noise_alpha": False}, "neftune_noise_alpha: .*false is not a number"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_key(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -163,10 +163,10 @@ def test_the_document_trains_on_our_own_token_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"adapter": None}, "no adapter: Axolotl would train all weights. Write adapter: qlora, or lora"),
+        ({"adapter": None}, "adapter is missing: Axolotl would train all weights. Write adapter: qlora, or lora"),
         ({"load_in_4bit": False}, "adapter: qlora with load_in_4bit: false"),
         ({"adapter": "lora", "load_in_4bit": True}, "adapter: lora with load_in_4bit: true"),
-        ({"lora_target_linear": None}, "no layers for the adapter"),
+        ({"lora_target_linear": None}, "the layers of the adapter are missing"),
     ],
 )
 def test_what_is_trained_is_never_guessed(tmp_path: Path, changes: dict[str, object], message: str) -> None:

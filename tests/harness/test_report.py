@@ -51,7 +51,13 @@ def written(*runs: Path) -> str:
 
 def test_a_finished_run_shows_its_day_its_choice_and_its_answers(finished: Path) -> None:
     page = written(finished)
-    for expected in ("Finished:", "Picked checkpoint-3", "0.500 → 0.750", "How to reproduce it", "oneday reproduce"):
+    for expected in (
+        "Finished:",
+        "checkpoint-3 is picked",
+        "0.500 → 0.750",
+        "How to reproduce the run",
+        "oneday reproduce",
+    ):
         assert expected in page
     for verdict in ("better", "worse", "the same"):
         assert f">{verdict}</span> · task" in page
@@ -111,7 +117,7 @@ def test_a_killed_run_says_how_to_go_on(tmp_path: Path) -> None:
     page = written(tmp_path)
     assert "Stopped, step 3 of about 50" in page
     assert '<p class="verdict' not in page
-    assert "How to go on" in page
+    assert "How to continue" in page
 
 
 def test_two_runs_are_compared_by_what_differs(finished: Path, tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def test_two_runs_are_compared_by_what_differs(finished: Path, tmp_path: Path) -
     assert "Side by side" in page
     assert "train.recipe.learning_rate" in page
     assert "train.recipe.lora_r<" not in page
-    assert "None: both were made of the same." in written(finished, finished)
+    assert "None: both runs have the same settings." in written(finished, finished)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_a_run_repeats_itself_to_the_last_figure(run: Path, tmp_path: Path, caps
     assert figures["batch hashes"]["now"] == "3 equal"
     assert figures["picked"]["now"] == "checkpoint-3"
     assert {"pack plan", "learning rates", "losses of the steps", "bytes of the adapter"} <= set(figures)
-    assert "on record and repeated" in seen.out
+    assert "recorded and repeated run" in seen.out
 
 
 def test_what_came_out_different_is_named_and_ends_with_an_error(run: Path, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_what_came_out_different_is_named_and_ends_with_an_error(run: Path, tmp_
     batches[1]["batch"] = "0" * 16
     batches[2]["loss"] = 7.0
     (run / TRAIN / BATCHES).write_text("".join(json.dumps(b) + "\n" for b in batches))
-    with pytest.raises(TrainError, match=r"not the same as .*: batch hashes, losses of the steps"):
+    with pytest.raises(TrainError, match=r"differs from .*: batch hashes, losses of the steps"):
         run_reproduce(again(run, tmp_path), Console(), launch=LAUNCH)
 
 
@@ -103,11 +103,11 @@ def test_a_run_that_was_cut_short_or_is_itself_cannot_be_repeated(run: Path, tmp
 def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(DataError, match="no manifest of a trained run"):
+    with pytest.raises(DataError, match="not the manifest of a trained run"):
         read_record(tmp_path / "manifest.json")
 
 
 def test_a_manifest_alone_is_not_enough(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "manifest.json", tmp_path / "manifest.json")
-    with pytest.raises(DataError, match="not from a manifest alone"):
+    with pytest.raises(DataError, match="not only the manifest"):
         read_record(tmp_path / "manifest.json")

@@ -66,7 +66,7 @@ def job(tmp_path: Path, write_mix: WriteMix, demo_base: Path) -> TrainJob:
 
 def test_a_run_that_ends_by_itself_is_picked_and_its_second_run_does_nothing(job: TrainJob) -> None:
     result = train(job, MEASURED, launch=fake(save="1,3"))
-    assert (result.steps, result.because, result.picked.checkpoint) == (3, "epochs", "checkpoint-3")
+    assert (result.steps, result.stop_reason, result.picked.checkpoint) == (3, "epochs", "checkpoint-3")
     assert result.ledger.overshoot_s == 0
     again = train(job, MEASURED, launch=fake(end="crash"))
     assert again.was_done
@@ -78,7 +78,7 @@ def test_a_child_that_hangs_is_killed_before_the_deadline_and_the_best_is_publis
     start = time.monotonic()
     result = train(replace(job, budget_s=5.0), MEASURED, launch=fake(end="hang", save="1,2"))
     assert time.monotonic() - start < 5.0
-    assert (result.because, result.picked.checkpoint) == ("killed", "checkpoint-2")
+    assert (result.stop_reason, result.picked.checkpoint) == ("killed", "checkpoint-2")
     assert result.ledger.charged_s <= 5.0
     pid = next(read_jsonl(job.run / TRAIN / METRICS))["pid"]
     with pytest.raises(ProcessLookupError):
@@ -87,7 +87,7 @@ def test_a_child_that_hangs_is_killed_before_the_deadline_and_the_best_is_publis
 
 @pytest.mark.timed
 def test_a_deadline_without_a_checkpoint_says_so(job: TrainJob) -> None:
-    with pytest.raises(BudgetError, match=r"ran out before a checkpoint was whole.*`budget=`"):
+    with pytest.raises(BudgetError, match=r"ran out before a checkpoint was complete.*`budget=`"):
         train(replace(job, budget_s=3.0), MEASURED, launch=fake(end="hang", save=""))
 
 
@@ -100,7 +100,8 @@ def test_a_budget_below_the_measured_minimum_is_refused_with_the_minimum(job: Tr
 
 def test_a_crash_tells_the_reason_and_what_is_kept_and_the_next_run_resumes(job: TrainJob) -> None:
     with pytest.raises(
-        TrainError, match=r"CUDA out of memory.*Lower micro_batch_size.*step 2 is whole: mend the cause; then the same"
+        TrainError,
+        match=r"CUDA out of memory.*Lower micro_batch_size.*step 2 is complete: mend the cause; then the same",
     ):
         train(job, MEASURED, launch=fake(end="crash", save="2"))
     result = train(job, MEASURED, launch=fake(save="3"))
@@ -122,7 +123,7 @@ def test_other_inputs_in_the_same_run_folder_are_refused(job: TrainJob) -> None:
 def test_the_refused_budget_leaves_nothing_behind_that_bars_a_longer_one(job: TrainJob) -> None:
     with pytest.raises(BudgetError):
         train(replace(job, budget_s=0.5), MEASURED, launch=fake())
-    assert train(job, MEASURED, launch=fake()).because == "epochs"
+    assert train(job, MEASURED, launch=fake()).stop_reason == "epochs"
 
 
 def test_a_run_resumed_past_its_deadline_publishes_without_training(
@@ -133,7 +134,7 @@ def test_a_run_resumed_past_its_deadline_publishes_without_training(
     later = Clock(up=lambda: uptime() + 60.0, wall=lambda: time.time() + 60.0)
     monkeypatch.setattr("harness.budget.ledger.Clock", lambda: later)
     result = train(job, MEASURED, launch=fake(end="silent"))
-    assert (result.because, result.picked.checkpoint) == ("deadline", "checkpoint-2")
+    assert (result.stop_reason, result.picked.checkpoint) == ("deadline", "checkpoint-2")
     assert result.ledger.by_phase["down"] > 50
 
 
@@ -189,7 +190,7 @@ def test_a_trainer_that_dies_after_its_last_step_is_not_started_again(job: Train
     """Its newest checkpoint is that of the pack plan's last step: there is nothing left to train."""
     job = replace(job, recipe=job.recipe.model_copy(update={"num_epochs": 1}))  # two steps
     result = train(job, MEASURED, launch=fake(end="crash", save="1,2", steps="2"))
-    assert (result.because, result.picked.checkpoint) == ("epochs", "checkpoint-2")
+    assert (result.stop_reason, result.picked.checkpoint) == ("epochs", "checkpoint-2")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -198,7 +199,7 @@ def test_a_signal_saves_and_says_how_to_go_on(job: TrainJob, number: signal.Sign
         if isinstance(event, Step) and event.step == 5:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(Interrupted, match=rf"stopped by {number.name}; checkpoint of step \d+ is whole"):
+    with pytest.raises(Interrupted, match=rf"stopped by {number.name}; the checkpoint of step \d+ is complete"):
         train(job, MEASURED, launch=fake(steps="200"), on_event=stop_at_5)
     assert train(job, MEASURED, launch=fake()).ledger.resumes == 1
 
@@ -223,7 +224,7 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
     start = time.monotonic()
     result = train(job, measured, launch=axolotl, on_event=lambda event, left_s: seen.append(event))
     assert time.monotonic() - start < job.budget_s
-    assert result.because == "deadline"
+    assert result.stop_reason == "deadline"
     assert result.ledger.charged_s <= job.budget_s
     assert result.tokens_per_s > 0
     assert {Registered, PluginAlive, TrainBegin, Step, Evaluate, Save, TrainEnd} <= {type(event) for event in seen}
@@ -277,7 +278,7 @@ def test_real_axolotl_goes_on_after_kill_9(
             os.kill(children[-1].pid, signal.SIGKILL)
 
     result = train(job, measured, launch=launch, on_event=kill_at_15)
-    assert (result.because, len(children), killed) == ("epochs", 2, [15])
+    assert (result.stop_reason, len(children), killed) == ("epochs", 2, [15])
     begins = [e["step"] for e in read_jsonl(job.run / TRAIN / METRICS) if e["event"] == "train_begin"]
     assert begins[0] == 0
     assert begins[1] == 10
@@ -297,7 +298,7 @@ def test_real_axolotl_evaluates_and_saves_on_sigterm(
         if isinstance(event, Step) and event.step == 13:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match=r"checkpoint of step (1[3-9]|2\d) is whole"):
+    with pytest.raises(Interrupted, match=r"checkpoint of step (1[3-9]|2\d) is complete"):
         train(job, replace(MEASURED, load_s=3.0), launch=axolotl, on_event=stop_at_13)
     assert read_json(next((job.run / TRAIN / OUTPUT).glob("checkpoint-1[3-9]/SEAL.json")))["validation_loss"] > 0
 
@@ -335,7 +336,7 @@ def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
             train(job, measured, launch=launch)
     monkeypatch.setattr(harness.checkpoint.pick, "inspect", slow)
     result = train(job, measured, launch=fake(end="crash", save=""))  # is not started
-    assert result.because == "deadline"
+    assert result.stop_reason == "deadline"
     assert result.ledger.overshoot_s == 0
     assert (job.run / "08_pick" / "adapter" / "adapter_model.safetensors").is_file()
     assert ("publish" in (result.ledger.not_charged or {})) == (left_s < 2)

@@ -14,7 +14,7 @@ from harness.errors import ConfigError
 from harness.inside.tracker_guard import guard_trackers
 from harness.run import train
 from harness.supervise import METRICS, TRACKING
-from harness.tracker import Tracker, how_to_look, read_trackers, tracking_environment, tracking_keys
+from harness.tracker import Tracker, read_trackers, tracking_environment, tracking_keys, view_commands
 from tests.harness.test_run import MEASURED, make_job
 
 
@@ -72,7 +72,7 @@ def test_nothing_goes_online_unless_the_user_said_so(tmp_path: Path, monkeypatch
     assert environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
     assert "secret" not in environment.values()
     assert tracking_keys((), run="x") == {}
-    assert len(how_to_look(list(Tracker), tmp_path)) == 4
+    assert len(view_commands(list(Tracker), tmp_path)) == 4
 
 
 @pytest.mark.slow

@@ -56,13 +56,15 @@ def test_without_a_gpu_it_is_the_cpu_in_one_line(
     code, out, err = run(capsys, "train", "--dry-run", "--json")
     assert (code, last(out)["card"]) == (0, "cpu")
     lines = [line for line in err.splitlines() if line.startswith("card: ")]
-    assert lines == ["card: cpu (no GPU: there is no nvidia-smi, hence no NVIDIA driver; --card names another)"]
+    assert lines == [
+        "card: cpu (no GPU: nvidia-smi is not installed, so there is no NVIDIA driver; --card names another)"
+    ]
     assert "tiny_cpu.yml" in out
     code, _, err = run(capsys, "plan", "--dry-run")
     assert (code, err) == (
         2,
         "error: --card cpu: no speed is known for it. Rehearse first: oneday rehearse. The card was not named (no GPU: "
-        "there is no nvidia-smi, hence no NVIDIA driver; --card names another).\n",
+        "nvidia-smi is not installed, so there is no NVIDIA driver; --card names another).\n",
     )
 
 
@@ -106,9 +108,7 @@ def test_the_card_and_why_stand_on_record_and_do_not_bar_a_resume(
         "cpu", "no GPU: nvidia-smi ended with exit code 9; `card=` names another",
     )  # fmt: skip
     install(tmp_path, monkeypatch, gpu=RTX_4090)
-    with pytest.raises(
-        ConfigError, match=r"was begun on cpu, and here it would be rtx4090 \(NVIDIA .* Name it: `card="
-    ):
+    with pytest.raises(ConfigError, match=r"was started on cpu, but this machine has rtx4090 \(NVIDIA .* Give `card="):
         run_train(request, Console(), launch=launch)
     named = TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, budget="60s", rehearsal=False)
     run_train(named, Console(), launch=launch)

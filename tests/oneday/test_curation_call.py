@@ -62,9 +62,9 @@ def test_the_first_difference_shows_where_two_curations_part(recorded: Path, tmp
 
 def test_what_is_gone_or_was_never_said_is_named(recorded: Path, tmp_path: Path, demo_base: Path) -> None:
     shutil.rmtree(recorded / "tasks")
-    with pytest.raises(MixError, match=r"tasks: it was there when the mix was curated"):
+    with pytest.raises(MixError, match=r"tasks: no such file; the recorded curation read it"):
         curation_again(recorded, section(recorded), run=tmp_path / "again", tasks=(), base=demo_base, redo=False)
-    with pytest.raises(MixError, match="does not say how to curate"):
+    with pytest.raises(MixError, match="does not record how the mix was curated"):
         curation_again(recorded, {}, run=tmp_path / "again", tasks=(), base=demo_base, redo=False)
     damaged = {"call": {}, "parameters": {"mix": 3}}
     with pytest.raises(MixError, match="section curate is damaged"):

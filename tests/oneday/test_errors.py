@@ -260,11 +260,11 @@ CURATE = [
     ),
     Case(
         "curate: a fit without speed", lambda p: dry("--fit", "24h"),
-        r"--fit needs --tokens-per-s: what the card trains", lambda p: dry("--fit", "24h", "--tokens-per-s", "5"),
+        r"--fit needs --tokens-per-s: the training speed", lambda p: dry("--fit", "24h", "--tokens-per-s", "5"),
     ),
     Case(
         "curate: a speed without fit", lambda p: dry("--tokens-per-s", "5"),
-        r"--tokens-per-s without --fit\. Say what is to be filled: --fit 24h",
+        r"--tokens-per-s without --fit\. Give the budget to fill: --fit 24h",
         lambda p: dry("--tokens-per-s", "5", "--fit", "24h"),
     ),
     Case(
@@ -329,7 +329,7 @@ CURATE = [
     ),
     Case(
         "curate: a run of nothing to compare with", lambda p: [*of_curate("stability"), "--run", p.path / "gone"],
-        r"not finished, and no --predictions\. Give a finished --run or --predictions FILE",
+        r"is not finished\. Give a finished --run, or stored --predictions FILE",
         lambda p: [*of_curate("stability"), "--run", p.path / "gone", "--predictions", p.predictions()],
     ),
     Case(
@@ -338,7 +338,7 @@ CURATE = [
     ),
     Case(
         "curate: a speed that is no number", lambda p: dry("--prompts-per-s", "nan"),
-        r"--prompts-per-s nan: not a number to reckon with\. Give one, for example 12\.5",
+        r"--prompts-per-s nan: not a finite number\. Give one, for example 12\.5",
         lambda p: dry("--prompts-per-s", "12.5"),
     ),
     Case(
@@ -400,13 +400,13 @@ TRAIN = [
     Case(
         "train: a key that stands twice, by its line",
         lambda p: dry_train("--config", p.recipe("seed: 2\n")),
-        r"key 'seed' stands twice in line \d\d, column 1: seed: 2 .*Mend the file",
+        r"key 'seed' occurs twice in line \d\d, column 1: seed: 2 .*Mend the file",
         lambda p: dry_train("--config", p.recipe("seed: 2\n", instead_of="seed")),
     ),
     Case(
         "train: a recipe with a set where JSON has none",
         lambda p: train(p.mix(), "--config", p.recipe("overrides_of_model_config: {a: !!set {b}}\n")),
-        r"overrides_of_model_config: no value that JSON can hold .*Mend the value",
+        r"overrides_of_model_config: JSON cannot hold this value .*Mend the value",
         lambda p: train(p.mix(), "--config", p.recipe("overrides_of_model_config: {a: [b]}\n")), TOO_SHORT,
     ),
     Case(
@@ -452,7 +452,7 @@ TRAIN = [
     ),
     Case(
         "rehearse: a card that is not here", lambda p: ["rehearse", *plan(p, "--card", "h200", "--redo")[1:]],
-        r"--card h200: nvidia-smi shows no card\. Check the driver, or take --card cpu",
+        r"--card h200: nvidia-smi shows no card\. Check the driver, or use --card cpu",
         lambda p: ["rehearse", *plan(p, "--card", "cpu")[1:], "--run", p.run("other")],
     ),
     Case(
@@ -463,7 +463,7 @@ TRAIN = [
     Case(
         "plan: rows longer than the sequence",
         lambda p: plan(p, "--config", p.recipe("sequence_len: 5\n", instead_of="sequence_len")),
-        r"train\.jsonl: no row of 20 can be trained on; 20 too_long.*sequence_len 5\. Raise", lambda p: plan(p),
+        r"train\.jsonl: none of 20 rows can be trained on; 20 too_long.*sequence_len 5\. Raise", lambda p: plan(p),
     ),
     Case(
         "plan: a tokenizer of nothing", lambda p: plan(p, "--base", p.base(tokenizer_json="{}")),
@@ -486,31 +486,31 @@ LOOK = [
         "pick: all checkpoints are damaged",
         lambda p: (p.damaged(f"{CHECKPOINTS}-10/adapter_config.json"), p.damaged(f"{CHECKPOINTS}-20/SEAL.json"),
                    ["pick", p.run()])[-1],
-        r"no whole checkpoint \(checkpoint-10: adapter_config\.json has 1 bytes, sealed.*\)\. Run `oneday train` first",
+        r"no complete checkpoint \(checkpoint-10: adapter_config\.json has 1 bytes.*\)\. Run `oneday train` first",
         lambda p: (p.restored(f"{CHECKPOINTS}-10/adapter_config.json"), ["pick", p.run()])[-1],
     ),
     Case(
         "pick: a base that moved",
         lambda p: ["pick", p.changed("manifest.json", train__base_path="/gone")],
-        r"its base model, /gone, is no local folder\. Pass --base FOLDER",
+        r"its base model, /gone, is not a local folder\. Pass --base FOLDER",
         lambda p: ["pick", p.run(), "--base", DEMO_BASE],
     ),
     Case(
         "pick: others' checkpoints without rows", lambda p: ["pick", p.run() / "07_train/output"],
-        r"--validation is missing: .*Give a mix's validation\.jsonl",
+        r"--validation is missing\. .*such as a mix's validation\.jsonl",
         lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
         "pick: rows that are none",
         lambda p: pick(p, p.file("rows.jsonl", "")),
-        r"rows\.jsonl: no rows in it\. Give others with --validation",
+        r"rows\.jsonl: the file has no rows\. Give another one with --validation",
         lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
         "pick: torn weights of somebody else's",
         lambda p: (p.file(f"{OTHER}/adapter_model.safetensors", b"\x10\0\0"), p.file(f"{OTHER}/adapter_config.json",
                    '{"peft_type": "LORA"}'), pick(p, p.run() / "05_mix/validation.jsonl", p.path / "others"))[-1],
-        r"others: no whole checkpoint \(.*no adapter that fits.*\)\. Save it again, or give --base",
+        r"others: no complete checkpoint \(.*no adapter that fits.*\)\. Save it again, or give --base",
         lambda p: pick(p, p.run() / "05_mix/validation.jsonl"),
     ),
     Case(
@@ -532,15 +532,15 @@ LOOK = [
     ),
     Case(
         "report: no run said", lambda p: ["report"],
-        r"which run\? `oneday report RUN` writes its page", lambda p: ["report", p.run()],
+        r"no run is given\. Write `oneday report RUN`", lambda p: ["report", p.run()],
     ),
     Case(
         "report: two runs without a word", lambda p: ["report", p.run(), p.run("other")],
-        r"`oneday report --compare A B` that of two", lambda p: ["report", "--compare", p.run(), p.run("other")],
+        r"`oneday report --compare A B` for two runs", lambda p: ["report", "--compare", p.run(), p.run("other")],
     ),
     Case(
         "compare: nothing picked", lambda p: compare(p.folder("empty")),
-        r"empty: nothing picked in it\. Train first, or run `oneday pick", lambda p: compare(p.run()),
+        r"empty: no picked checkpoint\. Train first, or run `oneday pick", lambda p: compare(p.run()),
     ),
     Case(
         "compare: a mix that is not there", lambda p: compare(p.run(), "--mix", p.path / "gone"),
@@ -635,7 +635,7 @@ GIVE = [
     Case(
         "serve: what says how the base was kept is damaged",
         lambda p: ["serve", "--port", "0", "--checkpoint", p.damaged("08_pick/adapter-20/trained_base.json", "{}")],
-        r"trained_base\.json: damaged: quantisation: .*Restore it, or publish the adapter anew",
+        r"trained_base\.json: damaged: quantisation: .*Restore it, or publish the adapter again",
         lambda p: serve(p, "--base", p.base(), "--checkpoint", p.restored("08_pick/adapter-20/trained_base.json"),
                          "--base-changed-on-purpose"),
         NOT_SERVED,
@@ -683,7 +683,7 @@ GIVE = [
     ),
     Case(
         "reproduce: a log is gone", lambda p: (p.run(), p.without("run/07_train/batches.jsonl"), reproduce(p))[-1],
-        r"batches\.jsonl: not there\. A run is repeated from its whole folder",
+        r"batches\.jsonl: no such file\. Repeating a run needs its whole folder",
         lambda p: (p.run("other").rename(p.path / "whole"), p.path.joinpath("run").rename(p.path / "part"),
                    p.path.joinpath("whole").rename(p.path / "run"), reproduce(p))[-1], NO_MIX,
     ),
@@ -695,7 +695,7 @@ GIVE = [
     ),
     Case(
         "reproduce: a mix of no known making", lambda p: reproduce(p, "--curate"),
-        r"its manifest does not say how to curate\. Leave --curate out", lambda p: reproduce(p), NO_MIX,
+        r"its manifest does not record how the mix was curated\. Leave --curate out", lambda p: reproduce(p), NO_MIX,
     ),
     Case(
         "doctor: a base that is not there", lambda p: ["doctor", "--card", "cpu", "--base", p.path / "gone"],

@@ -64,7 +64,7 @@ def test_own_rows_alone_need_no_source_of_the_paper(tmp_path: Path, run: Run, nu
     assert f"mine gives {num - 3} of {num} rows (3 used_as_example). Ways out: --take-all keeps every row" in said
     for word in ("--scale", "lima", "ni_", "NI exact match", "50,000"):
         assert word not in said
-    assert ("rows validate: losses of checkpoints differ by chance" in said) == (num < 160)
+    assert ("validation rows, losses of checkpoints differ by chance" in said) == (num < 160)
 
 
 def test_the_papers_sources_are_wanted_where_its_mix_is(tmp_path: Path, run: Run) -> None:
@@ -73,7 +73,7 @@ def test_the_papers_sources_are_wanted_where_its_mix_is(tmp_path: Path, run: Run
         code, said = run("--tasks", "mine.jsonl", *mix, "--run", "runs/paper")
         assert (code, "not found beside the tasks: lima (GAIR/lima)" in said) == (2, True)
     code, said = run("--tasks", "mine.jsonl", "--hub")
-    assert (code, "--hub: no mix asks for a source. Say which one: --mix 200k, or --source" in said) == (2, True)
+    assert (code, "--hub: no source is requested. Give --mix 200k, or --source" in said) == (2, True)
     assert not (tmp_path / "runs" / "mine").exists()
 
 
@@ -124,7 +124,7 @@ def test_all_rows_are_kept_and_nothing_is_asked(tmp_path: Path, run: Run) -> Non
     near = ["--set", "policies.near_duplicates=none"]
     code, said = run("--tasks", "mine.jsonl", "--take-all", *near, base=base)
     assert code == 0, said
-    assert "nothing is asked: every row of your own is taken" in said
+    assert "the base makes no predictions: every row of your own is kept" in said
     found = rows_of("runs/mine")
     assert len(found) == 29, "policies still hold: the last row repeats another"
     assert all(row["bucket"] is None for row in found)
@@ -138,7 +138,7 @@ def test_all_rows_are_kept_and_nothing_is_asked(tmp_path: Path, run: Run) -> Non
         code, said = run(*question, "--tasks", "mine.jsonl", "--take-all", *near, base=base)
         assert (code, "error" in said) == (0, False), said
     code, said = run("--tasks", "mine.jsonl", "--take-all", "--dry-run", base=base)
-    assert (code, "nothing is asked: every row of your own is taken" in said) == (0, True)
+    assert (code, "the base makes no predictions: every row of your own is kept" in said) == (0, True)
 
 
 def test_what_the_base_solves_is_left_out_unless_all_are_taken(tmp_path: Path, run: Run) -> None:
@@ -171,7 +171,7 @@ def test_own_rows_are_the_share_that_was_asked_for(tmp_path: Path, run: Run, sha
     kept = rows_of("runs/all")
     assert sum(row["source"] == "mine" for row in kept) == 40
     if 40 / len(kept) > share + 0.01:
-        assert f"rows of your own: {40 / len(kept):.1%} of the mix, not {share:.1%} as asked for" in said
+        assert f"rows of your own: {40 / len(kept):.1%} of the mix, not the requested {share:.1%}" in said
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_own_rows_are_the_share_that_was_asked_for(tmp_path: Path, run: Run, sha
         (["--tasks", NI_TASKS, "--take-all"], "--take-all: no rows of your own in --tasks. Give JSON lines"),
         (["--tasks", "mine.jsonl", "--own-share", "1"], "--own-share 1.0: not in (0, 1). 0.3 makes your rows three"),
         (["--tasks", "mine.jsonl", "--tasks", NI_TASKS, "--own-share", "0.3", "--fit", "1h", "--tokens-per-s", "9"],
-         "--own-share with --fit: both say how many rows the others give"),
+         "--own-share with --fit: both determine the number of other rows"),
         (["--tasks", "lima.jsonl"], "lima.jsonl: lima is the name of a source of the paper's mix. Rename the file."),
     ],
 )  # fmt: skip
@@ -278,7 +278,7 @@ def test_far_more_questions_than_rows_are_told_before_they_are_asked(tmp_path: P
     both = ["--tasks", "ni", "--tasks", "mine.jsonl", "--dry-run", "--prompts-per-s", "9"]
     code, said = run(*both, "--own-share", "0.5")
     assert code == 0, said
-    assert "note: 400 NI questions for at most 5 NI rows beside 5 of your own; --instances-per-task 25 asks" in said
+    assert "note: 400 NI prompts for at most 5 NI rows beside 5 of your own; --instances-per-task 25 reduces" in said
     assert "NI questions" not in run(*both)[1]
 
 

@@ -44,7 +44,7 @@ def test_an_adapter_names_its_base_but_not_how_it_was_kept_which_is_said(tmp_pat
     served = find_served(tmp_path, base=None)
     assert (served.base, served.lora_adapter, served.precision) == (tmp_path, tmp_path, None)
     (warning,) = served.warnings
-    assert "taken as not quantised" in warning
+    assert "no quantisation is assumed" in warning
     assert "`precision=4bit`" in warning
     assert find_served(tmp_path, base=None, precision="4bit") == Served(
         base=tmp_path, lora_adapter=tmp_path, precision="4bit"

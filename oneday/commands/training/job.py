@@ -39,7 +39,7 @@ class Setting:
         """Takes the card that the user named, else the one in this machine.
 
         Raises:
-            ConfigError: no profile of that name.
+            ConfigError: No profile has that name.
         """
         return cls(request=request, choice=choose_card(request.card))
 
@@ -57,7 +57,7 @@ class Setting:
         """Reads the recipe and checks it against the card.
 
         Raises:
-            ConfigError: unreadable, or more than the card can do.
+            ConfigError: The recipe is unreadable, or the card cannot run it.
         """
         recipe = read_recipe(self.recipe_path)
         check_card(recipe, self.card)
@@ -81,10 +81,10 @@ def training_job(
     """Builds the job that the options describe; with `data`, the mix too.
 
     Args:
-        fetches: Download a base of the hub that is not here.
+        fetches: Download a base that is not on this machine from the hub.
 
     Raises:
-        OnedayError: no mix, an empty one, or no base model.
+        OnedayError: The mix is missing or empty, or there is no base model.
     """
     request, recipe = setting.request, setting.recipe()
     if request.mix is None and not request.data:
@@ -120,13 +120,13 @@ def _check_same_card(choice: CardChoice, run: Path) -> None:
     """A run continues on its card. If another one is found, the driver of the first is probably gone.
 
     Raises:
-        ConfigError: another card was found; the message says how to continue.
+        ConfigError: Another card was found; the message says how to continue.
     """
-    begun_on = read_manifest(run).get("train", {}).get("card")
-    if choice.how != NAMED and begun_on not in (None, choice.card.name):
+    first_card = read_manifest(run).get("train", {}).get("card")
+    if choice.how != NAMED and first_card not in (None, choice.card.name):
         raise ConfigError(
-            f"{run}: was begun on {begun_on}, and here it would be {choice.card.name} ({choice.how}). Name it: "
-            f"`card={begun_on}`; or begin anew with `redo=true`."
+            f"{run}: was started on {first_card}, but this machine has {choice.card.name} ({choice.how}). Give "
+            f"`card={first_card}`, or start again with `redo=true`."
         )
 
 
@@ -146,7 +146,7 @@ def charging_of(name: str) -> Charging:
     """A clock by its name.
 
     Raises:
-        ConfigError: neither strict nor compute.
+        ConfigError: The name is neither strict nor compute.
     """
     if name not in list(Charging):
         raise ConfigError(f"`clock={name[:40]}`: unknown. Use strict or compute.")
@@ -156,13 +156,13 @@ def charging_of(name: str) -> Charging:
 def find_base(
     given: Path | None, mix: Path | None, recipe: AxolotlConfig, *, fetch: Callable[[str], None] | None = None
 ) -> Path:
-    """The base that the user gave, else the one that curation asked, else the recipe's: a folder or a name of the hub.
+    """The base of the request, else the one of the curation, else the recipe's: a folder or a hub name.
 
     Args:
-        fetch: Download a base that the user gave by its name; it is told what is downloaded.
+        fetch: Called with a message before a base that the user named is downloaded; None: nothing is downloaded.
 
     Raises:
-        OnedayError: none of them, or it is not here.
+        OnedayError: There is none, or it is not on this machine.
     """
     if given is not None:
         return find_model(str(given), fetch=fetch)

@@ -1,4 +1,4 @@
-"""The mix of `--data`: files of the user's own, made into the run's mix by the first command that names them.
+"""The mix of `--data`: the first command that names the user's own files makes the run's mix from them.
 
 Where it sits: below `rehearse`, `plan` and `train`.
 """
@@ -26,18 +26,18 @@ from oneday.requests.training import TrainingRequest
 
 
 def data_files(request: TrainingRequest) -> list[DataFile]:
-    """What `--data` names.
+    """The files that `--data` names.
 
     Raises:
-        DataError: a mix is given too, or a share is wrong.
+        DataError: A mix is given as well, or a share is invalid.
     """
     if request.mix is not None:
-        raise DataError("`data=` and `mix=`: both say what is trained on. Give one of them.")
+        raise DataError("`data=` with `mix=`: both are training data. Give one of them.")
     return [DataFile.parse(text) for text in request.data]
 
 
 def run_of(files: Sequence[DataFile]) -> Path:
-    """The run folder if none is given: called like the first file."""
+    """The default run folder, named after the first file."""
     first = files[0].path
     return Path("runs") / (first.partition("@")[0].replace("/", "_") if is_hub_name(first) else stem(Path(first)))
 
@@ -45,10 +45,10 @@ def run_of(files: Sequence[DataFile]) -> Path:
 def data_mix(
     request: TrainingRequest, run: Path, *, base: Path, seed: int, redo: bool, console: Console | None
 ) -> Stage:
-    """The run's mix, made of the files or made of them before.
+    """The run's mix of these files; an existing one is reused.
 
     Raises:
-        DataError: a file cannot be read or holds nothing to train on.
+        DataError: A file cannot be read, or has no example to train on.
     """
     files = data_files(request)
     parameters = OwnMixParameters(
@@ -75,25 +75,25 @@ def data_mix(
 
 
 def show_mix(stage: Stage, console: Console) -> None:
-    """What was read, what is trained on, and what is left out."""
+    """Shows the numbers of examples that are used and left out."""
     details = stage.details(OwnMixDetails)
     for note in details.notes:
         console.say(note)
     tallies = stage.summary().tallies.values()
     dropped = ", ".join(f"{n:,} {reason}" for tally in tallies for reason, n in tally.dropped.items())
     console.say(
-        f"mix: {details.train_rows:,} examples to train on, {details.validation_rows:,} to validate on"
+        f"mix: {details.train_rows:,} training examples, {details.validation_rows:,} validation examples"
         + (f"; left out: {dropped} ({stage.path(DROPPED)})" if dropped else "")
     )
 
 
 def show_dataset(dataset: Dataset, console: Console) -> None:
-    """What of the mix is trained, in tokens, and what became of long examples."""
+    """Shows how many tokens of the mix are trained, and how long examples are handled."""
     train = dataset.train
     share = 100 * train.num_answer_tokens / train.num_tokens
     console.say(
         f"tokens: {train.num_tokens:,} in {train.num_rows:,} rows, {train.num_answer_tokens:,} of them trained "
-        f"({share:.1f} %); {dataset.train.path.with_name(SAMPLE)} shows which"
+        f"({share:.1f} %); {dataset.train.path.with_name(SAMPLE)} marks them"
     )
     if dataset.chat_template:
         console.say(dataset.chat_template)

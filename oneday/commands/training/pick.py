@@ -1,4 +1,4 @@
-"""`oneday pick`: over a run's checkpoints, within its budget, or over those of any trainer."""
+"""`oneday pick`: picks among a run's checkpoints within its budget, or among those of any trainer."""
 
 import contextlib
 import math
@@ -31,7 +31,7 @@ from harness.checkpoint.pick import Picked
 from harness.checkpoint.race import Race
 from harness.checkpoint.seal import SEAL, Checkpoint, checkpoint_folders, inspect_all
 from harness.checkpoint.timed_pick import PickJob, timed_pick
-from harness.checkpoint.trained_base import UNTOLD, check_same_base, find_trained_base
+from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
 from harness.run import LEDGER
@@ -53,12 +53,12 @@ class PickProcess:
 
 
 def run_pick(request: PickRequest, console: Console, *, deadline: float | None = None) -> None:
-    """Checks, measures within the time, publishes, shows why.
+    """Checks the options, measures within the time, publishes, and shows the comparison.
 
     Args:
-        deadline: Of a picking process, on the uptime clock.
+        deadline: Deadline of a picking process on the uptime clock.
     """
-    began = uptime()
+    started_at = uptime()
     limit_s = seconds(request.time, field="time") if request.time else math.inf
     if request.dry_run:
         show_dry_run(request, console)
@@ -81,7 +81,7 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
             seed=request.seed,
             average=request.average,
             base_loss=rehearsed_base_loss(request.folder) if _measures_its_own_rows(request, trained=trained) else None,
-            until=min(began + limit_s, must_end),
+            until=min(started_at + limit_s, must_end),
         )
         picked = timed_pick(job, on_slice=lambda race: _show_slice(race, console), while_measuring=beat)
         if trained:
@@ -90,26 +90,26 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
 
 
 KILL_S = 0.25
-"""To end a process and see that it is gone."""
+"""Time to kill a process and wait for its end."""
 
-LAST_WORDS_S = 3.0
-"""For the picking process to publish and go, before it is killed."""
+EXIT_GRACE_S = 3.0
+"""Time for the picking process to publish and exit, before it is killed."""
 
 
 def pick_within(request: PickRequest, *, deadline: float, beat: Callable[[], None]) -> int | None:
-    """`oneday pick` in a process of its own; its exit code, or None if it had to be killed.
+    """Runs `oneday pick` in a child process; returns its exit code, or None if it had to be killed.
 
-    Loading a model cannot be interrupted from within: only a process that is killed keeps a deadline for sure.
+    Loading a model cannot be interrupted in the same process, so only killing a child process guarantees the deadline.
     """
     until = deadline - KILL_S
     if uptime() >= until:
         return None
     with tempfile.TemporaryDirectory(prefix="oneday-") as folder:
         job = Path(folder) / "pick.json"
-        work = PickProcess(request=request, deadline=deadline - LAST_WORDS_S, parent=os.getpid())
+        work = PickProcess(request=request, deadline=deadline - EXIT_GRACE_S, parent=os.getpid())
         job.write_bytes(TypeAdapter(PickProcess).dump_json(work))
         command = [sys.executable, "-P", "-m", "oneday.pick_process", str(job)]
-        # in a session of its own: a Ctrl-C is ours, and we end it
+        # in its own session: Ctrl-C reaches only this process, which then kills the child
         picking = subprocess.Popen(command, env=child.environment(), start_new_session=True)
         try:
             while (code := picking.poll()) is None and uptime() < until:
@@ -123,13 +123,13 @@ def pick_within(request: PickRequest, *, deadline: float, beat: Callable[[], Non
 
 
 def run_pick_within_its_time(request: PickRequest, console: Console) -> None:
-    """`run_pick`; where there is a limit, in a process that is killed at it.
+    """Runs `run_pick`; if the time is limited, in a child process that is killed at the limit.
 
     Raises:
-        click.exceptions.Exit: with the exit code of that process.
-        BudgetError: it was killed.
+        click.exceptions.Exit: The child process ended, with this exit code.
+        BudgetError: The child process was killed.
     """
-    began = uptime()
+    started_at = uptime()
     limit_s = seconds(request.time, field="time") if request.time else math.inf
     trained = (request.folder / TRAIN).is_dir()
     bounded = request.time is not None or (trained and (request.folder / LEDGER).is_file() and not request.uncharged)
@@ -138,17 +138,17 @@ def run_pick_within_its_time(request: PickRequest, console: Console) -> None:
         run_pick(request, console)
         return
     with locked(request.folder), _charged(request, console, measures=True) as (beat, deadline):
-        code = pick_within(request, deadline=min(began + limit_s, deadline), beat=beat)
+        code = pick_within(request, deadline=min(started_at + limit_s, deadline), beat=beat)
     if code is None:
         raise BudgetError(
-            f"{request.folder}: the time was up before anything could be picked; what was picked before stays. Give "
+            f"{request.folder}: the time was up before a checkpoint could be picked; the earlier pick stays. Give "
             "more with `time=`."
         )
     raise click.exceptions.Exit(code)
 
 
 def _will_measure(request: PickRequest, *, trained: bool) -> bool:
-    """From the seals alone: hashing every checkpoint is the picking process's work."""
+    """Whether a checkpoint lacks a loss, by the seals alone: the picking process verifies the checkpoints."""
     if request.average > 1 or not trained:
         return True
     seals = [path / SEAL for path in checkpoint_folders(request.folder / TRAIN / OUTPUT) if (path / SEAL).is_file()]
@@ -158,12 +158,12 @@ def _will_measure(request: PickRequest, *, trained: bool) -> bool:
 def _lacks_loss(seal: Path) -> bool:
     try:
         return read_as(dict[str, Any], seal).get("validation_loss") is None
-    except StageError:  # its checkpoint will be rejected
+    except StageError:  # the checkpoint will be rejected
         return False
 
 
 def show_dry_run(request: PickRequest, console: Console) -> None:
-    """What `oneday pick` would do."""
+    """Shows what `oneday pick` would do."""
     folder = request.folder
     trained = (folder / TRAIN).is_dir()
     good, rejected = _checkpoints(folder, trained=trained) if folder.is_dir() else ([], [])
@@ -171,10 +171,13 @@ def show_dry_run(request: PickRequest, console: Console) -> None:
     ledger = Ledger.of_run(folder / LEDGER) if (folder / LEDGER).is_file() else None
     charged = "not charged: `uncharged=true`" if request.uncharged else "charged to the budget, if anything is measured"
     rows = [
-        ("checkpoints", f"{len(good)} whole, {len(rejected)} not" if folder.is_dir() else f"{folder}: not there yet"),
-        ("losses known", f"{known}: measured by the trainer over all validation rows"),
+        (
+            "checkpoints",
+            f"{len(good)} complete, {len(rejected)} not" if folder.is_dir() else f"{folder}: not there yet",
+        ),
+        ("known losses", f"{known}: measured by the trainer over all validation rows"),
         ("to be measured", f"{len(good) - known}, {f'within {request.time}' if request.time else 'on all rows'}"),
-        ("average", f"of the {request.average} best, kept if better" if request.average > 1 else "none"),
+        ("average", f"of the {request.average} best, published if better" if request.average > 1 else "none"),
         ("time", charged + (f", of which {pretty(max(0.0, ledger.left_s))} are left" if ledger else "")),
         ("result", str(folder / PICK / "adapter")),
     ]
@@ -185,19 +188,19 @@ def show_dry_run(request: PickRequest, console: Console) -> None:
 def _checkpoints(folder: Path, *, trained: bool) -> tuple[list[Checkpoint], list[Dropped]]:
     good, rejected = inspect_all(folder / TRAIN / OUTPUT) if trained else find_adapters(folder)
     if not good:
-        why = f"{rejected[0].id}: {rejected[0].detail}" if rejected else "there is none"
+        reason = f"{rejected[0].id}: {rejected[0].detail}" if rejected else "there is none"
         mend = "Run `oneday train` first." if trained else "Give a run, or a folder of PEFT checkpoints."
-        raise CheckpointError(f"{folder}: no whole checkpoint ({why}). {mend}")
+        raise CheckpointError(f"{folder}: no complete checkpoint ({reason}). {mend}")
     return good, rejected
 
 
 def _model(
     request: PickRequest, checkpoints: list[Checkpoint], console: Console, *, trained: bool
 ) -> tuple[Path, Precision | Quantisation | None]:
-    """Base and precision: as asked, as the run or the adapter recorded, as the adapter names.
+    """Base and precision: those of the request, else those that the run or the adapter records.
 
     Raises:
-        ConfigError: no base, or another one than in training.
+        ConfigError: There is no base, or it is not the one in training.
     """
     adapter = checkpoints[0].path
     manifest = read_manifest(request.folder) if trained else {}
@@ -206,7 +209,7 @@ def _model(
     named = named or read_as(dict[str, Any], adapter / "adapter_config.json").get("base_model_name_or_path")
     if request.base is None and not Path(str(named or "not named")).is_dir():
         raise ConfigError(
-            f"{request.folder}: its base model, {named or 'not named'}, is no local folder. Pass `base=FOLDER`."
+            f"{request.folder}: its base model, {named or 'not named'}, is not a local folder. Pass `base=FOLDER`."
         )
     base = check_model_folder(request.base or Path(str(named)))
     recorded = find_trained_base(adapter)
@@ -216,9 +219,8 @@ def _model(
     if recorded is not None:
         return base, recorded.quantisation
     if not trained:
-        console.say(
-            f"warning: {UNTOLD.format(folder=request.folder)} `precision=4bit` measures and publishes them in NF4."
-        )
+        unknown = QUANTISATION_UNKNOWN.format(folder=request.folder)
+        console.say(f"warning: {unknown} `precision=4bit` measures and publishes them in NF4.")
     recipe = run.get("recipe")
     four_bit = trained and (not isinstance(recipe, dict) or recipe.get("load_in_4bit", True))
     return base, "4bit" if four_bit else None
@@ -226,11 +228,11 @@ def _model(
 
 def _check_validation(request: PickRequest, *, trained: bool) -> None:
     if request.validation is None and not trained:
-        raise ConfigError("`validation=` is missing: the rows to measure on. Give a mix's validation.jsonl.")
+        raise ConfigError("`validation=` is missing. Give the rows to measure on, such as a mix's validation.jsonl.")
 
 
 def _measures_its_own_rows(request: PickRequest, *, trained: bool) -> bool:
-    """Whether losses are those of the run's own validation rows, on its own base."""
+    """Whether the run's own base is measured on the run's own validation rows."""
     return trained and request.validation is None and not request.base_changed_on_purpose
 
 
@@ -242,10 +244,10 @@ def _validation(request: PickRequest) -> Path:
 def _charged(
     request: PickRequest, console: Console, *, measures: bool, until: float | None = None
 ) -> Iterator[tuple[Callable[[], None], float]]:
-    """Charges what is measured to the run's ledger, if it has one; yields its heartbeat and the deadline (uptime).
+    """Charges the time of measuring to the run's ledger, if it has one; yields its heartbeat and deadline (uptime).
 
     Raises:
-        BudgetError: nothing is left.
+        BudgetError: The budget is used up.
     """
     path = request.folder / LEDGER
     if until is not None:
@@ -256,17 +258,17 @@ def _charged(
         return
     ledger = Ledger.of_run(path)
     if request.uncharged:
-        began = uptime()
+        started_at = uptime()
         yield (lambda: None), math.inf
-        ledger.note_not_charged("pick", uptime() - began)
+        ledger.note_not_charged("pick", uptime() - started_at)
         return
     used_up = BudgetError(
-        f"{request.folder}: its budget of {pretty(ledger.budget_s)} is used up. Pick with `uncharged=true`: outside of "
-        "it, and noted in the ledger."
+        f"{request.folder}: its budget of {pretty(ledger.budget_s)} is used up. Pick with `uncharged=true`: then the "
+        "time is only noted in the ledger."
     )
     if ledger.is_closed and ledger.left_s <= 0:
         raise used_up
-    with ledger.working("pick"):  # only this tells what a killed run has left: the time it lay may count or not
+    with ledger.working("pick"):  # this charges the downtime of a killed run, if downtime counts
         if ledger.left_s <= 0:
             raise used_up
         console.say(f"charged to the budget: {pretty(ledger.left_s)} of {pretty(ledger.budget_s)} are left")
@@ -274,11 +276,11 @@ def _charged(
 
 
 def _show_slice(race: Race, console: Console) -> None:
-    console.say(f"{race.num_rows:>6} of {race.total_rows} rows: {len(race.field)} still in the race")
+    console.say(f"{race.num_rows:>6} of {race.total_rows} rows: {len(race.active)} checkpoints left")
 
 
 def show_pick(picked: Picked, folder: Path, console: Console) -> None:
-    """All candidates with their losses, and what was rejected."""
+    """Shows all candidates with their losses, and the rejected checkpoints."""
     rows = []
     for c in picked.candidates:
         doubt = f" ± {c.standard_error:.4f}" if c.standard_error else ""
@@ -286,7 +288,7 @@ def show_pick(picked: Picked, folder: Path, console: Console) -> None:
         verdict = f"picked: {c.verdict}" if c.checkpoint == picked.checkpoint else c.verdict
         rows.append((c.checkpoint, f"{c.validation_loss:.4f}{doubt}", measured, verdict))
     rows += [(r.id, "-", "-", f"rejected: {r.detail}") for r in picked.rejected]
-    console.table(picked.rule, ("checkpoint", "validation loss", "measured by", "why"), rows)
+    console.table(picked.rule, ("checkpoint", "validation loss", "measured by", "verdict"), rows)
     if picked.seconds:
         console.say(f"measured in {pretty(picked.seconds)}")
     if picked.better_than_base is False:

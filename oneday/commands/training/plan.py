@@ -1,4 +1,4 @@
-"""`oneday rehearse` and `oneday plan`: what a day would be, before its clock starts."""
+"""`oneday rehearse` and `oneday plan`: measure or estimate a run before its clock starts."""
 
 import contextlib
 from collections.abc import Iterator
@@ -34,29 +34,29 @@ from oneday.display.console import Console
 from oneday.display.training import show_rehearsal
 from oneday.requests.training import PlanRequest, RehearseRequest
 
-WORTH_USING = 0.05
-"""Of a budget."""
+MAX_UNUSED_SHARE = 0.05
+"""Unused share of a budget above which a note suggests a larger mix."""
 
 DAY_S = 86_400.0
-"""Stands in a rehearsal's job, and changes nothing of what it measures."""
+"""Budget in the job of a rehearsal; it has no influence on the measurements."""
 
 
 def run_rehearse(request: RehearseRequest, console: Console) -> None:
-    """Measures what start, step, evaluation and save cost here; nothing is charged."""
+    """Measures the time of start, step, evaluation and save on this machine; nothing is charged."""
     setting = Setting.of(request)
     job = training_job(
         setting, budget_s=DAY_S, redo=request.redo, shared_card=request.shared_card, fetches=True, console=console
     )
     setting.say_card(console)
     show_dataset(job.dataset(), console)
-    console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save")
+    console.say("rehearsal: the largest batches, random batches, an evaluation and a save")
     measured = rehearse(job)
     show_rehearsal(measured, job, console)
     console.result({"run": str(job.run), "card": job.card.name, "card_how": job.card_how, **asdict(measured)})
 
 
 def run_plan(request: PlanRequest, console: Console) -> None:
-    """What the budget buys, from a rehearsal if there is one, else from the card's profile."""
+    """Shows what fits into the budget, by the rehearsal's costs if there is one, else by the card's profile."""
     setting = Setting.of(request)
     if request.dry_run:
         _plan_from_profile(setting, request.budget, console)
@@ -97,12 +97,12 @@ def run_plan(request: PlanRequest, console: Console) -> None:
 
 
 def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
-    """The day of the paper's 200K mix on a card that need not be at hand. Every figure is an estimate."""
+    """Shows estimates for the paper's 200K mix; the card need not be in this machine."""
     recipe, card, budget_s = setting.recipe(), setting.card, seconds(budget)
     rows = MIXES["200k"]
     lengths = [round(ESTIMATED_TOKENS[source]) for source, number in rows.items() for _ in range(number)]
     num_tokens = ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths)
-    with _found_card_told(setting.choice.how):
+    with _naming_found_card(setting.choice.how):
         costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
     plan = plan_day(recipe, packs, costs, budget_s=budget_s)
@@ -137,16 +137,16 @@ def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: Card, console: 
 
 def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
     stored, made_with = job.run / PLAN / REHEARSAL, job.run / PLAN / INPUTS
-    mend = "`oneday rehearse --redo` measures anew."
+    mend = "`oneday rehearse --redo` measures again."
     if stored.is_file() and made_with.is_file() and read_as(dict[str, Any], made_with, mend=mend) == job.inputs():
         return Costs.of(read_as(Rehearsal, stored, mend=mend), job.average)
-    with _found_card_told(job.card_how):
+    with _naming_found_card(job.card_how):
         return Costs.estimated(job.card, job.recipe, ModelShape.of(job.base), validation_tokens=validation_tokens)
 
 
 @contextlib.contextmanager
-def _found_card_told(how: str) -> Iterator[None]:
-    """An error about a card that nobody named says where it is from."""
+def _naming_found_card(how: str) -> Iterator[None]:
+    """Adds to an error about a card why its profile was chosen, unless the user named it."""
     try:
         yield
     except ConfigError as e:
@@ -164,7 +164,7 @@ def show_plan(
     efficiency: float,
     console: Console,
 ) -> None:
-    """The day as a table."""
+    """Shows the plan as a table."""
     ending = "the deadline ends" if plan.because == "deadline" else "the epochs end"
     rows = [
         (
@@ -188,12 +188,12 @@ def show_plan(
     ]
     console.table("the day", ("what", "plan"), rows)
     unused_s = budget_s - plan.finish_s
-    if plan.because == "epochs" and unused_s > WORTH_USING * budget_s:
+    if plan.because == "epochs" and unused_s > MAX_UNUSED_SHARE * budget_s:
         console.say(f"{pretty(unused_s)} of the budget are not used: take a larger mix, or raise num_epochs")
 
 
 def show_needed(needed: list[Needed], costs: Costs, console: Console) -> None:
-    """The paper's mixes on this card."""
+    """Shows how long the paper's mixes would take on this card."""
     rows = [
         (
             n.mix,

@@ -1,4 +1,4 @@
-"""`oneday train`: from options to a job, from events to lines."""
+"""`oneday train`: checks the options, rehearses, trains and shows the result."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, has_flash_attn, recipe_for, with_attention
 from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
-from harness.tracker import how_to_look, read_trackers
+from harness.tracker import read_trackers, view_commands
 from oneday import child
 from oneday.commands.report import leave_report
 from oneday.commands.training.job import Setting, charging_of, run_of_request, training_job
@@ -36,7 +36,7 @@ from oneday.requests.training import PickRequest, TrainRequest
 
 
 def run_train_command(request: TrainRequest, console: Console) -> None:
-    """Trains in this process, or with `--detach` in one that outlives the terminal."""
+    """Trains in this process, or with `--detach` in one that continues when the terminal is closed."""
     if request.detach and not request.dry_run:
         run_detached(request, console)
     else:
@@ -58,13 +58,13 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearsal
     )  # fmt: skip
     show_training(result, console)
-    for command in how_to_look(job.trackers, job.run / TRAIN / TRACKING):
+    for command in view_commands(job.trackers, job.run / TRAIN / TRACKING):
         console.say(f"tracked: {command}")
     leave_report(job.run, console)
     console.result(
         {
             "run": str(job.run), "card": job.card.name, "card_how": job.card_how, "steps": result.steps,
-            "because": result.because, "tokens_per_s": result.tokens_per_s, "picked": result.picked.checkpoint,
+            "because": result.stop_reason, "tokens_per_s": result.tokens_per_s, "picked": result.picked.checkpoint,
             "validation_loss": result.picked.validation_loss, "base_validation_loss": result.picked.base_loss,
             "better_than_base": result.verdict.better_than_base, "last_validation_loss": result.last_loss,
             "diverged": result.verdict.diverged, "charged_s": result.ledger.charged_s,
@@ -75,15 +75,15 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
 
 
 def check_converged(result: TrainResult) -> None:
-    """Refuses to call a run a success that went the wrong way; what it picked stays.
+    """Lets a run that diverged end with an error; its picked checkpoint stays.
 
     Raises:
-        TrainError: it diverged.
+        TrainError: The run diverged.
     """
     if result.verdict.diverged:
         raise TrainError(
             f"{result.run}: {result.verdict.headline}. Its best checkpoint is kept in 08_pick. Lower learning_rate in "
-            "the recipe, or look at the data, and `redo=true`."
+            "the recipe, or check the data, and give `redo=true`."
         )
 
 
@@ -108,10 +108,10 @@ def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
 
 
 def run_detached(request: TrainRequest, console: Console) -> None:
-    """Checks the options here, then starts the same command in a session of its own."""
+    """Checks the options, then starts the same command in its own session."""
     job = _job(request, Setting.of(request), console)
     check_rows(job.mix)
-    with locked(job.run):  # what another command or a file in its place bars is told here, not in a log
+    with locked(job.run):  # so that a lock or a file in the folder's place is reported here and not in a log
         log = job.run / "train.log"
     command = child.command("train", *arguments(replace(request, detach=False)))
     with naming(log), log.open("ab") as output:
@@ -123,8 +123,8 @@ def run_detached(request: TrainRequest, console: Console) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    console.say(f"training goes on as process {detached.pid}; its output: {log}")
-    console.say(f"look: oneday watch {job.run}    stop with everything saved: kill {detached.pid}")
+    console.say(f"training continues as process {detached.pid}; its output: {log}")
+    console.say(f"show it: oneday watch {job.run}    stop it with everything saved: kill {detached.pid}")
     console.result({"pid": detached.pid, "log": str(log), "run": str(job.run)})
 
 
@@ -136,7 +136,7 @@ def rehearse_and_train(
     auto_fit: bool = False,
     rehearses: bool = True,
 ) -> TrainResult:
-    """The rehearsal, uncharged, then the run."""
+    """Rehearses without charging the budget, then trains."""
     job, measured = measure(job, console, launch=launch, auto_fit=auto_fit, rehearses=rehearses)
     return train_measured(job, measured, console, launch=launch)
 
@@ -144,7 +144,7 @@ def rehearse_and_train(
 def train_measured(
     job: TrainJob, measured: Rehearsal, console: Console, *, launch: Launcher = start_axolotl
 ) -> TrainResult:
-    """The run, then the try of an average if one is asked for."""
+    """Trains, then tries an average if the job requests one."""
     with live(console, job.run) as drawing:
         result = train(job, measured, launch=launch, on_event=TrainingDisplay(console, calm=drawing))
     return try_average(job, result, console) if job.average > 1 and not result.was_done else result
@@ -158,13 +158,13 @@ def measure(
     auto_fit: bool = False,
     rehearses: bool = True,
 ) -> tuple[TrainJob, Rehearsal]:
-    """The rehearsal, or guesses in its place; the job with the settings that fit."""
+    """Rehearses, or takes assumptions in its place; returns the job with settings that fit, and the costs."""
     if not rehearses:
-        check_rows(job.mix)  # the table is written on the clock then: too late to hear of a row that is wrong
-        console.say("not rehearsed: whether the worst batch fits is not known; what things cost is learned on the way")
+        check_rows(job.mix)  # now, because without a rehearsal the table is written after the clock started
+        console.say("not rehearsed: it is unknown whether the largest batch fits; costs are measured while training")
         return job, Rehearsal.unmeasured(job.recipe, job.card)
     show_dataset(job.dataset(), console)
-    console.say("rehearsal: the hardest batches, some as they come, an evaluation, a save (not charged to the budget)")
+    console.say("rehearsal: the largest batches, random batches, an evaluation and a save (not charged to the budget)")
     if auto_fit:
         job, measured = rehearse_until_it_fits(job, console, launch=launch)
     else:
@@ -174,29 +174,29 @@ def measure(
 
 
 def try_average(job: TrainJob, result: TrainResult, console: Console) -> TrainResult:
-    """Measures the average of the best adapters in what is left of the budget, and not a second longer."""
+    """Measures the average of the best adapters in the rest of the budget."""
     ledger = Ledger.of_run(job.run / LEDGER)
-    console.say(f"the average of the {job.average} best: {pretty(max(ledger.left_s, 0.0))} are left")
+    console.say(f"trying the average of the {job.average} best: {pretty(max(ledger.left_s, 0.0))} are left")
     request = PickRequest(folder=job.run, base=job.base, average=job.average)
     with ledger.working("pick"):
         code = pick_within(request, deadline=ledger.deadline, beat=ledger.beat)
     if code != 0:
         console.say("the average was not measured in time" if code is None else "the average was not measured")
     picked = read_picked(job.run)
-    stands = "stays" if picked.checkpoint == result.picked.checkpoint else f"gives way to {picked.checkpoint}"
-    console.say(f"the pick of {result.picked.checkpoint} {stands}")
+    is_same = picked.checkpoint == result.picked.checkpoint
+    console.say(f"picked: {picked.checkpoint}, {'as before' if is_same else f'instead of {result.picked.checkpoint}'}")
     return replace(result, picked=picked, ledger=ledger.report())
 
 
 def rehearse_until_it_fits(
     job: TrainJob, console: Console, *, launch: Launcher = start_axolotl
 ) -> tuple[TrainJob, Rehearsal]:
-    """Takes the next smaller setting as long as memory is too small. What was taken stands in the job, hence on record.
+    """Takes the next smaller setting until the memory suffices. The settings are in the returned job, hence on record.
 
-    The same command goes on with the setting that was found before.
+    The same command continues with the setting that an earlier call found.
 
     Raises:
-        MemoryFullError: nothing smaller is known.
+        MemoryFullError: No smaller setting is known.
     """
     job = _fitted_before(job) or job
     while True:
@@ -207,12 +207,12 @@ def rehearse_until_it_fits(
             if not less:
                 raise
             console.say(f"{str(e).split(' Computed')[0]}\n`auto_fit=true` takes {less[0]}")
-            shutil.rmtree(job.run / PLAN)  # it came to nothing; stages behind it, if there are any, stay
+            shutil.rmtree(job.run / PLAN)  # the failed rehearsal; later stages stay
             job = replace(job, recipe=job.recipe.model_copy(update=less[0].changes))
 
 
 def _fitted_before(job: TrainJob) -> TrainJob | None:
-    """With the smaller setting that an earlier call rehearsed in this run; None: there is none."""
+    """The job with the smaller setting that an earlier call rehearsed in this run; None if there is none."""
     stored = job.run / PLAN / "inputs.json"
     if not stored.is_file() or job.redo:
         return None
@@ -231,17 +231,17 @@ def _lora(recipe: AxolotlConfig) -> str:
 
 
 def _attention(recipe: AxolotlConfig, card: Card) -> str:
-    asked, taken = recipe.attn_implementation, with_attention(recipe, card).attn_implementation
+    named, used = recipe.attn_implementation, with_attention(recipe, card).attn_implementation
     missing = "" if has_flash_attn() else " (the flash-attn package is not installed here)"
-    return f"{taken}{' by auto' * (asked == 'auto')}{missing if asked in ('auto', 'flash_attention_2') else ''}"
+    return f"{used}{' by auto' * (named == 'auto')}{missing if named in ('auto', 'flash_attention_2') else ''}"
 
 
-def _mix_told(request: TrainRequest, rows: str) -> str:
+def _mix_text(request: TrainRequest, rows: str) -> str:
     return f"{request.mix}, {rows}" if request.mix else "not given: `mix=runs/200k/05_mix`, or `data=mine.jsonl`"
 
 
 def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, console: Console) -> None:
-    """What `oneday train` would do, from the options alone."""
+    """Shows what `oneday train` would do, without rehearsing or training."""
     recipe, card, how = setting.recipe(), setting.card, setting.choice.how
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     tokens = rows_per_step * recipe.sequence_len
@@ -252,7 +252,7 @@ def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, conso
         ("recipe", str(request.config or recipe_for(card))),
         ("card", f"{card.name}, {card.memory_gib:g} GiB; {how}"),
         ("base model", str(request.base or recipe.base_model or "the one that curation asked")),
-        ("data", ", ".join(request.data)) if files else ("mix", _mix_told(request, rows)),
+        ("data", ", ".join(request.data)) if files else ("mix", _mix_text(request, rows)),
         ("run folder", str(run_of_request(request)) if files or request.mix else str(request.run or "the mix's run")),
         ("budget", f"{pretty(budget_s)} from the start of training to the published pick"),
         ("LoRA", _lora(recipe)),

@@ -90,7 +90,7 @@ def test_the_card_that_is_here_is_taken_and_said(tmp_path: Path, monkeypatch: py
 def test_memory_that_is_not_told_is_assumed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, gpu="NVIDIA GB10, [N/A], [N/A], 580.1")
     said = choose_card(None).how
-    assert said.startswith("NVIDIA GB10, memory not told, is here; 24 GiB are assumed; `card=NAME-MEMORYgb` says")
+    assert said.startswith("NVIDIA GB10, memory unknown, is here; 24 GiB are assumed; `card=NAME-MEMORYgb` says")
 
 
 def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,5 +98,5 @@ def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatc
     choice = choose_card(None)
     assert (choice.sentence, choice.device) == ("card: cpu (no GPU: nvidia-smi says: ERR!; `card=` names another)", "")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert choose_card(None).how.startswith("no GPU: there is no nvidia-smi, hence no NVIDIA driver")
+    assert choose_card(None).how.startswith("no GPU: nvidia-smi is not installed, so there is no NVIDIA driver")
     assert axolotl_environment(choice.card, device=choice.device)["CUDA_VISIBLE_DEVICES"] == ""

@@ -77,7 +77,7 @@ def test_auto_fit_ends_where_nothing_is_smaller(job: TrainJob) -> None:
 def test_a_run_without_rehearsal_goes_by_guesses_and_says_so(job: TrainJob, capsys: Any) -> None:
     job = replace(job, budget_s=60.0)
     result = rehearse_and_train(job, Console(), launch=fake(save="1,3"), rehearses=False)
-    assert (result.steps, result.because) == (3, "epochs")
+    assert (result.steps, result.stop_reason) == (3, "epochs")
     assert result.ledger.not_charged == {}
     assert not (job.run / PLAN).exists()
     assert "not rehearsed" in capsys.readouterr().err

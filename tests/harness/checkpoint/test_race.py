@@ -116,10 +116,10 @@ def test_known_losses_need_no_measuring_but_the_best_runs_along_in_pairs() -> No
     track = Track([3.0, 1.5, 1.0, 2.0], noise=0.3)
     known = {name: track.exact(name) for name in ("checkpoint-0", "checkpoint-1")}
     race = track.race(until=1.0, known=known)
-    assert race.field == ["checkpoint-1", "checkpoint-2", "checkpoint-3"]
+    assert race.active == ["checkpoint-1", "checkpoint-2", "checkpoint-3"]
     standings = {s.name: s for s in race.run()}
     assert standings["checkpoint-1"].loss == pytest.approx(known["checkpoint-1"], abs=1e-6)
-    assert standings["checkpoint-0"].verdict == "worse than checkpoint-1 by the trainer's own losses"
+    assert standings["checkpoint-0"].verdict == "worse than checkpoint-1 by the trainer's losses"
     two = standings["checkpoint-2"]
     assert two.loss == pytest.approx(track.exact("checkpoint-2"), abs=4 * two.standard_error + 1e-6)
     assert two.standard_error < 0.1  # alone, 150 rows would leave 0.2
@@ -159,7 +159,7 @@ def test_a_challenger_must_beat_the_winner(mean: float, wins: bool) -> None:
     track.losses["average"] = [
         loss + w * (mean - 1.0) for w, loss in zip(track.weights, track.losses["checkpoint-0"], strict=True)
     ]
-    assert race.challenge("average", past="checkpoint-0") is wins
+    assert race.challenge("average", winner="checkpoint-0") is wins
     assert race.standing("average").num_rows == ROWS
 
 
@@ -172,8 +172,8 @@ def test_a_challenger_that_leads_by_chance_alone_does_not_win() -> None:
         loss + w * rng.gauss(-0.001, 1.0) for w, loss in zip(track.weights, track.losses["checkpoint-0"], strict=True)
     ]
     race.until = track.until = track.now + 0.3  # for a part of the rows
-    assert race.challenge("average", past="checkpoint-0") is False
-    assert "beyond chance" in race.standing("average").verdict
+    assert race.challenge("average", winner="checkpoint-0") is False
+    assert "not significantly better" in race.standing("average").verdict
 
 
 @pytest.mark.parametrize("until", [math.inf, 1.5])
@@ -187,8 +187,8 @@ def test_a_challenger_of_one_whose_loss_was_known_makes_it_run(until: float) -> 
     better = [loss - 0.1 * w for w, loss in zip(track.weights, track.losses["checkpoint-0"], strict=True)]
     track.losses["average"] = better
     race.until = track.until = until
-    assert race.challenge("average", past="checkpoint-0") is True
-    assert race.has_run("average")
+    assert race.challenge("average", winner="checkpoint-0") is True
+    assert race.is_measured("average")
     assert race.standing("average").loss == pytest.approx(known["checkpoint-0"] - 0.1, abs=1e-6)
     assert track.now <= until
 
@@ -199,8 +199,8 @@ def test_a_challenger_without_time_has_no_standing_and_does_not_win() -> None:
     race.run()
     track.losses["average"] = track.losses["checkpoint-0"]
     race.until = track.until = 0.01
-    assert race.challenge("average", past="checkpoint-0") is False
-    assert not race.has_run("average")
+    assert race.challenge("average", winner="checkpoint-0") is False
+    assert not race.is_measured("average")
 
 
 def test_a_reference_that_was_dropped_early_does_not_decide_what_was_measured_whole() -> None:

@@ -62,7 +62,7 @@ def test_a_file_that_was_never_saved_is_recognised(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_is_recognised(tmp_path: Path) -> None:
     assert inspect(save(tmp_path, 40, float("nan"))) == "its validation loss is nan"
     assert inspect(save(tmp_path, 50, float("inf"))) == "its validation loss is inf"
-    assert rotate(tmp_path, keep=1) == [tmp_path / "checkpoint-40"]
+    assert rotate(tmp_path, save_total_limit=1) == [tmp_path / "checkpoint-40"]
 
 
 def test_damaged_checkpoints_are_set_aside_with_their_reason(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_damaged_checkpoints_are_set_aside_with_their_reason(tmp_path: Path) -> 
 def test_rotation_keeps_the_best_and_the_newest(tmp_path: Path) -> None:
     for step, loss in ((10, 3.0), (20, 1.0), (30, 2.0), (40, 2.5), (50, None)):
         save(tmp_path, step, loss)
-    gone = rotate(tmp_path, keep=2)
+    gone = rotate(tmp_path, save_total_limit=2)
     assert [p.name for p in gone] == ["checkpoint-10", "checkpoint-30", "checkpoint-40"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-20", "checkpoint-50"]
 
@@ -87,5 +87,5 @@ def test_rotation_keeps_the_best_and_the_newest(tmp_path: Path) -> None:
 def test_rotation_deletes_no_more_than_it_must(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         save(tmp_path, step, 1.0 / step)
-    assert [p.name for p in rotate(tmp_path, keep=2)] == ["checkpoint-10"]
-    assert rotate(tmp_path, keep=5) == []
+    assert [p.name for p in rotate(tmp_path, save_total_limit=2)] == ["checkpoint-10"]
+    assert rotate(tmp_path, save_total_limit=5) == []

@@ -113,7 +113,7 @@ def test_nothing_that_can_be_picked_is_an_error(adapters: Path, tmp_path: Path, 
     theirs = Path(shutil.copytree(adapters, tmp_path / "theirs"))
     for path in theirs.iterdir():
         (path / "adapter_model.safetensors").write_bytes(b"torn")
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
         timed_pick(make_job(theirs, tmp_path, rows))
 
 
@@ -146,7 +146,7 @@ def test_an_average_is_picked_if_it_beats_the_best_and_only_then(
     picked = timed_pick(replace(make_job(adapters, tmp_path / "worse", rows), average=3))
     assert picked.checkpoint == BEST
     assert (
-        "not better than checkpoint-30"
+        "not significantly better than checkpoint-30"
         in {c.checkpoint: c.verdict for c in picked.candidates}[
             "average of checkpoint-20, checkpoint-30, checkpoint-40"
         ]
@@ -226,8 +226,8 @@ def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows:
     path = run / "ledger.jsonl"
     set_budget(path, 1000)
     result = TrainResult(
-        run=run, steps=40, because="deadline", tokens_per_s=1.0, last_loss=None, ledger=Ledger.of_run(path).report(),
-        picked=Picked(**read_json(run / "08_pick" / "picked.json")),
+        run=run, steps=40, stop_reason="deadline", tokens_per_s=1.0, last_loss=None,
+        ledger=Ledger.of_run(path).report(), picked=Picked(**read_json(run / "08_pick" / "picked.json")),
     )  # fmt: skip
     assert result.picked.checkpoint == "checkpoint-20"
     job = TrainJob(
@@ -271,7 +271,7 @@ def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, lef
     )
     report = Ledger.of_run(path).report()
     result = TrainResult(
-        run=run, steps=40, because="deadline", tokens_per_s=1.0, last_loss=None, ledger=report, picked=picked
+        run=run, steps=40, stop_reason="deadline", tokens_per_s=1.0, last_loss=None, ledger=report, picked=picked
     )  # fmt: skip
     found = try_average(job, result, Console())
     assert found.picked.checkpoint == picked.checkpoint
@@ -285,7 +285,7 @@ def test_adapters_that_have_no_average_do_not_cost_the_pick(adapters: Path, tmp_
     write_adapters(theirs, DEMO_BASE, {"checkpoint-50": 0.3}, rank=8)
     picked = timed_pick(replace(make_job(theirs, tmp_path, rows), average=2))
     assert picked.checkpoint == BEST
-    assert any("they have no average" in r.detail for r in picked.rejected)
+    assert any("they cannot be averaged" in r.detail for r in picked.rejected)
 
 
 @pytest.mark.timed
@@ -294,7 +294,7 @@ def test_the_command_picks_within_its_time_whatever_loading_takes(run: Path) -> 
     path = run / "ledger.jsonl"
     set_budget(path, 61)
     began = uptime()
-    with pytest.raises(BudgetError, match="the time was up before anything could be picked"):
+    with pytest.raises(BudgetError, match="the time was up before a checkpoint could be picked"):
         run_pick_within_its_time(PickRequest(folder=run, time="5s"), Console())
     assert uptime() - began < 1.5
     report = Ledger.of_run(path).report()

@@ -25,7 +25,7 @@ WriteMix = Callable[..., Path]
 
 
 def verdict(**changed: Any) -> Verdict:
-    return Verdict(**({"base_loss": 2.0, "best_loss": 1.0, "last_loss": 1.1, "ended_by": "deadline"} | changed))
+    return Verdict(**({"base_loss": 2.0, "best_loss": 1.0, "last_loss": 1.1, "stop_reason": "deadline"} | changed))
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def verdict(**changed: Any) -> Verdict:
         ({"best_loss": 2.0, "last_loss": 2.0}, False, False),
         ({"best_loss": 10.2, "last_loss": 10.4}, False, True),
         ({"last_loss": 2.5}, True, True),
-        ({"last_loss": None, "ended_by": "not_finite"}, True, True),
+        ({"last_loss": None, "stop_reason": "not_finite"}, True, True),
         ({"base_loss": None}, None, False),
-        ({"base_loss": None, "ended_by": "not_finite"}, None, True),
+        ({"base_loss": None, "stop_reason": "not_finite"}, None, True),
     ],
 )
 def test_better_than_the_base_and_diverged_are_two_things(

@@ -30,23 +30,26 @@ def with_card(tmp_path: Path, **environment: str) -> Machine:
         ("550.54.14", "13.0", Status.PROBLEM, "driver 550.54.14 is too old for CUDA 13.0, which needs 580"),
         ("550.54.14", "12.8", Status.OK, "driver 550.54.14; CUDA 12.8 needs 525 or newer"),
         ("470.1", "12.1", Status.PROBLEM, "driver 470.1 is too old for CUDA 12.1, which needs 525"),
-        ("550.54.14", None, Status.NOTE, "driver 550.54.14; this torch is a CPU build, so nothing is compared"),
-        ("", "13.0", Status.NOTE, "driver unknown, CUDA 13.0: whether they fit is not known"),
-        ("580.1", "19.0", Status.NOTE, "driver 580.1, CUDA 19.0: whether they fit is not known"),
+        ("550.54.14", None, Status.NOTE, "driver 550.54.14; it is not compared, because this torch is a CPU build"),
+        ("", "13.0", Status.NOTE, "driver unknown, CUDA 13.0: their compatibility is unknown"),
+        ("580.1", "19.0", Status.NOTE, "driver 580.1, CUDA 19.0: their compatibility is unknown"),
     ],
 )
 def test_the_driver_is_compared_with_what_torch_was_built_for(
     driver: str, cuda: str | None, status: Status, what: str
 ) -> None:
-    found = builds.driver_runs(driver, cuda)
+    found = builds.check_driver(driver, cuda)
     assert (found.status, found.what, bool(found.mend)) == (status, what, status is Status.PROBLEM)
 
 
 def test_a_driver_that_does_not_answer_is_told(tmp_path: Path) -> None:
-    broken = {"why_no_gpu": "nvidia-smi ended with exit code 18: library version mismatch", "has_broken_driver": True}
+    broken = {
+        "no_gpu_reason": "nvidia-smi ended with exit code 18: version mismatch",
+        "has_broken_driver": True,
+    }
     assert builds.driver(machine(tmp_path)) is None
     found = finding(builds.driver, machine(tmp_path, "rtx4090", **broken))
-    assert (found.status, found.what) == (Status.PROBLEM, broken["why_no_gpu"])
+    assert (found.status, found.what) == (Status.PROBLEM, broken["no_gpu_reason"])
     assert finding(builds.driver, machine(tmp_path, **broken)).status is Status.WARNING
 
 
@@ -101,7 +104,7 @@ def test_a_compiler_that_builds_nothing_is_found_out(
     found = finding(builds.triton, with_card(tmp_path))
     assert (found.status, found.what) == (
         Status.PROBLEM,
-        f"{tmp_path / 'bin' / 'gcc'} builds no launcher for Triton: {why}",
+        f"{tmp_path / 'bin' / 'gcc'} cannot build Triton's launchers: {why}",
     )
     assert "libc6-dev" in found.mend
 
@@ -118,7 +121,7 @@ def test_a_compiler_that_is_not_there_and_headers_that_are_missing_are_told(
     pytest.importorskip("triton")
     headers(tmp_path, monkeypatch)
     named = finding(builds.triton, with_card(tmp_path, CC="cc-of-mine"))
-    assert named.what == "cc-of-mine builds no launcher for Triton: No such file or directory"
+    assert named.what == "cc-of-mine cannot build Triton's launchers: No such file or directory"
     (tmp_path / "include" / "Python.h").unlink()
     found = finding(builds.triton, with_card(tmp_path, CC="cc-of-mine"))
     assert (found.status, found.mend) == (Status.PROBLEM, "apt install python3-dev")
@@ -185,4 +188,4 @@ def test_without_a_card_nothing_is_imported(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_package_that_is_not_there_is_not_missed(tmp_path: Path) -> None:
-    assert builds.fits_torch("no-such-package-of-anyone", machine(tmp_path)) is None
+    assert builds.check_torch_compatibility("no-such-package-of-anyone", machine(tmp_path)) is None

@@ -8,7 +8,7 @@ import pytest
 
 from harness.budget.gpu_profile import get_card
 from harness.doctor import nvidia_smi
-from harness.doctor.card import Gpu, check_gpu, check_torch, find_gpu, look, only
+from harness.doctor.card import Gpu, check_gpu, check_torch, find_gpu, query_gpu, visible_device_environment
 from harness.errors import ConfigError, TrainError
 from tests.harness.doctor.scripted_nvidia_smi import install
 
@@ -49,21 +49,28 @@ def test_the_card_that_the_process_sees_is_asked(
     assert found is not None
     assert (found.name, found.device) == (name, device)
     assert found.num_gpus == (2 if visible is None else 1)
-    assert only(found.device) == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": device}
+    assert visible_device_environment(found.device) == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": device,
+    }
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])
 def test_cards_that_are_hidden_are_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
     install(tmp_path, monkeypatch, gpu=H100, visible=visible)
-    assert (look().gpu, look().why_not) == (None, "CUDA_VISIBLE_DEVICES hides every card")
+    assert (query_gpu().gpu, query_gpu().reason) == (None, "CUDA_VISIBLE_DEVICES hides every card")
     assert not (tmp_path / "asked").exists()
 
 
 def test_no_driver_is_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    seen = look()
-    assert (seen.gpu, seen.why_not, seen.is_broken) == (None, "there is no nvidia-smi, hence no NVIDIA driver", False)
+    seen = query_gpu()
+    assert (seen.gpu, seen.reason, seen.is_broken) == (
+        None,
+        "nvidia-smi is not installed, so there is no NVIDIA driver",
+        False,
+    )
     with pytest.raises(ConfigError, match="nvidia-smi shows no card"):
         check_gpu(get_card("rtx4090"), None)
     check_gpu(get_card("cpu"), None)
@@ -93,9 +100,9 @@ def test_an_odd_answer_is_no_card_and_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, gpu: str, why: str, broken: bool
 ) -> None:
     install(tmp_path, monkeypatch, gpu=gpu, before=before)
-    seen = look()
+    seen = query_gpu()
     assert seen.gpu is None
-    assert why in seen.why_not
+    assert why in seen.reason
     assert seen.is_broken == broken
 
 
@@ -132,12 +139,12 @@ def test_a_broken_first_card_is_passed_over(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_driver_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia_smi, "ANSWERS_S", 0.5)
+    monkeypatch.setattr(nvidia_smi, "TIMEOUT_S", 0.5)
     install(tmp_path, monkeypatch, gpu=RTX_4090, before="sleep 60 & echo half a line; sleep 60")
     began = time.monotonic()
-    seen = look()
+    seen = query_gpu()
     assert time.monotonic() - began < 10
-    assert (seen.gpu, seen.why_not, seen.is_broken) == (None, "nvidia-smi did not answer in 0.5 s", True)
+    assert (seen.gpu, seen.reason, seen.is_broken) == (None, "nvidia-smi did not answer in 0.5 s", True)
 
 
 A100 = "NVIDIA A100-SXM4-40GB, 40960, [Insufficient Permissions], 550.1"
@@ -172,15 +179,15 @@ def test_mig_without_a_part_and_a_part_that_is_not_there_are_no_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, monkeypatch, gpu=A100, mig="Enabled", listed="GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-0)\\n")
-    assert look().why_not == "NVIDIA A100-SXM4-40GB is in MIG mode and has no instance"
+    assert query_gpu().reason == "NVIDIA A100-SXM4-40GB is in MIG mode and has no instance"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-zz")
-    assert look().why_not == "nvidia-smi lists no MIG-zz, which CUDA_VISIBLE_DEVICES names"
+    assert query_gpu().reason == "nvidia-smi lists no MIG-zz, which CUDA_VISIBLE_DEVICES names"
 
 
 def test_a_smaller_card_than_named_is_refused_and_a_larger_one_is_not() -> None:
     small = Gpu(name="RTX 3090", total_gib=23.7, used_gib=0.3, driver="1", processes=())
     check_gpu(get_card("rtx4090"), small)
-    with pytest.raises(ConfigError, match=r"a100-40gb` has 40 GiB, but here is a RTX 3090 with 23\.7"):
+    with pytest.raises(ConfigError, match=r"a100-40gb` has 40 GiB, but the RTX 3090 here has 23\.7"):
         check_gpu(get_card("a100-40gb"), small)
     check_gpu(get_card("rtx4090"), Gpu(name="H200", total_gib=139.8, used_gib=0.6, driver="1", processes=()))
 

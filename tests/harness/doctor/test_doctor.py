@@ -22,7 +22,7 @@ from harness.budget.gpu_profile import get_card
 from harness.doctor import builds, doctor, stack
 from harness.doctor import gpu as gpu_checks
 from harness.doctor.card import Gpu
-from harness.doctor.doctor import Check, Finding, Machine, Status, attempt, problem
+from harness.doctor.doctor import Check, Finding, Machine, Status, problem, run_check
 from harness.errors import ConfigError
 from oneday.cli import main
 from oneday.demo.demo import DEMO_BASE
@@ -43,7 +43,7 @@ def machine(tmp_path: Path, card: str = "cpu", **more: Any) -> Machine:
 
 
 def finding(check: Check, machine: Machine) -> Finding:
-    found = attempt("it", check, machine)
+    found = run_check("it", check, machine)
     assert found is not None
     return found
 
@@ -63,13 +63,13 @@ def program(folder: Path, name: str, script: str) -> None:
 
 def test_this_machine_can_train_the_demo() -> None:
     here = Machine.here(card="cpu", run=ROOT, base=str(DEMO_BASE))
-    found = {name: attempt(name, check, here) for name, check in EVERY.items()}
+    found = {name: run_check(name, check, here) for name, check in EVERY.items()}
     assert [f for f in found.values() if f and f.status is Status.PROBLEM] == []
     assert found["hub"] is None, "nobody asked for the network"
     assert all(f.name == name for name, f in found.items() if f)
     assert "Python 3.1" in found["Python"].what
-    assert "NF4 and back on cpu" in found["4-bit"].what
-    assert "weights whole" in found["base model"].what
+    assert "the error of an NF4 round trip on cpu is" in found["4-bit"].what
+    assert "weights are complete" in found["base model"].what
 
 
 def test_a_check_that_fails_is_a_finding_and_not_a_traceback(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
     write(here.root / "sys/fs/cgroup/memory.max", f"{8 * GIB}\n")
     assert finding(doctor.memory, here).what == "8.0 of 8.0 GiB free"
     found = finding(doctor.memory, machine(tmp_path, "rtx4090"))
-    assert (found.status, found.what) == (Status.WARNING, "8.0 of 8.0 GiB free; 16 are wanted")
+    assert (found.status, found.what) == (Status.WARNING, "8.0 of 8.0 GiB free; 16 are recommended")
     assert "give the container more" in found.mend
 
 
@@ -132,22 +132,22 @@ def test_a_container_is_known_by_its_marks(tmp_path: Path) -> None:
 
 def test_little_shared_memory_matters_in_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = machine(tmp_path)
-    assert attempt("it", doctor.shared_memory, here) is None
+    assert run_check("it", doctor.shared_memory, here) is None
     (here.root / "dev/shm").mkdir(parents=True)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(total=64 * 2**20, free=1.5 * GIB))
     assert finding(doctor.shared_memory, here).status is Status.OK
     write(here.root / ".dockerenv", "")
     found = finding(doctor.shared_memory, here)
-    assert (found.status, found.what) == (Status.WARNING, "0.06 GiB; data loaders want 1")
+    assert (found.status, found.what) == (Status.WARNING, "0.06 GiB; data loaders need 1")
     assert "--shm-size" in found.mend
     found = finding(doctor.disk, here)
-    assert (found.status, found.what) == (Status.WARNING, f"{tmp_path}: 1.5 GiB free; a run wants 2")
-    assert finding(doctor.disk, machine(tmp_path, "h200")).what.endswith("a run wants 20")
+    assert (found.status, found.what) == (Status.WARNING, f"{tmp_path}: 1.5 GiB free; a run needs 2")
+    assert finding(doctor.disk, machine(tmp_path, "h200")).what.endswith("a run needs 20")
 
 
 def test_a_run_folder_that_is_a_file_cannot_be_written_to(tmp_path: Path) -> None:
     found = finding(doctor.disk, machine(tmp_path, run=write(tmp_path / "file", "") / "below"))
-    assert (found.status, found.what) == (Status.PROBLEM, f"{tmp_path / 'file'}: cannot be written to")
+    assert (found.status, found.what) == (Status.PROBLEM, f"{tmp_path / 'file'}: is not writable")
     assert "`run=`" in found.mend
     assert finding(doctor.disk, machine(tmp_path, run=tmp_path / "not" / "yet")).what.startswith(f"{tmp_path}: ")
 
@@ -169,10 +169,10 @@ def test_offline_state_is_read_as_its_readers_read_it(
 
 def test_engines_and_their_way_to_the_card(tmp_path: Path) -> None:
     here, with_card = machine(tmp_path), machine(tmp_path, "rtx4090", gpu=gpu())
-    assert finding(doctor.engine, here).what == "none of docker, podman and buildah; only images need one"
+    assert finding(doctor.engine, here).what == "none of docker, podman and buildah is installed; only images need one"
     program(tmp_path, "docker", "echo Cannot connect >&2; exit 1")
     program(tmp_path, "buildah", "true")
-    assert finding(doctor.engine, here).what == "docker's does not answer; buildah can build images"
+    assert finding(doctor.engine, here).what == "docker's engine does not answer; buildah can build images"
     program(tmp_path, "docker", """echo '28.5.1 {"runc":{"path":"runc"}}'""")
     assert finding(doctor.engine, here).what == "docker 28.5.1, buildah"
     found = finding(doctor.engine, with_card)
@@ -203,7 +203,7 @@ def test_versions_that_differ_are_listed_with_the_command_that_mends_them(tmp_pa
 def test_without_constraints_nothing_is_compared(tmp_path: Path) -> None:
     found = finding(stack.versions, machine(tmp_path, constraints=tmp_path / "none"))
     assert found.status is Status.NOTE
-    assert found.what == "constraints.txt is not beside the program: versions are not compared"
+    assert found.what == "constraints.txt was not found: versions are not compared"
 
 
 def test_the_tested_set_is_the_one_in_the_checkout(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def copied_base(tmp_path: Path) -> Path:
 def test_a_base_that_was_cut_short_is_found_without_reading_it(tmp_path: Path) -> None:
     base = copied_base(tmp_path)
     here = machine(tmp_path, base=str(base))
-    assert "its folder does not tell a licence" in finding(stack.base_model, here).what
+    assert "its folder names no licence" in finding(stack.base_model, here).what
     write(base / "README.md", "---\nlicense: apache-2.0\n---\n")
     found = finding(stack.base_model, here)
     assert (found.status, found.what.rpartition("; ")[2]) == (Status.OK, "licence apache-2.0")
@@ -226,7 +226,7 @@ def test_a_base_that_was_cut_short_is_found_without_reading_it(tmp_path: Path) -
     for part in (whole[:-1], whole[:20], whole[:3], b"", b"\xff" * 64, b"version https://git-lfs.github.com/spec/v1\n"):
         weights.write_bytes(part)
         found = finding(stack.base_model, here)
-        assert (found.status, found.what) == (Status.PROBLEM, f"{base}: {weights.name} is damaged or cut short")
+        assert (found.status, found.what) == (Status.PROBLEM, f"{base}: {weights.name} is damaged or truncated")
         assert found.mend == "Fetch or copy that file again."
 
 
@@ -240,7 +240,7 @@ def test_a_part_of_the_weights_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_no_base_is_a_problem_only_if_one_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert attempt("it", stack.base_model, machine(tmp_path)) is None
+    assert run_check("it", stack.base_model, machine(tmp_path)) is None
     found = finding(stack.base_model, machine(tmp_path, base=str(tmp_path / "none")))
     assert (found.status, found.mend) == (Status.PROBLEM, "Give the folder that holds config.json.")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -279,13 +279,13 @@ def test_the_hub_is_asked_only_on_request_and_what_it_says_is_told(tmp_path: Pat
         here = machine(tmp_path, base=base, asks_hub=True, environment={"HF_ENDPOINT": hub, **environment})
         return finding(stack.hub, here)
 
-    assert attempt("it", stack.hub, machine(tmp_path, environment={"HF_ENDPOINT": hub})) is None
+    assert run_check("it", stack.hub, machine(tmp_path, environment={"HF_ENDPOINT": hub})) is None
     gated = asked()
     assert (gated.status, "Mistral-7B-v0.1 is gated: accept its licence" in gated.what) == (Status.NOTE, True)
-    assert asked("owner/open").what == f"{hub} answers; owner/open is free to fetch"
+    assert asked("owner/open").what == f"{hub} answers; owner/open can be fetched without a login"
     assert "HF_HUB_OFFLINE is set" in asked("owner/open", HF_HUB_OFFLINE="1").what
     unknown = asked("owner/unknown")
-    assert (unknown.status, unknown.mend) == (Status.WARNING, "Check the name, or hf auth login.")
+    assert (unknown.status, unknown.mend) == (Status.WARNING, "Check the name, or run hf auth login.")
     assert asked("owner/broken").what == f"{hub} answers with status 503"
     away = asked(HF_ENDPOINT="http://127.0.0.1:9")
     assert away.status is Status.PROBLEM
@@ -299,22 +299,22 @@ def test_the_hub_is_asked_only_on_request_and_what_it_says_is_told(tmp_path: Pat
 def test_the_card_and_its_driver_are_told(tmp_path: Path) -> None:
     found = finding(gpu_checks.card, machine(tmp_path, "rtx4090", gpu=gpu()))
     assert found.what == "NVIDIA GeForce RTX 4090, 24.0 GiB, driver 580.65.06; profile rtx4090"
-    assert "memory not told" in finding(gpu_checks.card, machine(tmp_path, "h200", gpu=gpu(total=math.nan))).what
+    assert "memory unknown" in finding(gpu_checks.card, machine(tmp_path, "h200", gpu=gpu(total=math.nan))).what
     assert finding(gpu_checks.card, machine(tmp_path)).status is Status.OK
     other = finding(gpu_checks.card, machine(tmp_path, "tesla-t4-15gb", gpu=gpu("Tesla T4", 15.0, driver="")))
     assert other.what == (
-        "Tesla T4, 15.0 GiB, driver unknown; profile tesla-t4-15gb, whose speed is not known before a rehearsal"
+        "Tesla T4, 15.0 GiB, driver unknown; profile tesla-t4-15gb, whose speed is unknown until a rehearsal"
     )
     unused = finding(gpu_checks.card, machine(tmp_path, gpu=gpu()))
-    assert (unused.status, unused.what) == (Status.NOTE, "NVIDIA GeForce RTX 4090 stays unused: the profile is cpu")
+    assert (unused.status, unused.what) == (Status.NOTE, "NVIDIA GeForce RTX 4090 is not used: the profile is cpu")
 
 
 @pytest.mark.parametrize(
     ("profile", "found", "what", "mend"),
     [
-        ("rtx4090", None, "`card=rtx4090`: nvidia-smi shows no card", "Check the driver, or take `card=cpu`."),
-        ("a100-40gb", gpu(), "`card=a100-40gb` has 40 GiB, but here is a NVIDIA GeForce RTX 4090 with 24.0",
-         "Name a card that is no larger."),
+        ("rtx4090", None, "`card=rtx4090`: nvidia-smi shows no card", "Check the driver, or use `card=cpu`."),
+        ("a100-40gb", gpu(), "`card=a100-40gb` has 40 GiB, but the NVIDIA GeForce RTX 4090 here has 24.0",
+         "Name a card that is not larger."),
     ],
 )  # fmt: skip
 def test_a_card_that_will_not_do_is_a_problem(
@@ -325,7 +325,7 @@ def test_a_card_that_will_not_do_is_a_problem(
 
 
 def test_others_on_the_card_are_named(tmp_path: Path) -> None:
-    assert attempt("it", gpu_checks.users, machine(tmp_path)) is None
+    assert run_check("it", gpu_checks.users, machine(tmp_path)) is None
     assert finding(gpu_checks.users, machine(tmp_path, "rtx4090", gpu=gpu())).status is Status.OK
     taken = gpu(used=8.8, processes=("812 python3 8192 MiB",))
     found = finding(gpu_checks.users, machine(tmp_path, "rtx4090", gpu=taken))
@@ -335,12 +335,12 @@ def test_others_on_the_card_are_named(tmp_path: Path) -> None:
     )
     assert "`shared_card=true`" in found.mend
     found = finding(gpu_checks.card_memory, machine(tmp_path, "rtx4090", gpu=gpu(used=12.0)))
-    assert found.what.startswith("12.0 GiB for us; mistral_7b_qlora_4090.yml needs ")
-    assert (found.status, found.mend) == (Status.WARNING, "Free the card, or train with `auto_fit=true`.")
+    assert found.what.startswith("12.0 GiB are free; mistral_7b_qlora_4090.yml needs ")
+    assert (found.status, found.mend) == (Status.WARNING, "Free memory on the card, or train with `auto_fit=true`.")
     assert finding(gpu_checks.card_memory, machine(tmp_path, "rtx4090", gpu=gpu())).status is Status.OK
     untold = gpu(total=math.nan, used=math.nan)
     assert finding(gpu_checks.users, machine(tmp_path, "rtx4090", gpu=untold)).status is Status.NOTE
-    assert attempt("it", gpu_checks.card_memory, machine(tmp_path, "rtx4090", gpu=untold)) is None
+    assert run_check("it", gpu_checks.card_memory, machine(tmp_path, "rtx4090", gpu=untold)) is None
 
 
 def test_a_cpu_build_of_torch_beside_a_card_is_a_problem(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_cpu_build_of_torch_beside_a_card_is_a_problem(tmp_path: Path) -> None
 
 
 class FakeTorch:
-    """As much of torch as a product on a card takes."""
+    """The parts of torch that a product on a card needs."""
 
     def __init__(self, *, total: float = 4096.0, error: str = "") -> None:
         self.version = SimpleNamespace(cuda="13.0")
@@ -377,17 +377,17 @@ class FakeTorch:
 
 
 def test_a_driver_too_old_for_the_build_is_told_with_the_one_it_needs() -> None:
-    assert gpu_checks.cuda_runs(FakeTorch(), gpu()).what == "CUDA 13.0 computes with driver 580.65.06"
+    assert gpu_checks.check_cuda(FakeTorch(), gpu()).what == "CUDA 13.0 works with driver 580.65.06"
     broken = FakeTorch(error="The NVIDIA driver on your system is too old (found version 12040).\nUpdate.")
-    found = gpu_checks.cuda_runs(broken, gpu(driver="550.54.14"))
+    found = gpu_checks.check_cuda(broken, gpu(driver="550.54.14"))
     assert found.status is Status.PROBLEM
     assert found.what.startswith("driver 550.54.14 is too old for CUDA 13.0, which needs 580: RuntimeError: The NVIDIA")
     assert "install a torch for an older CUDA" in found.mend
-    found = gpu_checks.cuda_runs(FakeTorch(error="CUDA unknown error"), gpu())
+    found = gpu_checks.check_cuda(FakeTorch(error="CUDA unknown error"), gpu())
     assert found.what == "CUDA 13.0 does not run with driver 580.65.06: RuntimeError: CUDA unknown error"
     assert "nvidia-smi" in found.mend
-    assert "Do not train on this card" in gpu_checks.cuda_runs(FakeTorch(total=4095.0), gpu()).mend
-    assert "(none)" in gpu_checks.cuda_runs(FakeTorch(error="no"), None).what
+    assert "Do not train on this card" in gpu_checks.check_cuda(FakeTorch(total=4095.0), gpu()).mend
+    assert "(none)" in gpu_checks.check_cuda(FakeTorch(error="no"), None).what
 
 
 def test_packed_samples_that_see_each_other_are_found_out() -> None:
@@ -402,8 +402,8 @@ def test_packed_samples_that_see_each_other_are_found_out() -> None:
         samples = [slice(a, b) for a, b in pairwise(bounds)]
         return torch.cat([dense(query[s], key[s], value[s]) for s in samples])
 
-    assert gpu_checks.attends_apart(torch, apart, device="cpu")
-    assert not gpu_checks.attends_apart(torch, dense, device="cpu")
+    assert gpu_checks.isolates_samples(torch, apart, device="cpu")
+    assert not gpu_checks.isolates_samples(torch, dense, device="cpu")
 
 
 def test_kernels_are_not_tried_on_a_cpu_nor_without_a_card_that_works(tmp_path: Path) -> None:
@@ -454,9 +454,9 @@ def test_a_problem_ends_with_2_and_the_first_one_in_a_line(
     assert {"disk", "card"} <= {f["name"] for f in problems}
     assert all(f["mend"] for f in problems)
     assert "PROBLEM" in out
-    assert "mend: Name a card that is no larger." in " ".join(out.split())
+    assert "mend: Name a card that is not larger." in " ".join(out.split())
     last = err.splitlines()[-1]
-    assert last.startswith(f"error: {len(problems)} problems: first disk: {file}: cannot be written to. Name another")
+    assert last.startswith(f"error: {len(problems)} problems: first disk: {file}: is not writable. Name another")
 
 
 def test_the_profile_of_the_card_that_is_found_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

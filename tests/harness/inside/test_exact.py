@@ -51,7 +51,7 @@ def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_by
     recipe = whole.recipe.model_copy(update={"num_epochs": 9.5, "eval_steps": 4, "save_steps": 4})
     whole = replace(whole, recipe=recipe.model_copy(update={"gradient_accumulation_steps": 1}))
     result = train(whole, SLOW, launch=axolotl)
-    assert result.because == "epochs"
+    assert result.stop_reason == "epochs"
     assert result.steps == 19  # nine epochs of two batches, and half of the tenth
 
     followed = replace(whole, run=tmp_path / "killed" / "run", follow_plan=whole.run / TRAIN / SCHEDULE)
@@ -59,7 +59,7 @@ def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_by
     launch, observe = killing(axolotl, kills)
     again = train(followed, SLOW, launch=launch, on_event=observe)
     assert not kills
-    assert (again.because, again.steps) == ("plan", 19)
+    assert (again.stop_reason, again.steps) == ("plan", 19)
     assert sum(e["event"] == "train_begin" for e in read_jsonl(followed.run / TRAIN / METRICS)) == 4
 
     expected, found = last_of_each_step(whole), last_of_each_step(followed)
@@ -80,7 +80,7 @@ def test_a_free_run_sees_the_same_batches(
     seen = []
     for name, budget_s in (("a", 12.0), ("b", 15.0)):
         job = make_job(tmp_path / name, mix, demo_base, budget_s=budget_s)
-        assert train(job, SLOW, launch=axolotl).because == "deadline"
+        assert train(job, SLOW, launch=axolotl).stop_reason == "deadline"
         seen.append([record["batch"] for record in last_of_each_step(job).values()])
     common = min(map(len, seen))
     assert common > 5

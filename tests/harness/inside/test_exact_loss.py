@@ -93,7 +93,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(
     job = plain(
         make_job(tmp_path, write_mix(), demo_base, budget_s=60.0), learning_rate=1e30, max_grad_norm=1e30, num_epochs=9
     )
-    with pytest.raises(TrainError, match=r"no finite number before a checkpoint was whole. Lower learning_rate"):
+    with pytest.raises(TrainError, match=r"not finite before a checkpoint was complete. Lower learning_rate"):
         train(job, SLOW, launch=axolotl)
     steps = [record["step"] for record in read_jsonl(job.run / TRAIN / BATCHES)]
     assert steps == [1]
@@ -173,6 +173,6 @@ def test_another_architecture_trains(tmp_path: Path, write_mix: WriteMix, demo_b
     job = replace(make_job(tmp_path, write_mix(), base, budget_s=60.0), base=base)
     job = replace(job, recipe=job.recipe.model_copy(update={"num_epochs": 8}))
     result = train(job, SLOW, launch=axolotl)
-    assert (result.because, result.steps) == ("epochs", 16)
+    assert (result.stop_reason, result.steps) == ("epochs", 16)
     losses = [c.validation_loss for c in result.picked.candidates]
     assert losses[-1] < losses[0]

@@ -151,8 +151,9 @@ def writer(output: Path, step: int, size: int = 10) -> Any:
     return write
 
 
-def save(output: Path, step: int, loss: float, *, size: int = 10, keep: int = 10, job: str = "job") -> Any:
-    return save_sealed(output, writer(output, step, size), step=step, validation_loss=loss, job=job, keep=keep)
+def save(output: Path, step: int, loss: float, *, size: int = 10, keep: int = 10, run_id: str = "run") -> Any:
+    write = writer(output, step, size)
+    return save_sealed(output, write, step=step, validation_loss=loss, run_id=run_id, save_total_limit=keep)
 
 
 def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -162,16 +163,16 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
 
     assert save(tmp_path, 1, 0.5).whole
     with pytest.raises(RuntimeError, match="half-way"):
-        save_sealed(tmp_path, breaks, step=2, validation_loss=0.4, keep=10)
+        save_sealed(tmp_path, breaks, step=2, validation_loss=0.4, save_total_limit=10)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-1", SAVING] or sorted(
         p.name for p in tmp_path.iterdir()
     ) == ["checkpoint-1"]
 
 
 def test_what_another_run_wrote_is_not_resumed_from(tmp_path: Path) -> None:
-    save(tmp_path, 1, 0.5, job="mine")
-    save(tmp_path, 2, 0.4, job="theirs")
-    good, bad = inspect_all(tmp_path, job="mine")
+    save(tmp_path, 1, 0.5, run_id="mine")
+    save(tmp_path, 2, 0.4, run_id="theirs")
+    good, bad = inspect_all(tmp_path, run_id="mine")
     assert [c.step for c in good] == [1]
     assert [(d.id, d.detail) for d in bad] == [("checkpoint-2", "another run wrote it")]
 

@@ -48,5 +48,5 @@ def test_the_demo_runs_end_to_end_and_the_tuned_model_is_better(tmp_path: Path) 
 
     second = demo(run)
     assert second.returncode == 0, second.stderr[-3000:]
-    assert "training is done already" in second.stderr
+    assert "training had finished before" in second.stderr
     assert json.loads(second.stdout.splitlines()[-1])["overall"] == result["overall"]

@@ -70,8 +70,8 @@ def test_the_log_never_goes_back_to_an_earlier_phase(lines: Any) -> None:
         "step      2 | evaluated",
         "step      2 | saving",
         "step      2 | saved",
-        "step      2  stopping because of the deadline: last evaluation and save",
-        "step      2 | closing",
+        "step      2  stopping (reason: deadline) with a last evaluation and save",
+        "step      2 | stopping",
         "step      2 | trained; picking",
     ]
     assert len(set(said)) == sum(a != b for a, b in zip([None, *said], said, strict=False)), "a line came twice"
@@ -81,4 +81,4 @@ def test_a_trainer_that_is_started_again_is_said_to_start(lines: Any) -> None:
     said = lines(TrainBegin(**AT, step=0), step(7, 1.0), Restart(**AT, because="hung"), TICK)
     assert said[-1] == "starting Axolotl again"
     said = lines(TrainBegin(**AT, step=7), TICK)
-    assert said == ["training goes on from step 7", *["training, step 8 is the next"] * 2]
+    assert said == ["training resumes from step 7", *["training, step 8 is the next"] * 2]
