@@ -19,7 +19,7 @@ from typing import Protocol
 from core.files import naming
 from core.threads import wait_briefly
 from harness.budget.clock import uptime
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.doctor.card import only
 from harness.errors import TrainError
 from harness.inside.events import Event, EventReader, Tick, TrainEnd, now
@@ -43,7 +43,7 @@ Launcher = Callable[[Path, Path, Mapping[str, str]], Child]
 """(config, log, environment) -> child. Tests pass a fork server that has Axolotl imported already."""
 
 
-def axolotl_environment(card: Card, *, device: str = "") -> dict[str, str]:
+def axolotl_environment(card: GpuProfile, *, device: str = "") -> dict[str, str]:
     """Quiet, offline, quick to start, and fit for a machine that others use. How OpenMP works is the user's, if said.
 
     Only the card `device` is seen: Axolotl would spread a run over all.

@@ -16,7 +16,7 @@ import orjson
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.errors import ConfigError
 
 
@@ -141,7 +141,7 @@ class AxolotlConfig(BaseModel):
         return self
 
 
-def with_attention(recipe: AxolotlConfig, card: Card) -> AxolotlConfig:
+def with_attention(recipe: AxolotlConfig, card: GpuProfile) -> AxolotlConfig:
     """`auto` as what is installed here."""
     if recipe.attn_implementation != "auto":
         return recipe
@@ -154,7 +154,7 @@ def has_flash_attn() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
 
-def recipe_for(card: Card) -> Path:
+def recipe_for(card: GpuProfile) -> Path:
     """The recommended recipe of a card."""
     if not card.is_gpu:
         return Path("axolotl_configs/tiny_cpu.yml")
@@ -217,7 +217,7 @@ def read_recipe(path: Path) -> AxolotlConfig:
         raise ConfigError(f"{where}: {problem['msg'].removeprefix('Value error, ')}. Mend the value.") from e
 
 
-def check_card(recipe: AxolotlConfig, card: Card) -> None:
+def check_card(recipe: AxolotlConfig, card: GpuProfile) -> None:
     """Refuses what a card cannot do, before anything is loaded.
 
     Raises:

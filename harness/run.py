@@ -33,7 +33,7 @@ from harness.checkpoint.verdict import Verdict, faint_share
 from harness.dataset import DROPPED, described_dataset
 from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.inside.batch_log import read_batches
-from harness.inside.events import Evaluate, Event
+from harness.inside.events import Evaluation, Event
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
@@ -108,7 +108,7 @@ def train(
         described["card_how"] = job.card_how
         record(job.run, "train", described)
         name = _identity(stage)
-        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=name, charging=job.charging)
+        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, run_id=name, charging=job.charging)
         if checkpoint_folders(stage.path(OUTPUT)) and _is_late(ledger, measured):
             ledger.stop(at_last=True)  # the resume: writing it took a moment of its own
         if measured.wall_s:
@@ -209,7 +209,7 @@ def _finish(
 
 def _last_loss(events: Iterable[Event]) -> float | None:
     """Of the last evaluation; None if that was not finite."""
-    losses = [event.validation_loss for event in events if isinstance(event, Evaluate)]
+    losses = [event.validation_loss for event in events if isinstance(event, Evaluation)]
     return losses[-1] if losses and math.isfinite(losses[-1]) else None
 
 

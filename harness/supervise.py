@@ -26,19 +26,19 @@ from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, failure
 from harness.budget.ledger import Ledger
 from harness.budget.pace import first_horizon
-from harness.budget.rehearse import REAP_S, Rehearsal, pack_plan
+from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal, pack_plan
 from harness.budget.schedule import Segment, read_segments, write_segment
 from harness.checkpoint.seal import SAVING, newest_whole, set_aside
 from harness.dataset import Dataset, link_dataset, read_dataset
 from harness.drive import Ended, Ending, Seen, drive
 from harness.errors import TrainError
 from harness.inside.events import (
-    Evaluate,
+    Evaluation,
     Event,
     EventReader,
     Phase,
     PluginAlive,
-    Registered,
+    PluginRegistered,
     Restart,
     Save,
     TrainBegin,
@@ -152,7 +152,7 @@ class Supervisor:
             return drive(
                 child,
                 reader,
-                until=self.ledger.deadline - self.reserve_s - REAP_S / 4,
+                until=self.ledger.deadline - self.reserve_s - CHILD_EXIT_S / 4,
                 silence_s=self._silence_s,
                 on_event=self._hear,
                 asked=lambda: bool(received),
@@ -181,7 +181,7 @@ class Supervisor:
         """
         from_outside = ending.how is Ended.HUNG or ending.exit_code < 0  # it did not end by an error of its own
         self.num_deaths = 0 if progress else self.num_deaths + 1
-        alive = Registered in ending.seen
+        alive = PluginRegistered in ending.seen
         if alive and (progress or (from_outside and self.num_deaths < MOST_DEATHS)):
             self.on_event(Restart(**now(), because=str(ending.how)), self.ledger.left_s)
             return
@@ -243,7 +243,7 @@ class Supervisor:
             packs=self.stage.path(PACKS).resolve(),
             batches=self.stage.path(BATCHES).resolve(),
             num_steps=packs.num_steps(self.job.recipe.gradient_accumulation_steps),
-            deadline=self.ledger.deadline - self.reserve_s - REAP_S,
+            deadline=self.ledger.deadline - self.reserve_s - CHILD_EXIT_S,
             job=self.name,
             follow_plan=self.job.follow_plan is not None,
             eval_s=self.measured.eval_s,
@@ -273,11 +273,11 @@ class Supervisor:
 def charge(ledger: Ledger, event: Event) -> None:
     """An event of the plugin as a phase of the ledger."""
     match event:
-        case Registered():
+        case PluginRegistered():
             ledger.enter("pack", at=event.up)
         case PluginAlive():
             ledger.enter("load", at=event.up)
-        case TrainBegin() | Evaluate() | Save():
+        case TrainBegin() | Evaluation() | Save():
             ledger.enter("train", at=event.up)
         case Phase():
             ledger.enter(event.phase, at=event.up)

@@ -1,7 +1,7 @@
 """A day: the ledger's records, and the arithmetic from them to phases, spans and the charged sum. No clock, no file.
 
     day = Day([Start(t=0, up=0, boot="b", budget_s=60, clock=Charging.STRICT)])
-    day.add(Enter(t=5, up=5, boot="b", phase="train"))
+    day.add(PhaseChange(t=5, up=5, boot="b", phase="train"))
     day.charged_s                     # 5.0
 
 Where it sits: below the ledger, which reads and writes the records.
@@ -67,7 +67,7 @@ class Resume(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enter(Record):
+class PhaseChange(Record):
     """From now on time is charged to another phase."""
 
     event: Literal["phase"] = "phase"
@@ -77,7 +77,7 @@ class Enter(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat(Record):
+class Heartbeat(Record):
     """A sign of life."""
 
     event: Literal["beat"] = "beat"
@@ -91,7 +91,7 @@ class Stop(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotCharged(Record):
+class UnchargedWork(Record):
     """Work outside the budget. It is no moment of the day."""
 
     event: Literal["not_charged"] = "not_charged"
@@ -99,7 +99,7 @@ class NotCharged(Record):
     seconds: FiniteFloat
 
 
-LedgerRecord: TypeAlias = Start | Resume | Enter | Beat | Stop | NotCharged
+LedgerRecord: TypeAlias = Start | Resume | PhaseChange | Heartbeat | Stop | UnchargedWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +133,8 @@ class Day:
 
     def __init__(self, records: Iterable[LedgerRecord] = ()) -> None:
         found = list(records)
-        self.notes = [record for record in found if isinstance(record, NotCharged)]
-        self.records: list[LedgerRecord] = [record for record in found if not isinstance(record, NotCharged)]
+        self.notes = [record for record in found if isinstance(record, UnchargedWork)]
+        self.records: list[LedgerRecord] = [record for record in found if not isinstance(record, UnchargedWork)]
         self.charged_s = self._sum()
         """Up to the last record."""
 
@@ -165,7 +165,7 @@ class Day:
 
     def add(self, record: LedgerRecord) -> None:
         """One more record."""
-        if isinstance(record, NotCharged):
+        if isinstance(record, UnchargedWork):
             self.notes.append(record)
             return
         before = self.last
@@ -175,7 +175,7 @@ class Day:
         elif before is not None and not isinstance(before, Stop):
             self.charged_s += elapsed(before, record)
 
-    def spans(self, now: Beat | None) -> Iterator[Span]:
+    def spans(self, now: Heartbeat | None) -> Iterator[Span]:
         """The charged day up to `now`, phase after phase; neighbours of one phase are one."""
         span: Span | None = None
         at = 0.0
@@ -192,7 +192,7 @@ class Day:
         if span is not None:
             yield span
 
-    def moments(self, now: Beat | None) -> Iterator[tuple[float, float]]:
+    def moments(self, now: Heartbeat | None) -> Iterator[tuple[float, float]]:
         """(wall-clock time, seconds charged so far) of every record and of `now`."""
         charged = 0.0
         yield self.start.t, charged
@@ -200,7 +200,7 @@ class Day:
             charged += sum(seconds for phase, seconds in parts if self._counts(phase))
             yield following.t, charged
 
-    def report(self, now: Beat | None) -> LedgerReport:
+    def report(self, now: Heartbeat | None) -> LedgerReport:
         """Charged time up to the stop, or to `now`, or to the last record."""
         by_phase: dict[str, float] = defaultdict(float)
         charged, past_in_down = 0.0, 0.0
@@ -232,12 +232,12 @@ class Day:
     def _counts(self, phase: str) -> bool:
         return phase != CLOSED and (phase != "down" or self.start.clock is Charging.STRICT)
 
-    def _parts(self, now: Beat | None) -> Iterator[tuple[str, float]]:
+    def _parts(self, now: Heartbeat | None) -> Iterator[tuple[str, float]]:
         """(phase, seconds) between records."""
         for _, parts in self._intervals(now):
             yield from parts
 
-    def _intervals(self, now: Beat | None) -> Iterator[tuple[LedgerRecord, list[tuple[str, float]]]]:
+    def _intervals(self, now: Heartbeat | None) -> Iterator[tuple[LedgerRecord, list[tuple[str, float]]]]:
         """Every record but the first, with the phases since the one before.
 
         Of the time before a resume, one heartbeat may have been work; not past the deadline, at which everything that
@@ -266,7 +266,7 @@ def _phase_after(record: LedgerRecord) -> str | None:
             return "load"
         case Stop():
             return "idle"
-        case Enter():
+        case PhaseChange():
             return record.phase
     return None
 

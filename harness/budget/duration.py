@@ -20,13 +20,13 @@ STEADY_MARGIN = 1.05
 """Over the largest cost that was seen, however steady they are."""
 
 
-def next_cost(costs: Sequence[float]) -> float:
+def cost_bound(costs: Sequence[float]) -> float:
     """What one more may cost: the 95th percentile, as far as what was measured tells. Seconds.
 
     The one-sided 95 % prediction bound of a normal, between 1.05 and 1.25 times the largest that was seen: one
     measurement knows nothing of its spread and gets the most, many alike get little.
 
-    >>> next_cost([10.0]), round(next_cost([10.0, 10.1, 9.9, 10.0, 10.0, 10.1]), 2)
+    >>> cost_bound([10.0]), round(cost_bound([10.0, 10.1, 9.9, 10.0, 10.0, 10.1]), 2)
     (12.5, 10.61)
     """
     if not costs:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from harness.recipe import AxolotlConfig
 
-FEW = 30
+MIN_STEPS = 30
 """Steps. Chosen, not measured: of fewer, a tenth of which warms up, a cosine leaves a handful near its peak."""
 
-SHORTEST = 512
+MIN_SEQUENCE_LEN = 512
 """Tokens of a sequence that is worth a step of its own."""
 
 
@@ -26,10 +26,10 @@ def few_steps(recipe: AxolotlConfig, lengths: Sequence[int], num_steps: int) -> 
         lengths: Tokens of each training row.
         num_steps: Of all epochs.
     """
-    if num_steps >= FEW:
+    if num_steps >= MIN_STEPS:
         return ""
     per_step = recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
-    length = min(recipe.sequence_len, max(SHORTEST, 2 ** math.ceil(math.log2(max(lengths)))))
+    length = min(recipe.sequence_len, max(MIN_SEQUENCE_LEN, 2 ** math.ceil(math.log2(max(lengths)))))
     more = math.ceil(math.ceil(sum(lengths) / length) * recipe.num_epochs)
     ways = [
         f"sequence_len: {length}, micro_batch_size: 1 and gradient_accumulation_steps: 1 in a copy of the recipe "

@@ -1,8 +1,8 @@
 """GPU profiles: what a card can hold and do.
 
->>> get_card("rtx4090").memory_gib
+>>> get_gpu_profile("rtx4090").memory_gib
 24.0
->>> get_card("l40s-45gb").memory_gib
+>>> get_gpu_profile("l40s-45gb").memory_gib
 45.0
 """
 
@@ -13,7 +13,7 @@ from harness.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class GpuProfile:
     """One kind of accelerator, or none."""
 
     name: str
@@ -35,15 +35,15 @@ class Card:
 
 # Utilisation, from published tokens/s (the rows are in tests/harness/test_published.py): torchtune's 8B QLoRA on a 4090
 # has 68 %, IBM's fused Mistral-7B QLoRA on an A100 62 %, NVIDIA's 8B LoRA on an H100 41 %.
-CARDS = {
+GPU_PROFILES = {
     card.name: card
     for card in (
-        Card(name="cpu", memory_gib=0.0, bf16=False, tflops=0.0, is_gpu=False),
-        Card(name="rtx4090", memory_gib=24.0, bf16=True, tflops=165.2, utilisation=0.64),
-        Card(name="a100-40gb", memory_gib=40.0, bf16=True, tflops=312.0, utilisation=0.60),
-        Card(name="a100-80gb", memory_gib=80.0, bf16=True, tflops=312.0, utilisation=0.60),
-        Card(name="h100-80gb", memory_gib=80.0, bf16=True, tflops=989.0, utilisation=0.40),
-        Card(name="h200", memory_gib=141.0, bf16=True, tflops=989.0, utilisation=0.40),
+        GpuProfile(name="cpu", memory_gib=0.0, bf16=False, tflops=0.0, is_gpu=False),
+        GpuProfile(name="rtx4090", memory_gib=24.0, bf16=True, tflops=165.2, utilisation=0.64),
+        GpuProfile(name="a100-40gb", memory_gib=40.0, bf16=True, tflops=312.0, utilisation=0.60),
+        GpuProfile(name="a100-80gb", memory_gib=80.0, bf16=True, tflops=312.0, utilisation=0.60),
+        GpuProfile(name="h100-80gb", memory_gib=80.0, bf16=True, tflops=989.0, utilisation=0.40),
+        GpuProfile(name="h200", memory_gib=141.0, bf16=True, tflops=989.0, utilisation=0.40),
     )
 }
 
@@ -51,18 +51,18 @@ _ANY = re.compile(r"[a-z0-9][a-z0-9.-]*-(\d{1,4})gb")
 """`NAME-MEMORYgb`: a profile of any other card, whose speed nobody knows before the rehearsal."""
 
 
-def get_card(name: str) -> Card:
+def get_gpu_profile(name: str) -> GpuProfile:
     """A profile by its name, or one that the name itself describes: `NAME-MEMORYgb`.
 
     Raises:
         ConfigError: an unknown name.
     """
-    if name in CARDS:
-        return CARDS[name]
+    if name in GPU_PROFILES:
+        return GPU_PROFILES[name]
     described = _ANY.fullmatch(name)
     if described is None or int(described.group(1)) == 0:
         raise ConfigError(
-            f"`card={name[:60]}`: unknown card. Use {', '.join(CARDS)}, or NAME-MEMORYgb for another one, such as "
-            "l40s-45gb."
+            f"`card={name[:60]}`: unknown card. Use {', '.join(GPU_PROFILES)}, or NAME-MEMORYgb for another one, such "
+            "as l40s-45gb."
         )
-    return Card(name=name, memory_gib=float(described.group(1)), bf16=True, tflops=0.0)
+    return GpuProfile(name=name, memory_gib=float(described.group(1)), bf16=True, tflops=0.0)

@@ -26,24 +26,24 @@ from harness.budget.clock import Clock
 from harness.budget.day import (
     BEAT_S,
     PHASES,
-    Beat,
     Charging,
     Day,
-    Enter,
+    Heartbeat,
     LedgerRecord,
     LedgerReport,
-    NotCharged,
+    PhaseChange,
     PhaseName,
     Resume,
     Span,
     Start,
     Stop,
+    UnchargedWork,
     elapsed,
 )
 from harness.errors import HarnessError
 
 
-class Reading(TypedDict):
+class ClockReading(TypedDict):
     """The three clocks at one moment."""
 
     t: float
@@ -68,24 +68,24 @@ class Ledger:
         path: Path,
         *,
         budget_s: float,
-        job: str = "",
+        run_id: str = "",
         charging: Charging = Charging.STRICT,
         clock: Clock | None = None,
     ) -> "Ledger":
         """Begins the day, or goes on with the one that `path` holds.
 
         Args:
-            job: Names what is trained. The ledger of another job (thrown away) is begun anew.
+            run_id: Identifies what is trained. A ledger with another `run_id` is deleted and a new one is started.
         """
         ledger = cls(path, clock=clock)
-        if ledger._day.records and ledger._day.start.job == job:
+        if ledger._day.records and ledger._day.start.job == run_id:
             ledger._append(Resume(**ledger._reading()))
             return ledger
         make_folder(path.parent)
         with naming(path):
             path.unlink(missing_ok=True)
         ledger._day, ledger._unwritten, ledger._torn = Day(), [], False
-        ledger._append(Start(**ledger._reading(), budget_s=budget_s, job=job, clock=charging))
+        ledger._append(Start(**ledger._reading(), budget_s=budget_s, job=run_id, clock=charging))
         sync_directory(path.parent)
         return ledger
 
@@ -144,7 +144,7 @@ class Ledger:
         """From now (or `at`, not before the last record) on, time is charged to `phase`."""
         assert phase in PHASES, phase
         if self._day.phase != phase:
-            self._append(Enter(**self._reading(), phase=phase), at=at)
+            self._append(PhaseChange(**self._reading(), phase=phase), at=at)
 
     def beat(self) -> None:
         """A heartbeat, if the last record is old enough."""
@@ -153,7 +153,7 @@ class Ledger:
 
     def note_not_charged(self, what: str, seconds: float) -> None:
         """Work outside the budget, so that it is seen. No moment of the day: a closed one stays closed."""
-        note = NotCharged(**self._reading(), what=what, seconds=round(seconds, 3))
+        note = UnchargedWork(**self._reading(), what=what, seconds=round(seconds, 3))
         self._write(note)
         self._day.add(note)
 
@@ -174,7 +174,7 @@ class Ledger:
         """
         was_closed = self.is_closed
         if was_closed:
-            self._append(Enter(**self._reading(), phase=phase, after="stop"))
+            self._append(PhaseChange(**self._reading(), phase=phase, after="stop"))
         else:
             self._append(Resume(**self._reading()))
             self.enter(phase)
@@ -193,14 +193,14 @@ class Ledger:
         assert last is not None, "the day has begun"
         return last
 
-    def _now(self) -> Beat:
-        return Beat(**self._reading())
+    def _now(self) -> Heartbeat:
+        return Heartbeat(**self._reading())
 
-    def _now_if_alive(self) -> Beat | None:
+    def _now_if_alive(self) -> Heartbeat | None:
         """A record of this moment, unless the day is over or its supervisor has gone."""
         return None if self.is_closed or self._is_gone(self._last) else self._now()
 
-    def _reading(self) -> Reading:
+    def _reading(self) -> ClockReading:
         return {"t": round(self._clock.wall(), 3), "up": round(self._clock.up(), 3), "boot": self._clock.boot()}
 
     def _append(self, record: LedgerRecord, *, at: float | None = None) -> None:
@@ -224,11 +224,11 @@ class Ledger:
 
     def _end_of_abandoned(self) -> list[LedgerRecord]:
         """Work after the end of a day that was killed: it ended with its last sign of life, and the day is closed."""
-        turns = [record for record in self._day.records if not isinstance(record, Beat)]
+        turns = [record for record in self._day.records if not isinstance(record, Heartbeat)]
         last = self._day.last
         if last is None or not turns:
             return []
-        after_stop = isinstance(turns[-1], Enter) and turns[-1].after == "stop"
+        after_stop = isinstance(turns[-1], PhaseChange) and turns[-1].after == "stop"
         return [Stop(t=last.t, up=last.up, boot=last.boot)] if after_stop and self._is_gone(last) else []
 
     def _is_gone(self, last: LedgerRecord) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.errors import ConfigError
 from harness.recipe import AxolotlConfig
 
@@ -85,14 +85,14 @@ class ModelShape:
 
 MISTRAL_7B = ModelShape(hidden=4096, layers=32, attention=4096, kv=1024, intermediate=14336, vocab=32000)
 
-CONTEXT = 0.9e9
+CUDA_CONTEXT_BYTES = 0.9e9
 """CUDA's own, and what the allocator loses. Estimated."""
 
 LOGIT_BYTES = 18
 """Per entry of the logits: bf16, an fp32 copy, its softmax, its gradient, and half of a shifted copy. The longest
 contexts published for cards of 24, 40 and 80 GB (Unsloth, Llama-3.1-8B) are met with 17 to 19."""
 
-MOST = 1.10
+MEMORY_MARGIN = 1.10
 """By how much a published run needed more than is computed here, at most. See tests/harness/test_published.py."""
 
 LAYER_BYTES, LAYER_BYTES_FUSED = 450_000, 227_500
@@ -100,7 +100,7 @@ LAYER_BYTES, LAYER_BYTES_FUSED = 450_000, 227_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
+class ComputedPeak:
     """Bytes at the worst moment of a step."""
 
     weights: float
@@ -117,7 +117,7 @@ class Peak:
     @property
     def most_gib(self) -> float:
         """The high end: what a plan keeps to."""
-        return MOST * self.gib
+        return MEMORY_MARGIN * self.gib
 
 
 def peak_memory(
@@ -130,7 +130,7 @@ def peak_memory(
     checkpointing: bool = True,
     four_bit: bool = True,
     targets: Collection[str] = LINEARS,
-) -> Peak:
+) -> ComputedPeak:
     """The peak of a step.
 
     Args:
@@ -145,10 +145,10 @@ def peak_memory(
     logits = 0.0 if liger else shape.vocab * float(LOGIT_BYTES)
     saved = shape.layers * shape.hidden * 2.0
     per_token = saved + max(logits, layer) if checkpointing else shape.layers * layer + logits
-    return Peak(
+    return ComputedPeak(
         weights=shape.num_linear * bits + embeddings,
         adapters=shape.num_lora(lora_r, targets) * (4 + 4 + 8 + 2.0),
-        buffers=2 * 2.0 * max(a * b for a, b in shape.linears) * four_bit + CONTEXT,
+        buffers=2 * 2.0 * max(a * b for a, b in shape.linears) * four_bit + CUDA_CONTEXT_BYTES,
         activations=tokens * per_token,
     )
 
@@ -159,7 +159,7 @@ def _width(shape: ModelShape) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Smaller:
+class MemoryReduction:
     """A way to need less."""
 
     changes: dict[str, object]
@@ -172,7 +172,7 @@ class Smaller:
         return ", ".join(f"{key}: {value}" for key, value in self.changes.items()) + f" ({self.gib:.1f} GiB)"
 
 
-def smaller(recipe: AxolotlConfig, shape: ModelShape, card: Card) -> list[Smaller]:
+def memory_reductions(recipe: AxolotlConfig, shape: ModelShape, card: GpuProfile) -> list[MemoryReduction]:
     """Settings that need less than the recipe's, by computed peak, the one that costs least speed first.
 
     Those that fit the card; if none is computed to, all.
@@ -190,24 +190,24 @@ def smaller(recipe: AxolotlConfig, shape: ModelShape, card: Card) -> list[Smalle
         size, accumulation = size // 2, accumulation * 2
         steps.append({"micro_batch_size": size, "gradient_accumulation_steps": accumulation})
     length = recipe.sequence_len
-    while length > SHORTEST:
+    while length > MIN_SEQUENCE_LEN:
         length //= 2
         steps.append({"sequence_len": length})
-    now = peak_of(recipe, shape).gib
+    now = recipe_peak_memory(recipe, shape).gib
     changes: dict[str, object] = {}
     found = []
     for step in steps:  # each on top of those before it
         changes = {**changes, **step}
-        gib = peak_of(recipe.model_copy(update=changes), shape).gib
+        gib = recipe_peak_memory(recipe.model_copy(update=changes), shape).gib
         if gib < now:
-            found.append(Smaller(changes=changes, gib=gib))
-    return [s for s in found if MOST * s.gib < card.memory_gib] or found
+            found.append(MemoryReduction(changes=changes, gib=gib))
+    return [s for s in found if MEMORY_MARGIN * s.gib < card.memory_gib] or found
 
 
-SHORTEST = 1_024
+MIN_SEQUENCE_LEN = 1_024
 
 
-def peak_of(recipe: AxolotlConfig, shape: ModelShape) -> Peak:
+def recipe_peak_memory(recipe: AxolotlConfig, shape: ModelShape) -> ComputedPeak:
     """Of a recipe on a GPU."""
     fused = recipe.lora_qkv_kernel is not False and recipe.lora_mlp_kernel is not False
     return peak_memory(

@@ -13,7 +13,7 @@ Where it sits: under the budget callback, which measures, and under the supervis
 import bisect
 from dataclasses import dataclass, field
 
-from harness.budget.duration import next_cost, usual_cost
+from harness.budget.duration import cost_bound, usual_cost
 
 STEP_MARGIN = 1.5
 """Safety over the slowest recent step."""
@@ -81,7 +81,7 @@ class Pace:
     @property
     def reserve_s(self) -> float:
         """Kept free for the last evaluation and save."""
-        return next_cost(_warm(self.eval_costs)) + next_cost(_warm(self.save_costs))
+        return cost_bound(_warm(self.eval_costs)) + cost_bound(_warm(self.save_costs))
 
     @property
     def closing_s(self) -> float:

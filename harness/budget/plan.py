@@ -1,6 +1,6 @@
 """The plan of a day: how many steps fit, when they end, and what the paper's mixes would need on this card.
 
-    plan = plan_day(recipe, packs, costs, budget_s=86_400, keep=10)
+    plan = estimate_budget(recipe, packs, costs, budget_s=86_400, keep=10)
     plan.steps, plan.finish_s, plan.trained_share
 
 Costs come from a rehearsal (measured) or from a card's profile (an estimate, and marked as one). Steps and tokens come
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from harness.budget.duration import CLOSING_MARGIN
 from harness.budget.flops import estimated_tokens_per_s
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import MISTRAL_7B, ModelShape
-from harness.budget.rehearse import REAP_S, Rehearsal
+from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal
 from harness.errors import ConfigError
 from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig
@@ -52,7 +52,7 @@ class Costs:
 
     @classmethod
     def estimated(
-        cls, card: Card, recipe: AxolotlConfig, shape: ModelShape = MISTRAL_7B, *, validation_tokens: int
+        cls, card: GpuProfile, recipe: AxolotlConfig, shape: ModelShape = MISTRAL_7B, *, validation_tokens: int
     ) -> "Costs":
         """From the card's profile alone, at the low end of what was published.
 
@@ -74,7 +74,7 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DayPlan:
+class BudgetEstimate:
     """What a budget buys."""
 
     steps: int
@@ -98,10 +98,10 @@ def tokens_per_step(recipe: AxolotlConfig) -> int:
     return recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
 
 
-def plan_day(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, budget_s: float) -> DayPlan:
+def estimate_budget(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, budget_s: float) -> BudgetEstimate:
     """How far a budget goes."""
     closing = CLOSING_MARGIN * (costs.eval_s + costs.save_s)
-    reserve = closing + costs.pick_s + REAP_S
+    reserve = closing + costs.pick_s + CHILD_EXIT_S
     per_step = costs.step_s + (costs.eval_s + costs.save_s) / recipe.eval_steps
     most = packs.num_steps(recipe.gradient_accumulation_steps)
     first = costs.eval_s + costs.save_s  # the early checkpoint
@@ -112,7 +112,7 @@ def plan_day(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, budget_s: 
     start = packs.epoch_ends[done - 1] if done else 0
     length = packs.epoch_ends[done] - start if done < packs.num_epochs else 1
     used = costs.start_s + first + steps * per_step + reserve
-    return DayPlan(
+    return BudgetEstimate(
         steps=steps,
         epochs=round(done + (micro_batches - start) / length, 2),
         num_evaluations=1 + math.ceil(steps / recipe.eval_steps),
@@ -126,7 +126,7 @@ def plan_day(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, budget_s: 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
+class MixEstimate:
     """What one of the paper's mixes would need."""
 
     mix: str
@@ -139,7 +139,7 @@ class Needed:
     """The number of epochs that the paper trained it for."""
 
 
-def mixes_needed(
+def estimate_mixes(
     recipe: AxolotlConfig,
     costs: Costs,
     *,
@@ -148,7 +148,7 @@ def mixes_needed(
     mean_tokens: Mapping[str, float],
     efficiency: float,
     budget_s: float,
-) -> list[Needed]:
+) -> list[MixEstimate]:
     """3, 2 and 1 epochs of each of the paper's mixes on this card.
 
     Args:
@@ -165,7 +165,7 @@ def mixes_needed(
             steps = math.ceil(epochs * tokens / efficiency / tokens_per_step(recipe))
             seconds = costs.start_s + steps * per_step + costs.eval_s + costs.save_s + costs.pick_s
             found.append(
-                Needed(
+                MixEstimate(
                     mix=mix,
                     epochs=epochs,
                     tokens=tokens,

@@ -26,8 +26,8 @@ from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
 from harness.budget.few_steps import few_steps
 from harness.budget.flops import estimated_tokens_per_s
-from harness.budget.gpu_profile import Card
-from harness.budget.memory import ModelShape, smaller
+from harness.budget.gpu_profile import GpuProfile
+from harness.budget.memory import ModelShape, memory_reductions
 from harness.budget.schedule import Segment, write_segment
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
 from harness.dataset import check_window
@@ -36,13 +36,13 @@ from harness.drive import Ended, Ending, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.inside.events import (
     BaseLoss,
+    CheckpointTest,
     Event,
     EventReader,
     Isolation,
     Kernels,
     NotFinite,
-    Proof,
-    Registered,
+    PluginRegistered,
     TrainBegin,
     TrainEnd,
 )
@@ -55,22 +55,22 @@ REHEARSAL = "rehearsal.json"
 WORST_STEPS, TYPICAL_STEPS = 2, 6
 """The worst ones tell the memory that is needed and warm up; the others, fewer if they are slow, the speed."""
 
-LONGEST_S = 3_600.0
+REHEARSAL_LIMIT_S = 3_600.0
 """After that a rehearsal is given up."""
 
-MOST_MOVED = 0.05
+MAX_LOGIT_SHIFT = 0.05
 """By how much of their deviation logits may move with what stands before their sample: the noise of half precision."""
 
-VERIFIED = 2
+NUM_VERIFIED = 2
 """Checkpoints whose hashes the pick has time for: the best one's and, if that is damaged, the next."""
 
-PICKER_SLOWER = 2.0
+PICKER_SLOWDOWN = 2.0
 """By how much a pass over the validation rows may take longer in the picker than in the trainer, which packs them."""
 
-REAP_S = 1.0
+CHILD_EXIT_S = 1.0
 """For the child to end after its last save, and for us to see it."""
 
-MOST_PLANNED = 30_000_000
+MAX_PLANNED_ROWS = 30_000_000
 """Rows, each counted once an epoch: the plan of a run holds them all, in a few GB and minutes."""
 
 OnEvent = Callable[[Event], None]
@@ -119,7 +119,7 @@ class Rehearsal:
         return (self.usual_eval_s or self.eval_s) + self.save_s
 
     @classmethod
-    def unmeasured(cls, recipe: AxolotlConfig, card: Card) -> "Rehearsal":
+    def unmeasured(cls, recipe: AxolotlConfig, card: GpuProfile) -> "Rehearsal":
         """Guesses, for a run that is not rehearsed: the trainer learns what things cost as it goes."""
         tokens = recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
         speed = estimated_tokens_per_s(card, recipe)
@@ -131,15 +131,15 @@ class Rehearsal:
 
     def pick_reserve_s(self, average: int = 0) -> float:
         """Kept free for the picker; and, to try an average, for loading the model and measuring three adapters."""
-        tries = CLOSING_MARGIN * (self.load_s + PICKER_SLOWER * 3 * self.eval_s) if average > 1 else 0.0
-        return 0.5 + CLOSING_MARGIN * self.verify_s * VERIFIED + tries
+        tries = CLOSING_MARGIN * (self.load_s + PICKER_SLOWDOWN * 3 * self.eval_s) if average > 1 else 0.0
+        return 0.5 + CLOSING_MARGIN * self.verify_s * NUM_VERIFIED + tries
 
     def minimum_s(self, average: int = 0) -> float:
         """The shortest budget that ends with a verified checkpoint: data, start, one step, evaluation, save, pick."""
         start = CLOSING_MARGIN * (self.load_s + self.prepare_s)
         closing = CLOSING_MARGIN * (self.eval_s + self.save_s)
         picking = self.pick_reserve_s(average)
-        return math.ceil(start + 2 * self.step_s + 2 * closing + picking + REAP_S)
+        return math.ceil(start + 2 * self.step_s + 2 * closing + picking + CHILD_EXIT_S)
 
     def describe(self) -> str:
         """The figures, for a person."""
@@ -179,12 +179,12 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         child,
         reader,
         until=settings.deadline,
-        silence_s=lambda seen: LONGEST_S,
+        silence_s=lambda seen: REHEARSAL_LIMIT_S,
         on_event=on_event,
-        ends_with=Proof,
+        ends_with=CheckpointTest,
     )
     if ending.how is not Ended.BY_ITSELF:
-        error = failure(log, ending.exit_code, alive=Registered in ending.seen)
+        error = failure(log, ending.exit_code, alive=PluginRegistered in ending.seen)
         raise MemoryFullError(_what_would_fit(job, error)) if "out of memory" in str(error).lower() else error
     seen = ending.seen
     base_loss = _base_loss(seen.last(BaseLoss), job.base)
@@ -234,10 +234,10 @@ def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -
     Raises:
         ConfigError: more passes over the rows than can be planned.
     """
-    if epochs * len(lengths) > MOST_PLANNED:
+    if epochs * len(lengths) > MAX_PLANNED_ROWS:
         raise ConfigError(
-            f"num_epochs {epochs:g} of {len(lengths):,} rows are more than {MOST_PLANNED:,} rows to plan. Lower it to "
-            f"{MOST_PLANNED // len(lengths)} or less: the budget ends a run, not the epochs."
+            f"num_epochs {epochs:g} of {len(lengths):,} rows exceed {MAX_PLANNED_ROWS:,} rows, the most that can be "
+            f"planned. Lower num_epochs to {MAX_PLANNED_ROWS // len(lengths)} or less: the budget ends the run earlier."
         )
     return PackPlan.make(
         lengths,
@@ -259,7 +259,7 @@ def _check_flash_attn(recipe: AxolotlConfig) -> None:
 
 def _what_would_fit(job: TrainJob, error: TrainError) -> str:
     """The trainer's words, and the settings that need less."""
-    less = smaller(job.recipe, ModelShape.of(job.base), job.card)
+    less = memory_reductions(job.recipe, ModelShape.of(job.base), job.card)
     said = str(error).split(" Lower micro_batch_size")[0].rstrip(".") + "."
     if not less:
         return f"{said} No smaller setting is known: take a card with more memory."
@@ -312,7 +312,7 @@ def _check_finite(found: NotFinite | None, recipe: AxolotlConfig) -> None:
 
 def _check_proof(ending: Ending, log: Path, base: Path) -> None:
     """Refuses a run whose checkpoint could not be loaded onto the base, or made it generate nothing."""
-    proof = ending.seen.last(Proof)
+    proof = ending.seen.last(CheckpointTest)
     if proof is None and ending.exit_code != 0:
         raise failure(log, ending.exit_code, alive=True)
     if proof is not None and proof.failed:
@@ -324,7 +324,7 @@ def _check_proof(ending: Ending, log: Path, base: Path) -> None:
 
 def _check_isolation(found: Isolation | None, recipe: AxolotlConfig) -> None:
     """Refuses a recipe whose packed samples see each other."""
-    if found and not found.moved <= MOST_MOVED * found.spread:
+    if found and not found.moved <= MAX_LOGIT_SHIFT * found.spread:
         raise TrainError(
             f"attn_implementation {recipe.attn_implementation} lets packed samples see each other here (logits of "
             f"deviation {found.spread:.2f} move by {found.moved:.2f}). Use sdpa, or sample_packing: false."
@@ -362,7 +362,7 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
         packs=(work / "packs.jsonl").resolve(),
         batches=(work / "batches.jsonl").resolve(),
         num_steps=num_steps,
-        deadline=uptime() + LONGEST_S,
+        deadline=uptime() + REHEARSAL_LIMIT_S,
         rehearsal=True,
     )
     note = few_steps(recipe, lengths, whole.num_steps(recipe.gradient_accumulation_steps))

@@ -1,6 +1,6 @@
 """The learning rate: a pure function of the step and a logged plan.
 
-    >>> plan = Plan([Segment(step=0, progress=0.0, horizon=100, reason="start")])
+    >>> plan = LRSchedule([Segment(step=0, progress=0.0, horizon=100, reason="start")])
     >>> round(plan.progress(50), 3)
     0.5
     >>> plan.replan(50, horizon=200, reason="slower")
@@ -39,7 +39,7 @@ class Segment:
     reason: str
 
 
-class Plan:
+class LRSchedule:
     """The segments so far, in the order they were made. The newest that has begun counts."""
 
     def __init__(self, segments: Iterable[Segment]) -> None:
@@ -65,7 +65,9 @@ class Plan:
         self.segments.append(Segment(step=step, progress=progress, horizon=max(horizon, step + 1), reason=reason))
 
 
-def learning_rate(step: int, plan: Plan, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0) -> float:
+def learning_rate(
+    step: int, plan: LRSchedule, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0
+) -> float:
     """The rate of optimizer step `step` (0 is the first).
 
     Args:

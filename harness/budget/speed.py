@@ -8,7 +8,7 @@ Where it sits: the trainer's events -> **speed** -> summary of a run, console, l
 
 from collections.abc import Iterable
 
-from harness.inside.events import DiskFull, Evaluate, Event, Save, Step, TrainBegin
+from harness.inside.events import DiskFull, Evaluation, Event, Save, Step, TrainBegin
 
 
 class SpeedMeter:
@@ -17,7 +17,7 @@ class SpeedMeter:
     def __init__(self) -> None:
         self.steps = 0
         """The last one reported."""
-        self.of_last_step: float | None = None
+        self.last_tokens_per_s: float | None = None
         """Tokens per second between the last two reported steps; None if they are not of one start."""
         self._tokens, self._spent_s, self._paused_s = 0, 0.0, 0.0
         self._last: Step | None = None
@@ -27,26 +27,26 @@ class SpeedMeter:
         """After all of them."""
         meter = cls()
         for event in events:
-            meter.hear(event)
+            meter.add(event)
         return meter
 
-    def hear(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """Takes one event; those that say nothing of speed are passed over."""
         match event:
             case TrainBegin():
                 self._last = None
-            case Evaluate() | Save() | DiskFull():
+            case Evaluation() | Save() | DiskFull():
                 self._paused_s += event.seconds
             case Step():
                 self._hear_step(event)
 
     def _hear_step(self, step: Step) -> None:
-        self.steps, self.of_last_step = step.step, None
+        self.steps, self.last_tokens_per_s = step.step, None
         if self._last is not None and step.tokens >= self._last.tokens:
             tokens, spent_s = step.tokens - self._last.tokens, step.up - self._last.up - self._paused_s
             self._tokens += tokens
             self._spent_s += spent_s
-            self.of_last_step = tokens / spent_s if tokens > 0 and spent_s > 0 else None
+            self.last_tokens_per_s = tokens / spent_s if tokens > 0 and spent_s > 0 else None
         self._last, self._paused_s = step, 0.0
 
     @property

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.budget.schedule import Plan, Segment, Shape, learning_rate
+from harness.budget.schedule import LRSchedule, Segment, Shape, learning_rate
 
 FAINT = 0.01
 """Of the peak: a learning rate below that trains next to nothing."""
@@ -91,6 +91,6 @@ def faint_share(rates: Sequence[float], *, peak: float, shape: Shape, floor: flo
         return 0.0
     warm = rates.index(max(rates))
     share = sum(rate < FAINT * peak for rate in rates[warm:]) / len(rates)
-    usual = Plan([Segment(step=0, progress=0.0, horizon=1_000, reason="")])
+    usual = LRSchedule([Segment(step=0, progress=0.0, horizon=1_000, reason="")])
     expected = [learning_rate(n, usual, peak=1.0, warmup_steps=0, shape=shape, floor=floor) for n in range(1_000)]
     return max(0.0, share - sum(rate < FAINT for rate in expected) / len(expected))

@@ -1,7 +1,7 @@
 """The card in this machine, as the driver sees it: is it the one that was named, and does anybody else use it?
 
     look().gpu.name, look().why_not        # "NVIDIA GeForce RTX 4090", ""
-    check_gpu(get_card("rtx4090"), find_gpu())
+    check_gpu(get_gpu_profile("rtx4090"), find_gpu())
 
 Where it sits: before the rehearsal loads anything.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.doctor.nvidia_smi import MigDevice, ask, fields_of, mig_device, mig_devices
 from harness.errors import ConfigError, TrainError
 
@@ -139,7 +139,7 @@ def _users(index: str) -> tuple[str, ...]:
     return tuple(f"{pid} {','.join(what)} {memory} MiB" for pid, *what, memory in rows if pid.isdigit())
 
 
-def check_gpu(card: Card, gpu: Gpu | None, *, shared: bool = False) -> None:
+def check_gpu(card: GpuProfile, gpu: Gpu | None, *, shared: bool = False) -> None:
     """Refuses a card that is not there, is smaller than the one that was named, or is not free.
 
     Args:
@@ -165,7 +165,7 @@ def check_gpu(card: Card, gpu: Gpu | None, *, shared: bool = False) -> None:
         )
 
 
-def check_torch(card: Card) -> None:
+def check_torch(card: GpuProfile) -> None:
     """Refuses a build of torch that cannot use the card. Torch is not imported: that takes seconds.
 
     Raises:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from core.errors import OnedayError
 from core.model.libraries import is_offline
-from harness.budget.gpu_profile import Card, get_card
-from harness.budget.profile_choice import chosen_by
+from harness.budget.gpu_profile import GpuProfile, get_gpu_profile
+from harness.budget.profile_choice import profile_for
 from harness.doctor.card import Gpu, look
 
 GIB = 2**30
@@ -87,7 +87,7 @@ def problem(what: str, mend: str) -> Finding:
 class Machine:
     """What is looked at, and how."""
 
-    card: Card
+    card: GpuProfile
     """The profile that a run would name."""
     gpu: Gpu | None
     why_no_gpu: str = ""
@@ -111,10 +111,10 @@ class Machine:
         Raises:
             ConfigError: no profile of that name.
         """
-        named = get_card(card) if card else None
+        named = get_gpu_profile(card) if card else None
         sight = look()
         return cls(
-            card=named or chosen_by(sight).card, gpu=sight.gpu, why_no_gpu=sight.why_not,
+            card=named or profile_for(sight).card, gpu=sight.gpu, why_no_gpu=sight.why_not,
             has_broken_driver=sight.is_broken, run=run, base=base, asks_hub=asks_hub, environment=dict(os.environ),
         )  # fmt: skip
 

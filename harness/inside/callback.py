@@ -15,13 +15,13 @@ from transformers import TrainerCallback
 
 from harness.budget.clock import uptime
 from harness.budget.pace import Pace
-from harness.budget.schedule import Plan, Segment, learning_rate, write_segment
+from harness.budget.schedule import LRSchedule, Segment, learning_rate, write_segment
 from harness.checkpoint.seal import Saved
 from harness.inside.batch_log import BatchLog
 from harness.inside.events import (
     BaseLoss,
     DiskFull,
-    Evaluate,
+    Evaluation,
     Events,
     NotFinite,
     Phase,
@@ -45,7 +45,7 @@ LEAST_REHEARSED, REHEARSED_S = 4, 30.0
 class PlannedLR(LRScheduler):
     """`harness.budget.schedule.learning_rate` as torch wants it. Its state is the step alone."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, plan: Plan, cfg: Any) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, plan: LRSchedule, cfg: Any) -> None:
         self._plan, self._cfg = plan, cfg
         super().__init__(optimizer)
 
@@ -69,7 +69,7 @@ class PlannedLR(LRScheduler):
 class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Stops in time for a last evaluation and save, re-plans the horizon, logs and reports."""
 
-    def __init__(self, cfg: Any, events: Events, plan: Plan | None) -> None:
+    def __init__(self, cfg: Any, events: Events, plan: LRSchedule | None) -> None:
         self.cfg, self.events, self.plan = cfg, events, plan
         self.log = BatchLog(Path(cfg.oneday_batches))
         self.peaks = PeakMemory()
@@ -225,7 +225,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             self.events.emit(BaseLoss(**now(), validation_loss=loss, seconds=round(seconds, 3)))
             return None if math.isfinite(loss) else self._diverge(state, control, loss)
         tokens = (metrics or {}).get("eval_answer_tokens")
-        evaluated = Evaluate(
+        evaluated = Evaluation(
             **now(),
             step=state.global_step,
             validation_loss=loss,

@@ -55,7 +55,7 @@ def now() -> Stamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registered(Event):
+class PluginRegistered(Event):
     """Axolotl has loaded our plugin."""
 
     event: Literal["registered"] = "registered"
@@ -98,7 +98,7 @@ class Kernels(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof(Event):
+class CheckpointTest(Event):
     """A rehearsal's checkpoint was loaded and used; why that failed, or None."""
 
     event: Literal["proof"] = "proof"
@@ -123,7 +123,7 @@ class Phase(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat(Event):
+class Heartbeat(Event):
     """A sign of life."""
 
     event: Literal["beat"] = "beat"
@@ -156,7 +156,7 @@ class BaseLoss(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluate(Event):
+class Evaluation(Event):
     """An evaluation is done."""
 
     event: Literal["evaluate"] = "evaluate"
@@ -233,8 +233,8 @@ class TrainEnd(Event):
 
 
 TrainerEvent: TypeAlias = (
-    Registered | PluginAlive | TrackerFailed | Isolation | Kernels | Proof | TrainBegin | Phase | Beat | Step | BaseLoss
-    | Evaluate | EvaluationHalved | Save | DiskFull | NotFinite | Stopping | TrainEnd
+    PluginRegistered | PluginAlive | TrackerFailed | Isolation | Kernels | CheckpointTest | TrainBegin | Phase
+    | Heartbeat | Step | BaseLoss | Evaluation | EvaluationHalved | Save | DiskFull | NotFinite | Stopping | TrainEnd
 )  # fmt: skip
 
 
@@ -271,7 +271,7 @@ class Events:
     def beat(self) -> None:
         """A sign of life, for the supervisor's watchdog."""
         if uptime() - self._last >= BEAT_S:
-            self.emit(Beat(**now()))
+            self.emit(Heartbeat(**now()))
 
 
 def jsonable(value: Any) -> Any:

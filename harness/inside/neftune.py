@@ -2,7 +2,7 @@
 
     noise = PerSampleNoise(alpha=5)
     model.get_input_embeddings().register_forward_hook(noise.hook)
-    noise.lengths = lengths_in(inputs)      # before each training forward
+    noise.lengths = lengths_of_samples(inputs)      # before each training forward
 
 The paper (Jain et al. 2023) adds uniform noise of at most alpha / sqrt(L d), L being the sample's length. Upstream
 takes the row's length: with 300-token samples packed to 8,192 its noise is 5 times too weak. The winner's recipe has
@@ -33,7 +33,7 @@ class PerSampleNoise:
         return output + noise * bound.to(output.dtype).unsqueeze(-1)
 
 
-def lengths_in(inputs: Mapping[str, Any]) -> torch.Tensor:
+def lengths_of_samples(inputs: Mapping[str, Any]) -> torch.Tensor:
     """The number of tokens in the sample of each token of a batch, (batch, tokens).
 
     A packed row says where its samples begin by `position_ids`; a row that is one sample says by its `attention_mask`

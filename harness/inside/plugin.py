@@ -21,13 +21,22 @@ from core.errors import OnedayError
 from core.model.language_model import LanguageModel
 from core.model.libraries import disable_cpu_repack, give_back
 from core.model.weights import check_weights
-from harness.budget.schedule import Plan, read_segments
+from harness.budget.schedule import LRSchedule, read_segments
 from harness.checkpoint.seal import checkpoint_folders
 from harness.inside.callback import BudgetCallback, PlannedLR
-from harness.inside.events import Events, Isolation, Kernels, PluginAlive, Proof, Registered, TrackerFailed, now
+from harness.inside.events import (
+    CheckpointTest,
+    Events,
+    Isolation,
+    Kernels,
+    PluginAlive,
+    PluginRegistered,
+    TrackerFailed,
+    now,
+)
 from harness.inside.kernels import kernel_paths
 from harness.inside.neftune import PerSampleNoise
-from harness.inside.rows import PACKED_WITHOUT_MASK, trained_rows
+from harness.inside.rows import PACKED_WITHOUT_MASK, training_rows
 from harness.inside.tracker_guard import guard_trackers
 from harness.inside.trainer import ExactTrainer, lengths_of
 from harness.pack import PackPlan, digest_of
@@ -58,7 +67,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         gc.collect()
         gc.freeze()
         self.events = Events(Path(cfg["oneday_events"]))
-        self.events.emit(Registered(**now()))
+        self.events.emit(PluginRegistered(**now()))
 
     def load_datasets(self, cfg: Any, preprocess: bool = False) -> TrainDatasetMeta:
         """The tokenised tables as they are.
@@ -66,7 +75,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         Axolotl takes rows of ids too, but walks through all of them in Python three times and copies them on disk.
         """
         train, validation = (
-            trained_rows(Path(given["path"]), packed=packed, masked=cfg.model_config_type not in PACKED_WITHOUT_MASK)
+            training_rows(Path(given["path"]), packed=packed, masked=cfg.model_config_type not in PACKED_WITHOUT_MASK)
             for given, packed in (
                 (cfg.datasets[0], bool(cfg.sample_packing)),
                 (cfg.test_datasets[0], bool(cfg.sample_packing and cfg.eval_sample_packing is not False)),
@@ -102,7 +111,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
 
     def create_lr_scheduler(self, cfg: Any, trainer: Any, optimizer: Any, num_training_steps: int) -> PlannedLR:
         """The plan as the supervisor, or a run before, has written it."""
-        self.callback.plan = Plan(read_segments(Path(cfg.oneday_plan)))
+        self.callback.plan = LRSchedule(read_segments(Path(cfg.oneday_plan)))
         return PlannedLR(optimizer, self.callback.plan, cfg)
 
     def add_callbacks_pre_trainer(self, cfg: Any, model: Any) -> list[TrainerCallback]:
@@ -130,7 +139,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         """Gives the frozen objects back. A rehearsal then uses what it saved, as whoever serves it will."""
         gc.unfreeze()
         if cfg.oneday_rehearsal:
-            self.events.emit(Proof(**now(), failed=why_unusable(cfg)))
+            self.events.emit(CheckpointTest(**now(), failed=checkpoint_failure(cfg)))
 
 
 def cap_memory(card_gib: float | None) -> float | None:
@@ -145,7 +154,7 @@ def cap_memory(card_gib: float | None) -> float | None:
     return round(cap, 2)
 
 
-def why_unusable(cfg: Any) -> str | None:
+def checkpoint_failure(cfg: Any) -> str | None:
     """Loads the newest checkpoint onto a fresh base and generates one token; why that failed, or None."""
     checkpoint = checkpoint_folders(Path(cfg.output_dir))
     if not checkpoint:

@@ -1,6 +1,6 @@
 """The tokenised table as Axolotl's trainer takes it: columns of ids, with positions where rows share a sequence.
 
-    trained_rows(Path("05_table/512-0123456789abcdef/train.parquet"), packed=True)
+    training_rows(Path("05_table/512-0123456789abcdef/train.parquet"), packed=True)
 
 Where it sits: table -> **rows** -> the plugin's `load_datasets`.
 """
@@ -21,7 +21,7 @@ PACKED_WITHOUT_MASK = ("mamba", "gemma3")
 """Kinds of model whose packed samples have positions and no mask, as in `process_datasets_for_packing` of Axolotl."""
 
 
-def trained_rows(path: Path, *, packed: bool, masked: bool = True) -> "Dataset":
+def training_rows(path: Path, *, packed: bool, masked: bool = True) -> "Dataset":
     """The rows of a table, in its order.
 
     Args:

@@ -22,7 +22,7 @@ OnFailure = Callable[[str, str], None]
 """(tracker's class, what it said)."""
 
 
-class Guarded(TrainerCallback):  # type: ignore[misc]
+class GuardedTracker(TrainerCallback):  # type: ignore[misc]
     """Passes every event on until the first error."""
 
     def __init__(self, inner: TrainerCallback, on_failure: OnFailure) -> None:
@@ -48,6 +48,6 @@ def guard_trackers(trainer: Any, on_failure: OnFailure) -> int:
     for number, callback in enumerate(callbacks):
         name = type(callback).__name__
         if name in _TRACKERS or name.startswith(_SAVES_CONFIG):
-            callbacks[number] = Guarded(callback, on_failure)
+            callbacks[number] = GuardedTracker(callback, on_failure)
             num += 1
     return num

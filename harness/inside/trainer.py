@@ -19,7 +19,7 @@ from core.model.token_ids import IGNORED_LABEL
 from harness.checkpoint.seal import SAVING, save_sealed
 from harness.inside.callback import BudgetCallback
 from harness.inside.events import EvaluationHalved, now
-from harness.inside.neftune import PerSampleNoise, lengths_in
+from harness.inside.neftune import PerSampleNoise, lengths_of_samples
 from harness.pack import Bin, PackPlan, pack_in_order
 
 Base: Any = object  # Axolotl's trainer stands there when this is mixed in
@@ -85,10 +85,10 @@ class ExactTrainer(Base):  # type: ignore[misc]
         if self.state.global_step != self._step:
             self._step, self._micro = self.state.global_step, 0
             self.budget.begin_batch()
-        torch.manual_seed(micro_seed(self.args.seed, self._step, self._micro))
+        torch.manual_seed(micro_step_seed(self.args.seed, self._step, self._micro))
         self._micro += 1
         if self.noise is not None:
-            self.noise.lengths = lengths_in(inputs)
+            self.noise.lengths = lengths_of_samples(inputs)
         num_tokens = num_real_tokens(inputs, self.processing_class.pad_token_id)
         digest = batch_digest(inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -123,7 +123,7 @@ class ExactTrainer(Base):  # type: ignore[misc]
             loss = super().prediction_step(model, inputs, True, ignore_keys=ignore_keys)[0]
             return float(loss) * num_tokens, num_tokens
         except torch.OutOfMemoryError:
-            halves = halved(inputs)
+            halves = split_batch(inputs)
             if len(halves) < 2:
                 raise
             self.budget.events.emit(EvaluationHalved(**now(), step=self.state.global_step))
@@ -157,7 +157,7 @@ def lengths_of(dataset: Any) -> list[int]:
     return list(dataset.data.column("length").to_pylist())
 
 
-def micro_seed(seed: int, step: int, micro: int) -> int:
+def micro_step_seed(seed: int, step: int, micro: int) -> int:
     """Of the generator, at the start of a micro-step."""
     return int.from_bytes(hashlib.sha256(f"{seed}-{step}-{micro}".encode()).digest()[:8], "big") >> 1
 
@@ -177,7 +177,7 @@ def num_real_tokens(inputs: Any, pad_token_id: int) -> int:
     return int((mask != 0).sum() if mask is not None else (inputs["input_ids"] != pad_token_id).sum())
 
 
-def halved(inputs: Any) -> list[dict[str, Any]]:
+def split_batch(inputs: Any) -> list[dict[str, Any]]:
     """A batch in two: by rows, or between the samples of its one row. One part if it cannot be cut."""
     num_rows, num_tokens = inputs["input_ids"].shape
     if num_rows > 1:

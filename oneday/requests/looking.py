@@ -84,7 +84,7 @@ class DoctorRequest(Reporting):
               oneday doctor --card rtx4090 --base models/Mistral-7B-v0.1 --run runs/200k
     """
 
-    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
+    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:GPU_PROFILES")] = None
     """Profile to check against. Default: the card found, or cpu."""
     base: str | None = None
     """Base model folder: is it here, whole, under which licence."""

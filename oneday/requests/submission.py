@@ -151,7 +151,7 @@ class ReproduceRequest(Redoing):
     """Its mix. Default: 05_mix beside the manifest."""
     base: Path | None = None
     """Its base model. Default: where it was."""
-    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
+    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:GPU_PROFILES")] = None
     """Default: the one on record."""
     budget: str | None = None
     """Default: a tenth more than it had."""

@@ -28,7 +28,7 @@ class TrainingRequest(Reporting):
     """What is done with an example longer than sequence_len; auto splits texts and drops others."""
     config: Path | None = None
     """Recipe. Default: the card's recommended one."""
-    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
+    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:GPU_PROFILES")] = None
     """cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card that is here."""
     base: Path | None = None
     """Base model folder. Default: the mix's, or the recipe's."""

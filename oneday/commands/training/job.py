@@ -15,8 +15,8 @@ from core.model.folder import check_model_folder
 from core.run_folder import MIX
 from harness.base_model import find_model
 from harness.budget.day import Charging
-from harness.budget.gpu_profile import Card
-from harness.budget.profile_choice import NAMED, CardChoice, choose_card
+from harness.budget.gpu_profile import GpuProfile
+from harness.budget.profile_choice import NAMED_BY_USER, ProfileChoice, choose_profile
 from harness.dataset import check_mix
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
@@ -31,7 +31,7 @@ class Setting:
     """A request and the card on which it will run."""
 
     request: TrainingRequest
-    choice: CardChoice
+    choice: ProfileChoice
 
     @classmethod
     def of(cls, request: TrainingRequest) -> "Setting":
@@ -40,10 +40,10 @@ class Setting:
         Raises:
             ConfigError: no profile of that name.
         """
-        return cls(request=request, choice=choose_card(request.card))
+        return cls(request=request, choice=choose_profile(request.card))
 
     @property
-    def card(self) -> Card:
+    def card(self) -> GpuProfile:
         """The card's profile."""
         return self.choice.card
 
@@ -64,7 +64,7 @@ class Setting:
 
     def say_card(self, console: Console) -> None:
         """Tells the user which card was found, unless they named one. Called once all options are checked."""
-        if self.choice.how != NAMED:
+        if self.choice.how != NAMED_BY_USER:
             console.say(self.choice.sentence)
 
 
@@ -111,14 +111,14 @@ def training_job(
     )
 
 
-def _check_same_card(choice: CardChoice, run: Path) -> None:
+def _check_same_card(choice: ProfileChoice, run: Path) -> None:
     """A run continues on its card. If another one is found, the driver of the first is probably gone.
 
     Raises:
         ConfigError: another card was found; the message says how to continue.
     """
     begun_on = read_manifest(run).get("train", {}).get("card")
-    if choice.how != NAMED and begun_on not in (None, choice.card.name):
+    if choice.how != NAMED_BY_USER and begun_on not in (None, choice.card.name):
         raise ConfigError(
             f"{run}: was begun on {begun_on}, and here it would be {choice.card.name} ({choice.how}). Name it: "
             f"`card={begun_on}`; or begin anew with `redo=true`."

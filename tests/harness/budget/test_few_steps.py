@@ -1,12 +1,12 @@
 import pytest
 
-from harness.budget.few_steps import FEW, few_steps
-from harness.budget.gpu_profile import get_card
+from harness.budget.few_steps import MIN_STEPS, few_steps
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import pack_plan
 from harness.recipe import find_recipe, read_recipe, recipe_for
 
-LARGE = read_recipe(find_recipe(recipe_for(get_card("rtx4090"))))
-TINY = read_recipe(find_recipe(recipe_for(get_card("cpu"))))
+LARGE = read_recipe(find_recipe(recipe_for(get_gpu_profile("rtx4090"))))
+TINY = read_recipe(find_recipe(recipe_for(get_gpu_profile("cpu"))))
 
 
 def note(recipe: object, lengths: list[int]) -> str:
@@ -40,5 +40,5 @@ def test_the_settings_that_it_names_make_the_steps_that_it_says(length: int) -> 
 def test_a_run_of_many_steps_is_not_spoken_of() -> None:
     assert note(LARGE, [120] * 20_000) == ""
     assert note(TINY, [120] * 50) == ""
-    assert few_steps(LARGE, [120] * 50, FEW) == ""
-    assert few_steps(LARGE, [120] * 50, FEW - 1) != ""
+    assert few_steps(LARGE, [120] * 50, MIN_STEPS) == ""
+    assert few_steps(LARGE, [120] * 50, MIN_STEPS - 1) != ""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.budget.pace import Pace, first_horizon, steps_that_fit
-from harness.budget.schedule import Plan, Segment, learning_rate
+from harness.budget.schedule import LRSchedule, Segment, learning_rate
 
 DRIFT = 0.02
 
@@ -26,13 +26,13 @@ class Trainer:
     epochs_end: int = 10**9
     rng: random.Random = field(default_factory=lambda: random.Random(0))
 
-    def run(self) -> tuple[int, Plan]:
+    def run(self) -> tuple[int, LRSchedule]:
         """Steps that were made, and the plan with all of its segments."""
         pace = Pace(
             eval_steps=self.eval_steps, eval_costs=[self.cold * self.closing_s / 2], save_costs=[self.closing_s / 2]
         )
         horizon = first_horizon(left_s=self.budget_s, step_s=1.0, closing_s=self.closing_s, eval_steps=self.eval_steps)
-        plan = Plan([Segment(step=0, progress=0.0, horizon=min(horizon, self.epochs_end), reason="rehearsal")])
+        plan = LRSchedule([Segment(step=0, progress=0.0, horizon=min(horizon, self.epochs_end), reason="rehearsal")])
         now, step, num_evaluations = 0.0, 0, 0
         while True:
             step += 1
@@ -57,7 +57,7 @@ class Trainer:
                 pace.time_save(self.closing_s / 2)
 
 
-def steps_without_rate(steps: int, plan: Plan) -> int:
+def steps_without_rate(steps: int, plan: LRSchedule) -> int:
     """Steps that the plan gave no rate when it was new enough to know of them."""
     return sum(learning_rate(step, plan, peak=1.0, warmup_steps=0, shape="linear") <= 1e-12 for step in range(steps))
 

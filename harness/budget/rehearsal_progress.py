@@ -1,6 +1,6 @@
 """A rehearsal that another process is at: how long, and what it did last. Read from the run's folder.
 
-    found = read_rehearsing(Path("runs/200k"))
+    found = read_rehearsal_progress(Path("runs/200k"))
     found.doing, found.seconds           # "step 3", 41.0
 
 Where it sits: the rehearsal's own events -> **rehearsing** -> `oneday watch`, before there is a ledger to be read.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.run_folder import PLAN
 from core.stage import DONE, INPUTS, SCRATCH, is_locked
-from harness.inside.events import BaseLoss, Evaluate, Event, EventReader, Save, Step, TrainBegin, TrainEnd
+from harness.inside.events import BaseLoss, Evaluation, Event, EventReader, Save, Step, TrainBegin, TrainEnd
 
 
 def _doing(event: Event, before: str) -> str:
@@ -24,7 +24,7 @@ def _doing(event: Event, before: str) -> str:
             return "the hardest batches"
         case Step():
             return f"step {event.step}"
-        case Evaluate():
+        case Evaluation():
             return "evaluated"
         case Save():
             return "saved"
@@ -34,7 +34,7 @@ def _doing(event: Event, before: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsing:
+class RehearsalProgress:
     """A rehearsal under way."""
 
     run: Path
@@ -43,7 +43,7 @@ class Rehearsing:
     doing: str
 
 
-def read_rehearsing(run: Path) -> Rehearsing | None:
+def read_rehearsal_progress(run: Path) -> RehearsalProgress | None:
     """The rehearsal that is at work in a run at this moment; None: there is none."""
     stage = run / PLAN
     began = stage / INPUTS
@@ -56,4 +56,4 @@ def read_rehearsing(run: Path) -> Rehearsing | None:
         seconds = max(0.0, time.time() - began.stat().st_mtime)
     except OSError:  # it ended while it was read
         return None
-    return Rehearsing(run=run, seconds=seconds, doing=doing)
+    return RehearsalProgress(run=run, seconds=seconds, doing=doing)
