@@ -1,9 +1,9 @@
-"""A rehearsal that another process is at: how long, and what it did last. Read from the run's folder.
+"""The progress of a rehearsal that another process runs, read from the run's folder.
 
-    found = read_rehearsal_progress(Path("runs/200k"))
-    found.doing, found.seconds           # "step 3", 41.0
+    progress = read_rehearsal_progress(Path("runs/200k"))
+    progress.activity, progress.seconds  # "step 3", 41.0
 
-Where it sits: the rehearsal's own events -> **rehearsing** -> `oneday watch`, before there is a ledger to be read.
+Where it sits: the rehearsal's events -> **rehearsal progress** -> `oneday watch`, before the run has a ledger.
 """
 
 import time
@@ -15,13 +15,13 @@ from core.stage import DONE, INPUTS, SCRATCH, is_locked
 from harness.inside.events import BaseLoss, Evaluation, Event, EventReader, Save, Step, TrainBegin, TrainEnd
 
 
-def _doing(event: Event, before: str) -> str:
-    """What is being done after an event; one that says nothing of it changes nothing."""
+def _activity(event: Event, previous: str) -> str:
+    """What the rehearsal does after an event; events that do not tell leave `previous`."""
     match event:
         case BaseLoss():
-            return "the base is measured"
+            return "measured the base"
         case TrainBegin():
-            return "the hardest batches"
+            return "training on the hardest batches"
         case Step():
             return f"step {event.step}"
         case Evaluation():
@@ -30,30 +30,29 @@ def _doing(event: Event, before: str) -> str:
             return "saved"
         case TrainEnd():
             return "reading the checkpoint back"
-    return before
+    return previous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalProgress:
-    """A rehearsal under way."""
+    """The state of a running rehearsal."""
 
-    run: Path
     seconds: float
-    """Since it began."""
-    doing: str
+    """Time since its start."""
+    activity: str
 
 
 def read_rehearsal_progress(run: Path) -> RehearsalProgress | None:
-    """The rehearsal that is at work in a run at this moment; None: there is none."""
+    """The rehearsal that is running in a run's folder; None if there is none."""
     stage = run / PLAN
-    began = stage / INPUTS
-    if not began.is_file() or (stage / DONE).is_file() or not is_locked(run):
+    inputs = stage / INPUTS
+    if not inputs.is_file() or (stage / DONE).is_file() or not is_locked(run):
         return None
-    doing = "starting Axolotl"
+    activity = "starting Axolotl"
     try:
         for event in EventReader(stage / SCRATCH / "metrics.jsonl", from_start=True).read():
-            doing = _doing(event, doing)
-        seconds = max(0.0, time.time() - began.stat().st_mtime)
-    except OSError:  # it ended while it was read
+            activity = _activity(event, activity)
+        seconds = max(0.0, time.time() - inputs.stat().st_mtime)
+    except OSError:  # the rehearsal ended in the meantime and removed the files
         return None
-    return RehearsalProgress(run=run, seconds=seconds, doing=doing)
+    return RehearsalProgress(seconds=seconds, activity=activity)

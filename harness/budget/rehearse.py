@@ -24,7 +24,7 @@ from harness.axolotl_process import Launcher, axolotl_environment, failure, star
 from harness.base_model import check_embeddings, load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
-from harness.budget.few_steps import few_steps
+from harness.budget.few_steps import few_steps_warning
 from harness.budget.flops import estimated_tokens_per_s
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import ModelShape, memory_reductions
@@ -237,7 +237,7 @@ def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -
     if epochs * len(lengths) > MAX_PLANNED_ROWS:
         raise ConfigError(
             f"num_epochs {epochs:g} of {len(lengths):,} rows exceed {MAX_PLANNED_ROWS:,} rows, the most that can be "
-            f"planned. Lower num_epochs to {MAX_PLANNED_ROWS // len(lengths)} or less: the budget ends the run earlier."
+            f"planned. Lower num_epochs to {MAX_PLANNED_ROWS // len(lengths)} or less: the budget ends the run, not the number of epochs."
         )
     return PackPlan.make(
         lengths,
@@ -365,5 +365,5 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
         deadline=uptime() + REHEARSAL_LIMIT_S,
         rehearsal=True,
     )
-    note = few_steps(recipe, lengths, whole.num_steps(recipe.gradient_accumulation_steps))
+    note = few_steps_warning(recipe, lengths, whole.num_steps(recipe.gradient_accumulation_steps))
     return settings, prepare_s, note

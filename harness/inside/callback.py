@@ -151,7 +151,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
         elif control.should_evaluate or state.global_step % 20 == 0 or self._is_at_the_end(state):
-            self._replan(state, closes=bool(control.should_evaluate))
+            self._replan(state, evaluates=bool(control.should_evaluate))
         return control
 
     def _must_stop(self, state: Any, control: Any) -> str:
@@ -166,7 +166,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             and uptime() - self.started > REHEARSED_S
         ):
             return "epochs"
-        if not self.pace.fits_another(self.until_s, closes=bool(control.should_evaluate)):
+        if not self.pace.fits_another(self.until_s, evaluates=bool(control.should_evaluate)):
             return "deadline"
         if self.cfg.oneday_follow_plan and self.plan is not None and state.global_step >= self.plan.horizon:
             return "plan"
@@ -184,11 +184,11 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """Of the plan, with time left: steps after it would have no learning rate."""
         return self.plan is not None and state.global_step + 2 >= self.plan.horizon
 
-    def _replan(self, state: Any, *, closes: bool) -> None:
+    def _replan(self, state: Any, *, evaluates: bool) -> None:
         """Moves the horizon to where the measured costs say the budget ends, or the epochs do."""
         if self.plan is None or self.cfg.oneday_follow_plan:
             return
-        found = self.pace.last_step(state.global_step, self.until_s, closes=closes)
+        found = self.pace.last_step(state.global_step, self.until_s, evaluates=evaluates)
         if found is None:
             return
         horizon = min(state.max_steps, found)

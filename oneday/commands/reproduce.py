@@ -134,7 +134,7 @@ def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
         base=_base(request, recorded),
         recipe=recorded.recipe,
         card=choice.card,
-        card_how=choice.how if request.card else "the one on record",
+        card_how=choice.reason if request.card else "the one on record",
         device=choice.device,
         budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * float(recorded.train["budget_s"]),
         redo=request.redo,

@@ -151,24 +151,24 @@ def _drawn(run: Path) -> Callable[[], RenderableType]:
 
 def screen(run: Path) -> RenderableType:
     """What is drawn of a run: its rehearsal while that is at work, else its day."""
-    found = read_rehearsal_progress(run)
-    if found is None:
+    progress = read_rehearsal_progress(run)
+    if progress is None:
         return panel(read_history(run))
     head = Text("oneday  ", style="dim").append(str(run), style="bold").append("  rehearsing", style="blue")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    grid.add_row("since", f"{pretty(found.seconds)}, not charged to the budget")
-    grid.add_row("last event", found.doing)
+    grid.add_row("since", f"{pretty(progress.seconds)}, not charged to the budget")
+    grid.add_row("last event", progress.activity)
     return Group(head, grid)
 
 
 def one_line(run: Path) -> str:
     """The same information in one line."""
-    found = read_rehearsal_progress(run)
-    if found is None:
+    progress = read_rehearsal_progress(run)
+    if progress is None:
         return plain(read_history(run))
-    return f"{run} | rehearsing | {found.doing} | for {pretty(found.seconds)}, not charged"
+    return f"{run} | rehearsing | {progress.activity} | for {pretty(progress.seconds)}, not charged"
 
 
 def run_watch(request: WatchRequest, console: Console) -> None:

@@ -19,7 +19,7 @@ from tests.harness.doctor.scripted_nvidia_smi import install
 from tests.harness.test_run import fake
 
 RTX_4090 = "NVIDIA GeForce RTX 4090, 24564, 9, 580.65.06"
-FOUND = "NVIDIA GeForce RTX 4090, 24.0 GiB, is here"
+FOUND = "found NVIDIA GeForce RTX 4090, 24.0 GiB"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -107,7 +107,7 @@ def test_the_card_and_why_stand_on_record_and_do_not_bar_a_resume(
     )  # fmt: skip
     install(tmp_path, monkeypatch, gpu=RTX_4090)
     with pytest.raises(
-        ConfigError, match=r"was begun on cpu, and here it would be rtx4090 \(NVIDIA .* Name it: `card="
+        ConfigError, match=r"was begun on cpu, and here it would be rtx4090 \(found NVIDIA .* Name it: `card="
     ):
         run_train(request, Console(), launch=launch)
     named = TrainRequest(mix=mix, config=RECIPE, card="cpu", base=DEMO_BASE, budget="60s", rehearsal=False)

@@ -64,7 +64,7 @@ class Setting:
 
     def say_card(self, console: Console) -> None:
         """Tells the user which card was found, unless they named one. Called once all options are checked."""
-        if self.choice.how != NAMED_BY_USER:
+        if self.choice.reason != NAMED_BY_USER:
             console.say(self.choice.sentence)
 
 
@@ -103,7 +103,7 @@ def training_job(
         long_examples=LongExamples(request.long_examples),
         recipe=with_attention(recipe, setting.card),
         card=setting.card,
-        card_how=setting.choice.how,
+        card_how=setting.choice.reason,
         device=setting.choice.device,
         budget_s=budget_s,
         shared_card=shared_card,
@@ -118,9 +118,9 @@ def _check_same_card(choice: ProfileChoice, run: Path) -> None:
         ConfigError: another card was found; the message says how to continue.
     """
     begun_on = read_manifest(run).get("train", {}).get("card")
-    if choice.how != NAMED_BY_USER and begun_on not in (None, choice.card.name):
+    if choice.reason != NAMED_BY_USER and begun_on not in (None, choice.card.name):
         raise ConfigError(
-            f"{run}: was begun on {begun_on}, and here it would be {choice.card.name} ({choice.how}). Name it: "
+            f"{run}: was begun on {begun_on}, and here it would be {choice.card.name} ({choice.reason}). Name it: "
             f"`card={begun_on}`; or begin anew with `redo=true`."
         )
 

@@ -12,7 +12,7 @@ from core.run_folder import PLAN
 from core.stage import INPUTS
 from curation.sources.source import EPOCHS, ESTIMATED_TOKENS, MIXES
 from harness.budget.duration import pretty, seconds
-from harness.budget.few_steps import few_steps
+from harness.budget.few_steps import few_steps_warning
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import MISTRAL_7B, ModelShape, recipe_peak_memory
 from harness.budget.plan import (
@@ -83,7 +83,7 @@ def run_plan(request: PlanRequest, console: Console) -> None:
     )
     setting.say_card(console)
     show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
-    note = few_steps(job.recipe, lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
+    note = few_steps_warning(job.recipe, lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
     if note:
         console.alarm(note)
     if needed:
@@ -100,7 +100,7 @@ def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
     rows = MIXES["200k"]
     lengths = [round(ESTIMATED_TOKENS[source]) for source, number in rows.items() for _ in range(number)]
     num_tokens = ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths)
-    with _found_card_told(setting.choice.how):
+    with _found_card_told(setting.choice.reason):
         costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
     plan = estimate_budget(recipe, packs, costs, budget_s=budget_s)
@@ -117,7 +117,7 @@ def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
         {
             "estimate": True,
             "card": card.name,
-            "card_how": setting.choice.how,
+            "card_how": setting.choice.reason,
             "plan": asdict(plan),
             "mixes": [asdict(n) for n in needed],
         }

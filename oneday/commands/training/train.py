@@ -241,7 +241,7 @@ def _mix_told(request: TrainRequest, rows: str) -> str:
 
 def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, console: Console) -> None:
     """What `oneday train` would do, from the options alone."""
-    recipe, card, how = setting.recipe(), setting.card, setting.choice.how
+    recipe, card, how = setting.recipe(), setting.card, setting.choice.reason
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     tokens = rows_per_step * recipe.sequence_len
     files = data_files(request) if request.data else []

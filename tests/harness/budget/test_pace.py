@@ -39,17 +39,17 @@ class Trainer:
             cost = 1.0 + self.jitter * self.rng.uniform(-1, 1)
             now += cost
             pace.time_step(cost)
-            closes = step == 1 or step % self.eval_steps == 0
+            evaluates = step == 1 or step % self.eval_steps == 0
             until_s = self.budget_s - now
-            if step >= self.epochs_end or not pace.fits_another(until_s, closes=closes):
+            if step >= self.epochs_end or not pace.fits_another(until_s, evaluates=evaluates):
                 return step, plan
-            found = pace.last_step(step, until_s, closes=closes)
+            found = pace.last_step(step, until_s, evaluates=evaluates)
             at_the_end = step + 2 >= plan.horizon
-            if found is not None and (closes or step % 20 == 0 or at_the_end):
+            if found is not None and (evaluates or step % 20 == 0 or at_the_end):
                 found = min(found, self.epochs_end)
                 if abs(found - plan.horizon) > DRIFT * plan.horizon or (at_the_end and found != plan.horizon):
                     plan.replan(step, horizon=found, reason="test")
-            if closes:
+            if evaluates:
                 seconds = self.closing_s / 2 * (self.cold if num_evaluations == 0 else 1.0)
                 num_evaluations += 1
                 now += seconds + self.closing_s / 2

@@ -72,25 +72,24 @@ def test_the_card_that_is_here_is_taken_and_said(tmp_path: Path, monkeypatch: py
     install(tmp_path, monkeypatch, gpu=cards)
     first = choose_profile(None)
     assert first.sentence == (
-        "card: rtx4090 (NVIDIA GeForce RTX 4090, 24.0 GiB, is here; the first of 2; CUDA_VISIBLE_DEVICES chooses "
-        "another)"
+        "card: rtx4090 (found NVIDIA GeForce RTX 4090, 24.0 GiB; the first of 2; CUDA_VISIBLE_DEVICES chooses another)"
     )
     assert axolotl_environment(first.card, device=first.device)["CUDA_VISIBLE_DEVICES"] == "GPU-0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     second = choose_profile(None)
     assert second.sentence == (
-        "card: l40s-45gb (NVIDIA L40S, 45.0 GiB, is here; CUDA_VISIBLE_DEVICES=1,0; its speed is not known before a "
+        "card: l40s-45gb (found NVIDIA L40S, 45.0 GiB; CUDA_VISIBLE_DEVICES=1,0; its speed is not known before a "
         "rehearsal)"
     )
     assert second.device == "GPU-1"
     named = choose_profile("a100-40gb")
-    assert (named.card.name, named.how, named.device) == ("a100-40gb", "named by `card=`", "GPU-1")
+    assert (named.card.name, named.reason, named.device) == ("a100-40gb", "named by `card=`", "GPU-1")
 
 
 def test_memory_that_is_not_told_is_assumed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, gpu="NVIDIA GB10, [N/A], [N/A], 580.1")
-    said = choose_profile(None).how
-    assert said.startswith("NVIDIA GB10, memory not told, is here; 24 GiB are assumed; `card=NAME-MEMORYgb` says")
+    said = choose_profile(None).reason
+    assert said.startswith("found NVIDIA GB10, memory not told; 24 GiB are assumed; set `card=NAME-MEMORYgb`")
 
 
 def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,5 +97,5 @@ def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatc
     choice = choose_profile(None)
     assert (choice.sentence, choice.device) == ("card: cpu (no GPU: nvidia-smi says: ERR!; `card=` names another)", "")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert choose_profile(None).how.startswith("no GPU: there is no nvidia-smi, hence no NVIDIA driver")
+    assert choose_profile(None).reason.startswith("no GPU: there is no nvidia-smi, hence no NVIDIA driver")
     assert axolotl_environment(choice.card, device=choice.device)["CUDA_VISIBLE_DEVICES"] == ""
