@@ -1,4 +1,4 @@
-"""GPU profiles: what a card can hold and do.
+"""GPU profiles: the memory and the speed of a card.
 
 >>> get_gpu_profile("rtx4090").memory_gib
 24.0
@@ -14,17 +14,18 @@ from harness.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProfile:
-    """One kind of accelerator, or none."""
+    """A kind of card, or the CPU."""
 
     name: str
     memory_gib: float
-    """Of the card; for the CPU, 0: memory is not what limits the tiny runs made there."""
+    """Memory of the card. 0 for the CPU, where memory does not limit the tiny runs."""
     bf16: bool
+    """Whether the card computes in bf16."""
     tflops: float
-    """Dense bf16 with fp32 accumulation, from the vendor's data sheet. 0: not known."""
+    """Dense bf16 with fp32 accumulation, from the vendor's data sheet. 0 if not known."""
     utilisation: float = 0.0
-    """Share of `tflops` that a fused QLoRA step reaches, recomputation counted: the low end of what was published for
-    this kind of card. An estimate, not a measurement. 0: none."""
+    """Share of `tflops` that a fused QLoRA step reaches, recomputation included: the low end of published values for
+    this kind of card. An estimate, not a measurement. 0 if not known."""
     is_gpu: bool = True
 
     @property
@@ -33,8 +34,8 @@ class GpuProfile:
         return self.tflops > 0 and self.utilisation > 0
 
 
-# Utilisation, from published tokens/s (the rows are in tests/harness/test_published.py): torchtune's 8B QLoRA on a 4090
-# has 68 %, IBM's fused Mistral-7B QLoRA on an A100 62 %, NVIDIA's 8B LoRA on an H100 41 %.
+# The utilisation comes from published tokens/s, which are in tests/harness/test_published.py: torchtune's 8B QLoRA on a
+# 4090 reaches 68 %, IBM's fused Mistral-7B QLoRA on an A100 62 %, NVIDIA's 8B LoRA on an H100 41 %.
 GPU_PROFILES = {
     card.name: card
     for card in (
@@ -47,22 +48,22 @@ GPU_PROFILES = {
     )
 }
 
-_ANY = re.compile(r"[a-z0-9][a-z0-9.-]*-(\d{1,4})gb")
-"""`NAME-MEMORYgb`: a profile of any other card, whose speed nobody knows before the rehearsal."""
+_OTHER_CARD = re.compile(r"[a-z0-9][a-z0-9.-]*-(\d{1,4})gb")
+"""`NAME-MEMORYgb`: the profile of any other card. Its speed is not known before the rehearsal."""
 
 
 def get_gpu_profile(name: str) -> GpuProfile:
-    """A profile by its name, or one that the name itself describes: `NAME-MEMORYgb`.
+    """The profile with this name, or the one that a name of the form `NAME-MEMORYgb` describes.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: The name is unknown.
     """
     if name in GPU_PROFILES:
         return GPU_PROFILES[name]
-    described = _ANY.fullmatch(name)
-    if described is None or int(described.group(1)) == 0:
+    match = _OTHER_CARD.fullmatch(name)
+    if match is None or int(match.group(1)) == 0:
         raise ConfigError(
             f"`card={name[:60]}`: unknown card. Use {', '.join(GPU_PROFILES)}, or NAME-MEMORYgb for another one, such "
             "as l40s-45gb."
         )
-    return GpuProfile(name=name, memory_gib=float(described.group(1)), bf16=True, tflops=0.0)
+    return GpuProfile(name=name, memory_gib=float(match.group(1)), bf16=True, tflops=0.0)

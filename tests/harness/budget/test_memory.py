@@ -42,7 +42,7 @@ def test_without_checkpointing_a_40_gb_card_holds_4096_tokens_and_no_more() -> N
 def test_a_shape_is_read_from_a_folder(tmp_path: Path) -> None:
     demo = ModelShape.of(DEMO_BASE)
     assert (demo.hidden, demo.layers, demo.attention, demo.kv, demo.tied) == (128, 3, 128, 64, True)
-    with pytest.raises(ConfigError, match=r"no decoder's sizes .*Check `base=`"):
+    with pytest.raises(ConfigError, match=r"the sizes of a decoder are missing .*Check `base=`"):
         ModelShape.of(tmp_path)
 
 

@@ -132,7 +132,7 @@ def test_attention_that_leaks_is_refused(
         return axolotl(config, log, environment)
 
     job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
-    with pytest.raises(TrainError, match=r"lets packed samples see each other here .*Use sdpa"):
+    with pytest.raises(TrainError, match=r"lets packed samples attend to each other .*Use sdpa"):
         rehearse(job, launch=launch)
     assert not (job.run / PLAN / "rehearsal.json").exists()
 
