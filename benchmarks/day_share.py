@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.timed_pick import write_mix
 from harness.budget.duration import seconds
-from harness.budget.gpu_profile import get_card
-from harness.budget.plan import ESTIMATED_VALIDATION_ROWS, Costs, plan_day
+from harness.budget.gpu_profile import get_gpu_profile
+from harness.budget.plan import ESTIMATED_VALIDATION_ROWS, Costs, estimate_budget
 from harness.job import TrainJob
 from harness.pack import PackPlan
 from harness.recipe import find_recipe, read_recipe, recipe_for
@@ -29,14 +29,14 @@ MEAN_TOKENS = 275
 
 def project_24h(card_name: str) -> dict[str, float]:
     """Plans 24 hours with the card's recommended recipe."""
-    card = get_card(card_name)
+    card = get_gpu_profile(card_name)
     recipe = read_recipe(find_recipe(recipe_for(card)))
     costs = Costs.estimated(card, recipe, validation_tokens=ESTIMATED_VALIDATION_ROWS * MEAN_TOKENS)
     endless = PackPlan.make(
         [recipe.sequence_len] * 100_000, capacity=recipe.sequence_len, bins_per_batch=recipe.micro_batch_size,
         epochs=1, seed=1,
     )  # fmt: skip
-    plan = plan_day(recipe, endless, costs, budget_s=DAY_S)
+    plan = estimate_budget(recipe, endless, costs, budget_s=DAY_S)
     assert plan.because == "deadline"
     return {
         "steps": plan.steps,
@@ -58,7 +58,8 @@ def main() -> None:
         folder = Path(scratch)
         write_mix(folder / "mix", train=1500, validation=100)
         job = TrainJob(
-            run=folder / "run", mix=folder / "mix", base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"),
+            run=folder / "run", mix=folder / "mix", base=DEMO_BASE, recipe=read_recipe(RECIPE),
+            card=get_gpu_profile("cpu"),
             budget_s=seconds(arguments.budget),
         )  # fmt: skip
         result = rehearse_and_train(job, Console())

@@ -27,7 +27,7 @@ import yaml
 from harness.axolotl_document import RunSettings, axolotl_document
 from harness.axolotl_process import axolotl_environment
 from harness.budget.clock import uptime
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.schedule import Segment, write_segment
 from harness.dataset import prepare_dataset
 from harness.inside.batch_log import read_batches
@@ -130,7 +130,7 @@ def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]
         plan=folder / "plan.jsonl", packs=folder / "packs.jsonl", batches=folder / "batches.jsonl", num_steps=steps,
         deadline=uptime() + 3_600, follow_plan=True,
     )  # fmt: skip
-    ours = axolotl_document(recipe, settings, get_card("cpu"))
+    ours = axolotl_document(recipe, settings, get_gpu_profile("cpu"))
     plain = {key: value for key, value in ours.items() if not key.startswith("oneday_")}
     plain |= {
         "plugins": ["benchmarks.plain_axolotl.RecorderPlugin"], "output_dir": str(folder / "plain"),
@@ -145,7 +145,7 @@ def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]
 
 def run(document: dict[str, Any], path: Path, log: Path) -> None:
     path.write_text(yaml.safe_dump(document))
-    environment = axolotl_environment(get_card("cpu"))
+    environment = axolotl_environment(get_gpu_profile("cpu"))
     done = subprocess.run(
         [sys.executable, "-m", "axolotl.cli.train", str(path)],
         cwd=ROOT,

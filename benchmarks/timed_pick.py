@@ -21,7 +21,7 @@ from core.model.token_ids import RowIds
 from core.run_folder import TRAIN
 from harness.budget.clock import uptime
 from harness.budget.duration import seconds
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.checkpoint.adapter import find_adapters
 from harness.checkpoint.pick import BASE, Picked
 from harness.checkpoint.race import Race
@@ -87,7 +87,7 @@ def main() -> None:
             update={"eval_steps": 45, "save_steps": 45, "save_total_limit": CHECKPOINTS, "learning_rate": 0.001}
         )
         job = TrainJob(
-            run=folder / "run", mix=folder / "mix", base=DEMO_BASE, recipe=recipe, card=get_card("cpu"),
+            run=folder / "run", mix=folder / "mix", base=DEMO_BASE, recipe=recipe, card=get_gpu_profile("cpu"),
             budget_s=seconds(arguments.budget),
         )  # fmt: skip
         rehearse_and_train(job, Console())

@@ -23,8 +23,8 @@ import yaml
 from benchmarks.plain_axolotl import ROOT, documents, write_mix
 from harness.axolotl_process import axolotl_environment
 from harness.budget.clock import uptime
-from harness.budget.gpu_profile import get_card
-from harness.inside.events import Evaluate, EventReader, Phase, Save
+from harness.budget.gpu_profile import get_gpu_profile
+from harness.inside.events import Evaluation, EventReader, Phase, Save
 
 EVAL_EVERY_STEPS = 20
 
@@ -107,14 +107,14 @@ def measure_ours(folder: Path, document: dict[str, Any]) -> dict[str, float]:
     """Measures the child process that `oneday train` starts."""
     document |= {"eval_steps": EVAL_EVERY_STEPS, "save_steps": EVAL_EVERY_STEPS}
     (folder / "ours.yml").write_text(yaml.safe_dump(document))
-    environment = {**os.environ, **axolotl_environment(get_card("cpu")), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **axolotl_environment(get_gpu_profile("cpu")), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "harness.inside.main", str(os.getpid()), str(folder / "ours.yml")]
     started, finished = run(command, environment)
     events = list(EventReader(folder / "events.jsonl", from_start=True).read())
     first = next(e for e in events if isinstance(e, Phase))  # the first step ends where the evaluation after it begins
     return {
         "first_step_s": first.up - started,
-        "evaluation_s": statistics.median(e.seconds for e in events if isinstance(e, Evaluate)),
+        "evaluation_s": statistics.median(e.seconds for e in events if isinstance(e, Evaluation)),
         "save_s": statistics.median(e.seconds for e in events if isinstance(e, Save)),
         "whole_s": finished - started,
     }

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from core.files import write_text
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.recipe import AxolotlConfig, with_attention
 
 LIGER_PLUGIN = "axolotl.integrations.liger.LigerPlugin"
@@ -53,7 +53,7 @@ class RunSettings:
     """Axolotl's keys for the requested experiment trackers."""
 
 
-def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: Card) -> dict[str, Any]:
+def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProfile) -> dict[str, Any]:
     """The complete configuration that Axolotl reads."""
     recipe = with_attention(recipe, card)
     document = recipe.model_dump(exclude_none=True, exclude=set(_PLUGIN_ONLY_KEYS))
@@ -118,6 +118,6 @@ _PLUGIN_ONLY_KEYS = ("neftune_mode", "gradient_accumulation_mode")
 """Recipe keys that Axolotl does not know; they are passed to the plugin as `oneday_...` keys."""
 
 
-def write_config(path: Path, recipe: AxolotlConfig, settings: RunSettings, card: Card) -> None:
+def write_config(path: Path, recipe: AxolotlConfig, settings: RunSettings, card: GpuProfile) -> None:
     """Writes `axolotl_document` as YAML."""
     write_text(path, yaml.safe_dump(axolotl_document(recipe, settings, card), sort_keys=False))

@@ -19,7 +19,7 @@ from typing import Protocol
 from core.files import naming
 from core.threads import wait_briefly
 from harness.budget.clock import uptime
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.doctor.card import visible_device_environment
 from harness.errors import TrainError
 from harness.inside.events import Event, EventReader, Tick, TrainEnd, now
@@ -43,7 +43,7 @@ Launcher = Callable[[Path, Path, Mapping[str, str]], Child]
 """Starts a child from (config, log, environment). Tests pass a fork server that has already imported Axolotl."""
 
 
-def axolotl_environment(card: Card, *, device: str = "") -> dict[str, str]:
+def axolotl_environment(card: GpuProfile, *, device: str = "") -> dict[str, str]:
     """Environment variables of an Axolotl process: offline, without telemetry, OpenMP variables of the user kept.
 
     Only the card `device` is visible, because Axolotl would spread a run over all of them. With telemetry on and no

@@ -180,7 +180,7 @@ def _steps(events: Sequence[Event], clock: _BudgetClock) -> list[Step]:
     last: dict[int, Step] = {}
     meter = SpeedMeter()
     for event in events:
-        meter.hear(event)
+        meter.add(event)
         if isinstance(event, trainer.TrainBegin):
             _discard_after(last, event.step)
         if isinstance(event, trainer.Step):
@@ -189,7 +189,7 @@ def _steps(events: Sequence[Event], clock: _BudgetClock) -> list[Step]:
                 at_s=clock.at(event.t),
                 loss=event.loss,
                 learning_rate=event.learning_rate,
-                tokens_per_s=meter.of_last_step,
+                tokens_per_s=meter.last_tokens_per_s,
                 memory_gib=event.memory_gib,
             )
     return [last[step] for step in sorted(last)]
@@ -200,7 +200,7 @@ def _evaluations(events: Sequence[Event], clock: _BudgetClock) -> list[Evaluatio
     for event in events:
         if isinstance(event, trainer.TrainBegin):
             _discard_after(last, event.step)
-        if isinstance(event, trainer.Evaluate):
+        if isinstance(event, trainer.Evaluation):
             last[event.step] = Evaluation(
                 step=event.step, at_s=clock.at(event.t), loss=event.validation_loss, seconds=event.seconds
             )

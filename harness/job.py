@@ -11,7 +11,7 @@ from core.encoding.long_example import LongExamples
 from core.files import file_sha256
 from core.model.folder import model_fingerprint
 from harness.budget.day import Charging
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.dataset import Dataset, find_dataset
 from harness.recipe import AxolotlConfig
 from harness.tracker import Tracker
@@ -25,7 +25,7 @@ class TrainJob:
     mix: Path
     base: Path
     recipe: AxolotlConfig
-    card: Card
+    card: GpuProfile
     budget_s: float
     redo: bool = False
     charging: Charging = Charging.STRICT

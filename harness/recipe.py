@@ -15,7 +15,7 @@ import orjson
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.errors import ConfigError
 
 
@@ -142,7 +142,7 @@ class AxolotlConfig(BaseModel):
         return self
 
 
-def with_attention(recipe: AxolotlConfig, card: Card) -> AxolotlConfig:
+def with_attention(recipe: AxolotlConfig, card: GpuProfile) -> AxolotlConfig:
     """The recipe with `attn_implementation: auto` resolved for this machine."""
     if recipe.attn_implementation != "auto":
         return recipe
@@ -155,7 +155,7 @@ def has_flash_attn() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
 
-def recipe_for(card: Card) -> Path:
+def recipe_for(card: GpuProfile) -> Path:
     """The recommended recipe for a card."""
     if not card.is_gpu:
         return Path("axolotl_configs/tiny_cpu.yml")
@@ -218,7 +218,7 @@ def read_recipe(path: Path) -> AxolotlConfig:
         raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}. Mend the value.") from e
 
 
-def check_card(recipe: AxolotlConfig, card: Card) -> None:
+def check_card(recipe: AxolotlConfig, card: GpuProfile) -> None:
     """Refuses a recipe that the card cannot run.
 
     Raises:

@@ -33,7 +33,7 @@ from harness.checkpoint.verdict import Verdict, faint_share
 from harness.dataset import DROPPED, described_dataset
 from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.inside.batch_log import read_batches
-from harness.inside.events import Evaluate, Event
+from harness.inside.events import Evaluation, Event
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
@@ -113,7 +113,7 @@ def train(
         }
         record(job.run, "train", train_record)
         run_id = _run_id(stage)
-        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, job=run_id, charging=job.charging)
+        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, run_id=run_id, charging=job.charging)
         if checkpoint_folders(stage.path(OUTPUT)) and _is_late(ledger, measured):
             ledger.stop(at_last=True)  # at the record of the resume, because writing it took time as well
         if measured.wall_s:
@@ -214,7 +214,7 @@ def _finish(
 
 def _last_loss(events: Iterable[Event]) -> float | None:
     """Validation loss of the last evaluation; None if there was none or it was not finite."""
-    losses = [event.validation_loss for event in events if isinstance(event, Evaluate)]
+    losses = [event.validation_loss for event in events if isinstance(event, Evaluation)]
     return losses[-1] if losses and math.isfinite(losses[-1]) else None
 
 

@@ -26,19 +26,19 @@ from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, error_from_log
 from harness.budget.ledger import Ledger
 from harness.budget.pace import first_horizon
-from harness.budget.rehearse import REAP_S, Rehearsal, pack_plan
+from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal, pack_plan
 from harness.budget.schedule import Segment, read_segments, write_segment
 from harness.checkpoint.seal import SAVING, newest_whole, set_aside
 from harness.dataset import Dataset, link_dataset, read_dataset
 from harness.drive import ChildExit, ExitReason, LastEvents, drive
 from harness.errors import TrainError
 from harness.inside.events import (
-    Evaluate,
+    Evaluation,
     Event,
     EventReader,
     Phase,
     PluginAlive,
-    Registered,
+    PluginRegistered,
     Restart,
     Save,
     TrainBegin,
@@ -150,7 +150,7 @@ class Supervisor:
             return drive(
                 child,
                 reader,
-                until=self.ledger.deadline - self.reserve_s - REAP_S / 4,
+                until=self.ledger.deadline - self.reserve_s - CHILD_EXIT_S / 4,
                 max_silence_s=self._max_silence_s,
                 on_event=self._handle_event,
                 stop_requested=lambda: bool(received),
@@ -179,7 +179,7 @@ class Supervisor:
         """
         ended_from_outside = child_exit.reason is ExitReason.HUNG or child_exit.exit_code < 0
         self.num_failed_starts = 0 if progress else self.num_failed_starts + 1
-        registered = Registered in child_exit.events
+        registered = PluginRegistered in child_exit.events
         if registered and (progress or (ended_from_outside and self.num_failed_starts < MAX_FAILED_STARTS)):
             self.on_event(Restart(**now(), because=str(child_exit.reason)), self.ledger.left_s)
             return
@@ -247,7 +247,7 @@ class Supervisor:
             packs=self.stage.path(PACKS).resolve(),
             batches=self.stage.path(BATCHES).resolve(),
             num_steps=packs.num_steps(self.job.recipe.gradient_accumulation_steps),
-            deadline=self.ledger.deadline - self.reserve_s - REAP_S,
+            deadline=self.ledger.deadline - self.reserve_s - CHILD_EXIT_S,
             run_id=self.run_id,
             follow_plan=self.job.follow_plan is not None,
             eval_s=self.measured.eval_s,
@@ -277,11 +277,11 @@ class Supervisor:
 def charge(ledger: Ledger, event: Event) -> None:
     """Enters the ledger phase that begins with an event of the plugin."""
     match event:
-        case Registered():
+        case PluginRegistered():
             ledger.enter("pack", at=event.up)
         case PluginAlive():
             ledger.enter("load", at=event.up)
-        case TrainBegin() | Evaluate() | Save():
+        case TrainBegin() | Evaluation() | Save():
             ledger.enter("train", at=event.up)
         case Phase():
             ledger.enter(event.phase, at=event.up)

@@ -1,6 +1,6 @@
 """What the source of a class or a module says of itself: the texts that stand below fields, and the first sentences.
 
-    attribute_texts(Card)["tflops"]      # "Dense bf16 with fp32 accumulation, ..."
+    attribute_texts(GpuProfile)["tflops"]      # "Dense bf16 with fp32 accumulation, ..."
 
 Python keeps no text of a field; the source has it.
 

@@ -25,7 +25,7 @@ import click
 from curation.departures import DEPARTURES
 from curation.preset import PRESETS, WHY, CurationParameters, flat
 from evaluation.suites import SUITES
-from harness.budget.gpu_profile import CARDS, Card
+from harness.budget.gpu_profile import GPU_PROFILES, GpuProfile
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe
 from oneday.class_text import annotations, attribute_texts, first_sentence
 from oneday.cli import app
@@ -104,7 +104,7 @@ An empty cell: the recipe does not say, so the default holds. The source of each
 CARDS_TEXT = """\
 ## Cards
 
-The profiles that `--card` names: `Card` (harness/budget/gpu_profile.py).
+The profiles that `--card` names: `GpuProfile` (harness/budget/gpu_profile.py).
 """
 
 SUITES_TEXT = """\
@@ -280,9 +280,11 @@ def _bounds(metadata: Iterable[Any]) -> str:
 
 
 def _cards() -> Iterator[str]:
-    names, texts = [f.name for f in fields(Card)], attribute_texts(Card)
+    names, texts = [f.name for f in fields(GpuProfile)], attribute_texts(GpuProfile)
     yield CARDS_TEXT
-    yield table(names, [[_code(_value(getattr(card, name))) for name in names] for card in CARDS.values()]) + "\n"
+    yield (
+        table(names, [[_code(_value(getattr(card, name))) for name in names] for card in GPU_PROFILES.values()]) + "\n"
+    )
     yield "\n".join(f"- `{name}`: {' '.join(text.split())}" for name, text in texts.items()) + "\n"
 
 

@@ -22,7 +22,7 @@ import pytest
 from core.errors import OnedayError
 from curation.preset import PRESETS, flat, preset, with_settings
 from harness.budget.duration import seconds
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from oneday.cli import app, main
 from oneday.cli.app import make_app
 from oneday.demo.demo import DEMO_BASE
@@ -124,7 +124,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 VALUES = {
-    "card": get_card,
+    "card": get_gpu_profile,
     "preset": preset,
     "other": preset,
     "budget": seconds,

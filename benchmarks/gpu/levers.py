@@ -19,7 +19,7 @@ import torch
 from benchmarks.gpu.model import OURS, WINNER, Kernels, LoraModel
 from benchmarks.gpu.setting import arguments, left_s, lines_of, shape_of, speed_of
 from benchmarks.gpu.steps import GIB, MicroBatch, Step, Stepper, agreement, forward_backward, packed
-from harness.budget.memory import CONTEXT, peak_memory
+from harness.budget.memory import CUDA_CONTEXT_BYTES, peak_memory
 
 LEVERS: dict[str, Kernels] = {
     "winner": WINNER,
@@ -134,7 +134,7 @@ class Bench:
         return {
             **figures,
             "grad_norm": steps[-1].grad_norm,
-            "peak_gib": max(peaks) + CONTEXT / GIB if peaks else None,
+            "peak_gib": max(peaks) + CUDA_CONTEXT_BYTES / GIB if peaks else None,
             "computed_peak_gib": computed.gib,
         }
 
@@ -169,7 +169,7 @@ class Bench:
             if torch.cuda.is_available():
                 self.step.clear()
                 total = torch.cuda.get_device_properties(0).total_memory / GIB
-                torch.cuda.set_per_process_memory_fraction(min(1.0, (cap_gib - CONTEXT / GIB) / total))
+                torch.cuda.set_per_process_memory_fraction(min(1.0, (cap_gib - CUDA_CONTEXT_BYTES / GIB) / total))
             for rows, sequence_len, checkpointing in MICRO_BATCHES[:1] if self.options.tiny else MICRO_BATCHES:
                 if self.left_s < 10:
                     self.lines.write(measured="grid", card_kept_to=card, stopped="no time left")

@@ -16,10 +16,10 @@ from typing import Any
 
 from benchmarks.gpu.lines import find_card
 from benchmarks.gpu.setting import Setting, arguments, prepare, remove
-from harness.budget.memory import GIB, ModelShape, peak_of
+from harness.budget.memory import GIB, ModelShape, recipe_peak_memory
 from harness.budget.rehearse import rehearse
 from harness.errors import HarnessError, MemoryFullError
-from harness.inside.events import Evaluate, Event, TrainBegin, TrainEnd
+from harness.inside.events import Evaluation, Event, TrainBegin, TrainEnd
 
 NO_LIGER = {"liger_rope": None, "liger_rms_norm": None, "liger_fused_linear_cross_entropy": None}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ def measure(setting: Setting, name: str, times: int) -> bool:
     changes = {**SETTINGS[name], "micro_batch_size": micro_batch, "gradient_accumulation_steps": 1}
     job = setting.job(f"rehearsal-{setting.card.name}-{name}", **changes)
     remove(job.run)
-    computed = peak_of(job.recipe, ModelShape.of(job.base))
+    computed = recipe_peak_memory(job.recipe, ModelShape.of(job.base))
     parts = {part: getattr(computed, part) / GIB for part in computed.__dataclass_fields__}
     line: dict[str, Any] = {
         "measured": "rehearsal", "settings": name, "card_kept_to": setting.card.name, "micro_batch_size": micro_batch,
@@ -74,7 +74,7 @@ def measure(setting: Setting, name: str, times: int) -> bool:
     return True
 
 
-PHASES: dict[type[Event], str] = {TrainBegin: "train", Evaluate: "save", TrainEnd: "proof"}
+PHASES: dict[type[Event], str] = {TrainBegin: "train", Evaluation: "save", TrainEnd: "proof"}
 """The phase that begins with an event of the trainer."""
 
 

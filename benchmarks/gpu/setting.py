@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.gpu.base import SHAPES, write_base
 from benchmarks.gpu.lines import Lines
 from harness.budget.flops import flops_per_token, hardware_utilisation
-from harness.budget.gpu_profile import Card, get_card
+from harness.budget.gpu_profile import GpuProfile, get_gpu_profile
 from harness.budget.memory import ModelShape
 from harness.budget.profile_choice import profile_of
 from harness.dataset import check_rows
@@ -39,7 +39,7 @@ WORDS = (
 class Setting:
     """The GPU profile, recipe, base and mix of a benchmark."""
 
-    card: Card
+    card: GpuProfile
     recipe: AxolotlConfig
     base: Path
     mix: Path
@@ -93,7 +93,7 @@ def speed_of(
 
 
 @functools.cache
-def _profile() -> Card | None:
+def _profile() -> GpuProfile | None:
     gpu = find_gpu()
     return profile_of(gpu) if gpu else None
 
@@ -132,7 +132,7 @@ def lines_of(options: argparse.Namespace) -> Lines:
 
 def prepare(options: argparse.Namespace, *, num_train: int = 4_000, num_validation: int = 64) -> Setting:
     """Writes base and mix if they do not exist yet, and returns the setting."""
-    card = get_card("cpu" if options.tiny else options.card)
+    card = get_gpu_profile("cpu" if options.tiny else options.card)
     recipe = read_recipe(find_recipe(options.config or recipe_for(card)))
     if options.tiny:
         recipe = recipe.model_copy(update={"micro_batch_size": 1, "gradient_accumulation_steps": 1})

@@ -1,12 +1,12 @@
-"""One clock for every process of a run: seconds since the machine started, suspend included.
+"""The clock of every process of a run: seconds since the machine booted, including time in suspend.
 
     >>> uptime() <= uptime()
     True
 
-Setting the system time does not move it, and all processes of a machine read the same value, so that a deadline can be
-handed from the supervisor to the trainer. Only a reboot starts it again; `boot_id` tells.
+Setting the system time does not change it, and all processes of a machine read the same value, so that the supervisor
+can pass a deadline to the trainer. Only a reboot resets it; `boot_id` tells boots apart.
 
-Where it sits: under the ledger, the supervisor and what runs in the trainer.
+Where it sits: the ledger, the supervisor and the trainer read it.
 """
 
 import time
@@ -18,19 +18,19 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def uptime() -> float:
-    """Seconds since boot. Off Linux: Python's monotonic clock, which may stand still while a machine sleeps."""
+    """Seconds since boot. Outside Linux this is Python's monotonic clock, which may stop while the machine sleeps."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.clock_gettime(boottime) if boottime is not None else time.monotonic()
 
 
 def boot_id() -> str:
-    """Names this boot; empty where the system does not say."""
+    """Identifier of this boot; empty where the system has none."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """The three readings of a ledger record. Passed in, so that tests own the time."""
+    """The three readings of a ledger record. It is passed in, so that tests can control the time."""
 
     up: Callable[[], float] = uptime
     wall: Callable[[], float] = time.time

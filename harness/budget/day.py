@@ -1,10 +1,10 @@
-"""A day: the ledger's records, and the arithmetic from them to phases, spans and the charged sum. No clock, no file.
+"""The records of a run's ledger, and the charged time, phases and spans computed from them. No clock and no file.
 
     day = Day([Start(t=0, up=0, boot="b", budget_s=60, clock=Charging.STRICT)])
-    day.add(Enter(t=5, up=5, boot="b", phase="train"))
+    day.add(PhaseChange(t=5, up=5, boot="b", phase="train"))
     day.charged_s                     # 5.0
 
-Where it sits: below the ledger, which reads and writes the records.
+Where it sits: the ledger reads and writes these records.
 """
 
 import itertools
@@ -19,109 +19,108 @@ from pydantic import Field, FiniteFloat
 PhaseName = Literal["load", "pack", "train", "evaluate", "save", "pick", "idle", "down"]
 PHASES: tuple[str, ...] = get_args(PhaseName)
 
-
 CLOSED = "closed"
-"""Between the end of a day and what is done later on: not charged."""
-
+"""Phase of the time between the end of the run and later work. It is not charged."""
 
 BEAT_S = 2.0
-"""Between heartbeats: the most that a kill can hide."""
+"""Interval between heartbeats in seconds. A kill hides at most this much work."""
 
 
 class Charging(StrEnum):
-    """What happens to the time in which nothing ran."""
+    """Whether downtime is charged to the budget."""
 
     STRICT = "strict"
-    """Charged: the day goes on."""
+    """Downtime is charged."""
     COMPUTE = "compute"
-    """Not charged: the deadline moves."""
+    """Downtime is not charged; the deadline moves back by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What every line of the ledger says."""
+    """The fields of every line of the ledger."""
 
     t: FiniteFloat
     """Wall-clock time."""
     up: FiniteFloat
-    """On the uptime clock."""
+    """Time on the uptime clock (`harness.budget.clock`)."""
     boot: str
+    """Identifier of the boot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Record):
-    """The day begins."""
+    """The budget's clock starts."""
 
     event: Literal["start"] = "start"
     budget_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     job: str = ""
-    """Names what is trained."""
+    """Identifier of the run."""
     clock: Charging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume(Record):
-    """A supervisor goes on with the day."""
+    """A supervisor continues the run."""
 
     event: Literal["resume"] = "resume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enter(Record):
-    """From now on time is charged to another phase."""
+class PhaseChange(Record):
+    """Time is charged to another phase from here on."""
 
     event: Literal["phase"] = "phase"
     phase: PhaseName
     after: Literal["stop"] | None = None
-    """Work after the end of the day's training."""
+    """`stop` marks work after the end of training, such as a later pick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat(Record):
-    """A sign of life."""
+class Heartbeat(Record):
+    """The process that charges time was alive."""
 
     event: Literal["beat"] = "beat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(Record):
-    """Nothing is charged any more."""
+    """Charging ends."""
 
     event: Literal["stop"] = "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotCharged(Record):
-    """Work outside the budget. It is no moment of the day."""
+class UnchargedWork(Record):
+    """Work outside the budget, such as a rehearsal. It does not split the charged time."""
 
     event: Literal["not_charged"] = "not_charged"
     what: str
     seconds: FiniteFloat
 
 
-LedgerRecord: TypeAlias = Start | Resume | Enter | Beat | Stop | NotCharged
+LedgerRecord: TypeAlias = Start | Resume | PhaseChange | Heartbeat | Stop | UnchargedWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerReport:
-    """Where the budget went. Seconds."""
+    """The charged time of a run, in seconds."""
 
     budget_s: float
     charged_s: float
     overshoot_s: float
-    """Work past the deadline."""
+    """Charged work past the deadline."""
     downtime_past_deadline_s: float
-    """The deadline passed while nothing ran: from there to the end, publishing included. Not charged."""
+    """Time past a deadline that passed during downtime, up to the end, publishing included. It is not charged."""
     by_phase: Mapping[str, float]
     resumes: int
     clock: str = Charging.STRICT
     not_charged: Mapping[str, float] | None = None
-    """What was done outside the budget (rehearsal, export)."""
+    """Seconds of each kind of work outside the budget (rehearsal, export)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A stretch of the charged day."""
+    """An interval of charged time in one phase."""
 
     phase: str
     start_s: float
@@ -129,44 +128,44 @@ class Span:
 
 
 class Day:
-    """Records in the order they were written. The first one is a `Start`."""
+    """The records of a run in the order in which they were written. The first one is a `Start`."""
 
     def __init__(self, records: Iterable[LedgerRecord] = ()) -> None:
-        found = list(records)
-        self.notes = [record for record in found if isinstance(record, NotCharged)]
-        self.records: list[LedgerRecord] = [record for record in found if not isinstance(record, NotCharged)]
+        given = list(records)
+        self.uncharged = [record for record in given if isinstance(record, UnchargedWork)]
+        self.records: list[LedgerRecord] = [record for record in given if not isinstance(record, UnchargedWork)]
         self.charged_s = self._sum()
-        """Up to the last record."""
+        """Seconds charged up to the last record."""
 
     @property
     def start(self) -> Start:
         """The first record."""
         first = self.records[0]
-        assert isinstance(first, Start), "a day begins with its start"
+        assert isinstance(first, Start), "a ledger begins with its start"
         return first
 
     @property
     def last(self) -> LedgerRecord | None:
-        """The newest record; None before the day has begun."""
+        """The newest record; None if there is none."""
         return self.records[-1] if self.records else None
 
     @property
     def is_closed(self) -> bool:
-        """Nothing was written after the end."""
+        """Whether the newest record is a stop."""
         return isinstance(self.last, Stop)
 
     @property
     def phase(self) -> str | None:
-        """That is charged now, or was last; None before the first."""
+        """The current phase, or the last one of a stopped run; None before the first record."""
         for record in reversed(self.records):
             if (phase := _phase_after(record)) is not None:
                 return phase
         return None
 
     def add(self, record: LedgerRecord) -> None:
-        """One more record."""
-        if isinstance(record, NotCharged):
-            self.notes.append(record)
+        """Appends a record and updates `charged_s`."""
+        if isinstance(record, UnchargedWork):
+            self.uncharged.append(record)
             return
         before = self.last
         self.records.append(record)
@@ -175,12 +174,12 @@ class Day:
         elif before is not None and not isinstance(before, Stop):
             self.charged_s += elapsed(before, record)
 
-    def spans(self, now: Beat | None) -> Iterator[Span]:
-        """The charged day up to `now`, phase after phase; neighbours of one phase are one."""
+    def spans(self, now: Heartbeat | None) -> Iterator[Span]:
+        """The charged time up to `now` in order; adjacent intervals of one phase are merged."""
         span: Span | None = None
         at = 0.0
         for phase, seconds in self._parts(now):
-            if not self._counts(phase) or seconds <= 0:
+            if not self._is_charged(phase) or seconds <= 0:
                 continue
             if span is not None and span.phase == phase:
                 span = replace(span, seconds=span.seconds + seconds)
@@ -192,87 +191,91 @@ class Day:
         if span is not None:
             yield span
 
-    def moments(self, now: Beat | None) -> Iterator[tuple[float, float]]:
+    def moments(self, now: Heartbeat | None) -> Iterator[tuple[float, float]]:
         """(wall-clock time, seconds charged so far) of every record and of `now`."""
         charged = 0.0
         yield self.start.t, charged
         for following, parts in self._intervals(now):
-            charged += sum(seconds for phase, seconds in parts if self._counts(phase))
+            charged += sum(seconds for phase, seconds in parts if self._is_charged(phase))
             yield following.t, charged
 
-    def report(self, now: Beat | None) -> LedgerReport:
-        """Charged time up to the stop, or to `now`, or to the last record."""
+    def report(self, now: Heartbeat | None) -> LedgerReport:
+        """The charged time up to the stop, to `now`, or to the last record."""
         by_phase: dict[str, float] = defaultdict(float)
-        charged, past_in_down = 0.0, 0.0
-        passed_in_down = False
+        charged_s, past_deadline_s = 0.0, 0.0
+        passed_in_downtime = False
         for phase, seconds in self._parts(now):
             by_phase[phase] += seconds
-            if passed_in_down:
-                past_in_down += seconds
-            elif self._counts(phase):
-                over = charged + seconds - self.start.budget_s
-                if phase == "down" and over > 0:
-                    passed_in_down, past_in_down = True, min(over, seconds)
-                    seconds -= past_in_down
-                charged += seconds
+            if passed_in_downtime:
+                past_deadline_s += seconds
+            elif self._is_charged(phase):
+                over_s = charged_s + seconds - self.start.budget_s
+                if phase == "down" and over_s > 0:
+                    passed_in_downtime, past_deadline_s = True, min(over_s, seconds)
+                    seconds -= past_deadline_s
+                charged_s += seconds
         return LedgerReport(
             budget_s=self.start.budget_s,
-            charged_s=round(charged, 3),
-            overshoot_s=round(max(0.0, charged - self.start.budget_s), 3),
-            downtime_past_deadline_s=round(past_in_down, 3),
+            charged_s=round(charged_s, 3),
+            overshoot_s=round(max(0.0, charged_s - self.start.budget_s), 3),
+            downtime_past_deadline_s=round(past_deadline_s, 3),
             by_phase={p: round(by_phase[p], 3) for p in PHASES if by_phase[p] > 0},
             resumes=sum(isinstance(record, Resume) for record in self.records),
             clock=str(self.start.clock),
-            not_charged={note.what: note.seconds for note in self.notes},
+            not_charged={record.what: record.seconds for record in self.uncharged},
         )
 
     def _sum(self) -> float:
-        return sum(seconds for phase, seconds in self._parts(None) if self._counts(phase))
+        return sum(seconds for phase, seconds in self._parts(None) if self._is_charged(phase))
 
-    def _counts(self, phase: str) -> bool:
+    def _is_charged(self, phase: str) -> bool:
         return phase != CLOSED and (phase != "down" or self.start.clock is Charging.STRICT)
 
-    def _parts(self, now: Beat | None) -> Iterator[tuple[str, float]]:
-        """(phase, seconds) between records."""
+    def _parts(self, now: Heartbeat | None) -> Iterator[tuple[str, float]]:
+        """The (phase, seconds) between consecutive records."""
         for _, parts in self._intervals(now):
             yield from parts
 
-    def _intervals(self, now: Beat | None) -> Iterator[tuple[LedgerRecord, list[tuple[str, float]]]]:
-        """Every record but the first, with the phases since the one before.
+    def _intervals(self, now: Heartbeat | None) -> Iterator[tuple[LedgerRecord, list[tuple[str, float]]]]:
+        """Every record but the first, with the (phase, seconds) since the previous record.
 
-        Of the time before a resume, one heartbeat may have been work; not past the deadline, at which everything that
-        is alive ends or leaves a record.
+        Up to one heartbeat of the time before a resume may have been work and is charged as such. The part past the
+        deadline was not, because every live process ends at the deadline or leaves a record.
         """
         phase = "load"
-        left = self.start.budget_s if self.records else 0.0
+        left_s = self.start.budget_s if self.records else 0.0
         for record, following in itertools.pairwise([*self.records, *([now] if now else [])]):
             phase = _phase_after(record) or phase
             seconds = elapsed(record, following)
             parts = [(phase, seconds)]
             if isinstance(following, Resume):
-                worked = not isinstance(record, Stop) and phase != "idle"
-                hidden = min(seconds, BEAT_S, max(0.0, left)) if worked else 0.0
-                parts = [(phase, hidden), ("down", seconds - hidden)]
+                was_working = not isinstance(record, Stop) and phase != "idle"
+                hidden_s = min(seconds, BEAT_S, max(0.0, left_s)) if was_working else 0.0
+                parts = [(phase, hidden_s), ("down", seconds - hidden_s)]
             elif isinstance(record, Stop):
                 parts = [(CLOSED, seconds)]
-            left -= sum(amount for name, amount in parts if self._counts(name))
+            left_s -= sum(amount for name, amount in parts if self._is_charged(name))
             yield following, parts
 
 
 def _phase_after(record: LedgerRecord) -> str | None:
-    """That a record begins; None: it changes nothing."""
+    """The phase that begins with a record; None if the phase does not change."""
     match record:
         case Start() | Resume():
             return "load"
         case Stop():
             return "idle"
-        case Enter():
+        case PhaseChange():
             return record.phase
     return None
 
 
 def elapsed(before: Record, after: Record) -> float:
-    """Seconds between two records: uptime within a boot; across a reboot wall time, and no less than the new uptime."""
+    """Seconds between two records.
+
+    Within a boot this is the difference in uptime. Across a reboot it is the difference in wall-clock time, and at
+    least the new uptime.
+    """
     if before.boot == after.boot:
         return max(0.0, after.up - before.up)
     return max(0.0, after.t - before.t, after.up)

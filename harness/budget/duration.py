@@ -1,4 +1,4 @@
-"""A budget is a duration with a unit.
+"""Durations with units, and bounds of costs that were measured.
 
 >>> seconds("1h30m"), seconds("45s"), pretty(5400)
 (5400.0, 45.0, '1h30m00s')
@@ -14,19 +14,19 @@ from harness.errors import BudgetError
 LONGEST_S = 366 * 86_400
 
 CLOSING_MARGIN = 1.25
-"""Over the largest measured cost of an evaluation and save, wherever time is kept free for the last ones."""
+"""Largest safety factor on the largest measured cost, where time is kept free for the last evaluation and save."""
 
 STEADY_MARGIN = 1.05
-"""Over the largest cost that was seen, however steady they are."""
+"""Smallest safety factor on the largest measured cost."""
 
 
-def next_cost(costs: Sequence[float]) -> float:
-    """What one more may cost: the 95th percentile, as far as what was measured tells. Seconds.
+def cost_bound(costs: Sequence[float]) -> float:
+    """An upper bound of the next cost in seconds, from measured ones.
 
-    The one-sided 95 % prediction bound of a normal, between 1.05 and 1.25 times the largest that was seen: one
-    measurement knows nothing of its spread and gets the most, many alike get little.
+    It is the one-sided 95 % prediction bound of a normal distribution, limited to 1.05 to 1.25 times the largest
+    measured cost. A single measurement has no spread and takes the factor 1.25.
 
-    >>> next_cost([10.0]), round(next_cost([10.0, 10.1, 9.9, 10.0, 10.0, 10.1]), 2)
+    >>> cost_bound([10.0]), round(cost_bound([10.0, 10.1, 9.9, 10.0, 10.0, 10.1]), 2)
     (12.5, 10.61)
     """
     if not costs:
@@ -35,13 +35,14 @@ def next_cost(costs: Sequence[float]) -> float:
     if num == 1:
         return CLOSING_MARGIN * largest
     deviation = statistics.stdev(costs)
-    quantile = _NORMAL_95 + (_NORMAL_95**3 + _NORMAL_95) / (4 * (num - 1))  # Student's, first correction
+    # Student's t quantile, by the first correction term to the normal one.
+    quantile = _NORMAL_95 + (_NORMAL_95**3 + _NORMAL_95) / (4 * (num - 1))
     bound = statistics.fmean(costs) + quantile * deviation * math.sqrt(1 + 1 / num)
     return min(CLOSING_MARGIN * largest, max(STEADY_MARGIN * largest, bound))
 
 
 def usual_cost(costs: Sequence[float]) -> float:
-    """The median, without the first if there are more: a process's first evaluation warms up. Seconds.
+    """The median in seconds, without the first of several costs, because a process's first evaluation warms up.
 
     >>> usual_cost([9.0, 2.0, 2.1]), usual_cost([9.0]), usual_cost([])
     (2.05, 9.0, 0.0)
@@ -56,13 +57,13 @@ _DURATION = re.compile(r"\s*".join(rf"(?:(\d+(?:\.\d+)?)\s*{unit})?" for unit in
 
 
 def seconds(text: str, *, field: str = "budget") -> float:
-    """`24h`, `90m`, `1h30m`, `1h 30m`, `45 s` in seconds. A bare number is refused: 24 of what?
+    """A duration such as `24h`, `90m`, `1h30m`, `1h 30m` or `45 s` in seconds. A number without a unit is refused.
 
     Args:
-        field: Named in the error.
+        field: The request's field, for the error.
 
     Raises:
-        BudgetError: another form, or nothing at all.
+        BudgetError: The text is not a duration, or not between 0 and 366 days.
     """
     match = _DURATION.fullmatch(text.strip().lower())
     parts = match.groups() if match else ()
@@ -75,7 +76,7 @@ def seconds(text: str, *, field: str = "budget") -> float:
 
 
 def pretty(amount_s: float) -> str:
-    """`1h02m03s`, `2m05s`, `7.5s`."""
+    """A duration as text: `1h02m03s`, `2m05s`, `7.5s`."""
     if amount_s < 60:
         return f"{amount_s:.1f}s"
     minutes, rest = divmod(round(amount_s), 60)

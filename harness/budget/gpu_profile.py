@@ -1,8 +1,8 @@
-"""GPU profiles: what a card can hold and do.
+"""GPU profiles: the memory and the speed of a card.
 
->>> get_card("rtx4090").memory_gib
+>>> get_gpu_profile("rtx4090").memory_gib
 24.0
->>> get_card("l40s-45gb").memory_gib
+>>> get_gpu_profile("l40s-45gb").memory_gib
 45.0
 """
 
@@ -13,18 +13,19 @@ from harness.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """One kind of accelerator, or none."""
+class GpuProfile:
+    """A kind of card, or the CPU."""
 
     name: str
     memory_gib: float
-    """Of the card; for the CPU, 0: memory is not what limits the tiny runs made there."""
+    """Memory of the card. 0 for the CPU, where memory does not limit the tiny runs."""
     bf16: bool
+    """Whether the card computes in bf16."""
     tflops: float
-    """Dense bf16 with fp32 accumulation, from the vendor's data sheet. 0: not known."""
+    """Dense bf16 with fp32 accumulation, from the vendor's data sheet. 0 if not known."""
     utilisation: float = 0.0
-    """Share of `tflops` that a fused QLoRA step reaches, recomputation counted: the low end of what was published for
-    this kind of card. An estimate, not a measurement. 0: none."""
+    """Share of `tflops` that a fused QLoRA step reaches, recomputation included: the low end of published values for
+    this kind of card. An estimate, not a measurement. 0 if not known."""
     is_gpu: bool = True
 
     @property
@@ -33,36 +34,36 @@ class Card:
         return self.tflops > 0 and self.utilisation > 0
 
 
-# Utilisation, from published tokens/s (the rows are in tests/harness/test_published.py): torchtune's 8B QLoRA on a 4090
-# has 68 %, IBM's fused Mistral-7B QLoRA on an A100 62 %, NVIDIA's 8B LoRA on an H100 41 %.
-CARDS = {
+# The utilisation comes from published tokens/s, which are in tests/harness/test_published.py: torchtune's 8B QLoRA on a
+# 4090 reaches 68 %, IBM's fused Mistral-7B QLoRA on an A100 62 %, NVIDIA's 8B LoRA on an H100 41 %.
+GPU_PROFILES = {
     card.name: card
     for card in (
-        Card(name="cpu", memory_gib=0.0, bf16=False, tflops=0.0, is_gpu=False),
-        Card(name="rtx4090", memory_gib=24.0, bf16=True, tflops=165.2, utilisation=0.64),
-        Card(name="a100-40gb", memory_gib=40.0, bf16=True, tflops=312.0, utilisation=0.60),
-        Card(name="a100-80gb", memory_gib=80.0, bf16=True, tflops=312.0, utilisation=0.60),
-        Card(name="h100-80gb", memory_gib=80.0, bf16=True, tflops=989.0, utilisation=0.40),
-        Card(name="h200", memory_gib=141.0, bf16=True, tflops=989.0, utilisation=0.40),
+        GpuProfile(name="cpu", memory_gib=0.0, bf16=False, tflops=0.0, is_gpu=False),
+        GpuProfile(name="rtx4090", memory_gib=24.0, bf16=True, tflops=165.2, utilisation=0.64),
+        GpuProfile(name="a100-40gb", memory_gib=40.0, bf16=True, tflops=312.0, utilisation=0.60),
+        GpuProfile(name="a100-80gb", memory_gib=80.0, bf16=True, tflops=312.0, utilisation=0.60),
+        GpuProfile(name="h100-80gb", memory_gib=80.0, bf16=True, tflops=989.0, utilisation=0.40),
+        GpuProfile(name="h200", memory_gib=141.0, bf16=True, tflops=989.0, utilisation=0.40),
     )
 }
 
-_ANY = re.compile(r"[a-z0-9][a-z0-9.-]*-(\d{1,4})gb")
-"""`NAME-MEMORYgb`: a profile of any other card, whose speed nobody knows before the rehearsal."""
+_OTHER_CARD = re.compile(r"[a-z0-9][a-z0-9.-]*-(\d{1,4})gb")
+"""`NAME-MEMORYgb`: the profile of any other card. Its speed is not known before the rehearsal."""
 
 
-def get_card(name: str) -> Card:
-    """A profile by its name, or one that the name itself describes: `NAME-MEMORYgb`.
+def get_gpu_profile(name: str) -> GpuProfile:
+    """The profile with this name, or the one that a name of the form `NAME-MEMORYgb` describes.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: The name is unknown.
     """
-    if name in CARDS:
-        return CARDS[name]
-    described = _ANY.fullmatch(name)
-    if described is None or int(described.group(1)) == 0:
+    if name in GPU_PROFILES:
+        return GPU_PROFILES[name]
+    match = _OTHER_CARD.fullmatch(name)
+    if match is None or int(match.group(1)) == 0:
         raise ConfigError(
-            f"`card={name[:60]}`: unknown card. Use {', '.join(CARDS)}, or NAME-MEMORYgb for another one, such as "
-            "l40s-45gb."
+            f"`card={name[:60]}`: unknown card. Use {', '.join(GPU_PROFILES)}, or NAME-MEMORYgb for another one, such "
+            "as l40s-45gb."
         )
-    return Card(name=name, memory_gib=float(described.group(1)), bf16=True, tflops=0.0)
+    return GpuProfile(name=name, memory_gib=float(match.group(1)), bf16=True, tflops=0.0)

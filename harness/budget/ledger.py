@@ -1,12 +1,13 @@
-"""The day's one clock: which phase every second went to.
+"""The ledger of a run: the phase to which every second of the budget is charged.
 
     ledger = Ledger.start(path, budget_s=180)
     ledger.enter("load")
     ledger.report().charged_s
 
-Append-only JSON lines, fsynced: the sum survives a kill. Time is counted by the machine's uptime, so setting the system
-clock changes nothing; across a reboot the wall clock counts, and at least the time since boot. A heartbeat every two
-seconds bounds what a kill hides. Downtime is charged as `down` (strict), or not at all (compute).
+The file holds append-only JSON lines and is fsynced after each, so that the charged time survives a kill. Time is
+measured by the machine's uptime, so that setting the system clock has no effect; across a reboot the wall-clock time
+counts, and at least the time since boot. A kill hides at most one heartbeat, which is two seconds. Downtime is charged
+to the phase `down` with the strict clock, and not charged with the compute clock.
 
 Where it sits: the supervisor writes it; picker, report and demo read it. Its arithmetic is in harness/budget/day.py.
 """
@@ -26,25 +27,25 @@ from harness.budget.clock import Clock
 from harness.budget.day import (
     BEAT_S,
     PHASES,
-    Beat,
     Charging,
     Day,
-    Enter,
+    Heartbeat,
     LedgerRecord,
     LedgerReport,
-    NotCharged,
+    PhaseChange,
     PhaseName,
     Resume,
     Span,
     Start,
     Stop,
+    UnchargedWork,
     elapsed,
 )
 from harness.errors import HarnessError
 
 
-class Reading(TypedDict):
-    """The three clocks at one moment."""
+class ClockReading(TypedDict):
+    """The wall-clock time, the uptime and the boot identifier at one moment."""
 
     t: float
     up: float
@@ -52,12 +53,12 @@ class Reading(TypedDict):
 
 
 class Ledger:
-    """An open ledger."""
+    """A ledger file that is open for reading and appending."""
 
     def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
         self._path, self._clock = path, clock or Clock()
         self._day = Day(_read(path))
-        self._unwritten = self._end_of_abandoned()
+        self._unwritten = self._stop_of_abandoned_work()
         for record in self._unwritten:
             self._day.add(record)
         self._torn = path.is_file() and not path.read_bytes().endswith(b"\n")
@@ -68,113 +69,113 @@ class Ledger:
         path: Path,
         *,
         budget_s: float,
-        job: str = "",
+        run_id: str = "",
         charging: Charging = Charging.STRICT,
         clock: Clock | None = None,
     ) -> "Ledger":
-        """Begins the day, or goes on with the one that `path` holds.
+        """Starts a ledger, or resumes the one in `path`.
 
         Args:
-            job: Names what is trained. The ledger of another job (thrown away) is begun anew.
+            run_id: Identifies what is trained. A ledger with another `run_id` is deleted and a new one is started.
         """
         ledger = cls(path, clock=clock)
-        if ledger._day.records and ledger._day.start.job == job:
+        if ledger._day.records and ledger._day.start.job == run_id:
             ledger._append(Resume(**ledger._reading()))
             return ledger
         make_folder(path.parent)
         with naming(path):
             path.unlink(missing_ok=True)
         ledger._day, ledger._unwritten, ledger._torn = Day(), [], False
-        ledger._append(Start(**ledger._reading(), budget_s=budget_s, job=job, clock=charging))
+        ledger._append(Start(**ledger._reading(), budget_s=budget_s, job=run_id, clock=charging))
         sync_directory(path.parent)
         return ledger
 
     @classmethod
     def of_run(cls, path: Path) -> "Ledger":
-        """An existing ledger, to be read.
+        """Opens the existing ledger of a run.
 
         Raises:
-            HarnessError: there is none.
+            HarnessError: The file does not exist or holds no record.
         """
         ledger = cls(path)
         if not ledger._day.records:
-            raise HarnessError(f"{path}: no ledger. It is begun by `oneday train`; check the run folder.")
+            raise HarnessError(f"{path}: no ledger. `oneday train` starts it; check the run folder.")
         return ledger
 
     @property
     def budget_s(self) -> float:
-        """What the day may cost."""
+        """The budget in seconds."""
         return self._day.start.budget_s
 
     @property
     def left_s(self) -> float:
-        """Seconds to the deadline; negative past it."""
-        since = 0.0 if self.is_closed else elapsed(self._last, self._now())
-        return self.budget_s - self._day.charged_s - since
+        """Seconds until the deadline; negative after it."""
+        since_last_s = 0.0 if self.is_closed else elapsed(self._last, self._now())
+        return self.budget_s - self._day.charged_s - since_last_s
 
     @property
     def deadline(self) -> float:
-        """On the machine's uptime clock (`harness.budget.clock`)."""
+        """The deadline on the uptime clock (`harness.budget.clock`)."""
         return self._clock.up() + self.left_s
 
     @property
     def is_closed(self) -> bool:
-        """True after `stop`."""
+        """Whether charging has stopped."""
         return self._day.is_closed
 
     @property
     def phase(self) -> str:
-        """That is charged now, or was last."""
+        """The current phase, or the last one of a stopped run."""
         return self._day.phase or "idle"
 
     @property
     def is_alive(self) -> bool:
-        """Somebody is at work and gave a sign of life lately."""
+        """Whether the run is not stopped and its last record is recent."""
         return bool(self._day.records) and not self.is_closed and not self._is_gone(self._last)
 
     def spans(self) -> Iterator[Span]:
-        """The charged day, phase after phase; neighbours of one phase are one."""
+        """The charged time in order; adjacent intervals of one phase are merged."""
         return self._day.spans(self._now_if_alive())
 
     def moments(self) -> Iterator[tuple[float, float]]:
-        """(wall-clock time, seconds charged so far) of every record and of now: what maps events onto the day."""
+        """(wall-clock time, seconds charged so far) of every record and of now, to place events in charged time."""
         return self._day.moments(self._now_if_alive())
 
     def enter(self, phase: PhaseName, *, at: float | None = None) -> None:
-        """From now (or `at`, not before the last record) on, time is charged to `phase`."""
+        """Charges time to `phase` from now on, or from `at` on the uptime clock but not before the last record."""
         assert phase in PHASES, phase
         if self._day.phase != phase:
-            self._append(Enter(**self._reading(), phase=phase), at=at)
+            self._append(PhaseChange(**self._reading(), phase=phase), at=at)
 
     def beat(self) -> None:
-        """A heartbeat, if the last record is old enough."""
+        """Writes a heartbeat if the last record is at least `BEAT_S` old."""
         if self._clock.up() - self._last.up >= BEAT_S:
             self._append(self._now())
 
     def note_not_charged(self, what: str, seconds: float) -> None:
-        """Work outside the budget, so that it is seen. No moment of the day: a closed one stays closed."""
-        note = NotCharged(**self._reading(), what=what, seconds=round(seconds, 3))
-        self._write(note)
-        self._day.add(note)
+        """Records work outside the budget. A stopped ledger stays stopped."""
+        record = UnchargedWork(**self._reading(), what=what, seconds=round(seconds, 3))
+        self._write(record)
+        self._day.add(record)
 
     def stop(self, *, at_last: bool = False) -> None:
-        """Nothing is charged any more, until a resume.
+        """Stops charging until a resume.
 
         Args:
-            at_last: From the last record on instead of from now on: since then nothing was done.
+            at_last: Stop at the time of the last record instead of now, because nothing was done since.
         """
         if not self.is_closed:
             self._append(Stop(**self._reading()), at=self._last.up if at_last else None)
 
     @contextlib.contextmanager
     def working(self, phase: PhaseName) -> Iterator[None]:
-        """Charges what is done after the trainer's end, or while it lies down, to `phase`.
+        """Charges the work of the block, done after training has ended or between two starts of it, to `phase`.
 
-        The time between the end of the day's training and this is not charged to any phase.
+        The time between the end of training and this block is not charged to any phase.
         """
         was_closed = self.is_closed
         if was_closed:
-            self._append(Enter(**self._reading(), phase=phase, after="stop"))
+            self._append(PhaseChange(**self._reading(), phase=phase, after="stop"))
         else:
             self._append(Resume(**self._reading()))
             self.enter(phase)
@@ -184,23 +185,23 @@ class Ledger:
             self.stop() if was_closed else self.enter("idle")
 
     def report(self) -> LedgerReport:
-        """Charged time up to the stop, or to now, or to the last sign of life of a run that is gone."""
+        """The charged time up to the stop, to now, or to the last record of a run whose supervisor is dead."""
         return self._day.report(self._now_if_alive())
 
     @property
     def _last(self) -> LedgerRecord:
         last = self._day.last
-        assert last is not None, "the day has begun"
+        assert last is not None, "the ledger has a first record"
         return last
 
-    def _now(self) -> Beat:
-        return Beat(**self._reading())
+    def _now(self) -> Heartbeat:
+        return Heartbeat(**self._reading())
 
-    def _now_if_alive(self) -> Beat | None:
-        """A record of this moment, unless the day is over or its supervisor has gone."""
+    def _now_if_alive(self) -> Heartbeat | None:
+        """A record of this moment; None if the run is stopped or its supervisor is dead."""
         return None if self.is_closed or self._is_gone(self._last) else self._now()
 
-    def _reading(self) -> Reading:
+    def _reading(self) -> ClockReading:
         return {"t": round(self._clock.wall(), 3), "up": round(self._clock.up(), 3), "boot": self._clock.boot()}
 
     def _append(self, record: LedgerRecord, *, at: float | None = None) -> None:
@@ -215,24 +216,24 @@ class Ledger:
         self._day.add(record)
 
     def _write(self, record: LedgerRecord) -> None:
-        said = {key: value for key, value in asdict(record).items() if value is not None}
+        line = {key: value for key, value in asdict(record).items() if value is not None}
         with naming(self._path), self._path.open("ab") as f:
-            f.write((b"\n" if self._torn else b"") + orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE))
+            f.write((b"\n" if self._torn else b"") + orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
             f.flush()
             os.fsync(f.fileno())
         self._torn = False
 
-    def _end_of_abandoned(self) -> list[LedgerRecord]:
-        """Work after the end of a day that was killed: it ended with its last sign of life, and the day is closed."""
-        turns = [record for record in self._day.records if not isinstance(record, Beat)]
+    def _stop_of_abandoned_work(self) -> list[LedgerRecord]:
+        """The missing stop of work that was killed after the end of training, at the time of its last record."""
+        changes = [record for record in self._day.records if not isinstance(record, Heartbeat)]
         last = self._day.last
-        if last is None or not turns:
+        if last is None or not changes:
             return []
-        after_stop = isinstance(turns[-1], Enter) and turns[-1].after == "stop"
+        after_stop = isinstance(changes[-1], PhaseChange) and changes[-1].after == "stop"
         return [Stop(t=last.t, up=last.up, boot=last.boot)] if after_stop and self._is_gone(last) else []
 
     def _is_gone(self, last: LedgerRecord) -> bool:
-        """Whoever wrote this record gives no sign of life any more."""
+        """Whether the process that wrote this record is dead: it has missed two heartbeats, or the machine rebooted."""
         now = self._reading()
         return last.boot != now["boot"] or now["up"] - last.up > 2 * BEAT_S
 
@@ -241,10 +242,10 @@ _ADAPTER: TypeAdapter[LedgerRecord] = TypeAdapter(Annotated[LedgerRecord, Field(
 
 
 def _read(path: Path) -> Iterator[LedgerRecord]:
-    """Whole records; a line that a kill tore is skipped.
+    """The records of a file. A line that a kill truncated is skipped.
 
     Raises:
-        HarnessError: a line is whole and no record, or the first one begins no day.
+        HarnessError: A complete line is not a record, or the first record is not a start.
     """
     first = True
     for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], start=1):
@@ -253,8 +254,8 @@ def _read(path: Path) -> Iterator[LedgerRecord]:
         except ValidationError as e:
             if e.errors()[0]["type"] == "json_invalid":
                 continue
-            raise HarnessError(f"{path}:{number}: no record of a ledger. Remove the line.") from e
+            raise HarnessError(f"{path}:{number}: not a ledger record. Remove the line.") from e
         if first and not isinstance(record, Start):
-            raise HarnessError(f"{path}: does not begin with the start of a day. Restore it, or move it away.")
+            raise HarnessError(f"{path}: the first record is not a start. Restore the file, or move it away.")
         first = False
         yield record

@@ -1,15 +1,15 @@
-"""Memory: what a QLoRA step needs at its peak, computed from the model's shape and the recipe.
+"""The peak memory of a QLoRA step, computed from the model's shape and the recipe.
 
     >>> peak = peak_memory(MISTRAL_7B, lora_r=128, tokens=2 * 8192, fused=True, liger=True)
     >>> round(peak.gib, 1)
     18.0
 
-The frozen weights, the adapters with gradients and Adam's two states in fp32, and per token of a micro-batch one saved
-hidden state a layer (gradient checkpointing) with the largest of logits and one layer's activations on top. This is
-computed, never measured on a card by us; published runs needed up to a tenth more, and plans keep to that. The
-rehearsal measures.
+It is the sum of the frozen weights, the adapters with gradients and Adam's two states in fp32, and, for each token of a
+micro-batch, one saved hidden state per layer (gradient checkpointing) plus the larger of the logits and one layer's
+activations. It was not measured on a card; published runs needed up to a tenth more, and plans use that high end. The
+rehearsal measures the real peak.
 
-Where it sits: asked by the rehearsal when something does not fit, and by plans for a card that is not at hand.
+Where it sits: the rehearsal calls it when something does not fit; plans call it for a card that is not in this machine.
 """
 
 import json
@@ -17,54 +17,54 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.errors import ConfigError
 from harness.recipe import AxolotlConfig
 
 GIB = 2.0**30
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Of a layer, in the order of `ModelShape.linears`."""
+"""The linear layers of a decoder layer, in the order of `ModelShape.linears`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """The sizes that decide memory."""
+    """The sizes of a decoder that determine its memory."""
 
     hidden: int
     layers: int
     attention: int
-    """Width of all heads together."""
+    """Total width of the attention heads."""
     kv: int
-    """Width of keys, or of values."""
+    """Total width of the keys, which is that of the values."""
     intermediate: int
     vocab: int
     tied: bool = False
-    """Embedding and output share their weights."""
+    """Whether embedding and output layer share their weights."""
 
     @property
     def linears(self) -> tuple[tuple[int, int], ...]:
-        """(in, out) of a layer's seven linears: q, k, v, o, gate, up, down."""
+        """The (in, out) sizes of a layer's seven linear layers: q, k, v, o, gate, up, down."""
         h, a, k, i = self.hidden, self.attention, self.kv, self.intermediate
         return ((h, a), (h, k), (h, k), (a, h), (h, i), (h, i), (i, h))
 
     @property
     def num_linear(self) -> int:
-        """Parameters that are quantised."""
+        """Number of parameters of the linear layers, which are those that are quantised."""
         return self.layers * sum(a * b for a, b in self.linears)
 
     def num_lora(self, r: int, targets: Collection[str] = LINEARS) -> int:
-        """Parameters of rank-r adapters on the linears named."""
+        """Number of parameters of rank-r adapters on the linear layers `targets`."""
         return (
             self.layers * r * sum(a + b for name, (a, b) in zip(LINEARS, self.linears, strict=True) if name in targets)
         )
 
     @classmethod
     def of(cls, folder: Path) -> "ModelShape":
-        """From a model folder's `config.json`.
+        """The shape in a model folder's `config.json`.
 
         Raises:
-            ConfigError: none there, or of another architecture.
+            ConfigError: The file is missing or describes another architecture.
         """
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -80,44 +80,48 @@ class ModelShape:
                 tied=bool(config.get("tie_word_embeddings", False)),
             )
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise ConfigError(f"{folder}/config.json: no decoder's sizes in it ({e}). Check `base=`.") from e
+            raise ConfigError(f"{folder}/config.json: the sizes of a decoder are missing ({e}). Check `base=`.") from e
 
 
 MISTRAL_7B = ModelShape(hidden=4096, layers=32, attention=4096, kv=1024, intermediate=14336, vocab=32000)
 
-CONTEXT = 0.9e9
-"""CUDA's own, and what the allocator loses. Estimated."""
+CUDA_CONTEXT_BYTES = 0.9e9
+"""Memory of CUDA's context and the allocator's fragmentation. Estimated."""
 
 LOGIT_BYTES = 18
-"""Per entry of the logits: bf16, an fp32 copy, its softmax, its gradient, and half of a shifted copy. The longest
-contexts published for cards of 24, 40 and 80 GB (Unsloth, Llama-3.1-8B) are met with 17 to 19."""
+"""Bytes per entry of the logits: bf16, an fp32 copy, its softmax, its gradient, and half of a shifted copy. Values of
+17 to 19 reproduce the longest contexts published for cards of 24, 40 and 80 GB (Unsloth, Llama-3.1-8B)."""
 
-MOST = 1.10
-"""By how much a published run needed more than is computed here, at most. See tests/harness/test_published.py."""
+MEMORY_MARGIN = 1.10
+"""Largest ratio of a published peak to the one computed here. See tests/harness/test_published.py."""
 
 LAYER_BYTES, LAYER_BYTES_FUSED = 450_000, 227_500
-"""Of one layer's activations a token of Mistral-7B; with Axolotl's fused LoRA kernels about half. Computed."""
+"""Bytes of one layer's activations per token of Mistral-7B; Axolotl's fused LoRA kernels need about half. Computed."""
+
+
+MIN_SEQUENCE_LEN = 1_024
+"""Shortest sequence length that is suggested when a recipe does not fit a card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
-    """Bytes at the worst moment of a step."""
+class ComputedPeak:
+    """The bytes in use at the peak of a step."""
 
     weights: float
     adapters: float
-    """With gradients, Adam's states and the autocast copies."""
+    """Adapters with gradients, Adam's states and the autocast copies."""
     buffers: float
     activations: float
 
     @property
     def gib(self) -> float:
-        """All of it."""
+        """The total in GiB."""
         return (self.weights + self.adapters + self.buffers + self.activations) / GIB
 
     @property
     def most_gib(self) -> float:
-        """The high end: what a plan keeps to."""
-        return MOST * self.gib
+        """The total in GiB at the high end of published runs, which plans use."""
+        return MEMORY_MARGIN * self.gib
 
 
 def peak_memory(
@@ -130,55 +134,53 @@ def peak_memory(
     checkpointing: bool = True,
     four_bit: bool = True,
     targets: Collection[str] = LINEARS,
-) -> Peak:
-    """The peak of a step.
+) -> ComputedPeak:
+    """The peak memory of a step.
 
     Args:
-        tokens: Of a micro-batch: rows times sequence length.
-        fused: Axolotl's fused LoRA kernels.
-        liger: Fused linear cross-entropy: the logits never exist whole.
-        targets: Linears that have an adapter.
+        tokens: Tokens of a micro-batch: rows times sequence length.
+        fused: Whether Axolotl's fused LoRA kernels run.
+        liger: Whether the cross-entropy is fused with the output layer, so that the logits never exist as a whole.
+        targets: Linear layers that have an adapter.
     """
-    bits = 0.5 + 1 / 64 if four_bit else 2.0  # with double quantisation: one byte for 64 weights
+    weight_bytes = 0.5 + 1 / 64 if four_bit else 2.0  # double quantisation adds one byte for 64 weights
     embeddings = shape.vocab * shape.hidden * 2.0 * (1 if shape.tied else 2)
     layer = (LAYER_BYTES_FUSED if fused else LAYER_BYTES) * _width(shape) / _width(MISTRAL_7B)
     logits = 0.0 if liger else shape.vocab * float(LOGIT_BYTES)
     saved = shape.layers * shape.hidden * 2.0
     per_token = saved + max(logits, layer) if checkpointing else shape.layers * layer + logits
-    return Peak(
-        weights=shape.num_linear * bits + embeddings,
+    return ComputedPeak(
+        weights=shape.num_linear * weight_bytes + embeddings,
         adapters=shape.num_lora(lora_r, targets) * (4 + 4 + 8 + 2.0),
-        buffers=2 * 2.0 * max(a * b for a, b in shape.linears) * four_bit + CONTEXT,
+        buffers=2 * 2.0 * max(a * b for a, b in shape.linears) * four_bit + CUDA_CONTEXT_BYTES,
         activations=tokens * per_token,
     )
 
 
 def _width(shape: ModelShape) -> float:
-    """What a layer's activations grow with."""
+    """The width to which the size of a layer's activations is proportional."""
     return 4.0 * shape.hidden + 2 * shape.attention + 2 * shape.kv + 3 * shape.intermediate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Smaller:
-    """A way to need less."""
+class MemoryReduction:
+    """A change of the recipe that needs less memory."""
 
     changes: dict[str, object]
-    """Keys of the recipe."""
+    """Keys of the recipe and their new values."""
     gib: float
-    """Computed peak."""
+    """Computed peak with these values."""
 
     def __str__(self) -> str:
-        """As it would stand in the recipe."""
+        """The keys as they are written in a recipe, and the peak."""
         return ", ".join(f"{key}: {value}" for key, value in self.changes.items()) + f" ({self.gib:.1f} GiB)"
 
 
-def smaller(recipe: AxolotlConfig, shape: ModelShape, card: Card) -> list[Smaller]:
-    """Settings that need less than the recipe's, by computed peak, the one that costs least speed first.
+def memory_reductions(recipe: AxolotlConfig, shape: ModelShape, card: GpuProfile) -> list[MemoryReduction]:
+    """Changes that lower the computed peak, in the order of their cost in speed, each on top of those before it.
 
-    Those that fit the card; if none is computed to, all.
-
-    Kernels and checkpointing come before a smaller micro-batch, whose tokens gradient accumulation makes up for; a
-    shorter sequence comes last, for it drops rows.
+    The result holds those that fit the card, or all of them if none does. Kernels and checkpointing come before a
+    smaller micro-batch, which gradient accumulation compensates. A shorter sequence comes last because it drops rows.
     """
     steps: list[dict[str, object]] = []
     if card.is_gpu and not recipe.liger_fused_linear_cross_entropy:
@@ -190,25 +192,22 @@ def smaller(recipe: AxolotlConfig, shape: ModelShape, card: Card) -> list[Smalle
         size, accumulation = size // 2, accumulation * 2
         steps.append({"micro_batch_size": size, "gradient_accumulation_steps": accumulation})
     length = recipe.sequence_len
-    while length > SHORTEST:
+    while length > MIN_SEQUENCE_LEN:
         length //= 2
         steps.append({"sequence_len": length})
-    now = peak_of(recipe, shape).gib
+    current_gib = recipe_peak_memory(recipe, shape).gib
     changes: dict[str, object] = {}
-    found = []
-    for step in steps:  # each on top of those before it
+    reductions = []
+    for step in steps:
         changes = {**changes, **step}
-        gib = peak_of(recipe.model_copy(update=changes), shape).gib
-        if gib < now:
-            found.append(Smaller(changes=changes, gib=gib))
-    return [s for s in found if MOST * s.gib < card.memory_gib] or found
+        gib = recipe_peak_memory(recipe.model_copy(update=changes), shape).gib
+        if gib < current_gib:
+            reductions.append(MemoryReduction(changes=changes, gib=gib))
+    return [r for r in reductions if MEMORY_MARGIN * r.gib < card.memory_gib] or reductions
 
 
-SHORTEST = 1_024
-
-
-def peak_of(recipe: AxolotlConfig, shape: ModelShape) -> Peak:
-    """Of a recipe on a GPU."""
+def recipe_peak_memory(recipe: AxolotlConfig, shape: ModelShape) -> ComputedPeak:
+    """The peak memory of a recipe on a GPU."""
     fused = recipe.lora_qkv_kernel is not False and recipe.lora_mlp_kernel is not False
     return peak_memory(
         shape,

@@ -1,60 +1,60 @@
-"""The pace of a run: what its steps, evaluations and saves cost, whether one more step fits, and where the run ends.
+"""The pace of a run: what steps, evaluations and saves cost, whether another step fits, and where the run ends.
 
     pace = Pace(eval_steps=64, eval_costs=[12.0], save_costs=[3.0])
     pace.time_step(1.5)
-    pace.fits_another(until_s=600.0, closes=False)     # True
-    pace.last_step(1, until_s=600.0, closes=False)     # 386
+    pace.fits_another(600.0, evaluates=False)     # True
+    pace.last_step(1, 600.0, evaluates=False)     # 386
 
-It has no clock: the caller says how many seconds are left.
+It has no clock: the caller passes the seconds that are left.
 
-Where it sits: under the budget callback, which measures, and under the supervisor, which makes the first plan.
+Where it sits: the budget callback measures with it; the supervisor computes the first horizon with it.
 """
 
 import bisect
 from dataclasses import dataclass, field
 
-from harness.budget.duration import next_cost, usual_cost
+from harness.budget.duration import cost_bound, usual_cost
 
 STEP_MARGIN = 1.5
-"""Safety over the slowest recent step."""
+"""Safety factor on the slowest recent step."""
 
-MOST_STEPS = 100_000_000
-"""A bound for the search: no run has so many."""
+MAX_STEPS = 100_000_000
+"""Upper bound of the search; no run has this many steps."""
 
 
 def steps_that_fit(
     left_s: float, *, step: int, step_s: float, closing_s: float, eval_steps: int, margin: float = STEP_MARGIN
 ) -> int:
-    """Steps after `step` that `left_s` seconds hold, with an evaluation and save at every multiple of `eval_steps`.
+    """Number of steps after `step` that fit in `left_s`, with an evaluation and save every `eval_steps` steps.
 
     Args:
-        left_s: Seconds for steps; the last evaluation and save are taken off already.
-        step: The last step that is done.
-        step_s: Cost of a step.
-        closing_s: Cost of an evaluation with its save.
-        margin: The run stops when less than so many steps' time is left.
+        left_s: Seconds for steps, without the last evaluation and save.
+        step: The last finished step.
+        step_s: Seconds of a step.
+        closing_s: Seconds of an evaluation and its save.
+        margin: The run stops when less than the time of this many steps is left.
     """
 
     def needed_s(num: int) -> float:
-        """For `num` steps and what follows each of them, and the room that a further step asks for."""
+        """Seconds for `num` steps with their evaluations and saves, and for the margin."""
         num_evaluations = (step + num) // eval_steps - step // eval_steps
         return (num + margin) * step_s + num_evaluations * closing_s
 
     if step_s <= 0:
-        return MOST_STEPS
-    return bisect.bisect_right(range(min(MOST_STEPS, int(max(0.0, left_s) / step_s) + 2)), left_s, key=needed_s)
+        return MAX_STEPS
+    return bisect.bisect_right(range(min(MAX_STEPS, int(max(0.0, left_s) / step_s) + 2)), left_s, key=needed_s)
 
 
 @dataclass(slots=True, kw_only=True)
 class Pace:
-    """Costs so far, in seconds."""
+    """The costs measured so far, in seconds."""
 
     eval_steps: int
     eval_costs: list[float] = field(default_factory=list)
-    """One from the rehearsal, if there was one, then the run's own."""
+    """The rehearsal's, if there was one, then the run's own."""
     save_costs: list[float] = field(default_factory=list)
     step_s: float = 0.0
-    """The slowest of the recent steps."""
+    """The slowest recent step: a maximum that decays."""
     mean_step_s: float = 0.0
     slowest_step_s: float = 0.0
     num_timed: int = 0
@@ -62,7 +62,7 @@ class Pace:
     """The largest `step_s` at which an evaluation was measured."""
 
     def time_step(self, seconds: float) -> None:
-        """One more step was measured. The first two warm caches up and do not count for the mean."""
+        """Adds a step. The first two steps warm up caches and are not part of the mean."""
         self.step_s = max(seconds, 0.7 * self.step_s + 0.3 * seconds)
         self.slowest_step_s = max(self.slowest_step_s, seconds)
         self.num_timed += 1
@@ -70,51 +70,51 @@ class Pace:
             self.mean_step_s += (seconds - self.mean_step_s) / min(self.num_timed - 2, 50)
 
     def time_evaluation(self, seconds: float) -> None:
-        """One more evaluation was measured."""
+        """Adds an evaluation."""
         self.eval_costs.append(seconds)
         self.step_s_at_evaluation = max(self.step_s_at_evaluation, self.step_s)
 
     def time_save(self, seconds: float) -> None:
-        """One more save was measured."""
+        """Adds a save."""
         self.save_costs.append(seconds)
 
     @property
     def reserve_s(self) -> float:
-        """Kept free for the last evaluation and save."""
-        return next_cost(_warm(self.eval_costs)) + next_cost(_warm(self.save_costs))
+        """Seconds to keep free for the last evaluation and save."""
+        return cost_bound(_warm(self.eval_costs)) + cost_bound(_warm(self.save_costs))
 
     @property
     def closing_s(self) -> float:
-        """What an evaluation and save usually cost."""
+        """Usual seconds of an evaluation and a save."""
         return usual_cost(self.eval_costs) + usual_cost(self.save_costs)
 
     def left_s(self, until_s: float) -> float:
-        """Seconds for steps, of `until_s` seconds for all.
+        """Seconds for steps, out of `until_s` seconds for steps and the last evaluation and save.
 
-        The reserve was measured at the speed of that moment. If steps have become slower since (a machine that is
-        shared, a card that throttles), it is scaled up by as much.
+        The reserve was measured at the speed of its time. If steps have become slower since (a shared machine, a card
+        that throttles), the reserve is scaled by the same factor.
         """
-        slower = self.step_s / self.step_s_at_evaluation if self.step_s_at_evaluation > 0 else 1.0
-        return until_s - max(1.0, slower) * self.reserve_s
+        slowdown = self.step_s / self.step_s_at_evaluation if self.step_s_at_evaluation > 0 else 1.0
+        return until_s - max(1.0, slowdown) * self.reserve_s
 
-    def fits_another(self, until_s: float, *, closes: bool) -> bool:
-        """Whether there is time for one more step.
+    def fits_another(self, until_s: float, *, evaluates: bool) -> bool:
+        """Whether there is time for another step.
 
         Args:
-            closes: An evaluation and save come before it.
+            evaluates: Whether an evaluation and save come before it.
         """
-        return self.left_s(until_s) - closes * self.reserve_s >= STEP_MARGIN * self.step_s
+        return self.left_s(until_s) - evaluates * self.reserve_s >= STEP_MARGIN * self.step_s
 
-    def last_step(self, step: int, until_s: float, *, closes: bool) -> int | None:
+    def last_step(self, step: int, until_s: float, *, evaluates: bool) -> int | None:
         """The step at which the time will be over; None before a step was measured.
 
         Args:
-            step: The last one that is done.
-            closes: An evaluation and save follow it at once.
+            step: The last finished step.
+            evaluates: Whether an evaluation and save follow it.
         """
         if self.mean_step_s <= 0:
             return None
-        left_s = self.left_s(until_s) - closes * self.closing_s
+        left_s = self.left_s(until_s) - evaluates * self.closing_s
         margin = STEP_MARGIN * self.step_s / self.mean_step_s
         return step + steps_that_fit(
             left_s,
@@ -127,11 +127,11 @@ class Pace:
 
 
 def _warm(costs: list[float]) -> list[float]:
-    """Without the rehearsal's and the process's first, which warm caches up, as soon as three others are known."""
+    """The costs without the rehearsal's and the process's first, which warm up caches, once three others are known."""
     return costs[2:] if len(costs) > 4 else costs
 
 
 def first_horizon(*, left_s: float, step_s: float, closing_s: float, eval_steps: int) -> int:
-    """Steps of a run that has not begun, with the early checkpoint after step 1 and the last evaluation and save."""
+    """The number of steps of a new run, with the early checkpoint after step 1 and the last evaluation and save."""
     left_s -= 2 * closing_s
     return max(1, steps_that_fit(left_s, step=0, step_s=max(step_s, 1e-3), closing_s=closing_s, eval_steps=eval_steps))

@@ -1,12 +1,12 @@
-"""The plan of a day: how many steps fit, when they end, and what the paper's mixes would need on this card.
+"""An estimate of a budget: how many steps fit, when the run ends, and what the paper's mixes would need on this card.
 
-    plan = plan_day(recipe, packs, costs, budget_s=86_400, keep=10)
-    plan.steps, plan.finish_s, plan.trained_share
+    estimate = estimate_budget(recipe, packs, costs, budget_s=86_400)
+    estimate.steps, estimate.finish_s, estimate.trained_share
 
-Costs come from a rehearsal (measured) or from a card's profile (an estimate, and marked as one). Steps and tokens come
-from the pack plan and are exact.
+Costs are measured by a rehearsal, or estimated from a card's profile and marked as estimates. The numbers of steps and
+tokens come from the batch order and are exact.
 
-Where it sits: rehearsal + pack plan -> **plan**; the run itself re-plans from what it measures.
+Where it sits: rehearsal + batch order -> **plan** -> `oneday plan`; a run re-plans from its own measurements.
 """
 
 import math
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from harness.budget.duration import CLOSING_MARGIN
 from harness.budget.flops import estimated_tokens_per_s
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import MISTRAL_7B, ModelShape
-from harness.budget.rehearse import REAP_S, Rehearsal
+from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal
 from harness.errors import ConfigError
 from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig
@@ -27,20 +27,20 @@ ESTIMATED_VALIDATION_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Seconds."""
+    """The seconds that the parts of a run take."""
 
     start_s: float
-    """Data, packing, model and imports, up to the first step."""
+    """Data, packing, imports and loading the model, up to the first step."""
     step_s: float
     eval_s: float
     save_s: float
     pick_s: float
     measured: bool
-    """False: from a card's profile."""
+    """Whether a rehearsal measured them; else they are estimated from a card's profile."""
 
     @classmethod
     def of(cls, measured: Rehearsal, average: int = 0) -> "Costs":
-        """As the rehearsal found them."""
+        """The costs that a rehearsal measured."""
         return cls(
             start_s=measured.load_s + measured.prepare_s,
             step_s=measured.typical_step_s,
@@ -52,17 +52,17 @@ class Costs:
 
     @classmethod
     def estimated(
-        cls, card: Card, recipe: AxolotlConfig, shape: ModelShape = MISTRAL_7B, *, validation_tokens: int
+        cls, card: GpuProfile, recipe: AxolotlConfig, shape: ModelShape = MISTRAL_7B, *, validation_tokens: int
     ) -> "Costs":
-        """From the card's profile alone, at the low end of what was published.
+        """Costs estimated from a card's profile, at the low end of published speeds.
 
         Raises:
-            ConfigError: the card has none.
+            ConfigError: The profile has no speed.
         """
         speed = estimated_tokens_per_s(card, recipe, shape)
         if speed is None:
             raise ConfigError(f"`card={card.name}`: no speed is known for it. Rehearse first: oneday rehearse.")
-        # an evaluation is a forward pass: of a step's four (forward, forward again, twice backward) one
+        # An evaluation is one forward pass; a step costs four (forward, recomputed forward, backward counts twice).
         return cls(
             start_s=180.0,
             step_s=tokens_per_step(recipe) / speed,
@@ -74,72 +74,72 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DayPlan:
-    """What a budget buys."""
+class BudgetEstimate:
+    """The run that fits a budget."""
 
     steps: int
     epochs: float
     num_evaluations: int
     reserve_s: float
-    """Kept for the last evaluation, save and pick."""
+    """Seconds kept free for the last evaluation, save and pick."""
     finish_s: float
-    """When the pick is published, expected."""
+    """Expected time of the published pick."""
     trained_share: float
-    """Of the budget."""
+    """Share of the budget that is spent on training steps."""
     worked_share: float
-    """Of the time until the finish: what start, evaluations, saves and the pick leave."""
+    """Share of the time until the finish that is spent on training steps."""
     because: str
-    """`deadline` or `epochs`."""
+    """What ends the run: `deadline` or `epochs`."""
     measured: bool
 
 
 def tokens_per_step(recipe: AxolotlConfig) -> int:
-    """Slots for tokens, padding included."""
+    """Number of tokens of an optimizer step, padding included."""
     return recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
 
 
-def plan_day(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, budget_s: float) -> DayPlan:
-    """How far a budget goes."""
-    closing = CLOSING_MARGIN * (costs.eval_s + costs.save_s)
-    reserve = closing + costs.pick_s + REAP_S
-    per_step = costs.step_s + (costs.eval_s + costs.save_s) / recipe.eval_steps
-    most = packs.num_steps(recipe.gradient_accumulation_steps)
-    first = costs.eval_s + costs.save_s  # the early checkpoint
-    affordable = max(0, math.floor((budget_s - costs.start_s - first - reserve) / max(per_step, 1e-6)))
-    steps = min(most, affordable)
+def estimate_budget(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, budget_s: float) -> BudgetEstimate:
+    """The number of steps, evaluations and epochs that fit a budget."""
+    closing_s = CLOSING_MARGIN * (costs.eval_s + costs.save_s)
+    reserve_s = closing_s + costs.pick_s + CHILD_EXIT_S
+    per_step_s = costs.step_s + (costs.eval_s + costs.save_s) / recipe.eval_steps
+    num_planned = packs.num_steps(recipe.gradient_accumulation_steps)
+    first_s = costs.eval_s + costs.save_s  # the early checkpoint
+    num_affordable = max(0, math.floor((budget_s - costs.start_s - first_s - reserve_s) / max(per_step_s, 1e-6)))
+    steps = min(num_planned, num_affordable)
     micro_batches = min(steps * recipe.gradient_accumulation_steps, len(packs.micro_batches))
-    done = sum(end <= micro_batches for end in packs.epoch_ends)
-    start = packs.epoch_ends[done - 1] if done else 0
-    length = packs.epoch_ends[done] - start if done < packs.num_epochs else 1
-    used = costs.start_s + first + steps * per_step + reserve
-    return DayPlan(
+    num_whole = sum(end <= micro_batches for end in packs.epoch_ends)
+    start = packs.epoch_ends[num_whole - 1] if num_whole else 0
+    length = packs.epoch_ends[num_whole] - start if num_whole < packs.num_epochs else 1
+    finish_s = costs.start_s + first_s + steps * per_step_s + reserve_s
+    return BudgetEstimate(
         steps=steps,
-        epochs=round(done + (micro_batches - start) / length, 2),
+        epochs=round(num_whole + (micro_batches - start) / length, 2),
         num_evaluations=1 + math.ceil(steps / recipe.eval_steps),
-        reserve_s=reserve,
-        finish_s=used,
+        reserve_s=reserve_s,
+        finish_s=finish_s,
         trained_share=steps * costs.step_s / budget_s,
-        worked_share=steps * costs.step_s / used,
-        because="epochs" if steps == most else "deadline",
+        worked_share=steps * costs.step_s / finish_s,
+        because="epochs" if steps == num_planned else "deadline",
         measured=costs.measured,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
-    """What one of the paper's mixes would need."""
+class MixEstimate:
+    """The time that one of the paper's mixes would take."""
 
     mix: str
     epochs: int
     tokens: int
-    """Of one pass, from this mix's mean row."""
+    """Tokens of one epoch, estimated from mean row lengths."""
     seconds: float
     fits: bool
     is_papers: bool
-    """The number of epochs that the paper trained it for."""
+    """Whether the paper trained this mix for this number of epochs."""
 
 
-def mixes_needed(
+def estimate_mixes(
     recipe: AxolotlConfig,
     costs: Costs,
     *,
@@ -148,24 +148,25 @@ def mixes_needed(
     mean_tokens: Mapping[str, float],
     efficiency: float,
     budget_s: float,
-) -> list[Needed]:
-    """3, 2 and 1 epochs of each of the paper's mixes on this card.
+) -> list[MixEstimate]:
+    """The time for 3, 2 and 1 epochs of each of the paper's mixes on this card.
 
     Args:
-        mixes: Rows by source, of each mix.
-        papers_epochs: How often the paper's runs saw each mix.
-        mean_tokens: Of a row, by source; a source that is not there counts as the mean of those that are.
+        mixes: Number of rows by source, for each mix.
+        papers_epochs: The paper's number of epochs for each mix.
+        mean_tokens: Mean tokens of a row by source. A missing source takes the mean of the others.
+        efficiency: Share of the packed tokens that are not padding.
     """
     mean = sum(mean_tokens.values()) / len(mean_tokens)
-    per_step = costs.step_s + (costs.eval_s + costs.save_s) / recipe.eval_steps
-    found = []
+    per_step_s = costs.step_s + (costs.eval_s + costs.save_s) / recipe.eval_steps
+    estimates = []
     for mix, rows in mixes.items():
         tokens = round(sum(n * mean_tokens.get(source, mean) for source, n in rows.items()))
         for epochs in (3, 2, 1):
             steps = math.ceil(epochs * tokens / efficiency / tokens_per_step(recipe))
-            seconds = costs.start_s + steps * per_step + costs.eval_s + costs.save_s + costs.pick_s
-            found.append(
-                Needed(
+            seconds = costs.start_s + steps * per_step_s + costs.eval_s + costs.save_s + costs.pick_s
+            estimates.append(
+                MixEstimate(
                     mix=mix,
                     epochs=epochs,
                     tokens=tokens,
@@ -174,4 +175,4 @@ def mixes_needed(
                     is_papers=papers_epochs[mix] == epochs,
                 )
             )
-    return found
+    return estimates

@@ -1,9 +1,9 @@
-"""Which profile a run is planned for: the one that was named, else that of the card which is here.
+"""The GPU profile of a run: the one that the user names, else the one of the card in this machine.
 
-    choice = choose_card(None)
-    choice.card.name, choice.how         # "rtx4090", "NVIDIA GeForce RTX 4090, 24.0 GiB, is here"
+    choice = choose_profile(None)
+    choice.card.name, choice.reason      # "rtx4090", "found NVIDIA GeForce RTX 4090, 24.0 GiB"
 
-Where it sits: gpu + card -> **choice** -> job, doctor.
+Where it sits: doctor.card + gpu_profile -> **choice** -> job, doctor.
 """
 
 import math
@@ -11,83 +11,83 @@ import os
 import re
 from dataclasses import dataclass
 
-from harness.budget.gpu_profile import CARDS, Card, get_card
+from harness.budget.gpu_profile import GPU_PROFILES, GpuProfile, get_gpu_profile
 from harness.doctor.card import MIN_MEMORY_SHARE, VISIBLE, Gpu, GpuQuery, gpu_position, query_gpu
 
-NAMES = {
+DRIVER_NAMES = {
     "rtx4090": r"RTX 4090$",
     "a100-40gb": r"\bA100\b",
     "a100-80gb": r"\bA100\b",
     "h100-80gb": r"\bH100\b",
     "h200": r"\bH200\b",
 }
-"""What the driver calls the cards of the profiles. The memory must be the profile's too."""
+"""The driver's name of each profile's card. The card's memory must match the profile as well."""
 
-LARGEST_SHARE = 1.1
-"""Of the memory that a profile names: a 4090 with 48 GiB is another card."""
+MAX_MEMORY_SHARE = 1.1
+"""Largest ratio of a card's memory to its profile's. A 4090 with 48 GiB is another card."""
 
-NAMED = "named by `card=`"
+NAMED_BY_USER = "named by `card=`"
 
-UNTOLD_GIB = 24
-"""Assumed of a card whose memory the driver does not tell, and whose name is no profile's."""
+ASSUMED_MEMORY_GIB = 24
+"""Memory assumed for a card that matches no profile and whose memory the driver does not report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardChoice:
-    """A profile, and why that one."""
+class ProfileChoice:
+    """A profile and the reason for it."""
 
-    card: Card
-    how: str
-    """For people and for the record."""
+    card: GpuProfile
+    reason: str
+    """Shown to the user and written to the manifest."""
     device: str = ""
-    """What CUDA_VISIBLE_DEVICES must hold for the trainer; empty: nothing to be said."""
+    """CUDA_VISIBLE_DEVICES of the trainer; empty if it needs no value."""
 
     @property
     def sentence(self) -> str:
-        """One line."""
-        return f"card: {self.card.name} ({self.how})"
+        """The choice in one line."""
+        return f"card: {self.card.name} ({self.reason})"
 
 
-def choose_card(name: str | None) -> CardChoice:
-    """The profile of this name; without one, that of the card that is here, or the CPU's.
+def choose_profile(name: str | None) -> ProfileChoice:
+    """The profile with this name; for None the one of the card in this machine, or `cpu` without a card.
 
     Raises:
-        ConfigError: no profile of that name.
+        ConfigError: There is no profile with that name.
     """
-    card = get_card(name) if name is not None else None
+    card = get_gpu_profile(name) if name is not None else None
     if card is not None and not card.is_gpu:
-        return CardChoice(card=card, how=NAMED)
+        return ProfileChoice(card=card, reason=NAMED_BY_USER)
     query = query_gpu()
     device = query.gpu.device if query.gpu else ""
-    return CardChoice(card=card, how=NAMED, device=device) if card else chosen_by(query)
+    return ProfileChoice(card=card, reason=NAMED_BY_USER, device=device) if card else profile_for(query)
 
 
-def chosen_by(query: GpuQuery) -> CardChoice:
+def profile_for(query: GpuQuery) -> ProfileChoice:
     """The profile of what was seen."""
     gpu = query.gpu
     if gpu is None:
-        return CardChoice(card=get_card("cpu"), how=f"no GPU: {query.reason}; `card=` names another")
+        return ProfileChoice(card=get_gpu_profile("cpu"), reason=f"no GPU: {query.reason}; `card=` names another")
     card = profile_of(gpu)
     remarks = [f"{gpu.name_and_memory}, is here", *gpu_position(gpu, os.environ.get(VISIBLE))]
     if math.isnan(gpu.total_gib):
-        remarks.append(f"{card.memory_gib:g} GiB are assumed; `card=NAME-MEMORYgb` says otherwise")
+        remarks.append(f"{card.memory_gib:g} GiB are assumed; set `card=NAME-MEMORYgb` for another size")
     if not card.has_speed:
         remarks.append("its speed is not known before a rehearsal")
-    return CardChoice(card=card, how="; ".join(remarks), device=gpu.device)
+    return ProfileChoice(card=card, reason="; ".join(remarks), device=gpu.device)
 
 
-def profile_of(gpu: Gpu | None) -> Card:
-    """The profile that the card's name and memory tell, else one made of them."""
+def profile_of(gpu: Gpu | None) -> GpuProfile:
+    """The profile that matches the card's name and memory, else a profile made from them."""
     if gpu is None:
-        return get_card("cpu")
-    named = [CARDS[name] for name, pattern in NAMES.items() if re.search(pattern, gpu.name)]
+        return get_gpu_profile("cpu")
+    named = [GPU_PROFILES[name] for name, pattern in DRIVER_NAMES.items() if re.search(pattern, gpu.name)]
     if math.isnan(gpu.total_gib):
-        return named[0] if named else get_card(_made_name(gpu.name, UNTOLD_GIB))
-    fitting = [c for c in named if MIN_MEMORY_SHARE <= gpu.total_gib / c.memory_gib <= LARGEST_SHARE]
-    return fitting[0] if fitting else get_card(_made_name(gpu.name, max(1, round(gpu.total_gib))))
+        return named[0] if named else get_gpu_profile(_described_name(gpu.name, ASSUMED_MEMORY_GIB))
+    fitting = [c for c in named if MIN_MEMORY_SHARE <= gpu.total_gib / c.memory_gib <= MAX_MEMORY_SHARE]
+    return fitting[0] if fitting else get_gpu_profile(_described_name(gpu.name, max(1, round(gpu.total_gib))))
 
 
-def _made_name(name: str, memory_gib: int) -> str:
-    """`NVIDIA L40S` with 45 GiB -> `l40s-45gb`, which get_card understands on any machine."""
+def _described_name(name: str, memory_gib: int) -> str:
+    """`NVIDIA L40S` with 45 GiB -> `l40s-45gb`, which `get_gpu_profile` parses."""
     words = re.sub(r"[^a-z0-9.]+", "-", re.sub(r"(?i)nvidia|geforce", "", name).lower()).strip("-.")
     return f"{words or 'gpu'}-{memory_gib}gb"

@@ -1,11 +1,11 @@
-"""The rehearsal: what start-up, a step, an evaluation and a save cost here, measured before the clock starts.
+"""The rehearsal measures the costs of start-up, a step, an evaluation and a save before the run's clock starts.
 
     measured = rehearse(job)
     measured.minimum_s()
 
-It evaluates the real validation file on the base alone, trains two steps on the hardest batches of the run with the
-real recipe, then some as they come, evaluates again, saves, reads the checkpoint back, loads it onto a fresh base and
-lets that generate a token. Its time is not charged and nothing of it is kept for the run but these figures.
+It evaluates the base alone on the real validation file, trains two steps on the hardest batches of the run with the
+real recipe and some steps on other batches, evaluates again, saves, reads the checkpoint back, loads it onto a new copy
+of the base and generates a token. Its time is not charged, and only these figures are kept for the run.
 
 Where it sits: recipe + mix -> **rehearsal** -> run.
 """
@@ -24,10 +24,10 @@ from harness.axolotl_process import Launcher, axolotl_environment, error_from_lo
 from harness.base_model import check_embeddings, load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
-from harness.budget.few_steps import few_steps
+from harness.budget.few_steps import few_steps_warning
 from harness.budget.flops import estimated_tokens_per_s
-from harness.budget.gpu_profile import Card
-from harness.budget.memory import ModelShape, smaller
+from harness.budget.gpu_profile import GpuProfile
+from harness.budget.memory import ModelShape, memory_reductions
 from harness.budget.schedule import Segment, write_segment
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
 from harness.dataset import check_window
@@ -36,13 +36,13 @@ from harness.drive import ChildExit, ExitReason, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
 from harness.inside.events import (
     BaseLoss,
+    CheckpointTest,
     Event,
     EventReader,
     Isolation,
     Kernels,
     NotFinite,
-    Proof,
-    Registered,
+    PluginRegistered,
     TrainBegin,
     TrainEnd,
 )
@@ -53,74 +53,76 @@ from harness.recipe import AxolotlConfig, has_flash_attn
 REHEARSAL = "rehearsal.json"
 
 WORST_STEPS, TYPICAL_STEPS = 2, 6
-"""The worst ones tell the memory that is needed and warm up; the others, fewer if they are slow, the speed."""
+"""Steps on the hardest batches, which measure the peak memory and warm up, and steps on other batches, which measure
+the speed. Fewer of the latter run if they are slow."""
 
-LONGEST_S = 3_600.0
-"""After that a rehearsal is given up."""
+REHEARSAL_LIMIT_S = 3_600.0
+"""Time after which a rehearsal is stopped."""
 
-MOST_MOVED = 0.05
-"""By how much of their deviation logits may move with what stands before their sample: the noise of half precision."""
+MAX_LOGIT_SHIFT = 0.05
+"""Largest allowed change of a sample's logits when its packed neighbour changes, in standard deviations of the logits.
+It covers the noise of half precision."""
 
-VERIFIED = 2
-"""Checkpoints whose hashes the pick has time for: the best one's and, if that is damaged, the next."""
+NUM_VERIFIED = 2
+"""Number of checkpoints whose hashes the pick has time to verify: the best and, if it is damaged, the next."""
 
-PICKER_SLOWER = 2.0
-"""By how much a pass over the validation rows may take longer in the picker than in the trainer, which packs them."""
+PICKER_SLOWDOWN = 2.0
+"""Assumed ratio of the picker's time for the validation rows to the trainer's, which packs them."""
 
-REAP_S = 1.0
-"""For the child to end after its last save, and for us to see it."""
+CHILD_EXIT_S = 1.0
+"""Time for the trainer's process to exit after its last save, and for the supervisor to notice."""
 
-MOST_PLANNED = 30_000_000
-"""Rows, each counted once an epoch: the plan of a run holds them all, in a few GB and minutes."""
+MAX_PLANNED_ROWS = 30_000_000
+"""Rows times epochs. The batch order of a run holds all of them, which takes a few GB and minutes at this limit."""
 
 OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """Measured costs. Seconds."""
+    """The measured costs. Times are in seconds."""
 
     prepare_s: float
-    """Finding the tokenised table and planning every batch of it, as the run does on its clock."""
+    """Finding the tokenised table and planning all of its batches, which the run does on its clock."""
     load_s: float
-    """From the start of the process to the first step; the whole table is read, as in the run."""
+    """From the start of the process to the first step. The whole table is read, as in the run."""
     step_s: float
-    """The slowest."""
+    """The slowest step."""
     eval_s: float
     save_s: float
     verify_s: float
-    """Hashing one checkpoint: what the picker does to each."""
+    """Hashing one checkpoint, as the picker does for each."""
     peak_memory_gib: float | None
-    """Reserved on the card; None on a CPU."""
+    """Peak of the memory reserved on the card; None on a CPU."""
     wall_s: float
     checkpoint_bytes: int = 0
-    """Of one: the disk must hold all that are kept."""
+    """Size of one checkpoint. The disk must hold all that are kept."""
     mean_step_s: float = 0.0
-    """Of rows as they come, warmed up; 0: not measured."""
+    """Mean of the warmed-up steps on ordinary batches; 0 if not measured."""
     usual_eval_s: float = 0.0
-    """Of an evaluation that finds everything warm; 0: not measured."""
+    """A warmed-up evaluation; 0 if not measured."""
     base_loss: float | None = None
-    """Validation loss of the base without an adapter; None: not measured."""
+    """Validation loss of the base without an adapter; None if not measured."""
     kernels: Mapping[str, Sequence[str]] | None = None
-    """What ran in a step's forward pass. See harness/kernels.py."""
+    """The kernels that ran in a step's forward pass. See harness/inside/kernels.py."""
     peak_by_phase_gib: Mapping[str, float] | None = None
-    """Allocated on the card at most, in `load`, `step`, `evaluation` and `save`."""
+    """Peak of the memory allocated on the card in `load`, `step`, `evaluation` and `save`."""
     few_steps: str = ""
-    """What a person should know of a run that is over after a few. See harness/few_steps.py."""
+    """A warning if the run has few steps, else empty. See harness/budget/few_steps.py."""
 
     @property
     def typical_step_s(self) -> float:
-        """What a plan reckons with."""
+        """The step time that plans use."""
         return self.mean_step_s or self.step_s
 
     @property
     def usual_closing_s(self) -> float:
-        """An evaluation and save in the course of a run."""
+        """Usual seconds of an evaluation and a save."""
         return (self.usual_eval_s or self.eval_s) + self.save_s
 
     @classmethod
-    def unmeasured(cls, recipe: AxolotlConfig, card: Card) -> "Rehearsal":
-        """Guesses, for a run that is not rehearsed: the trainer learns what things cost as it goes."""
+    def unmeasured(cls, recipe: AxolotlConfig, card: GpuProfile) -> "Rehearsal":
+        """Assumed costs of a run without a rehearsal. The trainer measures the real ones during the run."""
         tokens = recipe.sequence_len * recipe.micro_batch_size * recipe.gradient_accumulation_steps
         speed = estimated_tokens_per_s(card, recipe)
         step_s = tokens / speed if speed else 1.0
@@ -130,19 +132,21 @@ class Rehearsal:
         )  # fmt: skip
 
     def pick_reserve_s(self, average: int = 0) -> float:
-        """Kept free for the picker; and, to try an average, for loading the model and measuring three adapters."""
-        tries = CLOSING_MARGIN * (self.load_s + PICKER_SLOWER * 3 * self.eval_s) if average > 1 else 0.0
-        return 0.5 + CLOSING_MARGIN * self.verify_s * VERIFIED + tries
+        """Seconds to keep free for the picker.
+
+        Trying an average of adapters adds loading the model and measuring the loss of three adapters.
+        """
+        average_s = CLOSING_MARGIN * (self.load_s + PICKER_SLOWDOWN * 3 * self.eval_s) if average > 1 else 0.0
+        return 0.5 + CLOSING_MARGIN * self.verify_s * NUM_VERIFIED + average_s
 
     def minimum_s(self, average: int = 0) -> float:
-        """The shortest budget that ends with a verified checkpoint: data, start, one step, evaluation, save, pick."""
-        start = CLOSING_MARGIN * (self.load_s + self.prepare_s)
-        closing = CLOSING_MARGIN * (self.eval_s + self.save_s)
-        picking = self.pick_reserve_s(average)
-        return math.ceil(start + 2 * self.step_s + 2 * closing + picking + REAP_S)
+        """The shortest budget that ends with a verified checkpoint, with safety margins."""
+        start_s = CLOSING_MARGIN * (self.load_s + self.prepare_s)
+        closing_s = CLOSING_MARGIN * (self.eval_s + self.save_s)
+        return math.ceil(start_s + 2 * self.step_s + 2 * closing_s + self.pick_reserve_s(average) + CHILD_EXIT_S)
 
     def describe(self) -> str:
-        """The figures, for a person."""
+        """The costs in one line."""
         return (
             f"data {pretty(self.prepare_s)}, start {pretty(self.load_s)}, step {self.typical_step_s:.3f} s (slowest "
             f"{self.step_s:.3f}), evaluation {self.eval_s:.2f} s, save {self.save_s:.2f} s"
@@ -150,11 +154,11 @@ class Rehearsal:
 
 
 def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEvent = lambda event: None) -> Rehearsal:
-    """Measures, or returns what the same job measured before.
+    """Measures the costs of a job, or returns those that an earlier rehearsal of the same job measured.
 
     Raises:
-        DataError: the mix cannot be trained on.
-        TrainError: Axolotl does not train with this recipe here.
+        DataError: The mix cannot be trained on.
+        TrainError: Axolotl does not train with this recipe on this machine.
     """
     with locked(job.run):
         stage = Stage(job.run / PLAN, inputs=job.inputs(), redo=job.redo)
@@ -170,7 +174,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     started = uptime()
     work = stage.path(SCRATCH)
     shutil.rmtree(work, ignore_errors=True)
-    settings, prepare_s, note = _settings(job, work)
+    settings, prepare_s, warning = _settings(job, work)
     write_config(work / "axolotl.yml", job.recipe, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
@@ -179,13 +183,13 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         child,
         reader,
         until=settings.deadline,
-        max_silence_s=lambda events: LONGEST_S,
+        max_silence_s=lambda events: REHEARSAL_LIMIT_S,
         on_event=on_event,
-        ends_with=Proof,
+        ends_with=CheckpointTest,
     )
     if child_exit.reason is not ExitReason.BY_ITSELF:
-        error = error_from_log(log, child_exit.exit_code, plugin_registered=Registered in child_exit.events)
-        raise MemoryFullError(_what_would_fit(job, error)) if "out of memory" in str(error).lower() else error
+        error = error_from_log(log, child_exit.exit_code, plugin_registered=PluginRegistered in child_exit.events)
+        raise MemoryFullError(_memory_message(job, error)) if "out of memory" in str(error).lower() else error
     events = child_exit.events
     base_loss = _base_loss(events.get(BaseLoss), job.base)
     _check_isolation(events.get(Isolation), job.recipe)
@@ -194,11 +198,11 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     checkpoint = checkpoint_folders(settings.output_dir)
     if not checkpoint:
         raise TrainError(f"{log}: the rehearsal saved no checkpoint. See the log.")
-    before = uptime()
-    whole = inspect(checkpoint[0])
-    if not isinstance(whole, Checkpoint):
-        raise TrainError(f"{checkpoint[0]}: {whole}. The disk does not keep what is written to it; see {log}.")
-    verify_s = round(uptime() - before, 4)
+    verify_started = uptime()
+    inspected = inspect(checkpoint[0])
+    if not isinstance(inspected, Checkpoint):
+        raise TrainError(f"{checkpoint[0]}: {inspected}. The disk does not keep what is written to it; see {log}.")
+    verify_s = round(uptime() - verify_started, 4)
     checkpoint_bytes = _check_disk(job, checkpoint[0])
     begun, measured, kernels = events.get(TrainBegin), events.get(TrainEnd), events.get(Kernels)
     assert begun is not None, "a child that ended by itself has begun"
@@ -216,7 +220,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         mean_step_s=measured.mean_step_s,
         usual_eval_s=measured.usual_eval_s,
         base_loss=base_loss,
-        few_steps=note,
+        few_steps=warning,
         kernels=kernels.paths if kernels else None,
         peak_by_phase_gib=measured.peak_by_phase_gib,
     )
@@ -229,15 +233,15 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
 
 
 def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -> PackPlan:
-    """The recipe's micro-batches.
+    """The batch order of a recipe for rows of these lengths.
 
     Raises:
-        ConfigError: more passes over the rows than can be planned.
+        ConfigError: Rows times epochs exceed `MAX_PLANNED_ROWS`.
     """
-    if epochs * len(lengths) > MOST_PLANNED:
+    if epochs * len(lengths) > MAX_PLANNED_ROWS:
         raise ConfigError(
-            f"num_epochs {epochs:g} of {len(lengths):,} rows are more than {MOST_PLANNED:,} rows to plan. Lower it to "
-            f"{MOST_PLANNED // len(lengths)} or less: the budget ends a run, not the epochs."
+            f"num_epochs {epochs:g} of {len(lengths):,} rows exceed {MAX_PLANNED_ROWS:,} rows, the most that can be "
+            f"planned. Lower num_epochs to {MAX_PLANNED_ROWS // len(lengths)} or less: the budget ends such a run."
         )
     return PackPlan.make(
         lengths,
@@ -253,96 +257,101 @@ def _check_flash_attn(recipe: AxolotlConfig) -> None:
     if recipe.attn_implementation == "flash_attention_2" and not has_flash_attn():
         raise ConfigError(
             "attn_implementation flash_attention_2: the flash-attn package is not installed. Install it (pip install "
-            "flash-attn --no-build-isolation), or take auto or sdpa: torch's own kernel computes the same."
+            "flash-attn --no-build-isolation), or set auto or sdpa: torch's own kernel computes the same."
         )
 
 
-def _what_would_fit(job: TrainJob, error: TrainError) -> str:
-    """The trainer's words, and the settings that need less."""
-    less = smaller(job.recipe, ModelShape.of(job.base), job.card)
-    said = str(error).split(" Lower micro_batch_size")[0].rstrip(".") + "."
-    if not less:
-        return f"{said} No smaller setting is known: take a card with more memory."
-    return f"{said} Computed to need less: {'; or '.join(str(s) for s in less[:3])}. `auto_fit=true` takes the first."
+def _memory_message(job: TrainJob, error: TrainError) -> str:
+    """The trainer's message, followed by settings that need less memory."""
+    reductions = memory_reductions(job.recipe, ModelShape.of(job.base), job.card)
+    message = str(error).split(" Lower micro_batch_size")[0].rstrip(".") + "."
+    if not reductions:
+        return f"{message} No smaller setting is known: use a card with more memory."
+    settings = "; or ".join(str(reduction) for reduction in reductions[:3])
+    return f"{message} These settings are computed to need less: {settings}. `auto_fit=true` applies the first."
 
 
 def _check_disk(job: TrainJob, checkpoint: Path) -> int:
-    """Refuses a disk without room for all checkpoints that are kept, and the one being written; returns one's bytes."""
+    """Returns a checkpoint's size in bytes.
+
+    Raises:
+        TrainError: The disk has no room for all checkpoints that are kept and the one that is being written.
+    """
     size = sum(path.stat().st_size for path in checkpoint.iterdir())
-    need, free = size * (job.recipe.save_total_limit + 1), shutil.disk_usage(job.run).free
-    if need > free:
+    needed, free = size * (job.recipe.save_total_limit + 1), shutil.disk_usage(job.run).free
+    if needed > free:
         raise TrainError(
-            f"{job.run}: {job.recipe.save_total_limit} checkpoints of {size / 2**30:.2f} GiB and one in the making do "
-            f"not fit on the disk ({free / 2**30:.1f} GiB free). Free some, or lower save_total_limit."
+            f"{job.run}: {job.recipe.save_total_limit} checkpoints of {size / 2**30:.2f} GiB and the one that is being "
+            f"written do not fit on the disk ({free / 2**30:.1f} GiB free). Free some space, or lower save_total_limit."
         )
     return size
 
 
 def rehearsed_base_loss(run: Path) -> float | None:
-    """The base's validation loss as a run's rehearsal measured it; None if it did not."""
+    """The base's validation loss from a run's rehearsal; None if it was not measured."""
     path = run / PLAN / REHEARSAL
     return read_as(Rehearsal, path).base_loss if path.is_file() else None
 
 
-def _base_loss(found: BaseLoss | None, base: Path) -> float | None:
-    """The base's own validation loss; None from a trainer that does not measure it.
+def _base_loss(event: BaseLoss | None, base: Path) -> float | None:
+    """The base's validation loss; None if the trainer did not measure it.
 
     Raises:
-        DataError: it is not finite, so that nothing can be trained on it.
+        DataError: The loss is not finite, so the base cannot be trained.
     """
-    if found is None:
+    if event is None:
         return None
-    loss = found.validation_loss
+    loss = event.validation_loss
     if not math.isfinite(loss):
         raise DataError(
             f"{base}: its validation loss is {loss}: its weights hold numbers that are not finite, or they overflow in "
-            "this precision. Fetch the model again, or take another one."
+            "this precision. Fetch the model again, or use another one."
         )
     return loss
 
 
-def _check_finite(found: NotFinite | None, recipe: AxolotlConfig) -> None:
-    """Refuses a recipe whose first steps already lead to a loss that is not finite."""
-    if found is not None:
+def _check_finite(event: NotFinite | None, recipe: AxolotlConfig) -> None:
+    """Refuses a recipe whose loss is not finite after the first steps."""
+    if event is not None:
         raise TrainError(
-            f"the loss was {found.loss} after {found.step} steps of the rehearsal. "
-            f"Lower learning_rate, which is {recipe.learning_rate:g}, or give it a longer warm-up."
+            f"the loss was {event.loss} after {event.step} steps of the rehearsal. "
+            f"Lower learning_rate, which is {recipe.learning_rate:g}, or raise warmup_steps."
         )
 
 
 def _check_proof(child_exit: ChildExit, log: Path, base: Path) -> None:
     """Refuses a run whose checkpoint could not be loaded onto the base, or made it generate nothing."""
-    proof = child_exit.events.get(Proof)
+    proof = child_exit.events.get(CheckpointTest)
     if proof is None and child_exit.exit_code != 0:
         raise error_from_log(log, child_exit.exit_code, plugin_registered=True)
     if proof is not None and proof.failed:
         raise TrainError(
-            f"{base}: what the rehearsal saved cannot be used on it ({proof.failed[:300].rstrip('.')}). Nothing was "
-            "trained yet: mend the base or the recipe first."
+            f"{base}: the rehearsal's checkpoint cannot be used with this base ({proof.failed[:300].rstrip('.')}). The "
+            "run was not started: correct the base or the recipe first."
         )
 
 
-def _check_isolation(found: Isolation | None, recipe: AxolotlConfig) -> None:
-    """Refuses a recipe whose packed samples see each other."""
-    if found and not found.moved <= MOST_MOVED * found.spread:
+def _check_isolation(event: Isolation | None, recipe: AxolotlConfig) -> None:
+    """Refuses a recipe whose packed samples attend to each other."""
+    if event and not event.moved <= MAX_LOGIT_SHIFT * event.spread:
         raise TrainError(
-            f"attn_implementation {recipe.attn_implementation} lets packed samples see each other here (logits of "
-            f"deviation {found.spread:.2f} move by {found.moved:.2f}). Use sdpa, or sample_packing: false."
+            f"attn_implementation {recipe.attn_implementation} lets packed samples attend to each other (logits with "
+            f"standard deviation {event.spread:.2f} change by {event.moved:.2f}). Use sdpa, or sample_packing: false."
         )
 
 
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
-    """The job on a few of its batches, with the whole validation file; the time that data took; a note on the run."""
+    """The settings for a few of the job's batches, the seconds for the data, and a warning if the run has few steps."""
     check_embeddings(job.base, load_tokenizer(job.base))
-    job.dataset()  # tokenises the mix, unless an earlier command has: not a cost of the run, which finds it
+    job.dataset()  # tokenises the mix if no earlier command did; the run then finds the table, so this is not timed
     started = uptime()
     dataset = job.dataset()
     lengths = dataset.lengths()
     recipe = job.recipe
-    whole = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
+    all_packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
     prepare_s = uptime() - started
     check_window(dataset, job.base, recipe.overrides_of_model_config)
-    packs = whole.rehearsal(
+    packs = all_packs.rehearsal(
         lengths,
         worst=WORST_STEPS * recipe.gradient_accumulation_steps,
         typical=TYPICAL_STEPS * recipe.gradient_accumulation_steps,
@@ -362,8 +371,8 @@ def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
         packs=(work / "packs.jsonl").resolve(),
         batches=(work / "batches.jsonl").resolve(),
         num_steps=num_steps,
-        deadline=uptime() + LONGEST_S,
+        deadline=uptime() + REHEARSAL_LIMIT_S,
         rehearsal=True,
     )
-    note = few_steps(recipe, lengths, whole.num_steps(recipe.gradient_accumulation_steps))
-    return settings, prepare_s, note
+    warning = few_steps_warning(recipe, lengths, all_packs.num_steps(recipe.gradient_accumulation_steps))
+    return settings, prepare_s, warning

@@ -1,16 +1,16 @@
-"""The learning rate: a pure function of the step and a logged plan.
+"""The learning rate: a pure function of the step and a logged schedule.
 
-    >>> plan = Plan([Segment(step=0, progress=0.0, horizon=100, reason="start")])
-    >>> round(plan.progress(50), 3)
+    >>> schedule = LRSchedule([Segment(step=0, progress=0.0, horizon=100, reason="start")])
+    >>> round(schedule.progress(50), 3)
     0.5
-    >>> plan.replan(50, horizon=200, reason="slower")
-    >>> round(plan.progress(50), 3), round(plan.progress(125), 3)
+    >>> schedule.replan(50, horizon=200, reason="slower")
+    >>> round(schedule.progress(50), 3), round(schedule.progress(125), 3)
     (0.5, 0.75)
 
-The plan says at which step training will end (the horizon, from measured speed). A re-plan bends the rest of the
-curve so that it ends at the new horizon; it never jumps. Whoever follows the logged plan gets the same rates.
+The horizon is the step at which training will end, from the measured speed. A re-plan stretches the rest of the curve
+so that it ends at the new horizon, without a jump. A run that follows the logged schedule gets the same rates.
 
-Where it sits: the Axolotl plugin asks it at every step.
+Where it sits: the Axolotl plugin calls it at every step; the file is 07_train/plan.jsonl.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ Shape = Literal["cosine", "linear"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """From `step` on, progress runs evenly from `progress` to 1 at `horizon`."""
+    """From `step` on, progress increases linearly from `progress` to 1 at `horizon`."""
 
     step: int
     progress: float
@@ -39,49 +39,52 @@ class Segment:
     reason: str
 
 
-class Plan:
-    """The segments so far, in the order they were made. The newest that has begun counts."""
+class LRSchedule:
+    """Segments in the order in which they were planned. At a step, the newest segment that has begun applies."""
 
     def __init__(self, segments: Iterable[Segment]) -> None:
         self.segments = list(segments)
-        assert self.segments, "a plan has a first segment"
-        assert self.segments[0].step == 0, "a plan begins at step 0"
+        assert self.segments, "a schedule has a first segment"
+        assert self.segments[0].step == 0, "a schedule begins at step 0"
 
     @property
     def horizon(self) -> int:
-        """The step at which training is to end, by the newest segment."""
+        """The step at which training will end according to the newest segment."""
         return self.segments[-1].horizon
 
     def progress(self, step: int) -> float:
-        """Share of the schedule that is over at `step`, in [0, 1]."""
+        """Share of the schedule that has passed at `step`, in [0, 1]."""
         segment = next(s for s in reversed(self.segments) if s.step <= step)
         length = segment.horizon - segment.step
         done = (step - segment.step) / length if length > 0 else 1.0
         return min(1.0, segment.progress + (1 - segment.progress) * done)
 
     def replan(self, step: int, *, horizon: int, reason: str) -> None:
-        """From `step` on, end at `horizon`. A horizon already passed means: the next step is the last."""
+        """Adds a segment from `step` to `horizon`. If `horizon` has passed, the next step is the last one."""
         progress = self.progress(step)
         self.segments.append(Segment(step=step, progress=progress, horizon=max(horizon, step + 1), reason=reason))
 
 
-def learning_rate(step: int, plan: Plan, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0) -> float:
-    """The rate of optimizer step `step` (0 is the first).
+def learning_rate(
+    step: int, schedule: LRSchedule, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0
+) -> float:
+    """The learning rate of optimizer step `step`; the first step is 0.
 
     Args:
         peak: The recipe's `learning_rate`.
-        warmup_steps: Steps of linear rise; at most a tenth of the horizon, so that a short budget is not all warm-up.
-        floor: Rate at the horizon.
+        warmup_steps: Steps of linear warm-up, limited to a tenth of the first horizon so that a short run is not all
+            warm-up.
+        floor: The rate at the horizon.
     """
-    warmup = min(warmup_steps, max(1, plan.segments[0].horizon // 10))
-    rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
-    progress = plan.progress(step)
-    fall = 0.5 * (1 + math.cos(math.pi * progress)) if shape == "cosine" else 1 - progress
-    return rise * (floor + (peak - floor) * fall)
+    warmup_steps = min(warmup_steps, max(1, schedule.segments[0].horizon // 10))
+    warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
+    progress = schedule.progress(step)
+    decay = 0.5 * (1 + math.cos(math.pi * progress)) if shape == "cosine" else 1 - progress
+    return warmup * (floor + (peak - floor) * decay)
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """The plan file; nothing if there is none. A line that a kill tore is skipped."""
+    """The segments of a plan file; empty if it does not exist. A line that a kill truncated is skipped."""
     segments = []
     for line in path.read_bytes().splitlines() if path.is_file() else []:
         with contextlib.suppress(orjson.JSONDecodeError):
@@ -90,7 +93,7 @@ def read_segments(path: Path) -> list[Segment]:
 
 
 def write_segment(path: Path, segment: Segment) -> None:
-    """Appends one segment, durably."""
+    """Appends a segment to a plan file and syncs it to disk."""
     cut_torn_line(path)
     with naming(path), path.open("ab") as f:
         f.write(orjson.dumps(segment, option=orjson.OPT_APPEND_NEWLINE))
@@ -99,21 +102,21 @@ def write_segment(path: Path, segment: Segment) -> None:
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a file holds a plan that can be followed: it begins at step 0, and no segment ends before its start."""
+    """Whether a file holds a schedule that begins at step 0 and in which no segment ends before its start."""
     try:
         segments = read_segments(path)
-        sound = all(0 <= s.step <= s.horizon and 0 <= s.progress <= 1 for s in segments)
+        in_range = all(0 <= s.step <= s.horizon and 0 <= s.progress <= 1 for s in segments)
     except (OSError, TypeError):
         return False
-    whole = all(isinstance(n, int) for s in segments for n in (s.step, s.horizon))
-    return bool(segments) and segments[0].step == 0 and sound and whole
+    are_integers = all(isinstance(n, int) for s in segments for n in (s.step, s.horizon))
+    return bool(segments) and segments[0].step == 0 and in_range and are_integers
 
 
 def check_plan(path: Path) -> None:
-    """Refuses what `follow_plan` cannot follow.
+    """Checks the file that `follow_plan` names.
 
     Raises:
-        ConfigError: no plan in it, or none that begins at step 0.
+        ConfigError: The file holds no valid schedule.
     """
     if not is_plan(path):
-        raise ConfigError(f"`follow_plan={path}`: no plan. Give the 07_train/plan.jsonl of a run.")
+        raise ConfigError(f"`follow_plan={path}`: not a plan file. Give the 07_train/plan.jsonl of a run.")

@@ -20,7 +20,7 @@ from core.files import read_as, write_json
 from core.manifest import MANIFEST
 from core.model.folder import model_fingerprint
 from core.model.quantisation import Quantisation
-from harness.budget.gpu_profile import Card, get_card
+from harness.budget.gpu_profile import GpuProfile, get_gpu_profile
 from harness.errors import ConfigError
 from harness.recipe import AxolotlConfig
 
@@ -46,7 +46,7 @@ class TrainedBase:
     """Commit of the hub's repository, if it is known."""
 
 
-def quantisation_in_training(recipe: AxolotlConfig, card: Card) -> Quantisation:
+def quantisation_in_training(recipe: AxolotlConfig, card: GpuProfile) -> Quantisation:
     """How Axolotl loads the base: NF4 with double quantisation for `adapter: qlora`, else unquantised."""
     is_half = card.bf16 and recipe.bf16 is not False
     return Quantisation(
@@ -70,7 +70,7 @@ class _TrainSection:
         if self.quantisation is not None:
             return self.quantisation
         try:
-            return quantisation_in_training(AxolotlConfig(**self.recipe), get_card(self.card))
+            return quantisation_in_training(AxolotlConfig(**self.recipe), get_gpu_profile(self.card))
         except (ValidationError, ConfigError, TypeError):
             return None
 

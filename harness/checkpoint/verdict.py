@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.budget.schedule import Plan, Segment, Shape, learning_rate
+from harness.budget.schedule import LRSchedule, Segment, Shape, learning_rate
 
 NEGLIGIBLE_RATE = 0.01
 """Share of the peak below which a learning rate is negligible."""
@@ -93,6 +93,6 @@ def faint_share(rates: Sequence[float], *, peak: float, shape: Shape, floor: flo
         return 0.0
     peak_step = rates.index(max(rates))
     share = sum(rate < NEGLIGIBLE_RATE * peak for rate in rates[peak_step:]) / len(rates)
-    plan = Plan([Segment(step=0, progress=0.0, horizon=1_000, reason="")])
+    plan = LRSchedule([Segment(step=0, progress=0.0, horizon=1_000, reason="")])
     expected = [learning_rate(n, plan, peak=1.0, warmup_steps=0, shape=shape, floor=floor) for n in range(1_000)]
     return max(0.0, share - sum(rate < NEGLIGIBLE_RATE for rate in expected) / len(expected))

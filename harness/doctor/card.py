@@ -1,7 +1,7 @@
 """The GPU of this machine, as nvidia-smi reports it, and checks that it is the named one and free.
 
     query_gpu().gpu.name        # "NVIDIA GeForce RTX 4090"
-    check_gpu(get_card("rtx4090"), find_gpu())
+    check_gpu(get_gpu_profile("rtx4090"), find_gpu())
 
 Where it sits: before the rehearsal, which loads the model.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.doctor.nvidia_smi import MigDevice, fields_of, mig_device, mig_devices, run_nvidia_smi
 from harness.errors import ConfigError, TrainError
 
@@ -140,7 +140,7 @@ def _processes(index: str) -> tuple[str, ...]:
     return tuple(f"{pid} {','.join(name)} {memory} MiB" for pid, *name, memory in rows if pid.isdigit())
 
 
-def check_gpu(card: Card, gpu: Gpu | None, *, shared: bool = False) -> None:
+def check_gpu(card: GpuProfile, gpu: Gpu | None, *, shared: bool = False) -> None:
     """Refuses a card that is missing, smaller than the named one, or used by other processes.
 
     Args:
@@ -166,7 +166,7 @@ def check_gpu(card: Card, gpu: Gpu | None, *, shared: bool = False) -> None:
         )
 
 
-def check_torch(card: Card) -> None:
+def check_torch(card: GpuProfile) -> None:
     """Refuses a CPU build of torch for a GPU, by its version, because importing torch takes seconds.
 
     Raises:

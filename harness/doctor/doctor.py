@@ -22,8 +22,8 @@ from pathlib import Path
 
 from core.errors import OnedayError
 from core.model.libraries import is_offline
-from harness.budget.gpu_profile import Card, get_card
-from harness.budget.profile_choice import chosen_by
+from harness.budget.gpu_profile import GpuProfile, get_gpu_profile
+from harness.budget.profile_choice import profile_for
 from harness.doctor.card import Gpu, query_gpu
 
 GIB = 2**30
@@ -87,7 +87,7 @@ def problem(what: str, mend: str) -> Finding:
 class Machine:
     """The inputs of the checks."""
 
-    card: Card
+    card: GpuProfile
     """The profile that a run would use."""
     gpu: Gpu | None
     no_gpu_reason: str = ""
@@ -112,10 +112,10 @@ class Machine:
         Raises:
             ConfigError: No profile has that name.
         """
-        named = get_card(card) if card else None
+        named = get_gpu_profile(card) if card else None
         query = query_gpu()
         return cls(
-            card=named or chosen_by(query).card, gpu=query.gpu, no_gpu_reason=query.reason,
+            card=named or profile_for(query).card, gpu=query.gpu, no_gpu_reason=query.reason,
             has_broken_driver=query.is_broken, run=run, base=base, asks_hub=asks_hub, environment=dict(os.environ),
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from harness.budget.memory import MISTRAL_7B, peak_of
+from harness.budget.memory import MISTRAL_7B, recipe_peak_memory
 from harness.doctor.builds import NEEDS_GPU, needed_driver
 from harness.doctor.card import MAX_USED_GIB, Gpu, check_gpu
 from harness.doctor.doctor import Check, Finding, Machine, in_one_line, note, ok, problem, warning
@@ -73,7 +73,7 @@ def card_memory(machine: Machine) -> Finding | None:
     if gpu is None or not machine.card.is_gpu or math.isnan(gpu.total_gib - gpu.used_gib):
         return None
     recipe, name = _recipe(machine)
-    need = peak_of(recipe, MISTRAL_7B).gib
+    need = recipe_peak_memory(recipe, MISTRAL_7B).gib
     free = min(gpu.total_gib - gpu.used_gib, machine.card.memory_gib)
     text = f"{free:.1f} GiB are free; {name} needs {need:.1f} with a 7B base (computed, to within 1.5)"
     if free < need:

@@ -1,9 +1,9 @@
-"""`batches.jsonl`: what every step trained on, at which learning rate, with which loss.
+"""The log `batches.jsonl`: the batch hash, the learning rate and the loss of every step.
 
     log.clear(); log.add(digest, loss); log.write(step=7, rate=1e-4)      # in the trainer
     read_batches(Path("07_train/batches.jsonl"))[7].loss
 
-A resumed run repeats steps; the last line of a step counts.
+A resumed run repeats steps. The last line of a step is the valid one.
 
 Where it sits: the trainer writes it; the run's summary and `oneday reproduce` read it.
 """
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """A line of the file."""
+    """One line of the file."""
 
     step: int
     batch: str
-    """Hash of the tokens, labels and positions of the step's micro-batches."""
+    """Hash of the token ids, labels and position ids of the step's micro-batches."""
     lr: float
     loss: float
 
 
 class BatchLog:
-    """Appends a line a step."""
+    """Appends one line per step."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", buffering=1, encoding="utf-8")
         self.clear()
 
     def clear(self) -> None:
-        """Before the first micro-batch of a step."""
+        """Discards the collected micro-batches. Call it before the first one of a step."""
         self._digest = hashlib.sha256()
         self._losses: list[torch.Tensor] = []
 
     def add(self, digest: bytes, loss: "torch.Tensor") -> None:
-        """One micro-batch. The loss stays on its device: reading it would wait for the card."""
+        """Adds a micro-batch. Its loss stays on the device, because reading it would wait for the GPU."""
         self._digest.update(digest)
         self._losses.append(loss)
 
     def write(self, step: int, rate: float) -> float:
-        """The step's line; returns its loss."""
+        """Writes the line of a step and returns the step's loss."""
         import torch
 
         loss = float(torch.stack(self._losses).double().sum())
@@ -62,19 +62,19 @@ class BatchLog:
 
 
 def read_batches(path: Path) -> dict[int, StepRecord]:
-    """The steps of a run, by their numbers. A last line without its end is left out.
+    """The steps of a run by step number. An incomplete last line is skipped.
 
     Raises:
-        DataError: a line is whole and no record of a step.
+        DataError: A complete line is not the record of a step.
     """
-    found: dict[int, StepRecord] = {}
+    steps: dict[int, StepRecord] = {}
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
             break
         try:
             record = orjson.loads(line)
-            found[int(record["step"])] = StepRecord(
+            steps[int(record["step"])] = StepRecord(
                 step=int(record["step"]),
                 batch=str(record["batch"]),
                 lr=float(record["lr"]),
@@ -82,4 +82,4 @@ def read_batches(path: Path) -> dict[int, StepRecord]:
             )
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(f"{path}: record {number} lacks step, batch, lr or loss. Restore the file.") from e
-    return found
+    return steps

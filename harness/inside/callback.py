@@ -1,6 +1,6 @@
-"""The budget inside the trainer: stops in time, re-plans the horizon, logs every step, reports.
+"""The budget callback of the trainer: it stops in time, re-plans the horizon, logs every step and emits events.
 
-Where it sits: the Axolotl plugin hangs it into the trainer; harness/run.py reads its events.
+Where it sits: the Axolotl plugin adds it to the trainer; harness/supervise.py reads its events.
 """
 
 import math
@@ -15,13 +15,13 @@ from transformers import TrainerCallback
 
 from harness.budget.clock import uptime
 from harness.budget.pace import Pace
-from harness.budget.schedule import Plan, Segment, learning_rate, write_segment
+from harness.budget.schedule import LRSchedule, Segment, learning_rate, write_segment
 from harness.checkpoint.seal import Saved
 from harness.inside.batch_log import BatchLog
 from harness.inside.events import (
     BaseLoss,
     DiskFull,
-    Evaluate,
+    Evaluation,
     Events,
     NotFinite,
     Phase,
@@ -35,25 +35,24 @@ from harness.inside.events import (
 from harness.inside.peak_memory import PeakMemory
 
 REPLAN_DRIFT = 0.02
-"""A horizon that moved by less is left alone: the curve need not follow every hiccup of the clock."""
+"""Smallest relative change of the horizon that is written as a new segment, so that noise does not change the curve."""
 
-
-LEAST_REHEARSED, REHEARSED_S = 4, 30.0
-"""A rehearsal ends after so many steps if they took so long; two of them are the worst, which warm up."""
+MIN_REHEARSAL_STEPS, REHEARSAL_STEPS_S = 4, 30.0
+"""A rehearsal's training ends after at least this many steps once they take this long. Two of the steps warm up."""
 
 
 class PlannedLR(LRScheduler):
-    """`harness.budget.schedule.learning_rate` as torch wants it. Its state is the step alone."""
+    """`harness.budget.schedule.learning_rate` as a torch scheduler, whose only state is the step."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, plan: Plan, cfg: Any) -> None:
-        self._plan, self._cfg = plan, cfg
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: LRSchedule, cfg: Any) -> None:
+        self._schedule, self._cfg = schedule, cfg
         super().__init__(optimizer)
 
     def get_lr(self) -> list[Any]:
-        """One rate per parameter group, in proportion to the group's own peak."""
+        """The rate of each parameter group, in proportion to the group's own peak."""
         rate = learning_rate(
             self.last_epoch,
-            self._plan,
+            self._schedule,
             peak=1.0,
             warmup_steps=self._cfg.warmup_steps or 0,
             shape=self._cfg.lr_scheduler,
@@ -62,15 +61,15 @@ class PlannedLR(LRScheduler):
         return [base * rate for base in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        """Without the plan and the optimizer: the plan has its own file."""
+        """The state without the schedule, which has its own file, and without the optimizer."""
         return {key: value for key, value in self.__dict__.items() if key in ("last_epoch", "base_lrs", "_step_count")}
 
 
 class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
-    """Stops in time for a last evaluation and save, re-plans the horizon, logs and reports."""
+    """Stops in time for a last evaluation and save, re-plans the horizon, logs every step and emits events."""
 
-    def __init__(self, cfg: Any, events: Events, plan: Plan | None) -> None:
-        self.cfg, self.events, self.plan = cfg, events, plan
+    def __init__(self, cfg: Any, events: Events, schedule: LRSchedule | None) -> None:
+        self.cfg, self.events, self.schedule = cfg, events, schedule
         self.log = BatchLog(Path(cfg.oneday_batches))
         self.peaks = PeakMemory()
         self.pace = Pace(
@@ -80,21 +79,21 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         )
         self.validation_loss: tuple[int, float] | None = None
         self.terminated = False
-        self.stopping = ""
-        """Why the last step is the last."""
+        self.stop_reason = ""
+        """Why training stops; empty while it goes on."""
         self.num_tokens = 0
-        self.rate = self.loss = 0.0
-        self.mark = self.begun = self.started = uptime()
-        self.parent = os.getppid()
+        self.rate = 0.0
+        self.phase_started = self.step_started = self.train_started = uptime()
+        self.supervisor_pid = os.getppid()
 
     @property
     def until_s(self) -> float:
-        """Seconds until training, its last evaluation and its last save must be over."""
+        """Seconds until training must be over, including its last evaluation and save."""
         return float(self.cfg.oneday_deadline) - uptime()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Takes SIGTERM over: it means evaluate, save, end."""
-        self.started = self.begun = uptime()
+        """Handles SIGTERM from now on: the trainer then evaluates, saves and ends."""
+        self.train_started = self.step_started = uptime()
         self.peaks.close("load")
         self.previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         self.events.emit(TrainBegin(**now(), step=state.global_step, max_steps=state.max_steps))
@@ -102,101 +101,98 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def _on_sigterm(self, *_: Any) -> None:
         self.terminated = True
 
-    def begin(self, phase: Literal["evaluate", "save"]) -> None:
-        """An evaluation or a save begins."""
-        self.mark = uptime()
+    def begin_phase(self, phase: Literal["evaluate", "save"]) -> None:
+        """Starts timing an evaluation or a save, and reports it."""
+        self.phase_started = uptime()
         self.events.emit(Phase(**now(), phase=phase))
 
-    def begin_batch(self) -> None:
-        """The first micro-batch of a step is about to run."""
-        self.log.clear()
-
     def add_micro_batch(self, digest: bytes, loss: torch.Tensor, num_tokens: int) -> None:
-        """A micro-batch has run."""
+        """Logs a micro-batch that has run."""
         self.log.add(digest, loss)
         self.num_tokens += num_tokens
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A sign of life."""
+        """Emits a heartbeat before a step."""
         self.events.beat()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Between micro-batches."""
+        """Emits a heartbeat between micro-batches."""
         self.events.beat()
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Between batches of an evaluation."""
+        """Emits a heartbeat between the batches of an evaluation."""
         self.events.beat()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
-        """The rate of the step, before the scheduler moves on."""
+        """Reads the rate of the step before the scheduler advances."""
         self.rate = float(optimizer.param_groups[0]["lr"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Decides whether another step fits."""
-        self.loss = self.log.write(state.global_step, self.rate)
-        self.mark = uptime()
+        """Logs and times the step, and decides whether another one fits."""
+        loss = self.log.write(state.global_step, self.rate)
+        self.phase_started = uptime()
         self.peaks.close("step")
-        self.pace.time_step(self.mark - self.begun)  # fetching its batches and logging the step before included
-        self.begun = self.mark
-        if not math.isfinite(self.loss):
-            return self._diverge(state, control, self.loss)
+        # This includes loading the step's batches and logging the step before.
+        self.pace.time_step(self.phase_started - self.step_started)
+        self.step_started = self.phase_started
+        if not math.isfinite(loss):
+            return self._stop_diverged(state, control, loss)
         if state.global_step == 1 and not self.cfg.oneday_rehearsal:
-            control.should_evaluate = control.should_save = True  # an early checkpoint, and both costs measured
-        self.terminated |= os.getppid() != self.parent  # the supervisor died: nobody would end us
-        because = self._must_stop(state, control)
-        if because:
-            self.stopping = because
-            self.events.emit(Stopping(**now(), step=state.global_step, because=because))
+            control.should_evaluate = control.should_save = True  # an early checkpoint, which also measures both
+        self.terminated |= os.getppid() != self.supervisor_pid  # without its supervisor nothing would stop the trainer
+        reason = self._find_stop_reason(state, control)
+        if reason:
+            self.stop_reason = reason
+            self.events.emit(Stopping(**now(), step=state.global_step, because=reason))
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
-        elif control.should_evaluate or state.global_step % 20 == 0 or self._is_at_the_end(state):
-            self._replan(state, closes=bool(control.should_evaluate))
+        elif control.should_evaluate or state.global_step % 20 == 0 or self._is_near_horizon(state):
+            self._replan(state, evaluates=bool(control.should_evaluate))
         return control
 
-    def _must_stop(self, state: Any, control: Any) -> str:
-        """Why this was the last step; empty if it was not."""
-        if self.stopping:
+    def _find_stop_reason(self, state: Any, control: Any) -> str:
+        """Why this was the last step; empty if training goes on or is already stopping."""
+        if self.stop_reason:
             return ""
         if self.terminated:
             return "signal"
         if (
             self.cfg.oneday_rehearsal
-            and self.pace.num_timed >= LEAST_REHEARSED
-            and uptime() - self.started > REHEARSED_S
+            and self.pace.num_timed >= MIN_REHEARSAL_STEPS
+            and uptime() - self.train_started > REHEARSAL_STEPS_S
         ):
             return "epochs"
-        if not self.pace.fits_another(self.until_s, closes=bool(control.should_evaluate)):
+        if not self.pace.fits_another(self.until_s, evaluates=bool(control.should_evaluate)):
             return "deadline"
-        if self.cfg.oneday_follow_plan and self.plan is not None and state.global_step >= self.plan.horizon:
+        if self.cfg.oneday_follow_plan and self.schedule is not None and state.global_step >= self.schedule.horizon:
             return "plan"
         return "epochs" if state.global_step >= state.max_steps else ""
 
-    def _diverge(self, state: Any, control: Any, loss: float) -> Any:
-        """No checkpoint of what is broken: the ones before it stay."""
-        self.stopping = "not_finite"
+    def _stop_diverged(self, state: Any, control: Any, loss: float) -> Any:
+        """Stops without saving the diverged weights; earlier checkpoints stay."""
+        self.stop_reason = "not_finite"
         self.events.emit(NotFinite(**now(), step=state.global_step, loss=loss))
         control.should_evaluate = control.should_save = False
         control.should_training_stop = True
         return control
 
-    def _is_at_the_end(self, state: Any) -> bool:
-        """Of the plan, with time left: steps after it would have no learning rate."""
-        return self.plan is not None and state.global_step + 2 >= self.plan.horizon
+    def _is_near_horizon(self, state: Any) -> bool:
+        """Whether the horizon is at most two steps away. Steps after it would have a learning rate of 0."""
+        return self.schedule is not None and state.global_step + 2 >= self.schedule.horizon
 
-    def _replan(self, state: Any, *, closes: bool) -> None:
-        """Moves the horizon to where the measured costs say the budget ends, or the epochs do."""
-        if self.plan is None or self.cfg.oneday_follow_plan:
+    def _replan(self, state: Any, *, evaluates: bool) -> None:
+        """Moves the horizon to the step at which, by the measured costs, the budget or the epochs end."""
+        if self.schedule is None or self.cfg.oneday_follow_plan:
             return
-        found = self.pace.last_step(state.global_step, self.until_s, closes=closes)
-        if found is None:
+        last_step = self.pace.last_step(state.global_step, self.until_s, evaluates=evaluates)
+        if last_step is None:
             return
-        horizon = min(state.max_steps, found)
-        drift = abs(horizon - self.plan.horizon)
-        if drift > REPLAN_DRIFT * self.plan.horizon or (drift and self._is_at_the_end(state)):
-            reason = f"{self.pace.mean_step_s:.4f} s a step, {self.pace.closing_s:.4f} s an evaluation and save"
-            self.plan.replan(state.global_step, horizon=horizon, reason=reason)
-            write_segment(Path(self.cfg.oneday_plan), self.plan.segments[-1])
+        horizon = min(state.max_steps, last_step)
+        drift = abs(horizon - self.schedule.horizon)
+        if drift > REPLAN_DRIFT * self.schedule.horizon or (drift and self._is_near_horizon(state)):
+            reason = f"{self.pace.mean_step_s:.4f} s per step, {self.pace.closing_s:.4f} s per evaluation and save"
+            self.schedule.replan(state.global_step, horizon=horizon, reason=reason)
+            write_segment(Path(self.cfg.oneday_plan), self.schedule.segments[-1])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Reports a training step."""
@@ -208,63 +204,64 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
                 learning_rate=self.rate,
                 grad_norm=_number(logs.get("grad_norm")),
                 tokens=self.num_tokens,
-                horizon=self.plan.horizon if self.plan else state.max_steps,
+                horizon=self.schedule.horizon if self.schedule else state.max_steps,
                 memory_gib=self.peaks.reserved_gib,
             )
             self.events.emit(step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> Any:
-        """Reports the validation loss and what it cost."""
-        self.begun = uptime()
-        seconds = self.begun - self.mark
+        """Reports the validation loss and the time that it took."""
+        self.step_started = uptime()
+        seconds = self.step_started - self.phase_started
         self.pace.time_evaluation(seconds)
         self.peaks.close("evaluation")
         loss = float((metrics or {}).get("eval_validation_loss", math.nan))
         self.validation_loss = (state.global_step, loss)
-        if state.global_step == 0:  # LoRA's second factor is zero before the first step: this is the base
+        if state.global_step == 0:  # LoRA's second factor is 0 before the first step, so this is the base's loss
             self.events.emit(BaseLoss(**now(), validation_loss=loss, seconds=round(seconds, 3)))
-            return None if math.isfinite(loss) else self._diverge(state, control, loss)
+            return None if math.isfinite(loss) else self._stop_diverged(state, control, loss)
         tokens = (metrics or {}).get("eval_answer_tokens")
-        evaluated = Evaluate(
+        evaluation = Evaluation(
             **now(),
             step=state.global_step,
             validation_loss=loss,
             answer_tokens=tokens,
             seconds=round(seconds, 3),
         )
-        self.events.emit(evaluated)
-        return None if math.isfinite(loss) else self._diverge(state, control, loss)
+        self.events.emit(evaluation)
+        return None if math.isfinite(loss) else self._stop_diverged(state, control, loss)
 
     def loss_at(self, step: int) -> float | None:
-        """The validation loss that was measured at this step."""
-        known = self.validation_loss is not None and self.validation_loss[0] == step
-        return self.validation_loss[1] if known and self.validation_loss else None
+        """The validation loss of this step; None if it was not measured."""
+        if self.validation_loss is None or self.validation_loss[0] != step:
+            return None
+        return self.validation_loss[1]
 
-    def saved(self, step: int, result: Saved) -> None:
-        """Reports a save that is done, or one for which the disk has no room."""
-        self.begun = uptime()
-        seconds = self.begun - self.mark
+    def report_save(self, step: int, result: Saved) -> None:
+        """Reports a finished save, or a save for which the disk has no room."""
+        self.step_started = uptime()
+        seconds = self.step_started - self.phase_started
         self.pace.time_save(seconds)
         self.peaks.close("save")
-        kind = Save if result.whole else DiskFull
-        saved = kind(
+        event_type = Save if result.whole else DiskFull
+        event = event_type(
             **now(),
             step=step,
             seconds=round(seconds, 3),
             deleted=result.deleted,
             reserve_s=round(self.pace.reserve_s, 3),
         )
-        self.events.emit(saved)
+        self.events.emit(event)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Gives SIGTERM back, or a process that hangs at exit would ignore it."""
+        """Restores SIGTERM, which a process that hangs at exit would otherwise ignore, and reports the measurements."""
         signal.signal(signal.SIGTERM, self.previous_handler or signal.SIG_DFL)
         self._close_plan(state)
         pace = self.pace
         ended = TrainEnd(
             **now(),
             step=state.global_step,
-            because=self.stopping or "epochs",
+            because=self.stop_reason or "epochs",
             step_s=round(pace.slowest_step_s if self.cfg.oneday_rehearsal else pace.step_s, 4),
             mean_step_s=round(pace.mean_step_s, 4),
             eval_s=round(max(pace.eval_costs, default=0.0), 4),
@@ -276,11 +273,12 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.events.emit(ended)
 
     def _close_plan(self, state: Any) -> None:
-        """The plan of a run that is over ends at its last step, so that `follow_plan` ends there too."""
-        if self.plan is None or self.cfg.oneday_follow_plan or self.stopping in ("signal", "not_finite"):
+        """Writes a segment that ends at the last step, so that a run with `follow_plan` ends there too."""
+        if self.schedule is None or self.cfg.oneday_follow_plan or self.stop_reason in ("signal", "not_finite"):
             return
         step = state.global_step
-        last = Segment(step=step, progress=self.plan.progress(step), horizon=step, reason=f"end: {self.stopping}")
+        progress = self.schedule.progress(step)
+        last = Segment(step=step, progress=progress, horizon=step, reason=f"end: {self.stop_reason}")
         write_segment(Path(self.cfg.oneday_plan), last)
 
 

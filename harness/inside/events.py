@@ -1,11 +1,11 @@
-"""What the trainer reports to the supervisor: one stream of typed events, written and read here alone.
+"""The events that the trainer reports to the supervisor: one typed stream, written and read only by this module.
 
     events = Events(path)                                        # in the trainer
     events.emit(Step(**now(), step=7, loss=0.71, learning_rate=1e-4, tokens=51_200, horizon=90))
     for event in EventReader(path).read(): ...                   # in the supervisor, in `watch`, in the report
 
-A line of the file is one event as JSON; `event` names its kind. Every kind has a class below, and a reader gets objects
-of these classes. A kind that only a newer version knows is skipped and counted.
+A line of the file is one event as JSON, and its key `event` names the kind. Every kind has a class below, and a reader
+yields objects of these classes. Kinds that only a newer version knows are skipped and counted.
 
 Where it sits: trainer -> **events** -> supervisor, rehearsal, history, speed.
 """
@@ -27,22 +27,22 @@ from harness.budget.clock import uptime
 from harness.errors import DataError
 
 BEAT_S = 1.0
-"""At most so often is a sign of life reported while nothing else is."""
+"""Shortest interval between a heartbeat and the event before it, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What every event says."""
+    """The fields of every event."""
 
     t: FiniteFloat
     """Wall-clock time."""
     up: FiniteFloat
-    """On the uptime clock (`harness.budget.clock`)."""
+    """Time on the uptime clock (`harness.budget.clock`)."""
     pid: int = 0
 
 
 class Stamp(TypedDict):
-    """When and by which process."""
+    """The times and the process of an event."""
 
     t: float
     up: float
@@ -50,30 +50,30 @@ class Stamp(TypedDict):
 
 
 def now() -> Stamp:
-    """For an event of this moment."""
+    """The stamp of an event at this moment."""
     return {"t": round(time.time(), 3), "up": round(uptime(), 3), "pid": os.getpid()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registered(Event):
-    """Axolotl has loaded our plugin."""
+class PluginRegistered(Event):
+    """Axolotl has loaded the plugin."""
 
     event: Literal["registered"] = "registered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginAlive(Event):
-    """The configuration was read and the data loaded; the model is next."""
+    """The configuration and the data were loaded; loading the model is next."""
 
     event: Literal["plugin_alive"] = "plugin_alive"
     attn_implementation: str | None = None
     memory_capped_gib: float | None = None
-    """Of a card that is larger than the one that is planned for."""
+    """Memory limit on a card that is larger than the planned one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerFailed(Event):
-    """A tracker raised an error and is left out."""
+    """A tracker raised an error and was switched off."""
 
     event: Literal["tracker_failed"] = "tracker_failed"
     tracker: str
@@ -82,35 +82,39 @@ class TrackerFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation(Event):
-    """How far logits moved with what stands before their sample, and their standard deviation."""
+    """Whether packed samples attend to each other."""
 
     event: Literal["isolation"] = "isolation"
     moved: float
+    """Largest change of a sample's logits when its packed neighbour changes."""
     spread: float
+    """Standard deviation of these logits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernels(Event):
-    """What ran in a step's forward pass. See harness/inside/kernels.py."""
+    """The kernels that ran in a step's forward pass. See harness/inside/kernels.py."""
 
     event: Literal["kernels"] = "kernels"
     paths: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof(Event):
-    """A rehearsal's checkpoint was loaded and used; why that failed, or None."""
+class CheckpointTest(Event):
+    """A rehearsal's checkpoint was loaded onto the base and generated a token, or failed to."""
 
     event: Literal["proof"] = "proof"
     failed: str | None = None
+    """The error; None if the checkpoint works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainBegin(Event):
-    """The training loop begins after `step` steps that a checkpoint holds."""
+    """The training loop begins."""
 
     event: Literal["train_begin"] = "train_begin"
     step: int
+    """Number of steps that were resumed from a checkpoint."""
     max_steps: int = 0
 
 
@@ -123,8 +127,8 @@ class Phase(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat(Event):
-    """A sign of life."""
+class Heartbeat(Event):
+    """The trainer is alive and has nothing else to report."""
 
     event: Literal["beat"] = "beat"
 
@@ -139,16 +143,16 @@ class Step(Event):
     learning_rate: FiniteFloat
     grad_norm: float | None = None
     tokens: int
-    """Since this start of the trainer, padding left out."""
+    """Number of tokens without padding since this start of the trainer."""
     horizon: int
-    """The step at which the plan ends."""
+    """The step at which the learning-rate schedule ends."""
     memory_gib: float | None = None
-    """Most that was ever reserved on the card; None on a CPU."""
+    """Peak of the memory reserved on the card so far; None on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseLoss(Event):
-    """The validation loss before the first step, which is the base's."""
+    """The validation loss of the base, measured before the first step."""
 
     event: Literal["base_loss"] = "base_loss"
     validation_loss: float
@@ -156,8 +160,8 @@ class BaseLoss(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluate(Event):
-    """An evaluation is done."""
+class Evaluation(Event):
+    """An evaluation has finished."""
 
     event: Literal["evaluate"] = "evaluate"
     step: int
@@ -168,7 +172,7 @@ class Evaluate(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationHalved(Event):
-    """A batch of an evaluation did not fit the card's memory and was cut in two."""
+    """A batch of an evaluation did not fit the card's memory and was split in two."""
 
     event: Literal["evaluation_halved"] = "evaluation_halved"
     step: int
@@ -176,15 +180,15 @@ class EvaluationHalved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Save(Event):
-    """A checkpoint is whole."""
+    """A checkpoint is complete."""
 
     event: Literal["save"] = "save"
     step: int
     seconds: FiniteFloat
     deleted: Sequence[str] = ()
-    """Checkpoints that gave way."""
+    """Names of the checkpoints that were deleted to make room."""
     reserve_s: float = 0.0
-    """Kept free for the last evaluation and save."""
+    """Seconds kept free for the last evaluation and save."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +204,7 @@ class DiskFull(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFinite(Event):
-    """A loss was no finite number: training ends."""
+    """Training ends because a loss is not finite."""
 
     event: Literal["not_finite"] = "not_finite"
     step: int
@@ -209,7 +213,7 @@ class NotFinite(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping(Event):
-    """The step was the last; an evaluation and a save follow."""
+    """This step was the last one; an evaluation and a save follow."""
 
     event: Literal["stopping"] = "stopping"
     step: int
@@ -218,7 +222,7 @@ class Stopping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainEnd(Event):
-    """The training loop is over, with what it measured. Seconds."""
+    """The training loop is over. The costs that it measured are in seconds."""
 
     event: Literal["train_end"] = "train_end"
     step: int
@@ -233,19 +237,19 @@ class TrainEnd(Event):
 
 
 TrainerEvent: TypeAlias = (
-    Registered | PluginAlive | TrackerFailed | Isolation | Kernels | Proof | TrainBegin | Phase | Beat | Step | BaseLoss
-    | Evaluate | EvaluationHalved | Save | DiskFull | NotFinite | Stopping | TrainEnd
+    PluginRegistered | PluginAlive | TrackerFailed | Isolation | Kernels | CheckpointTest | TrainBegin | Phase
+    | Heartbeat | Step | BaseLoss | Evaluation | EvaluationHalved | Save | DiskFull | NotFinite | Stopping | TrainEnd
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick(Event):
-    """Nothing was reported: the supervisor's own, so that clocks and signals are looked at."""
+    """The supervisor's own event while the trainer reports nothing, so that clocks and signals are checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart(Event):
-    """The trainer is started again: the supervisor's own."""
+    """The supervisor's own event before it starts the trainer again."""
 
     because: str
 
@@ -261,7 +265,7 @@ class Events:
         self._path, self._last = path, 0.0
 
     def emit(self, event: TrainerEvent) -> None:
-        """One line, written at once. JSON has no NaN: a number that is not finite is written as text."""
+        """Appends an event to the file without buffering."""
         self._last = event.up
         record = {"event": event.event, **asdict(event)}
         line = json.dumps({key: jsonable(value) for key, value in record.items()}) + "\n"
@@ -269,21 +273,21 @@ class Events:
             file.write(line.encode())
 
     def beat(self) -> None:
-        """A sign of life, for the supervisor's watchdog."""
+        """Emits a heartbeat for the supervisor's watchdog if the last event is at least `BEAT_S` old."""
         if uptime() - self._last >= BEAT_S:
-            self.emit(Beat(**now()))
+            self.emit(Heartbeat(**now()))
 
 
 def jsonable(value: Any) -> Any:
-    """A number that is not finite as text."""
+    """The value; a float that is not finite becomes text, because JSON has no NaN."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class EventReader:
-    """New events of a file since the last read. A last line without its end is left for the next read.
+    """Reads the new events of a file. An incomplete last line is left for the next read.
 
     Args:
-        from_start: Read what earlier attempts wrote too.
+        from_start: Also read the events that were written before now.
     """
 
     def __init__(self, path: Path, *, from_start: bool = False) -> None:
@@ -292,13 +296,13 @@ class EventReader:
         self._offset = before.rfind(b"\n") + 1
         self._num_lines = before.count(b"\n")
         self.unknown: Counter[str] = Counter()
-        """How many events of each kind were skipped because only a newer version knows it."""
+        """Number of skipped events of each unknown kind."""
 
     def read(self) -> Iterator[TrainerEvent]:
-        """Never blocks.
+        """The events since the last read. It never blocks.
 
         Raises:
-            DataError: a line is whole and no event; the message names file and line.
+            DataError: A complete line is not an event. The message names file and line.
         """
         if not self._path.is_file():
             return
@@ -309,11 +313,11 @@ class EventReader:
                     return
                 self._offset += len(line)
                 self._num_lines += 1
-                event = self._parsed(line)
+                event = self._parse(line)
                 if event is not None:
                     yield event
 
-    def _parsed(self, line: bytes) -> TrainerEvent | None:
+    def _parse(self, line: bytes) -> TrainerEvent | None:
         try:
             return _ADAPTER.validate_json(line)
         except ValidationError as e:
@@ -322,5 +326,5 @@ class EventReader:
                 self.unknown[str(problem["ctx"]["tag"])] += 1
                 return None
             where = ".".join(map(str, problem["loc"]))
-            said = f"{where}: {problem['msg']}" if where else problem["msg"]
-            raise DataError(f"{self._path}:{self._num_lines}: not an event ({said}). Remove the line.") from e
+            reason = f"{where}: {problem['msg']}" if where else problem["msg"]
+            raise DataError(f"{self._path}:{self._num_lines}: not an event ({reason}). Remove the line.") from e

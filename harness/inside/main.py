@@ -1,9 +1,9 @@
-"""`axolotl train`, ended with its supervisor: python -m harness.inside.main SUPERVISOR_PID CONFIG
+"""Runs `axolotl train` and ends it if its supervisor dies: python -m harness.inside.main SUPERVISOR_PID CONFIG
 
-A supervisor that is killed -9 leaves an orphan that holds the run's lock. The kernel sends it SIGTERM instead: while it
-imports and loads that ends it, in training the plugin evaluates, saves and ends.
+Without this, a supervisor that is killed with SIGKILL leaves an orphan that holds the run's lock. The kernel sends the
+child SIGTERM: during imports and loading this ends it, during training the plugin evaluates, saves and ends.
 
-Where it sits: the child's first lines, before Axolotl is imported.
+Where it sits: the first lines of the child process, before it imports Axolotl.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int) -> None:
-    """Asks for SIGTERM when the parent dies; ends at once if it is dead already. Linux alone has it."""
+    """Requests SIGTERM for the death of the parent, and exits if it is already dead. Only Linux can send it."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

@@ -2,13 +2,13 @@
 
     noise = PerSampleNoise(alpha=5)
     model.get_input_embeddings().register_forward_hook(noise.hook)
-    noise.lengths = lengths_in(inputs)      # before each training forward
+    noise.lengths = lengths_of_samples(inputs)      # before each training forward
 
-The paper (Jain et al. 2023) adds uniform noise of at most alpha / sqrt(L d), L being the sample's length. Upstream
-takes the row's length: with 300-token samples packed to 8,192 its noise is 5 times too weak. The winner's recipe has
-that too, so `neftune_mode: birbal` leaves it to upstream.
+The paper (Jain et al. 2023) adds uniform noise of at most alpha / sqrt(L d), where L is the sample's length. Axolotl
+uses the row's length: with 300-token samples packed to 8,192, its noise is 5 times too weak. The 2023 winner's recipe
+trained that way, so `neftune_mode: birbal` leaves the noise to Axolotl.
 
-Where it sits: hung into the model by the plugin.
+Where it sits: the plugin registers the hook on the model.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ import torch
 
 
 class PerSampleNoise:
-    """A forward hook for an embedding layer. It adds noise in training, and none when `lengths` is None."""
+    """A forward hook for an embedding layer. It adds noise in training mode if `lengths` is set."""
 
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
@@ -33,11 +33,11 @@ class PerSampleNoise:
         return output + noise * bound.to(output.dtype).unsqueeze(-1)
 
 
-def lengths_in(inputs: Mapping[str, Any]) -> torch.Tensor:
+def lengths_of_samples(inputs: Mapping[str, Any]) -> torch.Tensor:
     """The number of tokens in the sample of each token of a batch, (batch, tokens).
 
-    A packed row says where its samples begin by `position_ids`; a row that is one sample says by its `attention_mask`
-    where its padding begins.
+    In a packed row, `position_ids` shows where samples begin. In a row with one sample, `attention_mask` shows where
+    the padding begins.
     """
     positions = inputs.get("position_ids")
     if positions is not None:

@@ -1,10 +1,10 @@
-"""Peaks of the card's memory, phase by phase.
+"""The peak of the card's memory in each phase of training.
 
     peaks = PeakMemory()
-    peaks.close("load")               # what was allocated at most since the phase before
+    peaks.close("load")               # records the peak since the previous call
     peaks.by_phase                    # {"load": 5.1}
 
-Where it sits: inside the child process; the budget's callback closes phases, the rehearsal reports them.
+Where it sits: inside the child process; the budget callback closes phases, the rehearsal reports the peaks.
 """
 
 from collections.abc import Callable
@@ -14,41 +14,41 @@ import torch
 GIB = 2**30
 
 Read = Callable[[], tuple[int, int] | None]
-"""Bytes (allocated, reserved) at the worst moment since the last call, or None on a CPU."""
+"""Returns the peak bytes (allocated, reserved) since its last call, or None on a CPU."""
 
 
 def read_and_reset() -> tuple[int, int] | None:
-    """Of torch's allocator; the next peak is counted from now on."""
+    """The peak bytes (allocated, reserved) of torch's allocator since the last call; None without CUDA."""
     if not torch.cuda.is_available():
         return None
-    found = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    peak = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
     torch.cuda.reset_peak_memory_stats()
-    return found
+    return peak
 
 
 class PeakMemory:
-    """Highest memory in each phase, and in all.
+    """The peak memory in each phase and over all phases.
 
     Args:
-        read: Tests pass their own.
+        read: Reads and resets the peak; tests pass their own function.
     """
 
     def __init__(self, read: Read = read_and_reset) -> None:
         self._read = read
         self._reserved = 0
         self.by_phase: dict[str, float] = {}
-        """GiB allocated. Empty on a CPU."""
+        """Peak of the allocated GiB in each phase; empty on a CPU."""
 
     def close(self, phase: str) -> None:
-        """A phase is over; a later one of the same name counts towards it."""
-        found = self._read()
-        if found is None:
+        """Ends a phase and records its peak. Phases with the same name are combined."""
+        peak = self._read()
+        if peak is None:
             return
-        allocated, reserved = found
+        allocated, reserved = peak
         self.by_phase[phase] = max(self.by_phase.get(phase, 0.0), round(allocated / GIB, 3))
         self._reserved = max(self._reserved, reserved)
 
     @property
     def reserved_gib(self) -> float | None:
-        """What the allocator held at most, fragments included: what a card must have. None on a CPU."""
+        """Peak of the memory that the allocator reserved, fragments included, which a card must have; None on a CPU."""
         return round(self._reserved / GIB, 3) if self.by_phase else None

@@ -1,10 +1,10 @@
-"""What runs inside Axolotl: our hooks, in the order Axolotl calls them.
+"""The Axolotl plugin, with its hooks in the order in which Axolotl calls them.
 
-The only module that imports Axolotl; it is loaded by Axolotl itself (`plugins:` in the YAML that the harness writes)
-and talks to the supervisor through one JSON-lines file of events. The supervisor insists on `registered` and
-`plugin_alive`: Axolotl trains on in silence when a plugin fails to import.
+This is the only module that imports Axolotl. Axolotl loads it because `plugins:` in the YAML names it, and it reports
+to the supervisor through a JSON-lines file of events. The supervisor requires the events `registered` and
+`plugin_alive`, because Axolotl trains without a message if a plugin fails to import.
 
-Where it sits: inside the child process; harness/run.py is at the other end.
+Where it sits: inside the child process; harness/supervise.py reads its events.
 """
 
 import gc
@@ -21,52 +21,60 @@ from core.errors import OnedayError
 from core.model.language_model import LanguageModel
 from core.model.libraries import disable_cpu_repack, give_back
 from core.model.weights import check_weights
-from harness.budget.schedule import Plan, read_segments
+from harness.budget.schedule import LRSchedule, read_segments
 from harness.checkpoint.seal import checkpoint_folders
 from harness.inside.callback import BudgetCallback, PlannedLR
-from harness.inside.events import Events, Isolation, Kernels, PluginAlive, Proof, Registered, TrackerFailed, now
+from harness.inside.events import (
+    CheckpointTest,
+    Events,
+    Isolation,
+    Kernels,
+    PluginAlive,
+    PluginRegistered,
+    TrackerFailed,
+    now,
+)
 from harness.inside.kernels import kernel_paths
 from harness.inside.neftune import PerSampleNoise
-from harness.inside.rows import PACKED_WITHOUT_MASK, trained_rows
+from harness.inside.rows import PACKED_WITHOUT_MASK, training_rows
 from harness.inside.tracker_guard import guard_trackers
 from harness.inside.trainer import ExactTrainer, lengths_of
 from harness.pack import PackPlan, digest_of
 
 PROBE_TOKENS = 32
-"""Of each of the two samples whose isolation is proven."""
+"""Length of each of the two samples whose isolation is measured."""
 
-
-LARGER, CONTEXT_GIB = 1.1, 0.9
-"""A card with so much more memory than planned is another one; what CUDA itself takes of a card."""
+LARGER_CARD, CONTEXT_GIB = 1.1, 0.9
+"""Ratio of memory above which a card is larger than the planned one, and the memory that CUDA's context takes."""
 
 
 class OnedayTrainer(ExactTrainer, AxolotlTrainer):  # type: ignore[misc,unused-ignore]
-    """Axolotl's trainer with ours before it."""
+    """Axolotl's trainer with the methods of `ExactTrainer`."""
 
 
 class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
-    """Axolotl's hooks."""
+    """The hooks that Axolotl calls."""
 
     callback: BudgetCallback
 
     def get_input_args(self) -> str:
-        """Our own keys."""
+        """The schema of the plugin's own keys."""
         return "harness.inside.plugin_args.OnedayArgs"
 
     def register(self, cfg: Any) -> None:
-        """What is imported by now is frozen: a garbage collection then takes 50 ms instead of 450."""
+        """Excludes all imported objects from garbage collection, which then takes 50 ms instead of 450."""
         gc.collect()
         gc.freeze()
         self.events = Events(Path(cfg["oneday_events"]))
-        self.events.emit(Registered(**now()))
+        self.events.emit(PluginRegistered(**now()))
 
     def load_datasets(self, cfg: Any, preprocess: bool = False) -> TrainDatasetMeta:
-        """The tokenised tables as they are.
+        """Loads the tokenised tables directly.
 
-        Axolotl takes rows of ids too, but walks through all of them in Python three times and copies them on disk.
+        Axolotl could read token ids too, but it would iterate over them three times in Python and copy them on disk.
         """
         train, validation = (
-            trained_rows(Path(given["path"]), packed=packed, masked=cfg.model_config_type not in PACKED_WITHOUT_MASK)
+            training_rows(Path(given["path"]), packed=packed, masked=cfg.model_config_type not in PACKED_WITHOUT_MASK)
             for given, packed in (
                 (cfg.datasets[0], bool(cfg.sample_packing)),
                 (cfg.test_datasets[0], bool(cfg.sample_packing and cfg.eval_sample_packing is not False)),
@@ -75,46 +83,46 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         return TrainDatasetMeta(train_dataset=train, eval_dataset=validation, total_num_steps=cfg.max_steps)
 
     def pre_model_load(self, cfg: Any) -> None:
-        """The sign of life: the configuration was read and the data loaded with this plugin in place.
+        """Reports that the configuration and the data were loaded with this plugin, and checks the base's weights.
 
-        Axolotl would train on a base with missing weights: transformers gives them random values.
+        Without the check Axolotl would train a base with missing weights, which transformers initialises randomly.
         """
-        capped = cap_memory(cfg.oneday_memory_gib)
-        alive = PluginAlive(**now(), attn_implementation=cfg.attn_implementation, memory_capped_gib=capped)
+        cap_gib = cap_memory(cfg.oneday_memory_gib)
+        alive = PluginAlive(**now(), attn_implementation=cfg.attn_implementation, memory_capped_gib=cap_gib)
         self.events.emit(alive)
         check_weights(Path(cfg.base_model))
 
     def post_model_build(self, cfg: Any, model: Any) -> None:
-        """See `disable_cpu_repack`: without it a CPU run loses its gradients after the first evaluation."""
+        """Disables a CPU optimisation that loses the gradients after the first evaluation (`disable_cpu_repack`)."""
         disable_cpu_repack(model)
 
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
-        """Axolotl leaves LoRA's random half unseeded."""
+        """Seeds the random initialisation of LoRA, which Axolotl leaves unseeded."""
         set_seed(cfg.seed)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """A rehearsal evaluates before the first step: that is the base's loss. NaN losses are shown, not hidden."""
+        """Keeps NaN losses visible, and lets a rehearsal evaluate before the first step to get the base's loss."""
         return {"eval_on_start": bool(cfg.oneday_rehearsal), "logging_nan_inf_filter": False}
 
     def get_trainer_cls(self, cfg: Any) -> type[OnedayTrainer]:
-        """Ours."""
+        """The trainer class for Axolotl to use."""
         return OnedayTrainer
 
     def create_lr_scheduler(self, cfg: Any, trainer: Any, optimizer: Any, num_training_steps: int) -> PlannedLR:
-        """The plan as the supervisor, or a run before, has written it."""
-        self.callback.plan = Plan(read_segments(Path(cfg.oneday_plan)))
-        return PlannedLR(optimizer, self.callback.plan, cfg)
+        """The learning rate by the plan file, which the supervisor or an earlier run has written."""
+        self.callback.schedule = LRSchedule(read_segments(Path(cfg.oneday_plan)))
+        return PlannedLR(optimizer, self.callback.schedule, cfg)
 
     def add_callbacks_pre_trainer(self, cfg: Any, model: Any) -> list[TrainerCallback]:
-        """The budget."""
+        """Adds the budget callback."""
         self.callback = BudgetCallback(cfg, self.events, None)
         return [self.callback]
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
-        """Hands our trainer what it works with."""
-        trainer.budget, trainer.job, trainer.keep = self.callback, cfg.oneday_job or "", cfg.oneday_keep
+        """Sets up the trainer: budget, batches, trackers and noise. A rehearsal also measures isolation and kernels."""
+        trainer.budget, trainer.run_id, trainer.save_total_limit = self.callback, cfg.oneday_job or "", cfg.oneday_keep
         trainer.packs = _packs(cfg, trainer)
-        guard_trackers(trainer, lambda who, why: self.events.emit(TrackerFailed(**now(), tracker=who, why=why)))
+        guard_trackers(trainer, lambda name, why: self.events.emit(TrackerFailed(**now(), tracker=name, why=why)))
         if cfg.oneday_token_weighted:
             trainer.model_accepts_loss_kwargs = True  # divide by the answer tokens of the whole step
         if cfg.oneday_neftune:
@@ -122,38 +130,38 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
             trainer.model.get_input_embeddings().register_forward_hook(trainer.noise.hook)
         if cfg.oneday_rehearsal:
             if cfg.sample_packing:
-                moved, spread = leak(trainer)
+                moved, spread = logit_shift(trainer)
                 self.events.emit(Isolation(**now(), moved=moved, spread=spread))
-            self.events.emit(Kernels(**now(), paths=_paths(trainer)))
+            self.events.emit(Kernels(**now(), paths=_kernels(trainer)))
 
     def post_train_unload(self, cfg: Any) -> None:
-        """Gives the frozen objects back. A rehearsal then uses what it saved, as whoever serves it will."""
+        """Returns the excluded objects to garbage collection. A rehearsal then tests its checkpoint."""
         gc.unfreeze()
         if cfg.oneday_rehearsal:
-            self.events.emit(Proof(**now(), failed=why_unusable(cfg)))
+            self.events.emit(CheckpointTest(**now(), failed=checkpoint_failure(cfg)))
 
 
 def cap_memory(card_gib: float | None) -> float | None:
-    """On a card that is larger than the one planned for, uses no more than that one has; returns the cap in GiB."""
+    """On a card larger than the planned one, limits torch to the planned card's memory; returns the limit in GiB."""
     if card_gib is None or not torch.cuda.is_available():
         return None
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
-    if total < LARGER * card_gib:
+    if total < LARGER_CARD * card_gib:
         return None
     cap = card_gib - CONTEXT_GIB
     torch.cuda.set_per_process_memory_fraction(cap / total)
     return round(cap, 2)
 
 
-def why_unusable(cfg: Any) -> str | None:
-    """Loads the newest checkpoint onto a fresh base and generates one token; why that failed, or None."""
-    checkpoint = checkpoint_folders(Path(cfg.output_dir))
-    if not checkpoint:
-        return "it saved no checkpoint"
+def checkpoint_failure(cfg: Any) -> str | None:
+    """Loads the newest checkpoint onto a new copy of the base and generates a token; returns the error, or None."""
+    checkpoints = checkpoint_folders(Path(cfg.output_dir))
+    if not checkpoints:
+        return "no checkpoint was saved"
     give_back()
     try:
         model = LanguageModel.load(
-            Path(cfg.base_model), lora_adapter=checkpoint[-1], precision="4bit" if cfg.load_in_4bit else None
+            Path(cfg.base_model), lora_adapter=checkpoints[-1], precision="4bit" if cfg.load_in_4bit else None
         )
         model.generate(["### Response:\n"], max_new_tokens=1)
     except OnedayError as e:
@@ -166,23 +174,23 @@ def _packs(cfg: Any, trainer: Any) -> PackPlan:
     lengths = lengths_of(trainer.train_dataset)
     if digest_of(lengths) != packs.lengths_sha256:
         raise RuntimeError(
-            f"{cfg.datasets[0]['path']}: other rows than were packed ({len(lengths)} rows, {sum(lengths)} tokens). "
-            "Begin anew with `redo=true`."
+            f"{cfg.datasets[0]['path']}: these {len(lengths)} rows with {sum(lengths)} tokens are not those that were "
+            "packed. Start again with `redo=true`."
         )
     return packs
 
 
-def _probe(trainer: Any) -> dict[str, Any]:
-    """Two samples of the same tokens in one row, as the trainer's own collator lays them out."""
-    dropped = {"length"} | ({"attention_mask"} if trainer.args.sample_packing_drop_attention_mask else set())
-    row = {key: value[:PROBE_TOKENS] for key, value in trainer.train_dataset[0].items() if key not in dropped}
+def _probe(trainer: Any) -> dict[str, torch.Tensor]:
+    """A batch of one row with two samples of the same tokens, made by the trainer's own collator."""
+    unused = {"length"} | ({"attention_mask"} if trainer.args.sample_packing_drop_attention_mask else set())
+    row = {key: value[:PROBE_TOKENS] for key, value in trainer.train_dataset[0].items() if key not in unused}
     batch = trainer.data_collator([[row, row]] if trainer.args.sample_packing else [row, row])
     width = (2 if trainer.args.sample_packing else 1) * len(row["input_ids"])
     return {key: value[:1, :width] for key, value in batch.items()}
 
 
-def _paths(trainer: Any) -> dict[str, list[str]]:
-    """What runs in a training step's forward pass."""
+def _kernels(trainer: Any) -> dict[str, list[str]]:
+    """The kernels of a training step's forward pass."""
 
     def forward() -> None:
         with trainer.compute_loss_context_manager():
@@ -192,22 +200,24 @@ def _paths(trainer: Any) -> dict[str, list[str]]:
     return kernel_paths(forward)
 
 
-def leak(trainer: Any) -> tuple[float, float]:
-    """How far the logits of one sample move when its packed neighbour changes, and their standard deviation.
+def logit_shift(trainer: Any) -> tuple[float, float]:
+    """The largest change of one sample's logits when its packed neighbour changes, and the logits' standard deviation.
 
-    The probe's row goes through the model twice. Attention that keeps samples apart moves nothing; Axolotl's default
-    moves logits of deviation .22 by .77.
+    The change is 0 if attention isolates packed samples. With Axolotl's default attention it was .77 at a standard
+    deviation of .22.
     """
     batch = _probe(trainer)
     batch.pop("labels")
     num_tokens = batch["input_ids"].shape[1] // 2
-    other = {key: value.clone() for key, value in batch.items()}
-    other["input_ids"][:, 1:num_tokens] = (other["input_ids"][:, 1:num_tokens] + 1) % trainer.model.config.vocab_size
+    changed = {key: value.clone() for key, value in batch.items()}
+    neighbour = changed["input_ids"][:, 1:num_tokens]
+    changed["input_ids"][:, 1:num_tokens] = (neighbour + 1) % trainer.model.config.vocab_size
     was_training = trainer.model.training
     trainer.model.eval()
     with torch.no_grad(), trainer.compute_loss_context_manager():
-        a, b = (
-            trainer.model(**trainer._prepare_inputs(inputs)).logits[:, num_tokens:].float() for inputs in (batch, other)
+        logits, shifted = (
+            trainer.model(**trainer._prepare_inputs(inputs)).logits[:, num_tokens:].float()
+            for inputs in (batch, changed)
         )
     trainer.model.train(was_training)
-    return float((a - b).abs().max()), float(a.std())
+    return float((logits - shifted).abs().max()), float(logits.std())

@@ -1,36 +1,36 @@
-"""The keys of our own that a configuration may hold. Axolotl merges them into its schema; others it would drop."""
+"""The plugin's own configuration keys. Axolotl merges them into its schema and drops unknown keys."""
 
 from pydantic import BaseModel
 
 
 class OnedayArgs(BaseModel):
-    """Read by harness/axolotl_plugin.py."""
+    """The keys that harness/inside/plugin.py reads."""
 
     oneday_events: str | None = None
-    """JSON-lines file that the plugin reports to."""
+    """JSON-lines file to which the plugin appends its events."""
     oneday_plan: str | None = None
     """JSON-lines file of `harness.budget.schedule.Segment`."""
     oneday_follow_plan: bool = False
-    """Take the plan as it is and end where it ends."""
+    """Follow the plan file without changing it, and end where it ends."""
     oneday_packs: str | None = None
-    """The pack plan (`harness.pack`)."""
+    """File with the batches of the run (`harness.pack`)."""
     oneday_batches: str | None = None
-    """JSON-lines file with the hash, rate and loss of every step."""
+    """JSON-lines file with the hash, learning rate and loss of every step."""
     oneday_deadline: float | None = None
-    """On the uptime clock: when the last evaluation and save must be over."""
+    """Time on the uptime clock by which the last evaluation and save must be over."""
     oneday_keep: int | None = None
-    """Checkpoints kept by rotation."""
+    """Number of checkpoints that rotation keeps."""
     oneday_job: str | None = None
-    """Stands in the seal of every checkpoint."""
+    """Identifier of the run in the seal of every checkpoint."""
     oneday_eval_s: float | None = None
-    """What an evaluation cost in the rehearsal: known before the first one of a run, or of a resumed run."""
+    """Seconds of an evaluation in the rehearsal, used until the run has measured its own."""
     oneday_save_s: float | None = None
-    """Likewise a save."""
+    """Seconds of a save in the rehearsal."""
     oneday_rehearsal: bool = False
-    """A few steps, no early checkpoint; and packed samples are proven not to see each other."""
+    """Run a few steps without an early checkpoint, and measure whether packed samples attend to each other."""
     oneday_memory_gib: float | None = None
-    """Of the card that is planned for: a larger one is used up to that."""
+    """Memory of the planned card. On a larger card, no more than this is used."""
     oneday_neftune: float | None = None
-    """Alpha of noise that is scaled by sample (`harness.inside.neftune`)."""
+    """Alpha of the NEFTune noise that is scaled per sample (`harness.inside.neftune`)."""
     oneday_token_weighted: bool = False
-    """Weight every answer token of a step alike, whatever its micro-batch."""
+    """Give every answer token of a step the same weight in the loss, regardless of its micro-batch."""

@@ -1,6 +1,6 @@
-"""The tokenised table as Axolotl's trainer takes it: columns of ids, with positions where rows share a sequence.
+"""The tokenised table as a data set for Axolotl's trainer, with position ids if rows are packed.
 
-    trained_rows(Path("05_table/512-0123456789abcdef/train.parquet"), packed=True)
+    training_rows(Path("05_table/512-0123456789abcdef/train.parquet"), packed=True)
 
 Where it sits: table -> **rows** -> the plugin's `load_datasets`.
 """
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 PACKED_WITHOUT_MASK = ("mamba", "gemma3")
-"""Kinds of model whose packed samples have positions and no mask, as in `process_datasets_for_packing` of Axolotl."""
+"""Model types whose packed samples have position ids and no attention mask. Source: Axolotl's
+`process_datasets_for_packing`."""
 
 
-def trained_rows(path: Path, *, packed: bool, masked: bool = True) -> "Dataset":
-    """The rows of a table, in its order.
+def training_rows(path: Path, *, packed: bool, masked: bool = True) -> "Dataset":
+    """The rows of a table in the same order.
 
     Args:
-        packed: Rows share a sequence: each has positions of its own, from 0.
+        packed: Whether rows share a sequence. Each row then gets position ids that begin at 0.
         masked: Whether packed rows keep their attention mask.
     """
     from datasets import Dataset
@@ -34,7 +35,7 @@ def trained_rows(path: Path, *, packed: bool, masked: bool = True) -> "Dataset":
     table = pq.read_table(path, columns=["length", "input_ids", "labels", *mask])
     if packed:
         table = pa.Table.from_batches([_with_positions(batch) for batch in table.to_batches()])
-    return Dataset(table, fingerprint=file_sha256(path)[:16])  # datasets would hash the whole table for one
+    return Dataset(table, fingerprint=file_sha256(path)[:16])  # else datasets hashes the table
 
 
 def _with_positions(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -1,10 +1,10 @@
-"""A tracker that fails is left out; the run it was to tell of goes on.
+"""Trackers that fail are switched off, and the run continues.
 
-    guard_trackers(trainer, events)
+    guard_trackers(trainer, on_failure)
 
-Upstream a tracker's error ends the training: with Axolotl 0.19.0's own pins, `use_trackio` does at the first step.
+In Axolotl a tracker's error ends the training: with Axolotl 0.19.0's own pins, `use_trackio` fails at the first step.
 
-Where it sits: inside Axolotl, put around the trackers' callbacks by the plugin.
+Where it sits: inside the child process; the plugin wraps the trackers' callbacks.
 """
 
 import functools
@@ -19,35 +19,35 @@ _TRACKERS = ("TensorBoardCallback", "WandbCallback", "MLflowCallback", "TrackioC
 _SAVES_CONFIG = "SaveAxolotlConfig"
 
 OnFailure = Callable[[str, str], None]
-"""(tracker's class, what it said)."""
+"""Called with the name of the tracker's class and the error message."""
 
 
-class Guarded(TrainerCallback):  # type: ignore[misc]
-    """Passes every event on until the first error."""
+class GuardedTracker(TrainerCallback):  # type: ignore[misc]
+    """Forwards every event to a tracker until its first error."""
 
     def __init__(self, inner: TrainerCallback, on_failure: OnFailure) -> None:
-        self.inner, self.on_failure, self.works = inner, on_failure, True
+        self.inner, self.on_failure, self.has_failed = inner, on_failure, False
         for event in EVENTS:
-            setattr(self, event, functools.partial(self._pass_on, event))
+            setattr(self, event, functools.partial(self._forward, event))
 
-    def _pass_on(self, event: str, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        if not self.works:
+    def _forward(self, event: str, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if self.has_failed:
             return control
         try:
             return getattr(self.inner, event)(args, state, control, **kwargs)
-        except Exception as e:  # whatever a tracker raises is none of the run's business
-            self.works = False
+        except Exception as e:  # no error of a tracker may end the run
+            self.has_failed = True
             self.on_failure(type(self.inner).__name__, f"{type(e).__name__}: {e}")
             return control
 
 
 def guard_trackers(trainer: Any, on_failure: OnFailure) -> int:
-    """Wraps every tracker among the trainer's callbacks; returns how many."""
+    """Wraps every tracker among the trainer's callbacks and returns their number."""
     callbacks = trainer.callback_handler.callbacks
     num = 0
     for number, callback in enumerate(callbacks):
         name = type(callback).__name__
         if name in _TRACKERS or name.startswith(_SAVES_CONFIG):
-            callbacks[number] = Guarded(callback, on_failure)
+            callbacks[number] = GuardedTracker(callback, on_failure)
             num += 1
     return num

@@ -1,6 +1,6 @@
-"""What our trainer does differently: batches by number, randomness by step, an exact validation loss, sealed saves.
+"""The trainer's changes to Axolotl: planned batches, seeded steps, an exact validation loss and sealed checkpoints.
 
-Mixed in before Axolotl's trainer by the plugin:
+The plugin puts the class before Axolotl's trainer:
 
     class OnedayTrainer(ExactTrainer, AxolotlTrainer): ...
 
@@ -19,17 +19,18 @@ from core.model.token_ids import IGNORED_LABEL
 from harness.checkpoint.seal import SAVING, save_sealed
 from harness.inside.callback import BudgetCallback
 from harness.inside.events import EvaluationHalved, now
-from harness.inside.neftune import PerSampleNoise, lengths_in
+from harness.inside.neftune import PerSampleNoise, lengths_of_samples
 from harness.pack import Bin, PackPlan, pack_in_order
 
-Base: Any = object  # Axolotl's trainer stands there when this is mixed in
+Base: Any = object  # in the plugin's class, Axolotl's trainer follows
 
 
 class PlannedBatches(BatchSampler):
-    """Micro-batches as the plan has them.
+    """Serves the micro-batches of the batch order.
 
     Args:
-        shape: How Axolotl wants a micro-batch: `rows` of a bin each, `bins` as lists, or one `joined` list.
+        shape: The form in which Axolotl takes a micro-batch: `rows` is a list of row numbers, `bins` a list of bins,
+            `joined` a single bin with all rows.
     """
 
     def __init__(self, batches: Sequence[Sequence[Bin]], shape: str) -> None:
@@ -41,18 +42,18 @@ class PlannedBatches(BatchSampler):
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches:
-            rows = [row for found in batch for row in found]
-            yield {"rows": rows, "bins": [list(found) for found in batch], "joined": [rows]}[self.shape]
+            rows = [row for rows_of_bin in batch for row in rows_of_bin]
+            yield {"rows": rows, "bins": [list(rows_of_bin) for rows_of_bin in batch], "joined": [rows]}[self.shape]
 
 
 class ExactTrainer(Base):  # type: ignore[misc]
-    """See the module. `budget`, `packs` and `noise` are set by the plugin."""
+    """A mixin that overrides methods of Hugging Face's trainer. The plugin sets its attributes."""
 
     budget: BudgetCallback
     packs: PackPlan | None = None
     noise: PerSampleNoise | None = None
-    job: str = ""
-    keep: int = 10
+    run_id: str = ""
+    save_total_limit: int = 10
     _step, _micro = -1, 0
 
     # --- batches
@@ -63,7 +64,7 @@ class ExactTrainer(Base):  # type: ignore[misc]
         return PlannedBatches(self.packs.micro_batches, self._shape(packed=self.args.sample_packing))
 
     def _get_eval_sampler(self, eval_dataset: Any = None) -> Any:
-        """Every row, in order: upstream drops the rows of the last bins."""
+        """Evaluates every row in order; Axolotl drops the rows of the last bins."""
         if self.packs is None or not (self.args.sample_packing and self.args.eval_sample_packing is not False):
             return super()._get_eval_sampler(eval_dataset)
         batches = pack_in_order(
@@ -81,14 +82,14 @@ class ExactTrainer(Base):  # type: ignore[misc]
     # --- steps
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """As upstream; what is random in it hangs on (seed, step, micro-step) alone."""
+        """Seeds torch so that randomness depends only on (seed, step, micro-step), and logs the micro-batch."""
         if self.state.global_step != self._step:
             self._step, self._micro = self.state.global_step, 0
-            self.budget.begin_batch()
-        torch.manual_seed(micro_seed(self.args.seed, self._step, self._micro))
+            self.budget.log.clear()
+        torch.manual_seed(micro_step_seed(self.args.seed, self._step, self._micro))
         self._micro += 1
         if self.noise is not None:
-            self.noise.lengths = lengths_in(inputs)
+            self.noise.lengths = lengths_of_samples(inputs)
         num_tokens = num_real_tokens(inputs, self.processing_class.pad_token_id)
         digest = batch_digest(inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -98,9 +99,9 @@ class ExactTrainer(Base):  # type: ignore[misc]
     # --- evaluation
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """As upstream, with the token-weighted loss and the number of tokens among the metrics."""
+        """Adds the token-weighted loss and the number of answer tokens to the metrics."""
         self._summed_loss, self._num_answer_tokens = 0.0, 0
-        self.budget.begin("evaluate")
+        self.budget.begin_phase("evaluate")
         if self.noise is not None:
             self.noise.lengths = None
         output = super().evaluation_loop(*args, **kwargs)
@@ -109,13 +110,13 @@ class ExactTrainer(Base):  # type: ignore[misc]
         return output
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
-        """As upstream, summed over answer tokens. A batch that does not fit the card's memory is halved."""
-        summed, num_tokens = self._evaluated(model, inputs, ignore_keys)
+        """Sums the loss over answer tokens. A batch that does not fit the card's memory is split in two."""
+        summed, num_tokens = self._summed_loss_of(model, inputs, ignore_keys)
         self._summed_loss += summed
         self._num_answer_tokens += num_tokens
         return torch.tensor(summed / max(1, num_tokens), device=self.args.device), None, None
 
-    def _evaluated(self, model: Any, inputs: Any, ignore_keys: Any) -> tuple[float, int]:
+    def _summed_loss_of(self, model: Any, inputs: Any, ignore_keys: Any) -> tuple[float, int]:
         num_tokens = int((inputs["labels"][..., 1:] != IGNORED_LABEL).sum())
         if num_tokens == 0:
             return 0.0, 0
@@ -123,22 +124,22 @@ class ExactTrainer(Base):  # type: ignore[misc]
             loss = super().prediction_step(model, inputs, True, ignore_keys=ignore_keys)[0]
             return float(loss) * num_tokens, num_tokens
         except torch.OutOfMemoryError:
-            halves = halved(inputs)
-            if len(halves) < 2:
+            parts = split_batch(inputs)
+            if len(parts) < 2:
                 raise
             self.budget.events.emit(EvaluationHalved(**now(), step=self.state.global_step))
         torch.cuda.empty_cache()
-        parts = [self._evaluated(model, half, ignore_keys) for half in halves]
-        return sum(s for s, _ in parts), sum(n for _, n in parts)
+        losses = [self._summed_loss_of(model, part, ignore_keys) for part in parts]
+        return sum(loss for loss, _ in losses), sum(num for _, num in losses)
 
     # --- saves
 
     def _get_output_dir(self, trial: Any = None) -> str:
-        """Where upstream writes a checkpoint; it gets its place when it is whole."""
+        """The temporary folder of a checkpoint, which is renamed once the checkpoint is complete."""
         return str(Path(self.args.output_dir) / SAVING)
 
     def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
-        self.budget.begin("save")
+        self.budget.begin_phase("save")
         step = self.state.global_step
         upstream = super()._save_checkpoint
         saved = save_sealed(
@@ -146,39 +147,42 @@ class ExactTrainer(Base):  # type: ignore[misc]
             lambda: upstream(model, trial),
             step=step,
             validation_loss=self.budget.loss_at(step),
-            run_id=self.job,
-            save_total_limit=self.keep,
+            run_id=self.run_id,
+            save_total_limit=self.save_total_limit,
         )
-        self.budget.saved(step, saved)
+        self.budget.report_save(step, saved)
 
 
 def lengths_of(dataset: Any) -> list[int]:
-    """Tokens of each row."""
+    """Number of tokens of each row."""
     return list(dataset.data.column("length").to_pylist())
 
 
-def micro_seed(seed: int, step: int, micro: int) -> int:
-    """Of the generator, at the start of a micro-step."""
+def micro_step_seed(seed: int, step: int, micro: int) -> int:
+    """The seed of torch's generator at the start of a micro-step."""
     return int.from_bytes(hashlib.sha256(f"{seed}-{step}-{micro}".encode()).digest()[:8], "big") >> 1
 
 
 def batch_digest(inputs: Any) -> bytes:
-    """Of the tokens, their labels and their positions."""
-    found = hashlib.sha256()
+    """SHA-256 of the token ids, labels and position ids of a batch."""
+    digest = hashlib.sha256()
     for name in ("input_ids", "labels", "position_ids"):
         if inputs.get(name) is not None:
-            found.update(inputs[name].to("cpu", torch.int64).numpy().tobytes())
-    return found.digest()
+            digest.update(inputs[name].to("cpu", torch.int64).numpy().tobytes())
+    return digest.digest()
 
 
 def num_real_tokens(inputs: Any, pad_token_id: int) -> int:
-    """Tokens of a batch without its padding."""
+    """Number of tokens of a batch without padding."""
     mask = inputs.get("attention_mask")
     return int((mask != 0).sum() if mask is not None else (inputs["input_ids"] != pad_token_id).sum())
 
 
-def halved(inputs: Any) -> list[dict[str, Any]]:
-    """A batch in two: by rows, or between the samples of its one row. One part if it cannot be cut."""
+def split_batch(inputs: Any) -> list[dict[str, Any]]:
+    """Splits a batch in two between rows, or between the samples of a single row.
+
+    The result has one part if the batch cannot be split.
+    """
     num_rows, num_tokens = inputs["input_ids"].shape
     if num_rows > 1:
         dimension, cut, end = 0, num_rows // 2, num_rows
@@ -191,7 +195,7 @@ def halved(inputs: Any) -> list[dict[str, Any]]:
 
 
 def _sample_starts(inputs: Any) -> list[int]:
-    """Where the samples of the first row begin, the first one left out."""
+    """The indices at which the samples of the first row begin, except for the first sample."""
     positions = inputs.get("position_ids")
     if positions is None:
         return []

@@ -17,7 +17,7 @@ from evaluation.held_out import Question, held_out_questions, score_answer
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import find_model
 from harness.budget.duration import seconds
-from harness.budget.profile_choice import choose_card
+from harness.budget.profile_choice import choose_profile
 from harness.errors import ConfigError, TrainError
 from harness.job import TrainJob
 from harness.recipe import check_card
@@ -124,7 +124,7 @@ def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: 
 
 def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
     mix = request.run / MIX if request.curate else request.mix or mix_of(recorded.run)
-    choice = choose_card(request.card or recorded.train.card)
+    choice = choose_profile(request.card or recorded.train.card)
     check_card(recorded.recipe, choice.card)
     if os.path.realpath(request.run) == os.path.realpath(recorded.run):
         raise ConfigError(f"`run={request.run}`: this is the recorded run. Give another folder for the repetition.")
@@ -134,7 +134,7 @@ def _job(request: ReproduceRequest, recorded: Record) -> TrainJob:
         base=_base(request, recorded),
         recipe=recorded.recipe,
         card=choice.card,
-        card_how=choice.how if request.card else "the one on record",
+        card_how=choice.reason if request.card else "the one on record",
         device=choice.device,
         budget_s=seconds(request.budget) if request.budget else BUDGET_FACTOR * recorded.train.budget_s,
         redo=request.redo,

@@ -27,7 +27,7 @@ from curation.stages.context import Curation
 from evaluation.held_out import SEED as SEED_OF_QUESTIONS
 from evaluation.held_out import Question
 from harness.budget.duration import pretty, seconds
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import Rehearsal
 from harness.errors import TrainError
 from harness.job import TrainJob
@@ -71,7 +71,7 @@ def run_demo(request: DemoRequest, console: Console) -> None:
         mix=run / "05_mix",
         base=DEMO_BASE,
         recipe=recipe,
-        card=get_card("cpu"),
+        card=get_gpu_profile("cpu"),
         budget_s=given_s or USUAL_S,
         redo=redo,
     )

@@ -10,7 +10,7 @@ import math
 
 from harness.budget.duration import CLOSING_MARGIN
 from harness.budget.pace import first_horizon
-from harness.budget.rehearse import REAP_S, Rehearsal
+from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal
 from harness.recipe import AxolotlConfig
 
 USUAL_S, MOST_S = 150.0, 900.0
@@ -30,7 +30,7 @@ def steps_within(budget_s: float, measured: Rehearsal, recipe: AxolotlConfig) ->
         return 0
     start_s = CLOSING_MARGIN * (measured.load_s + measured.prepare_s)
     return first_horizon(
-        left_s=budget_s - start_s - measured.pick_reserve_s() - REAP_S,
+        left_s=budget_s - start_s - measured.pick_reserve_s() - CHILD_EXIT_S,
         step_s=measured.typical_step_s,
         closing_s=measured.usual_closing_s,
         eval_steps=recipe.eval_steps,

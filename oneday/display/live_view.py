@@ -21,7 +21,7 @@ from rich.text import Text
 from core.errors import OnedayError
 from core.stage import LOCK
 from harness.budget.duration import pretty
-from harness.budget.rehearsing import read_rehearsing
+from harness.budget.rehearsal_progress import read_rehearsal_progress
 from harness.history import History, State, read_history, smoothed
 from harness.run import LEDGER
 from oneday.display.console import Console
@@ -151,24 +151,24 @@ def _drawn(run: Path) -> Callable[[], RenderableType]:
 
 def screen(run: Path) -> RenderableType:
     """What is drawn of a run: its rehearsal while that is at work, else its day."""
-    found = read_rehearsing(run)
-    if found is None:
+    progress = read_rehearsal_progress(run)
+    if progress is None:
         return panel(read_history(run))
     head = Text("oneday  ", style="dim").append(str(run), style="bold").append("  rehearsing", style="blue")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    grid.add_row("since", f"{pretty(found.seconds)}, not charged to the budget")
-    grid.add_row("last event", found.doing)
+    grid.add_row("since", f"{pretty(progress.seconds)}, not charged to the budget")
+    grid.add_row("last event", progress.activity)
     return Group(head, grid)
 
 
 def one_line(run: Path) -> str:
     """The same information in one line."""
-    found = read_rehearsing(run)
-    if found is None:
+    progress = read_rehearsal_progress(run)
+    if progress is None:
         return plain(read_history(run))
-    return f"{run} | rehearsing | {found.doing} | for {pretty(found.seconds)}, not charged"
+    return f"{run} | rehearsing | {progress.activity} | for {pretty(progress.seconds)}, not charged"
 
 
 def run_watch(request: WatchRequest, console: Console) -> None:
@@ -183,7 +183,7 @@ def run_watch(request: WatchRequest, console: Console) -> None:
             _follow(run, console, drawing=drawing)
     console.out.print(screen(run)) if console.out.is_terminal else console.line(one_line(run))
     if once:
-        rehearses = read_rehearsing(run) is not None
+        rehearses = read_rehearsal_progress(run) is not None
         history = None if rehearses else read_history(run)
         state = "rehearsing" if history is None else str(history.state)
         left_s = None if history is None else round(history.left_s, 1)
@@ -205,7 +205,7 @@ def _follow(run: Path, console: Console, *, drawing: bool) -> None:
 
 def _what_goes_on(run: Path, *, waits: bool) -> str:
     """`rehearsing`, `training`, `waiting` for either; empty: nothing, or it is over."""
-    if read_rehearsing(run) is not None:
+    if read_rehearsal_progress(run) is not None:
         return "rehearsing"
     if (run / LEDGER).is_file() and read_history(run).state is State.RUNNING:
         return "training"

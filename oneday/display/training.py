@@ -10,7 +10,7 @@ from harness.budget.rehearse import Rehearsal
 from harness.budget.speed import SpeedMeter
 from harness.inside.events import (
     DiskFull,
-    Evaluate,
+    Evaluation,
     Event,
     NotFinite,
     Phase,
@@ -54,9 +54,9 @@ class TrainingDisplay:
 
     def __call__(self, event: Event, left_s: float) -> None:
         """Shows one event."""
-        self._speed.hear(event)
+        self._speed.add(event)
         self._status = self._status_after(event)
-        if isinstance(event, Evaluate) and not self._calm:
+        if isinstance(event, Evaluation) and not self._calm:
             better = self._best is None or event.validation_loss < self._best
             self._best = event.validation_loss if better else self._best
             mark = " (best so far)" if better else ""
@@ -77,7 +77,7 @@ class TrainingDisplay:
                 return f"step {event.step:>6} of about {event.horizon} | loss {event.loss:.4f}{speed}"
             case Phase():
                 return f"step {self._speed.steps:>6} | {'evaluating' if event.phase == 'evaluate' else 'saving'}"
-            case Evaluate() | Save():
+            case Evaluation() | Save():
                 return f"step {event.step:>6} | {event.event}d"
             case Stopping():
                 return f"step {event.step:>6} | stopping"

@@ -85,7 +85,7 @@ class DoctorRequest(Reporting):
               oneday doctor --card rtx4090 --base models/Mistral-7B-v0.1 --run runs/200k
     """
 
-    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
+    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:GPU_PROFILES")] = None
     """Profile to check against. Default: the card of this machine, or cpu."""
     base: str | None = None
     """Base model folder to check: whether it is complete, and its licence."""

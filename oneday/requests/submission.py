@@ -151,7 +151,7 @@ class ReproduceRequest(Redoing):
     """The run's mix. Default: 05_mix beside the manifest."""
     base: Path | None = None
     """The run's base model. Default: the recorded folder."""
-    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
+    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:GPU_PROFILES")] = None
     """Profile of the card. Default: the recorded one."""
     budget: str | None = None
     """Training budget. Default: a tenth more than the run had."""

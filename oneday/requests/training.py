@@ -28,7 +28,7 @@ class TrainingRequest(Reporting):
     """How an example longer than sequence_len is handled; auto splits texts and drops others."""
     config: Path | None = None
     """Recipe. Default: the one recommended for the card."""
-    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:CARDS")] = None
+    card: Annotated[str | None, Option(suggests="harness.budget.gpu_profile:GPU_PROFILES")] = None
     """cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card of this machine."""
     base: Path | None = None
     """Base model: a folder, or OWNER/NAME[@REVISION] of the hub, fetched once. Default: the mix's, or the recipe's."""

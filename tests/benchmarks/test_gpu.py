@@ -23,7 +23,7 @@ from benchmarks.gpu.rehearsal import MICRO_BATCH_TIMES, SETTINGS
 from benchmarks.gpu.setting import write_rows
 from benchmarks.gpu.training import _lines, compare_repeated_steps, repeated_steps
 from harness.axolotl_process import Launcher
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import rehearse
 from harness.dataset import read_mix
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe, recipe_for
@@ -180,7 +180,7 @@ def test_every_setting_is_a_recipe_and_ours_is_the_recommended_one(name: str) ->
 
 
 def test_the_larger_card_is_asked_for_more_because_its_recipe_is_the_smaller_ones() -> None:
-    small, large = (read_recipe(find_recipe(recipe_for(get_card(card)))) for card in MICRO_BATCH_TIMES)
+    small, large = (read_recipe(find_recipe(recipe_for(get_gpu_profile(card)))) for card in MICRO_BATCH_TIMES)
     assert small.model_dump(exclude={"seed"}) == large.model_dump(exclude={"seed"})
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from harness.budget.flops import estimated_tokens_per_s
-from harness.budget.gpu_profile import Card, get_card
-from harness.budget.memory import GIB, LINEARS, MISTRAL_7B, MOST, ModelShape, peak_memory
+from harness.budget.gpu_profile import GpuProfile, get_gpu_profile
+from harness.budget.memory import GIB, LINEARS, MEMORY_MARGIN, MISTRAL_7B, ModelShape, peak_memory
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe
 
 LLAMA_8B = replace(MISTRAL_7B, vocab=128_256)
@@ -38,7 +38,7 @@ SPEEDS = {
 @pytest.mark.parametrize("name", SPEEDS)
 def test_a_speed_is_at_the_low_end_of_what_was_published(name: str) -> None:
     published, card, shape, changes, context = SPEEDS[name]
-    estimated = estimated_tokens_per_s(get_card(card), recipe(**changes), shape, context=context)
+    estimated = estimated_tokens_per_s(get_gpu_profile(card), recipe(**changes), shape, context=context)
     assert estimated is not None
     print(f"{name}: {published:,} published, {estimated:,.0f} estimated, {estimated / published - 1:+.1%}")
     assert 0.88 * published <= estimated <= 1.01 * published
@@ -66,17 +66,17 @@ def test_two_rows_of_8192_fit_24_gb_and_four_do_not() -> None:
     """Axolotl issue 708, Mistral-7B r 32."""
     gib = [peak_memory(MISTRAL_7B, lora_r=32, tokens=n * 8_192, fused=False, liger=False).gib for n in (2, 4)]
     print(f"2 x 8,192: {gib[0]:.1f} GiB; 4 x 8,192: {gib[1]:.1f} GiB")
-    assert gib[0] * MOST < 24 < gib[1]
+    assert gib[0] * MEMORY_MARGIN < 24 < gib[1]
 
 
 def test_a_card_that_is_not_known_has_no_speed() -> None:
-    unknown = Card(name="other", memory_gib=16.0, bf16=True, tflops=0.0)
+    unknown = GpuProfile(name="other", memory_gib=16.0, bf16=True, tflops=0.0)
     assert estimated_tokens_per_s(unknown, recipe()) is None
 
 
 def test_a_small_model_is_faster_in_proportion_to_its_work() -> None:
     small = ModelShape(hidden=576, layers=30, attention=576, kv=192, intermediate=1536, vocab=49_152, tied=True)
-    card = get_card("rtx4090")
+    card = get_gpu_profile("rtx4090")
     fast, slow = (estimated_tokens_per_s(card, recipe(), shape) for shape in (small, MISTRAL_7B))
     assert fast is not None
     assert slow is not None

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from harness.axolotl_document import RunSettings, axolotl_document, write_config
-from harness.budget.gpu_profile import CARDS, get_card
+from harness.budget.gpu_profile import GPU_PROFILES, get_gpu_profile
 from harness.errors import ConfigError
 from harness.recipe import check_card, read_recipe
 
@@ -72,12 +72,12 @@ def test_the_birbal_recipe_is_the_winners_and_the_recommended_one_has_todays_ker
         "token_weighted",
         True,
     )
-    document = axolotl_document(ours, settings(tmp_path, tmp_path), get_card("rtx4090"))
+    document = axolotl_document(ours, settings(tmp_path, tmp_path), get_gpu_profile("rtx4090"))
     assert document["overrides_of_model_config"] == {"sliding_window": None}
     assert document["plugins"][0].endswith("LigerPlugin")
     assert document["oneday_neftune"] == 5
     assert "lora_qkv_kernel" not in document  # Axolotl's default for QLoRA: on
-    old = axolotl_document(birbal, settings(tmp_path, tmp_path), get_card("rtx4090"))
+    old = axolotl_document(birbal, settings(tmp_path, tmp_path), get_gpu_profile("rtx4090"))
     assert (old["neftune_noise_alpha"], old["lora_qkv_kernel"], old["oneday_token_weighted"]) == (5, False, False)
 
 
@@ -90,7 +90,7 @@ def test_axolotls_own_validation_takes_every_shipped_recipe_and_knows_every_key(
         (tmp_path / f"{name}.jsonl").write_text('{"prompt": "p", "answer": "a"}\n')
     paths = []
     for recipe in RECIPES:
-        card = get_card("cpu" if recipe.stem == "tiny_cpu" else "rtx4090")
+        card = get_gpu_profile("cpu" if recipe.stem == "tiny_cpu" else "rtx4090")
         paths.append(tmp_path / recipe.name)
         write_config(paths[-1], read_recipe(recipe), settings(tmp_path, demo_base), card)
     script = Path(__file__).with_name("validate_with_axolotl.py")
@@ -141,18 +141,18 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str | None
 def test_a_7b_recipe_is_refused_on_a_cpu() -> None:
     recipe = read_recipe(RECIPES[0].parent / "mistral_7b_qlora_4090.yml")
     with pytest.raises(ConfigError, match="paged_adamw_32bit needs a GPU"):
-        check_card(recipe, get_card("cpu"))
-    check_card(recipe, get_card("rtx4090"))
+        check_card(recipe, get_gpu_profile("cpu"))
+    check_card(recipe, get_gpu_profile("rtx4090"))
 
 
 def test_an_unknown_card_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=", ".join(CARDS)):
-        get_card("rtx5090")
+    with pytest.raises(ConfigError, match=", ".join(GPU_PROFILES)):
+        get_gpu_profile("rtx5090")
 
 
 def test_the_document_trains_on_our_own_token_ids(tmp_path: Path) -> None:
     recipe = read_recipe(RECIPES[0].parent / "tiny_cpu.yml")
-    document = axolotl_document(recipe, settings(tmp_path, tmp_path), get_card("cpu"))
+    document = axolotl_document(recipe, settings(tmp_path, tmp_path), get_gpu_profile("cpu"))
     assert set(document["datasets"][0]) == {"path", "ds_type", "split"}
     assert document["datasets"][0]["ds_type"] == document["test_datasets"][0]["ds_type"] == "parquet"
     assert "val_set_size" not in document
@@ -187,6 +187,6 @@ def test_lora_without_four_bits_and_named_layers_are_told_as_they_are(tmp_path: 
     recipe = read_recipe(path)
     assert not recipe.load_in_4bit
     assert recipe.adapted_layers == "q_proj, v_proj"
-    assert axolotl_document(recipe, settings(tmp_path, tmp_path), get_card("cpu"))["lora_target_modules"] == [
+    assert axolotl_document(recipe, settings(tmp_path, tmp_path), get_gpu_profile("cpu"))["lora_target_modules"] == [
         "q_proj", "v_proj",
     ]  # fmt: skip

@@ -19,12 +19,12 @@ from core.stage import locked
 from harness.axolotl_process import Child, Launcher
 from harness.base_model import load_tokenizer
 from harness.budget.clock import Clock, uptime
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import Rehearsal, rehearse
 from harness.checkpoint.loss import AdapterLosses
 from harness.dataset import read_dataset, read_dataset_rows
 from harness.errors import BudgetError, TrainError
-from harness.inside.events import Evaluate, Event, PluginAlive, Registered, Save, Step, TrainBegin, TrainEnd
+from harness.inside.events import Evaluation, Event, PluginAlive, PluginRegistered, Save, Step, TrainBegin, TrainEnd
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.run import train
@@ -39,7 +39,9 @@ MEASURED = Rehearsal(
 
 def make_job(tmp_path: Path, mix: Path, base: Path, *, budget_s: float) -> TrainJob:
     recipe = read_recipe(RECIPE).model_copy(update={"eval_steps": 10, "save_steps": 10, "logging_steps": 1})
-    return TrainJob(run=tmp_path / "run", mix=mix, base=base, recipe=recipe, card=get_card("cpu"), budget_s=budget_s)
+    return TrainJob(
+        run=tmp_path / "run", mix=mix, base=base, recipe=recipe, card=get_gpu_profile("cpu"), budget_s=budget_s
+    )
 
 
 def fake(**behaviour: str) -> Launcher:
@@ -227,14 +229,16 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
     assert result.stop_reason == "deadline"
     assert result.ledger.charged_s <= job.budget_s
     assert result.tokens_per_s > 0
-    assert {Registered, PluginAlive, TrainBegin, Step, Evaluate, Save, TrainEnd} <= {type(event) for event in seen}
+    assert {PluginRegistered, PluginAlive, TrainBegin, Step, Evaluation, Save, TrainEnd} <= {
+        type(event) for event in seen
+    }
     assert result.picked.candidates[0].checkpoint == "base"
     assert result.picked.base_loss == measured.base_loss
     assert result.verdict.better_than_base is True
     assert not result.verdict.diverged
     losses = [c.validation_loss for c in result.picked.candidates[1:]]
     assert result.picked.validation_loss == min(losses)
-    first = next(event.validation_loss for event in seen if isinstance(event, Evaluate))
+    first = next(event.validation_loss for event in seen if isinstance(event, Evaluation))
     assert min(losses) < first / 2  # it learns: the first evaluation is the one of step 1
     assert len(losses) <= job.recipe.save_total_limit
     assert not (job.run / TRAIN / "prepared").exists()  # Axolotl trains on the table as it is

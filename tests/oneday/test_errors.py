@@ -437,7 +437,7 @@ TRAIN = [
     ),
     Case(
         "train: no plan to follow", lambda p: train(p.mix(), "--follow-plan", p.path / "x.jsonl"),
-        r"x\.jsonl: no plan\. Give the 07_train/plan\.jsonl of a run",
+        r"x\.jsonl: not a plan file\. Give the 07_train/plan\.jsonl of a run",
         lambda p: train(p.mix(), "--follow-plan", p.run() / "07_train/plan.jsonl"), TOO_SHORT,
     ),
     Case(
@@ -457,7 +457,7 @@ TRAIN = [
     ),
     Case(
         "plan: 10**6 epochs", lambda p: plan(p, "--config", p.recipe("num_epochs: 1e300\n", instead_of="num_epochs")),
-        r"num_epochs 1e\+300 of 20 rows are more than .* Lower it to 1500000 or less",
+        r"num_epochs 1e\+300 of 20 rows exceed .* Lower num_epochs to 1500000 or less",
         lambda p: plan(p, "--config", RECIPE),
     ),
     Case(
@@ -516,18 +516,18 @@ LOOK = [
     Case(
         "watch: the ledger begins with no day",
         lambda p: ["watch", "--once", p.damaged("ledger.jsonl", '{"event":"stop","t":1,"up":1,"boot":""}\n')],
-        r"ledger\.jsonl: does not begin with the start of a day\. Restore it",
+        r"ledger\.jsonl: the first record is not a start\. Restore the file",
         lambda p: ["watch", "--once", p.restored("ledger.jsonl")],
     ),
     Case(
         "ledger: no run", lambda p: ["ledger", p.folder("empty")],
-        r"ledger\.jsonl: no ledger\. It is begun by `oneday train`; check the run folder",
+        r"ledger\.jsonl: no ledger\. `oneday train` starts it; check the run folder",
         lambda p: ["ledger", p.run()],
     ),
     Case(
         "ledger: a line that is no record, by its number",
         lambda p: ["ledger", p.damaged("ledger.jsonl", ledger(p) + "5\n")],
-        r"ledger\.jsonl:4: no record of a ledger\. Remove the line",
+        r"ledger\.jsonl:4: not a ledger record\. Remove the line",
         lambda p: ["ledger", p.damaged("ledger.jsonl", ledger(p))],
     ),
     Case(

@@ -16,8 +16,8 @@ from core.model.folder import check_model_folder
 from core.run_folder import MIX
 from harness.base_model import find_model
 from harness.budget.day import Charging
-from harness.budget.gpu_profile import Card
-from harness.budget.profile_choice import NAMED, CardChoice, choose_card
+from harness.budget.gpu_profile import GpuProfile
+from harness.budget.profile_choice import NAMED_BY_USER, ProfileChoice, choose_profile
 from harness.dataset import check_mix
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
@@ -32,7 +32,7 @@ class Setting:
     """A request and the card on which it will run."""
 
     request: TrainingRequest
-    choice: CardChoice
+    choice: ProfileChoice
 
     @classmethod
     def of(cls, request: TrainingRequest) -> "Setting":
@@ -41,10 +41,10 @@ class Setting:
         Raises:
             ConfigError: No profile has that name.
         """
-        return cls(request=request, choice=choose_card(request.card))
+        return cls(request=request, choice=choose_profile(request.card))
 
     @property
-    def card(self) -> Card:
+    def card(self) -> GpuProfile:
         """The card's profile."""
         return self.choice.card
 
@@ -65,7 +65,7 @@ class Setting:
 
     def say_card(self, console: Console) -> None:
         """Tells the user which card was found, unless they named one. Called once all options are checked."""
-        if self.choice.how != NAMED:
+        if self.choice.reason != NAMED_BY_USER:
             console.say(self.choice.sentence)
 
 
@@ -108,7 +108,7 @@ def training_job(
         long_examples=LongExamples(request.long_examples),
         recipe=with_attention(recipe, setting.card),
         card=setting.card,
-        card_how=setting.choice.how,
+        card_how=setting.choice.reason,
         device=setting.choice.device,
         budget_s=budget_s,
         shared_card=shared_card,
@@ -116,16 +116,16 @@ def training_job(
     )
 
 
-def _check_same_card(choice: CardChoice, run: Path) -> None:
+def _check_same_card(choice: ProfileChoice, run: Path) -> None:
     """A run continues on its card. If another one is found, the driver of the first is probably gone.
 
     Raises:
         ConfigError: Another card was found; the message says how to continue.
     """
     first_card = read_manifest(run).get("train", {}).get("card")
-    if choice.how != NAMED and first_card not in (None, choice.card.name):
+    if choice.reason != NAMED_BY_USER and first_card not in (None, choice.card.name):
         raise ConfigError(
-            f"{run}: was started on {first_card}, but this machine has {choice.card.name} ({choice.how}). Give "
+            f"{run}: was started on {first_card}, but this machine has {choice.card.name} ({choice.reason}). Give "
             f"`card={first_card}`, or start again with `redo=true`."
         )
 

@@ -12,18 +12,18 @@ from core.run_folder import PLAN
 from core.stage import INPUTS
 from curation.sources.source import EPOCHS, ESTIMATED_TOKENS, MIXES
 from harness.budget.duration import pretty, seconds
-from harness.budget.few_steps import few_steps
-from harness.budget.gpu_profile import Card
-from harness.budget.memory import MISTRAL_7B, ModelShape, peak_of
+from harness.budget.few_steps import few_steps_warning
+from harness.budget.gpu_profile import GpuProfile
+from harness.budget.memory import MISTRAL_7B, ModelShape, recipe_peak_memory
 from harness.budget.plan import (
     ESTIMATED_VALIDATION_ROWS,
+    BudgetEstimate,
     Costs,
-    DayPlan,
-    Needed,
-    mixes_needed,
-    plan_day,
+    MixEstimate,
+    estimate_budget,
+    estimate_mixes,
 )
-from harness.budget.profile_choice import NAMED
+from harness.budget.profile_choice import NAMED_BY_USER
 from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, rehearse
 from harness.errors import ConfigError
 from harness.job import TrainJob
@@ -68,10 +68,10 @@ def run_plan(request: PlanRequest, console: Console) -> None:
     lengths, means = dataset.lengths(), mean_lengths(dataset.train.path)
     packs = pack_plan(job.recipe, lengths, epochs=job.recipe.num_epochs)
     costs = _costs(job, validation_tokens=dataset.validation.num_tokens)
-    plan = plan_day(job.recipe, packs, costs, budget_s=budget_s)
+    plan = estimate_budget(job.recipe, packs, costs, budget_s=budget_s)
     of_paper = not set(means).isdisjoint(MIXES["200k"])
     needed = (
-        mixes_needed(
+        estimate_mixes(
             job.recipe,
             costs,
             mixes=MIXES,
@@ -85,7 +85,7 @@ def run_plan(request: PlanRequest, console: Console) -> None:
     )
     setting.say_card(console)
     show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
-    note = few_steps(job.recipe, lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
+    note = few_steps_warning(job.recipe, lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
     if note:
         console.alarm(note)
     if needed:
@@ -102,11 +102,11 @@ def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
     rows = MIXES["200k"]
     lengths = [round(ESTIMATED_TOKENS[source]) for source, number in rows.items() for _ in range(number)]
     num_tokens = ESTIMATED_VALIDATION_ROWS * sum(lengths) // len(lengths)
-    with _naming_found_card(setting.choice.how):
+    with _naming_found_card(setting.choice.reason):
         costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
-    plan = plan_day(recipe, packs, costs, budget_s=budget_s)
-    needed = mixes_needed(
+    plan = estimate_budget(recipe, packs, costs, budget_s=budget_s)
+    needed = estimate_mixes(
         recipe, costs, mixes=MIXES, papers_epochs=EPOCHS, mean_tokens=ESTIMATED_TOKENS,
         efficiency=packs.efficiency, budget_s=budget_s,
     )  # fmt: skip
@@ -119,16 +119,16 @@ def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
         {
             "estimate": True,
             "card": card.name,
-            "card_how": setting.choice.how,
+            "card_how": setting.choice.reason,
             "plan": asdict(plan),
             "mixes": [asdict(n) for n in needed],
         }
     )
 
 
-def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: Card, console: Console) -> None:
+def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: GpuProfile, console: Console) -> None:
     if card.is_gpu:
-        peak = peak_of(recipe, shape)
+        peak = recipe_peak_memory(recipe, shape)
         console.say(
             f"memory: {peak.gib:.1f} GiB computed, {peak.most_gib:.1f} at the high end of what was published; "
             f"{card.name} has {card.memory_gib:g}"
@@ -150,15 +150,15 @@ def _naming_found_card(how: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as e:
-        if how in ("", NAMED):
+        if how in ("", NAMED_BY_USER):
             raise
         raise ConfigError(f"{e} The card was not named ({how}).") from e
 
 
 def show_plan(
-    plan: DayPlan,
+    plan: BudgetEstimate,
     recipe: AxolotlConfig,
-    card: Card,
+    card: GpuProfile,
     budget_s: float,
     num_tokens: int,
     efficiency: float,
@@ -192,7 +192,7 @@ def show_plan(
         console.say(f"{pretty(unused_s)} of the budget are not used: take a larger mix, or raise num_epochs")
 
 
-def show_needed(needed: list[Needed], costs: Costs, console: Console) -> None:
+def show_needed(needed: list[MixEstimate], costs: Costs, console: Console) -> None:
     """Shows how long the paper's mixes would take on this card."""
     rows = [
         (

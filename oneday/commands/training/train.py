@@ -10,9 +10,9 @@ from core.run_folder import PLAN, TRAIN
 from core.stage import locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import pretty, seconds
-from harness.budget.gpu_profile import Card
+from harness.budget.gpu_profile import GpuProfile
 from harness.budget.ledger import Ledger
-from harness.budget.memory import ModelShape, smaller
+from harness.budget.memory import ModelShape, memory_reductions
 from harness.budget.rehearse import Rehearsal, rehearse
 from harness.budget.schedule import check_plan
 from harness.checkpoint.pick import read_picked
@@ -203,7 +203,7 @@ def rehearse_until_it_fits(
         try:
             return job, rehearse(job, launch=launch)
         except MemoryFullError as e:
-            less = smaller(job.recipe, ModelShape.of(job.base), job.card)
+            less = memory_reductions(job.recipe, ModelShape.of(job.base), job.card)
             if not less:
                 raise
             console.say(f"{str(e).split(' Computed')[0]}\n`auto_fit=true` takes {less[0]}")
@@ -218,7 +218,7 @@ def _fitted_before(job: TrainJob) -> TrainJob | None:
         return None
     wanted, shape = read_as(dict[str, Any], stored), ModelShape.of(job.base)
     while job.inputs() != wanted:
-        less = smaller(job.recipe, shape, job.card)
+        less = memory_reductions(job.recipe, shape, job.card)
         if not less:
             return None
         job = replace(job, recipe=job.recipe.model_copy(update=less[0].changes))
@@ -230,7 +230,7 @@ def _lora(recipe: AxolotlConfig) -> str:
     return f"{numbers}, {recipe.adapted_layers}"
 
 
-def _attention(recipe: AxolotlConfig, card: Card) -> str:
+def _attention(recipe: AxolotlConfig, card: GpuProfile) -> str:
     named, used = recipe.attn_implementation, with_attention(recipe, card).attn_implementation
     missing = "" if has_flash_attn() else " (the flash-attn package is not installed here)"
     return f"{used}{' by auto' * (named == 'auto')}{missing if named in ('auto', 'flash_attention_2') else ''}"
@@ -242,7 +242,7 @@ def _mix_text(request: TrainRequest, rows: str) -> str:
 
 def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, console: Console) -> None:
     """Shows what `oneday train` would do, without rehearsing or training."""
-    recipe, card, how = setting.recipe(), setting.card, setting.choice.how
+    recipe, card, how = setting.recipe(), setting.card, setting.choice.reason
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     tokens = rows_per_step * recipe.sequence_len
     files = data_files(request) if request.data else []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.budget.duration import next_cost, pretty, seconds
+from harness.budget.duration import cost_bound, pretty, seconds
 from harness.errors import BudgetError
 
 
@@ -29,19 +29,19 @@ def test_durations_are_written_as_they_are_read() -> None:
 
 
 def test_one_measurement_gets_the_widest_margin_and_none_gets_none() -> None:
-    assert next_cost([]) == 0
-    assert next_cost([8.0]) == 10.0
+    assert cost_bound([]) == 0
+    assert cost_bound([8.0]) == 10.0
 
 
 @given(st.lists(st.floats(0.01, 1_000), min_size=1, max_size=40))
 def test_a_reserve_lies_between_the_margins_over_the_largest(costs: list[float]) -> None:
-    assert 1.05 * max(costs) <= next_cost(costs) * (1 + 1e-9) <= 1.25 * max(costs) * (1 + 2e-9)
+    assert 1.05 * max(costs) <= cost_bound(costs) * (1 + 1e-9) <= 1.25 * max(costs) * (1 + 2e-9)
 
 
 def test_steady_costs_need_less_reserve_than_unsteady_ones() -> None:
     steady, unsteady = [10.0, 10.01] * 5, [10.0, 6.0] * 5
-    assert next_cost(steady) == pytest.approx(10.5105)
-    assert next_cost(unsteady) > 11.5
+    assert cost_bound(steady) == pytest.approx(10.5105)
+    assert cost_bound(unsteady) > 11.5
 
 
 def test_the_reserve_holds_nineteen_times_in_twenty() -> None:
@@ -49,5 +49,5 @@ def test_the_reserve_holds_nineteen_times_in_twenty() -> None:
     held = 0
     for _ in range(2_000):
         costs = [max(0.1, rng.gauss(10, 1)) for _ in range(13)]
-        held += costs[-1] <= next_cost(costs[:-1])
+        held += costs[-1] <= cost_bound(costs[:-1])
     assert held / 2_000 >= 0.95

@@ -1,23 +1,23 @@
 import pytest
 
-from harness.budget.few_steps import FEW, few_steps
-from harness.budget.gpu_profile import get_card
+from harness.budget.few_steps import MIN_STEPS, few_steps_warning
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import pack_plan
 from harness.recipe import find_recipe, read_recipe, recipe_for
 
-LARGE = read_recipe(find_recipe(recipe_for(get_card("rtx4090"))))
-TINY = read_recipe(find_recipe(recipe_for(get_card("cpu"))))
+LARGE = read_recipe(find_recipe(recipe_for(get_gpu_profile("rtx4090"))))
+TINY = read_recipe(find_recipe(recipe_for(get_gpu_profile("cpu"))))
 
 
 def note(recipe: object, lengths: list[int]) -> str:
     assert isinstance(recipe, type(LARGE))
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
-    return few_steps(recipe, lengths, packs.num_steps(recipe.gradient_accumulation_steps))
+    return few_steps_warning(recipe, lengths, packs.num_steps(recipe.gradient_accumulation_steps))
 
 
 def test_fifty_rows_under_a_recipe_for_two_hundred_thousand_are_one_step() -> None:
     assert note(LARGE, [120] * 50) == (
-        "1 step in all: 6,000 tokens a pass, 49,152 a step. Too few to learn much: sequence_len: 512, "
+        "1 step in all: 6,000 tokens per epoch, 49,152 per step. That is too few to learn much: sequence_len: 512, "
         "micro_batch_size: 1 and gradient_accumulation_steps: 1 in a copy of the recipe (`config=`) make about 36 of "
         "the same rows; or raise num_epochs; or give more rows"
     )
@@ -40,5 +40,5 @@ def test_the_settings_that_it_names_make_the_steps_that_it_says(length: int) -> 
 def test_a_run_of_many_steps_is_not_spoken_of() -> None:
     assert note(LARGE, [120] * 20_000) == ""
     assert note(TINY, [120] * 50) == ""
-    assert few_steps(LARGE, [120] * 50, FEW) == ""
-    assert few_steps(LARGE, [120] * 50, FEW - 1) != ""
+    assert few_steps_warning(LARGE, [120] * 50, MIN_STEPS) == ""
+    assert few_steps_warning(LARGE, [120] * 50, MIN_STEPS - 1) != ""

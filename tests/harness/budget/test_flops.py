@@ -3,7 +3,7 @@
 import pytest
 
 from harness.budget.flops import flops_per_token, hardware_utilisation
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.memory import ModelShape
 
 MISTRAL_7B = ModelShape(hidden=4096, layers=32, attention=4096, kv=1024, intermediate=14336, vocab=32000)
@@ -21,6 +21,6 @@ def test_a_longer_context_costs_more_and_a_smaller_rank_less() -> None:
 
 
 def test_utilisation_is_a_share_of_the_peak_and_unknown_on_a_cpu() -> None:
-    share = hardware_utilisation(3608, 45.8e9, get_card("rtx4090"))
+    share = hardware_utilisation(3608, 45.8e9, get_gpu_profile("rtx4090"))
     assert share == pytest.approx(1.0, abs=0.01)
-    assert hardware_utilisation(8000, 45.8e9, get_card("cpu")) is None
+    assert hardware_utilisation(8000, 45.8e9, get_gpu_profile("cpu")) is None

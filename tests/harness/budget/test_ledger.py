@@ -211,10 +211,10 @@ def test_a_run_that_is_gone_ends_with_its_last_sign_of_life(path: Path, machine:
 
 
 def test_another_job_begins_a_new_day(path: Path, machine: Machine) -> None:
-    Ledger.start(path, budget_s=100, job="a", clock=machine.clock())
+    Ledger.start(path, budget_s=100, run_id="a", clock=machine.clock())
     machine.passes(50)
-    assert Ledger.start(path, budget_s=100, job="a", clock=machine.clock()).left_s == 50
-    assert Ledger.start(path, budget_s=100, job="b", clock=machine.clock()).left_s == 100
+    assert Ledger.start(path, budget_s=100, run_id="a", clock=machine.clock()).left_s == 50
+    assert Ledger.start(path, budget_s=100, run_id="b", clock=machine.clock()).left_s == 100
 
 
 def test_training_after_a_resume_is_a_phase_of_its_own(path: Path, machine: Machine) -> None:

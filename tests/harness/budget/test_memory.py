@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.budget.gpu_profile import get_card
-from harness.budget.memory import MISTRAL_7B, ModelShape, peak_memory, peak_of, smaller
+from harness.budget.gpu_profile import get_gpu_profile
+from harness.budget.memory import MISTRAL_7B, ModelShape, memory_reductions, peak_memory, recipe_peak_memory
 from harness.errors import ConfigError
 from harness.recipe import read_recipe
 from oneday.demo.demo import DEMO_BASE, RECIPE
@@ -42,18 +42,18 @@ def test_without_checkpointing_a_40_gb_card_holds_4096_tokens_and_no_more() -> N
 def test_a_shape_is_read_from_a_folder(tmp_path: Path) -> None:
     demo = ModelShape.of(DEMO_BASE)
     assert (demo.hidden, demo.layers, demo.attention, demo.kv, demo.tied) == (128, 3, 128, 64, True)
-    with pytest.raises(ConfigError, match=r"no decoder's sizes .*Check `base=`"):
+    with pytest.raises(ConfigError, match=r"the sizes of a decoder are missing .*Check `base=`"):
         ModelShape.of(tmp_path)
 
 
 def test_a_recipe_has_a_peak() -> None:
     winner = read_recipe(RECIPE.parent / "mistral_7b_qlora_4090.yml")
-    assert 15 < peak_of(winner, MISTRAL_7B).gib < 24
+    assert 15 < recipe_peak_memory(winner, MISTRAL_7B).gib < 24
 
 
 def test_smaller_settings_are_named_from_the_cheapest_to_the_dearest() -> None:
     birbal = read_recipe(RECIPE.parent / "birbal_4090.yml")
-    found = smaller(birbal, MISTRAL_7B, get_card("rtx4090"))
+    found = memory_reductions(birbal, MISTRAL_7B, get_gpu_profile("rtx4090"))
     assert [s.gib for s in found] == sorted((s.gib for s in found), reverse=True)
     assert found[0].changes == {"liger_fused_linear_cross_entropy": True}
     assert found[1].changes == {

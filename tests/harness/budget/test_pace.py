@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.budget.pace import Pace, first_horizon, steps_that_fit
-from harness.budget.schedule import Plan, Segment, learning_rate
+from harness.budget.schedule import LRSchedule, Segment, learning_rate
 
 DRIFT = 0.02
 
@@ -26,30 +26,30 @@ class Trainer:
     epochs_end: int = 10**9
     rng: random.Random = field(default_factory=lambda: random.Random(0))
 
-    def run(self) -> tuple[int, Plan]:
+    def run(self) -> tuple[int, LRSchedule]:
         """Steps that were made, and the plan with all of its segments."""
         pace = Pace(
             eval_steps=self.eval_steps, eval_costs=[self.cold * self.closing_s / 2], save_costs=[self.closing_s / 2]
         )
         horizon = first_horizon(left_s=self.budget_s, step_s=1.0, closing_s=self.closing_s, eval_steps=self.eval_steps)
-        plan = Plan([Segment(step=0, progress=0.0, horizon=min(horizon, self.epochs_end), reason="rehearsal")])
+        plan = LRSchedule([Segment(step=0, progress=0.0, horizon=min(horizon, self.epochs_end), reason="rehearsal")])
         now, step, num_evaluations = 0.0, 0, 0
         while True:
             step += 1
             cost = 1.0 + self.jitter * self.rng.uniform(-1, 1)
             now += cost
             pace.time_step(cost)
-            closes = step == 1 or step % self.eval_steps == 0
+            evaluates = step == 1 or step % self.eval_steps == 0
             until_s = self.budget_s - now
-            if step >= self.epochs_end or not pace.fits_another(until_s, closes=closes):
+            if step >= self.epochs_end or not pace.fits_another(until_s, evaluates=evaluates):
                 return step, plan
-            found = pace.last_step(step, until_s, closes=closes)
+            found = pace.last_step(step, until_s, evaluates=evaluates)
             at_the_end = step + 2 >= plan.horizon
-            if found is not None and (closes or step % 20 == 0 or at_the_end):
+            if found is not None and (evaluates or step % 20 == 0 or at_the_end):
                 found = min(found, self.epochs_end)
                 if abs(found - plan.horizon) > DRIFT * plan.horizon or (at_the_end and found != plan.horizon):
                     plan.replan(step, horizon=found, reason="test")
-            if closes:
+            if evaluates:
                 seconds = self.closing_s / 2 * (self.cold if num_evaluations == 0 else 1.0)
                 num_evaluations += 1
                 now += seconds + self.closing_s / 2
@@ -57,7 +57,7 @@ class Trainer:
                 pace.time_save(self.closing_s / 2)
 
 
-def steps_without_rate(steps: int, plan: Plan) -> int:
+def steps_without_rate(steps: int, plan: LRSchedule) -> int:
     """Steps that the plan gave no rate when it was new enough to know of them."""
     return sum(learning_rate(step, plan, peak=1.0, warmup_steps=0, shape="linear") <= 1e-12 for step in range(steps))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.axolotl_process import axolotl_environment
-from harness.budget.gpu_profile import CARDS, get_card
-from harness.budget.profile_choice import choose_card, profile_of
+from harness.budget.gpu_profile import GPU_PROFILES, get_gpu_profile
+from harness.budget.profile_choice import choose_profile, profile_of
 from harness.doctor.card import Gpu
 from harness.errors import ConfigError
 from harness.recipe import recipe_for
@@ -48,14 +48,14 @@ def gpu(name: str, total: float) -> Gpu:
 def test_name_and_memory_tell_the_profile(name: str, total: float, profile: str, memory: float) -> None:
     card = profile_of(gpu(name, total))
     assert (card.name, card.memory_gib) == (profile, memory)
-    assert get_card(profile) == card, "what stands on record is understood on any machine"
-    assert card.has_speed == (profile in CARDS), "nobody knows the speed of another card"
+    assert get_gpu_profile(profile) == card, "what stands on record is understood on any machine"
+    assert card.has_speed == (profile in GPU_PROFILES), "nobody knows the speed of another card"
 
 
 @pytest.mark.parametrize("name", ["rtx5090", "rtx-24gib", "-24gb", "x-0gb", "x-99999gb", "x 24-24gb", "X-24gb", ""])
 def test_a_name_that_describes_no_card_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"`card={name}`: unknown card. Use cpu, rtx4090, a100-40gb")):
-        get_card(name)
+        get_gpu_profile(name)
 
 
 @pytest.mark.parametrize(
@@ -64,39 +64,39 @@ def test_a_name_that_describes_no_card_is_refused(name: str) -> None:
      ("rtx4090", "mistral_7b_qlora_4090"), ("h200", "mistral_7b_qlora_a100_40gb")],
 )  # fmt: skip
 def test_the_recipe_goes_by_memory(card: str, recipe: str) -> None:
-    assert recipe_for(get_card(card)).stem == recipe
+    assert recipe_for(get_gpu_profile(card)).stem == recipe
 
 
 def test_the_card_that_is_here_is_taken_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cards = ["NVIDIA GeForce RTX 4090, 24564, 9, 580.1", "NVIDIA L40S, 46068, 9, 580.1"]
     install(tmp_path, monkeypatch, gpu=cards)
-    first = choose_card(None)
+    first = choose_profile(None)
     assert first.sentence == (
         "card: rtx4090 (NVIDIA GeForce RTX 4090, 24.0 GiB, is here; the first of 2; CUDA_VISIBLE_DEVICES chooses "
         "another)"
     )
     assert axolotl_environment(first.card, device=first.device)["CUDA_VISIBLE_DEVICES"] == "GPU-0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
-    second = choose_card(None)
+    second = choose_profile(None)
     assert second.sentence == (
         "card: l40s-45gb (NVIDIA L40S, 45.0 GiB, is here; CUDA_VISIBLE_DEVICES=1,0; its speed is not known before a "
         "rehearsal)"
     )
     assert second.device == "GPU-1"
-    named = choose_card("a100-40gb")
-    assert (named.card.name, named.how, named.device) == ("a100-40gb", "named by `card=`", "GPU-1")
+    named = choose_profile("a100-40gb")
+    assert (named.card.name, named.reason, named.device) == ("a100-40gb", "named by `card=`", "GPU-1")
 
 
 def test_memory_that_is_not_told_is_assumed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, gpu="NVIDIA GB10, [N/A], [N/A], 580.1")
-    said = choose_card(None).how
+    said = choose_profile(None).reason
     assert said.startswith("NVIDIA GB10, memory unknown, is here; 24 GiB are assumed; `card=NAME-MEMORYgb` says")
 
 
 def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, gpu="ERR!")
-    choice = choose_card(None)
+    choice = choose_profile(None)
     assert (choice.sentence, choice.device) == ("card: cpu (no GPU: nvidia-smi says: ERR!; `card=` names another)", "")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert choose_card(None).how.startswith("no GPU: nvidia-smi is not installed, so there is no NVIDIA driver")
+    assert choose_profile(None).reason.startswith("no GPU: nvidia-smi is not installed, so there is no NVIDIA driver")
     assert axolotl_environment(choice.card, device=choice.device)["CUDA_VISIBLE_DEVICES"] == ""

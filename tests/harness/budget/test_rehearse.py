@@ -37,7 +37,7 @@ def small_card(config: Path, log: Path, environment: Mapping[str, str]) -> Child
 def test_a_step_that_does_not_fit_names_what_would(job: TrainJob) -> None:
     with pytest.raises(
         MemoryFullError,
-        match=r"2.00 GiB. Computed to need less: gradient_check.*: True .*micro_batch_size: 1.*auto_fit=true` takes",
+        match=r"2.00 GiB. These settings .* less: gradient_check.*: True .*micro_batch_size: 1.*true` applies",
     ) as e:
         rehearse(job, launch=small_card)
     assert "\n" not in str(e.value)

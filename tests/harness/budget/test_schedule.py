@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.budget.schedule import Plan, Segment, learning_rate
+from harness.budget.schedule import LRSchedule, Segment, learning_rate
 
 
-def plan(horizon: int) -> Plan:
-    return Plan([Segment(step=0, progress=0.0, horizon=horizon, reason="test")])
+def plan(horizon: int) -> LRSchedule:
+    return LRSchedule([Segment(step=0, progress=0.0, horizon=horizon, reason="test")])
 
 
 REPLANS = st.lists(st.tuples(st.integers(1, 400), st.integers(1, 3_000)), max_size=6)
@@ -51,5 +51,5 @@ def test_warm_up_rises_evenly_and_takes_at_most_a_tenth_of_a_short_run() -> None
 
 def test_the_rate_depends_on_step_and_plan_alone() -> None:
     segments = plan(100).segments
-    again = Plan([Segment(step=s.step, progress=s.progress, horizon=s.horizon, reason="") for s in segments])
+    again = LRSchedule([Segment(step=s.step, progress=s.progress, horizon=s.horizon, reason="") for s in segments])
     assert [plan(100).progress(s) for s in range(120)] == [again.progress(s) for s in range(120)]

@@ -11,7 +11,7 @@ from core.run_folder import TRAIN
 from harness.budget.ledger import Ledger
 from harness.budget.speed import SpeedMeter
 from harness.history import read_history
-from harness.inside.events import DiskFull, Evaluate, EventReader, Save, TrainBegin
+from harness.inside.events import DiskFull, Evaluation, EventReader, Save, TrainBegin
 from harness.report import write_report
 from harness.run import LEDGER, train
 from harness.supervise import METRICS
@@ -23,7 +23,7 @@ DAY = [
     TrainBegin(t=0.0, up=0.0, step=0),
     step(1, 10.0),
     step(2, 12.0),  # 100 tokens in 2 s
-    Evaluate(t=20.0, up=20.0, step=2, validation_loss=1.0, seconds=8.0),
+    Evaluation(t=20.0, up=20.0, step=2, validation_loss=1.0, seconds=8.0),
     Save(t=21.0, up=21.0, step=2, seconds=1.0),
     step(3, 25.0),  # 100 tokens in 13 s, of which 9 are evaluation and save
     TrainBegin(t=100.0, up=100.0, step=3),
@@ -35,7 +35,7 @@ DAY = [
 
 def test_training_time_counts_and_evaluations_saves_and_starts_do_not() -> None:
     meter = SpeedMeter.of(DAY)
-    assert (meter.steps, meter.tokens_per_s, meter.of_last_step) == (5, 30.0, 25.0)
+    assert (meter.steps, meter.tokens_per_s, meter.last_tokens_per_s) == (5, 30.0, 25.0)
 
 
 def test_one_step_tells_no_speed() -> None:

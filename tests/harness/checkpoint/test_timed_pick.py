@@ -12,7 +12,7 @@ from core.encoding.table import TableRow, write_table
 from core.files import read_json, write_jsonl
 from core.model.token_ids import RowIds
 from harness.budget.clock import Clock, uptime
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.ledger import Ledger
 from harness.checkpoint.adapter import find_adapters
 from harness.checkpoint.loss import AdapterLosses
@@ -231,7 +231,13 @@ def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows:
     )  # fmt: skip
     assert result.picked.checkpoint == "checkpoint-20"
     job = TrainJob(
-        run=run, mix=run, base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"), budget_s=1000, average=2
+        run=run,
+        mix=run,
+        base=DEMO_BASE,
+        recipe=read_recipe(RECIPE),
+        card=get_gpu_profile("cpu"),
+        budget_s=1000,
+        average=2,
     )
     found = try_average(job, result, Console())
     assert {c.checkpoint for c in found.picked.candidates} >= set(NOISES)
@@ -267,7 +273,13 @@ def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, lef
     set_budget(path, 60.1 + left_s)
     picked = Picked(**read_json(run / "08_pick" / "picked.json"))
     job = TrainJob(
-        run=run, mix=run, base=DEMO_BASE, recipe=read_recipe(RECIPE), card=get_card("cpu"), budget_s=60, average=2
+        run=run,
+        mix=run,
+        base=DEMO_BASE,
+        recipe=read_recipe(RECIPE),
+        card=get_gpu_profile("cpu"),
+        budget_s=60,
+        average=2,
     )
     report = Ledger.of_run(path).report()
     result = TrainResult(

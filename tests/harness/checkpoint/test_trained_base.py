@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from core.files import write_json
 from core.model.folder import model_fingerprint
 from core.model.quantisation import Quantisation
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.checkpoint.trained_base import (
     TrainedBase,
     check_same_base,
@@ -46,7 +46,7 @@ def other_weights(folder: Path) -> Path:
 def test_the_base_is_kept_as_axolotl_keeps_it(card: str, changes: dict[str, Any], four_bit: bool, dtype: str) -> None:
     """Source: axolotl/loaders/model.py: quantised only for `adapter: qlora`; computed in the type of the training."""
     recipe = read_recipe(RECIPE).model_copy(update=changes)
-    kept = quantisation_in_training(recipe, get_card(card))
+    kept = quantisation_in_training(recipe, get_gpu_profile(card))
     assert (kept.load_in_4bit, kept.compute_dtype, kept.quant_type, kept.double_quant) == (four_bit, dtype, "nf4", True)
 
 

@@ -137,7 +137,7 @@ def test_a_checkpoint_that_does_not_load_onto_its_base_fails_in_the_rehearsal(
             file.write('\ntokens: ["<|one|>", "<|two|>"]\nlora_modules_to_save: [embed_tokens, lm_head]\n')
         return axolotl(config, log, environment)
 
-    with pytest.raises(TrainError, match="what the rehearsal saved cannot be used on it") as e:
+    with pytest.raises(TrainError, match="the rehearsal's checkpoint cannot be used with this base") as e:
         rehearse(job, launch=grown)
     assert "\n" not in str(e.value)
     assert not (job.run / PLAN / "done.json").exists()

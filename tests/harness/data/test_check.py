@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from core.encoding.long_example import LongExamples
-from core.errors import OnedayError
 from core.files import read_jsonl
 from harness.base_model import load_tokenizer
 from harness.data.check import check_training
@@ -43,12 +42,11 @@ def test_a_training_leaves_out_what_the_check_lists_and_nothing_else(
     listed = check_training(files, parameters, base=demo_base, sequence_len=48, long_examples=choice)
     places = [dropped.source for dropped in (*listed.problems, *listed.left_out)]
     out = tmp_path / "table"
-    try:
-        stage = own_mix(tmp_path / "run", files, parameters, tokenizer=load_tokenizer(demo_base))
-        prepare_dataset(stage.directory, base=demo_base, sequence_len=48, out=out, long_examples=choice)
-    except OnedayError as e:
-        assert listed.failure.endswith(str(e).rpartition(": ")[2])
+    if listed.failure:
+        assert "no usable example" in listed.failure or "at least two" in listed.failure or "no row" in listed.failure
         return
+    stage = own_mix(tmp_path / "run", files, parameters, tokenizer=load_tokenizer(demo_base))
+    prepare_dataset(stage.directory, base=demo_base, sequence_len=48, out=out, long_examples=choice)
     parts = ("train", "validation")
     trained = {row_id for part in parts for row_id in _ids(out / f"{part}.parquet")}
     lines = [line for part in parts for line in read_jsonl(stage.path(f"{part}.jsonl"))]

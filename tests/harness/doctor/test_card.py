@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.doctor import nvidia_smi
 from harness.doctor.card import Gpu, check_gpu, check_torch, find_gpu, query_gpu, visible_device_environment
 from harness.errors import ConfigError, TrainError
@@ -28,8 +28,8 @@ def test_the_card_and_who_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (found.name, round(found.total_gib, 1), round(found.used_gib, 1)) == ("NVIDIA GeForce RTX 4090", 24.0, 8.8)
     assert found.processes == ("812 python3 8192 MiB", "900 /usr/lib/xorg/Xorg 300 MiB")
     with pytest.raises(TrainError, match=r"8.8 of 24.0 GiB are in use by 812 python3 8192 MiB; .* `shared_card=true`"):
-        check_gpu(get_card("rtx4090"), found)
-    check_gpu(get_card("rtx4090"), found, shared=True)
+        check_gpu(get_gpu_profile("rtx4090"), found)
+    check_gpu(get_gpu_profile("rtx4090"), found, shared=True)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_no_driver_is_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         False,
     )
     with pytest.raises(ConfigError, match="nvidia-smi shows no card"):
-        check_gpu(get_card("rtx4090"), None)
-    check_gpu(get_card("cpu"), None)
+        check_gpu(get_gpu_profile("rtx4090"), None)
+    check_gpu(get_gpu_profile("cpu"), None)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_the_driver_does_not_tell_is_not_known(
     assert (found.name, found.driver) == (name, driver)
     assert (found.total_gib, found.used_gib) == pytest.approx((total, used), nan_ok=True)
     assert found.processes == ("7 a,b 12 MiB",)
-    check_gpu(get_card("rtx4090"), found, shared=True) if total > 23 or math.isnan(total) else None
+    check_gpu(get_gpu_profile("rtx4090"), found, shared=True) if total > 23 or math.isnan(total) else None
 
 
 def test_a_broken_first_card_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,17 +186,17 @@ def test_mig_without_a_part_and_a_part_that_is_not_there_are_no_card(
 
 def test_a_smaller_card_than_named_is_refused_and_a_larger_one_is_not() -> None:
     small = Gpu(name="RTX 3090", total_gib=23.7, used_gib=0.3, driver="1", processes=())
-    check_gpu(get_card("rtx4090"), small)
+    check_gpu(get_gpu_profile("rtx4090"), small)
     with pytest.raises(ConfigError, match=r"a100-40gb` has 40 GiB, but the RTX 3090 here has 23\.7"):
-        check_gpu(get_card("a100-40gb"), small)
-    check_gpu(get_card("rtx4090"), Gpu(name="H200", total_gib=139.8, used_gib=0.6, driver="1", processes=()))
+        check_gpu(get_gpu_profile("a100-40gb"), small)
+    check_gpu(get_gpu_profile("rtx4090"), Gpu(name="H200", total_gib=139.8, used_gib=0.6, driver="1", processes=()))
 
 
 def test_a_torch_without_cuda_is_told_before_anything_is_loaded() -> None:
     torch = pytest.importorskip("torch")
-    check_torch(get_card("cpu"))
+    check_torch(get_gpu_profile("cpu"))
     if torch.version.cuda:
-        check_torch(get_card("rtx4090"))
+        check_torch(get_gpu_profile("rtx4090"))
         return
     with pytest.raises(ConfigError, match=r"`card=rtx4090`: torch .*\+cpu is a build without CUDA"):
-        check_torch(get_card("rtx4090"))
+        check_torch(get_gpu_profile("rtx4090"))

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from core.errors import OnedayError
-from harness.budget.gpu_profile import get_card
+from harness.budget.gpu_profile import get_gpu_profile
 from harness.doctor import builds, doctor, stack
 from harness.doctor import gpu as gpu_checks
 from harness.doctor.card import Gpu
@@ -39,7 +39,7 @@ def gpu(name: str = "NVIDIA GeForce RTX 4090", total: float = 24.0, used: float 
 
 def machine(tmp_path: Path, card: str = "cpu", **more: Any) -> Machine:
     given = {"gpu": None, "run": tmp_path, "environment": {"PATH": str(tmp_path / "bin")}, "root": tmp_path / "root"}
-    return Machine(card=get_card(card), **(given | more))
+    return Machine(card=get_gpu_profile(card), **(given | more))
 
 
 def finding(check: Check, machine: Machine) -> Finding:

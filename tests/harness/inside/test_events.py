@@ -13,19 +13,19 @@ from harness.inside import events as module
 from harness.inside.batch_log import StepRecord, read_batches
 from harness.inside.events import (
     BaseLoss,
-    Beat,
+    CheckpointTest,
     DiskFull,
-    Evaluate,
+    Evaluation,
     EvaluationHalved,
     EventReader,
     Events,
+    Heartbeat,
     Isolation,
     Kernels,
     NotFinite,
     Phase,
     PluginAlive,
-    Proof,
-    Registered,
+    PluginRegistered,
     Save,
     Stamp,
     Step,
@@ -39,18 +39,18 @@ from harness.inside.events import (
 
 AT: Stamp = {"t": 5.0, "up": 4.0, "pid": 3}
 EVERY: list[TrainerEvent] = [
-    Registered(**AT),
+    PluginRegistered(**AT),
     PluginAlive(**AT, attn_implementation="sdpa", memory_capped_gib=23.1),
     TrackerFailed(**AT, tracker="WandbCallback", why="no network"),
     Isolation(**AT, moved=0.0, spread=0.2),
     Kernels(**AT, paths={"attention": ["sdpa"], "loss": []}),
-    Proof(**AT, failed=None),
+    CheckpointTest(**AT, failed=None),
     TrainBegin(**AT, step=0, max_steps=9),
     Phase(**AT, phase="save"),
-    Beat(**AT),
+    Heartbeat(**AT),
     Step(**AT, step=1, loss=0.5, learning_rate=1e-4, grad_norm=0.1, tokens=7, horizon=9, memory_gib=1.5),
     BaseLoss(**AT, validation_loss=2.0, seconds=0.1),
-    Evaluate(**AT, step=1, validation_loss=1.0, answer_tokens=12, seconds=0.1),
+    Evaluation(**AT, step=1, validation_loss=1.0, answer_tokens=12, seconds=0.1),
     EvaluationHalved(**AT, step=1),
     Save(**AT, step=1, seconds=0.1, deleted=["checkpoint-1"], reserve_s=2.0),
     DiskFull(**AT, step=1, seconds=0.1),
@@ -92,41 +92,41 @@ def test_a_line_begins_with_the_kind_and_holds_plain_json(tmp_path: Path) -> Non
 
 
 def test_an_event_of_this_moment_says_when_and_who() -> None:
-    event = Beat(**now())
+    event = Heartbeat(**now())
     assert event.pid > 0
     assert 0 < event.up < event.t
 
 
 def test_a_reader_gets_what_is_new_and_leaves_a_line_that_is_half_written(tmp_path: Path) -> None:
-    path = written(tmp_path / "metrics.jsonl", Registered(**AT))
+    path = written(tmp_path / "metrics.jsonl", PluginRegistered(**AT))
     late, whole = EventReader(path), EventReader(path, from_start=True)
     assert list(late.read()) == []
-    written(path, Beat(**AT))
+    written(path, Heartbeat(**AT))
     with path.open("a") as file:
         file.write('{"event": "beat", "t"')
         file.flush()
-        assert list(late.read()) == [Beat(**AT)]
+        assert list(late.read()) == [Heartbeat(**AT)]
         file.write(': 6, "up": 5}\n')
         file.flush()
-        assert list(late.read()) == [Beat(t=6.0, up=5.0)]
-    assert list(whole.read()) == [Registered(**AT), Beat(**AT), Beat(t=6.0, up=5.0)]
+        assert list(late.read()) == [Heartbeat(t=6.0, up=5.0)]
+    assert list(whole.read()) == [PluginRegistered(**AT), Heartbeat(**AT), Heartbeat(t=6.0, up=5.0)]
     assert list(whole.read()) == []
 
 
 def test_a_kind_of_a_newer_version_is_skipped_and_counted(tmp_path: Path) -> None:
-    path = written(tmp_path / "metrics.jsonl", Registered(**AT))
+    path = written(tmp_path / "metrics.jsonl", PluginRegistered(**AT))
     with path.open("a") as file:
         file.write('{"event": "dreamt", "t": 1, "up": 1, "of": "sheep"}\n' * 2)
-    written(path, Beat(**AT))
+    written(path, Heartbeat(**AT))
     reader = EventReader(path, from_start=True)
-    assert list(reader.read()) == [Registered(**AT), Beat(**AT)]
+    assert list(reader.read()) == [PluginRegistered(**AT), Heartbeat(**AT)]
     assert reader.unknown == {"dreamt": 2}
 
 
 def test_a_field_of_a_newer_version_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "beat", "t": 1, "up": 2, "pid": 3, "mood": "good"}\n')
-    assert read(path) == [Beat(t=1.0, up=2.0, pid=3)]
+    assert read(path) == [Heartbeat(t=1.0, up=2.0, pid=3)]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_field_of_a_newer_version_is_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_that_is_no_event_is_an_error_with_file_and_line(tmp_path: Path, line: str, said: str) -> None:
-    path = written(tmp_path / "metrics.jsonl", Registered(**AT), Beat(**AT))
+    path = written(tmp_path / "metrics.jsonl", PluginRegistered(**AT), Heartbeat(**AT))
     from_start, late = EventReader(path, from_start=True), EventReader(path)
     with path.open("a") as file:
         file.write(line + "\n")
@@ -162,12 +162,12 @@ def test_the_supervisors_own_events_are_not_read_from_a_file(tmp_path: Path) -> 
 
 
 def test_what_a_power_cut_leaves_is_removed_before_more_is_appended(tmp_path: Path) -> None:
-    path = written(tmp_path / "metrics.jsonl", Registered(**AT))
+    path = written(tmp_path / "metrics.jsonl", PluginRegistered(**AT))
     with path.open("a") as file:
         file.write('{"event": "st')
     cut_torn_line(path)
-    written(path, Beat(**AT))
-    assert read(path) == [Registered(**AT), Beat(**AT)]
+    written(path, Heartbeat(**AT))
+    assert read(path) == [PluginRegistered(**AT), Heartbeat(**AT)]
     before = path.read_bytes()
     cut_torn_line(path)
     cut_torn_line(tmp_path / "none.jsonl")

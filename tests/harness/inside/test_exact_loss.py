@@ -132,7 +132,7 @@ def test_attention_that_leaks_is_refused(
         return axolotl(config, log, environment)
 
     job = make_job(tmp_path, write_mix(), demo_base, budget_s=60.0)
-    with pytest.raises(TrainError, match=r"lets packed samples see each other here .*Use sdpa"):
+    with pytest.raises(TrainError, match=r"lets packed samples attend to each other .*Use sdpa"):
         rehearse(job, launch=launch)
     assert not (job.run / PLAN / "rehearsal.json").exists()
 
@@ -141,16 +141,16 @@ def test_threads_are_fixed_and_spin_briefly_unless_the_user_says_otherwise(monke
     """What makes two runs equal to the bit: the same number of threads."""
     from core.threads import SPIN_COUNT
     from harness.axolotl_process import axolotl_environment
-    from harness.budget.gpu_profile import get_card
+    from harness.budget.gpu_profile import get_gpu_profile
 
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     for name in names:
         monkeypatch.delenv(name, raising=False)
-    environment = axolotl_environment(get_card("cpu"))
+    environment = axolotl_environment(get_gpu_profile("cpu"))
     assert [environment.get(name) for name in names] == [str(os.cpu_count()), None, str(SPIN_COUNT)]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    environment = axolotl_environment(get_card("cpu"))
+    environment = axolotl_environment(get_gpu_profile("cpu"))
     assert [environment.get(name) for name in names] == ["1", "active", None]
 
 

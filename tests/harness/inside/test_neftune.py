@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.integrations.neftune import neftune_post_forward_hook
 
-from harness.inside.neftune import PerSampleNoise, lengths_in, sample_lengths
+from harness.inside.neftune import PerSampleNoise, lengths_of_samples, sample_lengths
 
 WIDTH, ALPHA = 64, 5.0
 
@@ -32,10 +32,10 @@ def test_a_tokens_sample_is_told_from_its_positions() -> None:
 def test_a_row_that_is_one_sample_has_its_own_length_and_not_the_padded_width() -> None:
     mask = torch.tensor([[1] * 5 + [0] * 3, [1] * 8])
     batch = {"input_ids": torch.zeros(2, 8, dtype=torch.long), "attention_mask": mask}
-    assert lengths_in(batch).tolist() == [[5.0] * 8, [8.0] * 8]
+    assert lengths_of_samples(batch).tolist() == [[5.0] * 8, [8.0] * 8]
     del batch["attention_mask"]
-    assert lengths_in(batch).tolist() == [[8.0] * 8] * 2
-    assert lengths_in({**batch, "position_ids": positions(3, 5)}).tolist() == [[3.0] * 3 + [5.0] * 5]
+    assert lengths_of_samples(batch).tolist() == [[8.0] * 8] * 2
+    assert lengths_of_samples({**batch, "position_ids": positions(3, 5)}).tolist() == [[3.0] * 3 + [5.0] * 5]
 
 
 def test_each_sample_has_the_noise_of_its_own_length() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from core.encoding.table import ROWS_AT_ONCE, TableRow, write_table
 from core.model.token_ids import RowIds
-from harness.inside.rows import trained_rows
+from harness.inside.rows import training_rows
 from harness.inside.trainer import lengths_of
 
 
@@ -20,7 +20,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_packed_rows_have_positions_of_their_own(table: Path) -> None:
-    rows = trained_rows(table, packed=True)
+    rows = training_rows(table, packed=True)
     assert len(rows) == ROWS_AT_ONCE + 3
     for number in (0, 1, 5, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 2):
         length = 1 + number % 3
@@ -32,18 +32,18 @@ def test_packed_rows_have_positions_of_their_own(table: Path) -> None:
 
 
 def test_rows_of_their_own_have_a_mask_and_no_positions(table: Path) -> None:
-    assert trained_rows(table, packed=False, masked=False).column_names == [
+    assert training_rows(table, packed=False, masked=False).column_names == [
         "length", "input_ids", "labels", "attention_mask",
     ]  # fmt: skip
 
 
 def test_some_models_pack_without_a_mask(table: Path) -> None:
-    assert "attention_mask" not in trained_rows(table, packed=True, masked=False).column_names
+    assert "attention_mask" not in training_rows(table, packed=True, masked=False).column_names
 
 
 def test_rows_are_named_by_the_content_of_their_file(table: Path, tmp_path: Path) -> None:
     """Else `datasets` hashes every row for a name: seconds, at 200,000 rows."""
     copy = tmp_path / "copy.parquet"
     copy.write_bytes(table.read_bytes())
-    first, second = (trained_rows(path, packed=True) for path in (table, copy))
+    first, second = (training_rows(path, packed=True) for path in (table, copy))
     assert first._fingerprint == second._fingerprint

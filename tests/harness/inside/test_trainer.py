@@ -12,7 +12,14 @@ from core.model.language_model import LanguageModel
 from core.model.libraries import disable_cpu_repack
 from core.model.token_ids import IGNORED_LABEL
 from harness.checkpoint.seal import ADAPTER_FILES, RESUME_FILES, SAVING, Checkpoint, inspect, inspect_all, save_sealed
-from harness.inside.trainer import ExactTrainer, PlannedBatches, batch_digest, halved, micro_seed, num_real_tokens
+from harness.inside.trainer import (
+    ExactTrainer,
+    PlannedBatches,
+    batch_digest,
+    micro_step_seed,
+    num_real_tokens,
+    split_batch,
+)
 from harness.pack import PackPlan
 
 
@@ -33,12 +40,12 @@ def test_batches_come_as_axolotl_wants_them() -> None:
 
 def test_a_batch_is_halved_by_rows_then_between_samples() -> None:
     batch = packed((3, 5), (8,), (4, 4))
-    first, second = halved(batch)
+    first, second = split_batch(batch)
     assert (first["input_ids"].shape, second["input_ids"].shape) == ((1, 8), (2, 8))
-    left, right = halved(first)
+    left, right = split_batch(first)
     assert left["position_ids"].tolist() == [[0, 1, 2]]
     assert right["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
-    assert len(halved(left)) == 1
+    assert len(split_batch(left)) == 1
     assert torch.equal(torch.cat([left["input_ids"], right["input_ids"]], dim=1), first["input_ids"])
 
 
@@ -97,7 +104,7 @@ def test_a_digest_follows_tokens_labels_and_positions() -> None:
 
 
 def test_every_micro_step_has_a_seed_of_its_own() -> None:
-    seeds = {micro_seed(seed, step, micro) for seed in (1, 2) for step in range(50) for micro in range(4)}
+    seeds = {micro_step_seed(seed, step, micro) for seed in (1, 2) for step in range(50) for micro in range(4)}
     assert len(seeds) == 400
     torch.manual_seed(max(seeds))
 

@@ -14,7 +14,7 @@ from core.stage import locked
 from harness.budget.ledger import Ledger
 from harness.errors import DataError
 from harness.history import read_history
-from harness.inside.events import Beat, Evaluate, Events, TrainerEvent, now
+from harness.inside.events import Evaluation, Events, Heartbeat, TrainerEvent, now
 from harness.run import LEDGER, train
 from oneday.cli import main
 from oneday.display.console import Console
@@ -37,7 +37,7 @@ def training(tmp_path: Path) -> Path:
     ledger = Ledger.start(tmp_path / LEDGER, budget_s=100.0)
     ledger.enter("train")
     tell(tmp_path, *(step(n, 1.0 + n, loss=9.0 - n) for n in range(1, 8)))
-    tell(tmp_path, Evaluate(t=9.0, up=9.0, step=5, validation_loss=2.5, seconds=0.1))
+    tell(tmp_path, Evaluation(t=9.0, up=9.0, step=5, validation_loss=2.5, seconds=0.1))
     return tmp_path
 
 
@@ -90,7 +90,7 @@ def test_a_rehearsal_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with locked(tmp_path):
         rehearse(tmp_path)
         assert one_line(tmp_path).startswith(f"{tmp_path} | rehearsing | starting Axolotl | for ")
-        rehearse(tmp_path, begin(0, 1.0), step(3, 1.0), Beat(**now()))
+        rehearse(tmp_path, begin(0, 1.0), step(3, 1.0), Heartbeat(**now()))
         with pytest.raises(SystemExit) as e:
             main(["watch", str(tmp_path), "--once", "--json"])
         said = capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_who_watches_a_rehearsal_sees_it_then_the_day_then_its_end(
             assert time.monotonic() < until, shown
             time.sleep(0.01)
 
-    old = Ledger.start(tmp_path / LEDGER, budget_s=50.0, job="old")
+    old = Ledger.start(tmp_path / LEDGER, budget_s=50.0, run_id="old")
     old.stop()
     begun = threading.Event()
 
@@ -130,7 +130,7 @@ def test_who_watches_a_rehearsal_sees_it_then_the_day_then_its_end(
             wait_for("rehearsing")
             (tmp_path / "06_plan" / "done.json").write_text("{}")
         wait_for("waiting for the run to begin")  # it hashes the rows
-        Ledger.start(tmp_path / "new.jsonl", budget_s=100.0, job="new").enter("train")
+        Ledger.start(tmp_path / "new.jsonl", budget_s=100.0, run_id="new").enter("train")
         tell(tmp_path, *(step(n, time.time()) for n in range(1, 8)))
         (tmp_path / "new.jsonl").replace(tmp_path / LEDGER)  # nobody looks between its start and its training
         wait_for("training")

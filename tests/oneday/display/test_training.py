@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from harness.inside.events import (
-    Evaluate,
+    Evaluation,
     Event,
     Phase,
-    Registered,
+    PluginRegistered,
     Restart,
     Save,
     Stamp,
@@ -43,14 +43,14 @@ def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 def test_the_log_never_goes_back_to_an_earlier_phase(lines: Any) -> None:
     said = lines(
         TICK,
-        Registered(**AT),
+        PluginRegistered(**AT),
         TrainBegin(**AT, step=0),
         TICK,
         step(1, 1.0),
         step(2, 3.0),
         Phase(**AT, phase="evaluate"),
         TICK,
-        Evaluate(**AT, step=2, validation_loss=1.5, seconds=1.0),
+        Evaluation(**AT, step=2, validation_loss=1.5, seconds=1.0),
         Phase(**AT, phase="save"),
         Save(**AT, step=2, seconds=1.0),
         TICK,
