@@ -153,8 +153,13 @@ def faults(*, real: dict[str, Any] | None = None) -> Iterator[Fault]:
     yield Fault(name="clock back, then killed", given={"jump_s": -3_600.0}, when=at_step(30))
     yield Fault(name="loss is not a number", fake={"FAKE_NAN_AT": "20"}, because=("not_finite",))
     yield Fault(name="the trainer hangs", fake={"FAKE_HANG_AT": "12"}, given={"silence_s": 1.5})
-    # On a slow machine the budget is long enough for the watchdog to find it silent, more than once.
-    yield Fault(name="deaf at the end", fake={"FAKE_END": "hang", "FAKE_STEPS": "20"}, because=("killed", "deadline"))
+    # The deadline ends it, and not the watchdog: a slow machine's budget is long enough to find it silent three times.
+    yield Fault(
+        name="deaf at the end",
+        fake={"FAKE_END": "hang", "FAKE_STEPS": "20"},
+        given={"silence_s": 3_600.0},
+        because=("killed", "deadline"),
+    )
     if real:
         given = {"real": real}
         yield Fault(name="real Axolotl: prepare", when=in_ledger("load", real["load_s"] / 3), given=given)
