@@ -29,9 +29,10 @@ class ExportRequest(Reporting, WithTrainedBase):
 
 @dataclass(frozen=True, kw_only=True)
 class ServeRequest(WithTrainedBase):
-    """Serve a checkpoint over HTTP for HELM.
+    """Serve a checkpoint over HTTP for HELM, lm-eval and OpenAI's client.
 
-    The server has /process, /tokenize and /decode, as HELM and the challenge require, and /health and /ready.
+    The server has /process, /tokenize and /decode, as HELM and the challenge require; /v1/completions,
+    /v1/chat/completions and /v1/models, as in OpenAI's API; and /health, /ready and /metrics.
 
     Example: oneday serve --checkpoint runs/200k --port 8080
     """
@@ -47,7 +48,13 @@ class ServeRequest(WithTrainedBase):
     overlong: Annotated[str, Option(is_rare=True, one_of="submission.engine.long_text:Overlong")] = "left-truncate"
     """How prompts longer than the context are handled."""
     compat: Annotated[Literal["birbal"] | None, RARE] = None
-    """Wrap prompts and cut answers as the winner's server did."""
+    """Wrap prompts and cut answers of /process as the winner's server did."""
+    token_file: Path | None = None
+    """File with a token that requests must carry."""
+    served_model_name: Annotated[str | None, RARE] = None
+    """Model name in /v1. Default: the checkpoint folder's name."""
+    chat_template: Annotated[Path | None, RARE] = None
+    """Jinja file for chats. Default: the adapter's, else the base's."""
     max_batch: Annotated[int, Option(is_rare=True, low=1, high=256)] = 16
     """Requests answered in one batch."""
     max_waiting: Annotated[int, Option(is_rare=True, low=1, high=100_000)] = 256

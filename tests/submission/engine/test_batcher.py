@@ -17,6 +17,7 @@ from submission.engine.detokenize import Detokenizer, token_texts
 from submission.engine.engine import Engine, Overlong, wrap_as_birbal
 from submission.engine.generate import Decoder, Row
 from submission.engine.job import Completion, Job, Load, OnDone, Take
+from submission.engine.request import GenerationRequest
 from submission.errors import (
     BrokenError,
     ClosingError,
@@ -38,11 +39,11 @@ def prompts(num: int) -> list[str]:
     return (found * (1 + num // len(found)))[:num]
 
 
-def asked(prompt: str, **fields: Any) -> ProcessRequest:
-    return ProcessRequest.model_validate({"prompt": prompt, "max_new_tokens": 12, **fields})
+def asked(prompt: str, **fields: Any) -> GenerationRequest:
+    return ProcessRequest.model_validate({"prompt": prompt, "max_new_tokens": 12, **fields}).generation()
 
 
-def run(engine: Engine, requests: Sequence[ProcessRequest]) -> list[Completion]:
+def run(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Completion]:
     """One batch."""
     jobs = [engine.prepare(request) for request in requests]
     found: dict[int, Completion | Exception] = {}
@@ -236,7 +237,7 @@ def test_the_self_check_names_a_model_that_answers_with_nothing() -> None:
     assert all("decode" not in warning for warning in demo_engine().check_itself())
 
     class Blank(Engine):
-        def process(self, request: ProcessRequest) -> Completion:
+        def process(self, request: GenerationRequest) -> Completion:
             return Completion(text=" ", tokens=(), logprob=0)
 
     assert "multiple choice in HELM would score 0" in Blank(demo_model()).check_itself()[0]
@@ -286,7 +287,7 @@ def in_loop(engine: Engine, body: Callable[[Batcher], Any], **limits: Any) -> An
     return asyncio.run(main())
 
 
-async def behind_one(engine: Slow, batcher: Batcher, requests: Sequence[ProcessRequest]) -> list[Any]:
+async def behind_one(engine: Slow, batcher: Batcher, requests: Sequence[GenerationRequest]) -> list[Any]:
     """Sends one, and the others when the model is at work on it; lets it go on when all of them wait."""
     engine.go.clear()
     tasks = [asyncio.create_task(batcher.answer(asked("Anna"), is_gone=here))]
@@ -421,10 +422,10 @@ def test_an_idle_engine_keeps_no_keys_and_values() -> None:
 
 def test_an_empty_prompt_has_nothing_to_echo_even_without_bos() -> None:
     class NoBos(Engine):
-        def prepare(self, request: ProcessRequest, **options: Any) -> Job:
+        def prepare(self, request: GenerationRequest, **options: Any) -> Job:
             self._tokenizer.bos_token = None
             return super().prepare(request, **options)
 
     job = NoBos(demo_model()).prepare(asked("", echo_prompt=True))
-    assert not job.request.echo_prompt
+    assert not job.request.echo
     assert list(job.prompt_ids) == [demo_model().tokenizer.eos_token_id]
