@@ -122,20 +122,22 @@ class HelmRequest(Reporting, WithTrainedBase, WithDryRun):
 class ScoreRequest(Reporting):
     """Compute the challenge's score from HELM results.
 
-    Win rates -> mean win rates -> geometric means -> the challenge's final score. TABLES are .json or .csv files, or
-    suite folders of helm-summarize. The published rule reproduces the challenge's 96 figures; the rule helm is that of
-    HELM's own tables.
+    Win rates -> mean win rates -> geometric means -> the challenge's final score. TABLES are .json or .csv files, suite
+    folders of helm-summarize, or results of lm-eval. The published rule reproduces the challenge's 96 figures; the rule
+    helm is that of HELM's own tables. Only scenarios that all tables have count, and the output names them.
 
     Examples: oneday score 4090_full_ranks.json --plot scores.svg
               oneday score benchmark_output/runs/mine --against 4090_full_ranks.json --rule helm
     """
 
     tables: Annotated[tuple[Path, ...], Option(is_argument=True)]
-    """Tables (.json, .csv) or suite folders of helm-summarize."""
+    """Tables (.json, .csv), suite folders of helm-summarize, results of lm-eval."""
     against: Path | None = None
     """Table or folder of the other submissions, among which TABLES are ranked."""
     rule: Literal["published", "helm"] = "published"
     """How win rates are computed from a column."""
+    instances: Annotated[int | None, Option(low=2)] = None
+    """Number of items behind each figure, for intervals of tables without standard errors."""
     plot: Path | None = None
     """SVG file for a plot of all submissions."""
 

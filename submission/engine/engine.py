@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.encoding.rendering import ChatRenderer
 from core.errors import PredictionError
 from core.example.example import Message, Role, Unusable
-from core.example.rendering import ChatRenderer
 from core.model.language_model import LanguageModel
 from core.model.token_ids import encode
 from submission.engine.detokenize import token_texts
@@ -302,6 +302,7 @@ class Engine:
             num_prompt_tokens=len(job.prompt_ids),
             num_new_tokens=len(row.ids),
             finish="stop" if row.has_stopped else "length",
+            end=self._scored_tokens([""], [row.end[0]], [row.end[1]])[0] if row.end else None,
             clamped_to=job.max_new_tokens if wanted is not None and job.max_new_tokens < wanted else None,
         )
 

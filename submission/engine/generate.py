@@ -66,12 +66,14 @@ class Row:
     text: str = ""
     has_stopped: bool = False
     """An end token or a stop string ended the row."""
+    end: tuple[int, "Score"] | None = None
+    """The end token, which is not one of `ids`."""
     stream: Detokenizer | None = None
 
     def push(self, token_id: int, score: "Score", ends: frozenset[int]) -> bool:
         """Appends a token; returns True if the row has ended."""
         if token_id in ends or token_id in self.end_ids:
-            self.has_stopped = True
+            self.has_stopped, self.end = True, (token_id, score)
             return True
         assert self.stream is not None
         piece = self.stream.push(token_id)

@@ -25,6 +25,8 @@ class Completion:
     """Generated tokens, those after the start of a stop string included."""
     finish: Finish = field(default="length", compare=False)
     """`stop`: an end token or a stop string; `length`: as many tokens as were allowed."""
+    end: Token | None = field(default=None, compare=False)
+    """The end token, if one ended the answer. It has no text and is not one of `tokens`."""
     clamped_to: int | None = None
     """The number of new tokens that the context window allowed; None if all requested tokens fit."""
 

@@ -31,7 +31,10 @@ class Usage(BaseModel):
 
 
 class TextLogprobs(BaseModel):
-    """The tokens of a text. The first token of all has no context: null stands for its log-probability."""
+    """The tokens of a text. The first token of all has no context: null stands for its log-probability.
+
+    The end token of an answer is the last, with an empty text: lm-eval takes off as many tokens as it asked for.
+    """
 
     tokens: list[str]
     token_logprobs: list[float | None]

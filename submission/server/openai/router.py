@@ -130,5 +130,6 @@ def openai_router(service: Service) -> APIRouter:
 
 
 def _text_choice(number: int, done: Completion, num_top: int | None) -> TextChoice:
-    logprobs = None if num_top is None else TextLogprobs.of(done.tokens, num_top=num_top)
+    tokens = [*done.tokens, *([done.end] if done.end else [])]
+    logprobs = None if num_top is None else TextLogprobs.of(tokens, num_top=num_top)
     return TextChoice(index=number, text=done.text, logprobs=logprobs, finish_reason=done.finish)

@@ -65,7 +65,11 @@ class TextPieces:
 
     def end(self, completion: Completion) -> list[BaseModel]:
         """The reason for the end, then the usage."""
-        last: list[BaseModel] = [self._head.text([TextChoice(index=0, text="", finish_reason=completion.finish)])]
+        num_top, end, logprobs = self._asked.logprobs, completion.end, None
+        if end is not None and num_top is not None:
+            logprobs = TextLogprobs.of([end], num_top=num_top, start=self._length)
+        choice = TextChoice(index=0, text="", logprobs=logprobs, finish_reason=completion.finish)
+        last: list[BaseModel] = [self._head.text([choice])]
         usage = [self._head.text([], Usage.of([completion]))] if self._asked.stream_options.include_usage else []
         return last + usage
 

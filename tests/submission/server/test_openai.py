@@ -1,7 +1,9 @@
 """The API under /v1, asked by OpenAI's own client over HTTP."""
 
+import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,16 +12,22 @@ import openai
 import pytest
 import torch
 
+from core.encoding.rendering import CHATML
 from core.example.prompt import training_prompt
-from core.example.rendering import CHATML
 from submission.engine.batcher import Limits
 from submission.engine.engine import Engine
+from submission.server.access import is_public
+from submission.server.api import Token
+from submission.server.openai.answer import Head
+from submission.server.openai.request import CompletionRequest
+from submission.server.openai.stream import EventStream, News, TextPieces
 from submission.server.server import bind, make_server
 from tests.demo_model import demo_engine, demo_model
-from tests.submission.server.test_server import HEALTH
+from tests.submission.server.test_server import HEALTH, serving
 
 FIRST_WORD = training_prompt("Write the first word of the list.", "apple, lamp, saw")
 TOKEN = "0123456789abcdef"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 GREEDY: dict[str, Any] = {"model": "demo", "temperature": 0}
 
 
@@ -177,8 +185,9 @@ def test_a_chat_is_the_completion_of_its_rendered_template(client: openai.OpenAI
     assert answer.logprobs is not None
     assert same.logprobs is not None
     content = answer.logprobs.content or []
-    assert [t.token for t in content] == same.logprobs.tokens
-    assert [t.logprob for t in content] == same.logprobs.token_logprobs
+    assert [(t.token, t.logprob) for t in content] == list(
+        zip(same.logprobs.tokens or [], same.logprobs.token_logprobs or [], strict=True)
+    )[: len(content)]  # behind them the end token, which OpenAI's chats do not list
     assert all(bytes(t.bytes or []).decode() == t.token and len(t.top_logprobs) == 3 for t in content)
 
 
@@ -234,7 +243,7 @@ def test_the_model_is_listed_and_no_other_name_is_answered(client: openai.OpenAI
 def test_what_cannot_be_answered_is_a_bad_request_in_openais_form(
     url: str, fields: dict[str, Any], message: str
 ) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    headers = BEARER | {"Content-Type": "application/json"}
     reply = httpx.post(f"{url}/v1/completions", content=json.dumps(fields), headers=headers, timeout=30)
     assert reply.status_code == 400
     error = reply.json()["error"]
@@ -266,6 +275,58 @@ def test_a_prompt_that_just_fits_is_scored_whole(client: openai.OpenAI) -> None:
     assert len(found.logprobs.tokens or []) in (2_047, 2_048)
 
 
+# --- streams that do not come to their end
+
+
+def test_a_client_that_leaves_a_stream_frees_its_row(client: openai.OpenAI, url: str) -> None:
+    stream = client.completions.create(
+        model="demo", prompt="Once", max_tokens=2_000, temperature=20.0, seed=1, stream=True
+    )
+    next(iter(stream))
+    stream.close()
+    until = time.monotonic() + 10
+    while "oneday_answering 0.0" not in httpx.get(f"{url}/metrics", headers=BEARER).text:
+        assert time.monotonic() < until, "the row goes on"
+        time.sleep(0.05)
+
+
+def test_a_deadline_in_a_stream_is_an_error_event() -> None:
+    with serving(demo_engine(), deadline_s=0.3) as client:
+        body = {"prompt": "Once", "max_tokens": 2_000, "temperature": 20.0, "seed": 1, "stream": True}
+        events = client.post("/v1/completions", json=body).text.split("\n\n")
+    assert json.loads(events[0].removeprefix("data: "))["choices"][0]["text"]
+    assert "not answered within 0.3 s" in json.loads(events[-3].removeprefix("data: "))["error"]["message"]
+    assert events[-2] == "data: [DONE]"
+
+
+def test_a_stream_that_nobody_reads_ends_at_the_deadline() -> None:
+    is_closed = False
+
+    async def news() -> News:
+        nonlocal is_closed
+        try:
+            while True:
+                yield [Token(text="x", logprob=-1.0, top_logprob={})]
+        finally:
+            is_closed = True
+
+    async def main() -> None:
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                await asyncio.Event().wait()  # a full buffer
+
+        pieces = TextPieces(CompletionRequest(prompt="x"), Head(model="demo", kind="cmpl"))
+        source = news()
+        stream = EventStream(source, await anext(source), pieces, deadline_s=0.1)
+        await stream({"type": "http"}, receive, send)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert is_closed
+
+
 # --- the token
 
 
@@ -277,6 +338,8 @@ def test_without_the_token_only_health_and_ready_answer(url: str) -> None:
         assert (process.status_code, list(process.json())) == (401, ["detail"])
         assert process.headers["WWW-Authenticate"] == "Bearer"
         assert httpx.get(f"{url}/metrics", headers=header).status_code == 401
+    assert is_public("0.0.0.0")
+    assert not any(is_public(host) for host in ("127.0.0.1", "localhost", "::1"))
     with (
         openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0) as client,
         pytest.raises(openai.AuthenticationError, match="needs a token"),
