@@ -32,7 +32,7 @@ from oneday.demo.demo import DEMO_BASE
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.local_server import running
 from submission.engine.engine import Engine
-from submission.server.api import ProcessRequest
+from submission.engine.request import GenerationRequest
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = (1, 4, 16)
@@ -149,7 +149,7 @@ def long_prompts(num: int) -> list[str]:
     task = next(task for task in DEMO_TASKS if task.name.endswith("reverse_list"))
     prompts = []
     for query, _ in draw_pairs(task, random.Random(6), 40 * num):
-        if len(engine.process(ProcessRequest(prompt=query, max_new_tokens=NEW_TOKENS)).tokens) == NEW_TOKENS:
+        if len(engine.process(GenerationRequest(prompt=query, max_new_tokens=NEW_TOKENS)).tokens) == NEW_TOKENS:
             prompts.append(query)
         if len(prompts) == num:
             break

@@ -15,6 +15,9 @@ from harness.checkpoint.pick import ADAPTER, PICKED
 from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from submission.errors import ServeError
 
+CHAT_TEMPLATE = "chat_template.jinja"
+"""The file in which transformers saves a tokenizer's chat template."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
@@ -26,6 +29,12 @@ class Served:
     """The requested precision, else that of the adapter's training; None: the device's default."""
     warnings: tuple[str, ...] = ()
     """Assumptions that the user should know."""
+
+    @property
+    def chat_template(self) -> Path | None:
+        """The chat template that lies beside the adapter, if it was trained with another than the base's."""
+        found = self.lora_adapter / CHAT_TEMPLATE if self.lora_adapter else None
+        return found if found and found.is_file() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

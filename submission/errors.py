@@ -7,6 +7,8 @@ SubmissionError             exit code 2
 ├── HelmError               HELM cannot be installed, or its run failed
 └── RequestError            one request that is not answered: an HTTP status, never the end of the server
     ├── OverlongError       400: the prompt does not fit the context window, and overlong prompts are refused
+    ├── PromptError         400: the prompt cannot be read
+    ├── UnknownModelError   404: another model is asked for than the one that is served
     ├── QueueFullError      503: too many requests are waiting
     ├── TooLargeError       503: the request alone needs more memory than there is
     ├── ClosingError        503: the server is shutting down
@@ -44,6 +46,14 @@ class RequestError(SubmissionError):
 
 class OverlongError(RequestError):
     """A prompt does not fit the context window."""
+
+
+class PromptError(RequestError):
+    """Token ids outside the vocabulary, or a conversation that the chat template cannot show."""
+
+
+class UnknownModelError(RequestError):
+    """Another model is asked for than the one that is served."""
 
 
 class QueueFullError(RequestError):

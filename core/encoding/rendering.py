@@ -48,6 +48,16 @@ _MARK = re.compile("\ue000(\\d+)\ue001")
 """Stands for a content; private characters, which no text of a person's holds."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPrompt:
+    """A question as the model receives it, up to where its answer begins."""
+
+    text: str
+    input_ids: tuple[int, ...]
+    ends: tuple[int, ...]
+    """For each id, the position in `text` at which its characters end."""
+
+
 class ChatRenderer:
     """Renders conversations with one tokenizer.
 
@@ -111,22 +121,45 @@ class ChatRenderer:
             raise Unusable("nothing_trained", "no token of it would be trained")
         return row
 
+    def prompt(self, messages: Sequence[Message], response_prefix: str = "") -> RenderedPrompt:
+        """A question with the header of the answer, and what the answer is made to begin with.
+
+        Raises:
+            Unusable: the template cannot show it.
+        """
+        conversation = Conversation(messages=tuple(messages))
+        self._refuse_markers(conversation)
+        text, contents = self._shown(conversation, add_generation_prompt=True)
+        begun = _Span(start=len(text), end=len(text) + len(response_prefix))
+        ids, offsets = self._encode(text + response_prefix, [span for span in (*contents, begun) if span])
+        return RenderedPrompt(text=text + response_prefix, input_ids=tuple(ids), ends=tuple(end for _, end in offsets))
+
+    @property
+    def end_id(self) -> int | None:
+        """The token that ends an answer; None: the template has none, or it is ordinary text for this tokenizer."""
+        if self.end not in self._special:
+            return None
+        found = self._tokenizer.convert_tokens_to_ids(self.end)
+        return found if isinstance(found, int) else None
+
     # -- text
 
-    def _shown(self, conversation: Conversation) -> tuple[str, list["_Span"]]:
+    def _shown(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> tuple[str, list["_Span"]]:
         """The rendered text, and where each message's content stands in it; an empty content stands nowhere."""
         messages = conversation.messages
         if any(_MARK.search(message.content) for message in messages):
             raise Unusable("template", "holds characters of the private use area that rendering needs")
         tools = json.loads(conversation.tools) if conversation.tools else None
-        text = self._apply([_as_dict(message) for message in messages], tools=tools)
+        plain = [_as_dict(message) for message in messages]
+        text = self._apply(plain, tools=tools, add_generation_prompt=add_generation_prompt)
         if tools and text == self._apply([_as_dict(message) for message in messages], tools=None):
             raise Unusable("template", "the chat template has no place for the tools")
         marked = [
             _as_dict(message) | ({"content": _mark(number)} if message.content else {})
             for number, message in enumerate(messages)
         ]
-        return text, _located(text, self._apply(marked, tools=tools), messages)
+        located = self._apply(marked, tools=tools, add_generation_prompt=add_generation_prompt)
+        return text, _located(text, located, messages)
 
     def _apply(self, messages: list[dict[str, Any]], *, tools: Any, add_generation_prompt: bool = False) -> str:
         import jinja2

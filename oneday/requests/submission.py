@@ -29,9 +29,10 @@ class ExportRequest(Reporting, WithTrainedBase):
 
 @dataclass(frozen=True, kw_only=True)
 class ServeRequest(WithTrainedBase):
-    """Serve a checkpoint over HTTP for HELM.
+    """Serve a checkpoint over HTTP for HELM, lm-eval and OpenAI's client.
 
-    The server has /process, /tokenize and /decode, as HELM and the challenge require, and /health and /ready.
+    The server has /process, /tokenize and /decode, as HELM and the challenge require; /v1/completions,
+    /v1/chat/completions and /v1/models, as in OpenAI's API; and /health, /ready and /metrics.
 
     Example: oneday serve --checkpoint runs/200k --port 8080
     """
@@ -47,7 +48,13 @@ class ServeRequest(WithTrainedBase):
     overlong: Annotated[str, Option(is_rare=True, one_of="submission.engine.long_text:Overlong")] = "left-truncate"
     """How prompts longer than the context are handled."""
     compat: Annotated[Literal["birbal"] | None, RARE] = None
-    """Wrap prompts and cut answers as the winner's server did."""
+    """Wrap prompts and cut answers of /process as the winner's server did."""
+    token_file: Path | None = None
+    """File with a token that requests must carry."""
+    served_model_name: Annotated[str | None, RARE] = None
+    """Model name in /v1. Default: the checkpoint folder's name."""
+    chat_template: Annotated[Path | None, RARE] = None
+    """Jinja file for chats. Default: the adapter's, else the base's."""
     max_batch: Annotated[int, Option(is_rare=True, low=1, high=256)] = 16
     """Requests answered in one batch."""
     max_waiting: Annotated[int, Option(is_rare=True, low=1, high=100_000)] = 256
@@ -115,20 +122,22 @@ class HelmRequest(Reporting, WithTrainedBase, WithDryRun):
 class ScoreRequest(Reporting):
     """Compute the challenge's score from HELM results.
 
-    Win rates -> mean win rates -> geometric means -> the challenge's final score. TABLES are .json or .csv files, or
-    suite folders of helm-summarize. The published rule reproduces the challenge's 96 figures; the rule helm is that of
-    HELM's own tables.
+    Win rates -> mean win rates -> geometric means -> the challenge's final score. TABLES are .json or .csv files, suite
+    folders of helm-summarize, or results of lm-eval. The published rule reproduces the challenge's 96 figures; the rule
+    helm is that of HELM's own tables. Only scenarios that all tables have count, and the output names them.
 
     Examples: oneday score 4090_full_ranks.json --plot scores.svg
               oneday score benchmark_output/runs/mine --against 4090_full_ranks.json --rule helm
     """
 
     tables: Annotated[tuple[Path, ...], Option(is_argument=True)]
-    """Tables (.json, .csv) or suite folders of helm-summarize."""
+    """Tables (.json, .csv), suite folders of helm-summarize, results of lm-eval."""
     against: Path | None = None
     """Table or folder of the other submissions, among which TABLES are ranked."""
     rule: Literal["published", "helm"] = "published"
     """How win rates are computed from a column."""
+    instances: Annotated[int | None, Option(low=2)] = None
+    """Number of items behind each figure, for intervals of tables without standard errors."""
     plot: Path | None = None
     """SVG file for a plot of all submissions."""
 

@@ -15,15 +15,16 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from submission.engine.engine import Engine
-from submission.engine.job import Completion, Job, Load
-from submission.errors import BrokenError, ClosingError, DeadlineError, GoneError, QueueFullError
-from submission.server.api import ProcessRequest
+from submission.engine.job import Completion, Job, Load, TokenStream
+from submission.engine.request import GenerationRequest
+from submission.errors import BrokenError, ClosingError, DeadlineError, GoneError, QueueFullError, RequestError
+from submission.server.api import Token
 
 T = TypeVar("T")
 
@@ -107,6 +108,11 @@ class Batcher:
             threads.shutdown(wait=False, cancel_futures=True)
 
     @property
+    def context_length(self) -> int:
+        """Tokens of the loaded model's window."""
+        return self._engine.model.context_length
+
+    @property
     def num_waiting(self) -> int:
         """Requests that the model has not started, and texts."""
         return self._in_house - len(self._answers) + self._texts
@@ -150,14 +156,18 @@ class Batcher:
         """Fails requests that are unanswered after `seconds`; called at shutdown."""
         self._closes_at = time.monotonic() + seconds
 
-    async def answer(self, request: ProcessRequest, *, is_gone: Callable[[], Awaitable[bool]]) -> Completion:
+    async def answer(
+        self, request: GenerationRequest, *, is_gone: Callable[[], Awaitable[bool]], stream: TokenStream | None = None
+    ) -> Completion:
         """Queues a request and returns its answer.
 
+        Args:
+            stream: Gets tokens as they are certain, on the model's thread.
         Raises:
             QueueFullError: too many requests are waiting.
             DeadlineError: the deadline has passed.
             GoneError: the client has disconnected.
-            OverlongError: see `Engine.prepare`.
+            OverlongError, PromptError: see `Engine.prepare`.
         """
         self._refuse_beyond()
         arrived, given_up = time.monotonic(), threading.Event()
@@ -165,7 +175,7 @@ class Batcher:
         self._usual = max(self._in_house, 0.9 * self._usual)
         try:
             job = await self._on_text_thread(
-                lambda engine: engine.prepare(request, is_given_up=given_up.is_set), len(request.prompt)
+                lambda engine: engine.prepare(request, is_given_up=given_up.is_set, stream=stream), request.length
             )
             waiting = _Waiting(job=job, arrived=arrived, answer=self._loop.create_future())
             with self._news:
@@ -180,6 +190,32 @@ class Batcher:
                         self._waiting.remove(waiting)
         finally:
             self._in_house -= 1
+
+    async def stream(
+        self, request: GenerationRequest, *, is_gone: Callable[[], Awaitable[bool]]
+    ) -> AsyncGenerator[Sequence[Token] | Completion]:
+        """Tokens as they are certain, and at the end the answer. All tokens together are those of the answer.
+
+        Raises:
+            RequestError: as for `answer`.
+        """
+        news: asyncio.Queue[Sequence[Token] | None] = asyncio.Queue()
+        stream = TokenStream(send=lambda tokens: self._tell(news.put_nowait, tokens))
+        answer = asyncio.create_task(self.answer(request, is_gone=is_gone, stream=stream))
+        answer.add_done_callback(lambda _: news.put_nowait(None))
+        num_told = 0
+        try:
+            while (tokens := await news.get()) is not None:
+                num_told += len(tokens)
+                yield tokens
+            completion = answer.result()
+            if rest := completion.tokens[num_told:]:
+                yield rest
+            yield completion
+        finally:
+            answer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RequestError):
+                await answer
 
     async def _wait(self, waiting: _Waiting, is_gone: Callable[[], Awaitable[bool]]) -> Completion:
         until = waiting.arrived + self._limits.deadline_s

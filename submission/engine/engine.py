@@ -1,30 +1,34 @@
 """The engine: from prompts to text and tokens with log-probabilities under the raw softmax.
 
     engine = Engine(LanguageModel.load(base, lora_adapter=adapter))
-    engine.process(ProcessRequest(prompt="2 + 2 =", max_new_tokens=4)).text
+    engine.process(GenerationRequest(prompt="2 + 2 =", max_new_tokens=4)).text
 
 For every answer, the concatenated text of the tokens is `text`, their log-probabilities sum to `logprob`, and both end
 at the first stop string.
 
-Where it sits: api -> **engine** -> batcher -> server.
+Where it sits: request -> **engine** -> batcher -> server.
 """
 
 import copy
+import secrets
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
+from core.encoding.rendering import ChatRenderer
+from core.errors import PredictionError
+from core.example.example import Message, Role, Unusable
 from core.model.language_model import LanguageModel
 from core.model.token_ids import encode
 from submission.engine.detokenize import token_texts
-from submission.engine.generate import Row, finite, sampler
-from submission.engine.job import Completion, Job, Load, OnDone, Take
+from submission.engine.generate import Row, Score, sampler
+from submission.engine.job import Completion, Job, Load, OnDone, Take, TokenStream
 from submission.engine.long_text import Overlong, first_ids, last_ids
+from submission.engine.request import GenerationRequest
 from submission.engine.work import Work
-from submission.errors import OverlongError
-from submission.server.api import ProcessRequest, Token
+from submission.errors import OverlongError, PromptError
+from submission.server.api import Token
 
 GREEDY_BELOW = 1e-5
 """Temperatures up to this value are greedy. Source: HELM sends 1e-7 for a temperature of 0."""
@@ -38,8 +42,8 @@ SELF_CHECK = (
 
 ROUND_TRIP = " Ann's  plate:\n\ttwo 漢字 <s> é "
 
-ECHO_CHUNK = 256
-"""Positions of an echoed prompt whose log-probabilities are computed together, as fp32 of [positions, vocabulary]."""
+MOST_SEED = 2**53 - 1
+"""The largest seed, as in the contract."""
 
 
 class Engine:
@@ -47,14 +51,21 @@ class Engine:
 
     Args:
         overlong: Policy for prompts that do not fit the context window.
-        birbal: As the winner's server did: a prompt with fewer than two blank lines is wrapped in the training
-            template, and an answer ends at its first blank line.
+        birbal: Answers the challenge's contract as the winner's server did: a prompt with fewer than two blank lines
+            is wrapped in the training template, and an answer ends at its first blank line.
+        chat_template: A Jinja template instead of the tokenizer's own.
     """
 
     def __init__(
-        self, model: LanguageModel, *, overlong: Overlong = Overlong.LEFT_TRUNCATE, birbal: bool = False
+        self,
+        model: LanguageModel,
+        *,
+        overlong: Overlong = Overlong.LEFT_TRUNCATE,
+        birbal: bool = False,
+        chat_template: str | None = None,
     ) -> None:
         self.model, self._overlong, self._birbal = model, overlong, birbal
+        self._chat_template = chat_template
         self._pristine, self._copying = copy.deepcopy(model.tokenizer), threading.Lock()
         self._of_thread = threading.local()
         self._pieces: dict[int, str] = {}
@@ -68,6 +79,24 @@ class Engine:
             with self._copying:
                 self._of_thread.tokenizer = copy.deepcopy(self._pristine)
         return self._of_thread.tokenizer
+
+    @property
+    def _renderer(self) -> ChatRenderer:
+        """This thread's, with its tokenizer.
+
+        Raises:
+            PromptError: the model has no chat template, or one that cannot show a question and an answer.
+        """
+        if not hasattr(self._of_thread, "renderer"):
+            template = self._chat_template or self._tokenizer.chat_template
+            if not isinstance(template, str):
+                raise PromptError("the model has no chat template. Ask /v1/completions, or serve it with a template.")
+            try:
+                self._of_thread.renderer = ChatRenderer(self._tokenizer, template=template)
+            except PredictionError as e:
+                raise PromptError(str(e)) from e
+        renderer: ChatRenderer = self._of_thread.renderer
+        return renderer
 
     def tokenize(self, text: str, *, truncation: bool, max_length: int) -> list[int]:
         """Ids without BOS, so that their number is the length of the text alone."""
@@ -87,23 +116,25 @@ class Engine:
             raise ValueError(f"token ids run from 0 to {size - 1}")
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
-    def prepare(self, request: ProcessRequest, *, is_given_up: Callable[[], bool] = lambda: False) -> Job:
+    def prepare(
+        self,
+        request: GenerationRequest,
+        *,
+        is_given_up: Callable[[], bool] = lambda: False,
+        stream: TokenStream | None = None,
+    ) -> Job:
         """Converts a request to the ids that the model reads.
 
         Raises:
             OverlongError: the prompt does not fit the context window, and overlong prompts are refused.
+            PromptError: ids outside the vocabulary, or a conversation that the chat template cannot show.
         """
-        prompt, stop = request.prompt, tuple(request.stop_sequences)
-        if self._birbal:
-            prompt = wrap_as_birbal(prompt)
-            stop = (*stop, BLANK_LINE)
-        tokenizer = self._tokenizer
-        # text that the window cannot hold is not tokenised: 4 MB took 17 s, and all other requests waited
-        ids = last_ids(lambda part: encode(tokenizer, part), prompt, self.model.context_length)
+        read = self._read(request)
+        ids = list(read.ids)
         if not ids:  # an empty prompt without BOS has no ids: start from EOS, and echo nothing
-            ids, request = [tokenizer.eos_token_id], request.model_copy(update={"echo_prompt": False})
-        fitted, max_new_tokens = self._fitted(ids, request.max_new_tokens)
-        if len(fitted) < len(ids) and self._overlong is Overlong.REFUSE:
+            ids, request = [self._tokenizer.eos_token_id], replace(request, echo=False)
+        fitted, max_new_tokens = self._fitted(ids, request)
+        if len(fitted) < len(ids) and (request.must_fit or self._overlong is Overlong.REFUSE):
             raise OverlongError(
                 f"the prompt has {len(ids)} tokens or more; with {max_new_tokens} new ones at most {len(fitted)} fit "
                 "the window"
@@ -112,18 +143,58 @@ class Engine:
             request=request,
             prompt_ids=tuple(fitted),
             max_new_tokens=max_new_tokens,
-            stop=stop,
+            stop=read.stop,
+            end_ids=read.end_ids,
+            seed=secrets.randbelow(MOST_SEED) if request.seed is None else request.seed,
             is_given_up=is_given_up,
+            stream=stream,
         )
 
-    def _fitted(self, ids: list[int], max_new_tokens: int) -> tuple[list[int], int]:
+    def _read(self, request: GenerationRequest) -> "_Read":
+        """The ids of a prompt, and what ends its answer."""
+        if request.messages:
+            return self._read_chat(request)
+        if not isinstance(request.prompt, str):
+            self._check_ids(request.prompt)
+            return _Read(ids=request.prompt, stop=request.stop)
+        prompt, stop = request.prompt, request.stop
+        if self._birbal and request.is_challenge:
+            prompt, stop = wrap_as_birbal(prompt), (*stop, BLANK_LINE)
+        tokenizer = self._tokenizer
+        # text that the window cannot hold is not tokenised: 4 MB took 17 s, and all other requests waited
+        ids = last_ids(lambda part: encode(tokenizer, part), prompt, self.model.context_length)
+        return _Read(ids=ids, stop=stop)
+
+    def _read_chat(self, request: GenerationRequest) -> "_Read":
+        renderer = self._renderer
+        try:
+            rendered = renderer.prompt(request.messages)
+        except Unusable as e:
+            raise PromptError(f"the messages: {e.detail}") from e
+        end_id = renderer.end_id
+        as_text = (renderer.end,) if renderer.end and end_id is None else ()
+        return _Read(
+            ids=rendered.input_ids,
+            stop=(*request.stop, *as_text),
+            end_ids=frozenset() if end_id is None else frozenset({end_id}),
+        )
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        size = len(self._tokenizer)
+        if any(not 0 <= i < size for i in ids):
+            raise PromptError(f"token ids run from 0 to {size - 1}")
+
+    def _fitted(self, ids: list[int], request: GenerationRequest) -> tuple[list[int], int]:
         """A prompt and a number of new tokens that together fit the model's context window.
 
         The answer gets the part of the window that the prompt leaves. If that is less than an eighth of the window, the
-        beginning of the prompt is removed (BOS is kept) until an eighth is left.
+        beginning of the prompt is removed (BOS is kept) until an eighth is left. A prompt that must fit keeps all but
+        one token of the window.
         """
         window = self.model.context_length
-        allowed = min(max_new_tokens, max(window - len(ids), window // 8))
+        wanted = window if request.max_new_tokens is None else request.max_new_tokens
+        least = 1 if request.must_fit else window // 8
+        allowed = min(wanted, max(window - len(ids), least))
         room = window - allowed
         if len(ids) <= room:
             return ids, allowed
@@ -132,7 +203,7 @@ class Engine:
 
     # --- model
 
-    def process(self, request: ProcessRequest) -> Completion:
+    def process(self, request: GenerationRequest) -> Completion:
         """Answers one request alone."""
         found: list[Completion | Exception] = []
         self.run([self.prepare(request)], lambda job, result: found.append(result))
@@ -171,7 +242,7 @@ class Engine:
     def check_itself(self) -> list[str]:
         """Problems that would spoil a score. Source: HELM's multiple-choice scenarios ask for one token."""
         found = []
-        answer = self.process(ProcessRequest(prompt=SELF_CHECK, max_new_tokens=1))
+        answer = self.process(GenerationRequest(prompt=SELF_CHECK, max_new_tokens=1))
         if not answer.text.strip():
             found.append(f"one token after 'Answer:' reads {answer.text!r}: multiple choice in HELM would score 0")
         back = self.decode(self.tokenize(ROUND_TRIP, truncation=False, max_length=0))
@@ -179,13 +250,21 @@ class Engine:
             found.append(f"decode(tokenize(x)) is not x: {ROUND_TRIP!r} came back as {back!r}")
         return found
 
+    def chat_problem(self) -> str | None:
+        """Why conversations cannot be answered; None if they can."""
+        try:
+            self._renderer.prompt([Message(role=Role.USER, content="Hello.")])
+        except (PromptError, Unusable) as e:
+            return str(e)
+        return None
+
     def row(self, job: Job) -> Row:
         """The decoder's row for a job."""
         asked = job.request
         choose = None
         if asked.temperature > GREEDY_BELOW:
             choose = sampler(
-                temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k, seed=asked.seed,
+                temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k, seed=job.seed,
                 device=self.model.device,
             )  # fmt: skip
         return Row(
@@ -194,48 +273,68 @@ class Engine:
             stop=job.stop,
             choose=choose,
             is_given_up=job.is_given_up,
+            end_ids=job.end_ids,
+            num_top=asked.num_top,
+            scores_prompt=asked.echo,
         )
 
-    def completion(self, job: Job, row: Row | None) -> Completion:
-        """The answer; without a row, only the echoed prompt."""
-        tokens = self._tokens(row.texts, row.ids, row.logprobs, row.best) if row else []
-        return self._completion(job, tokens)
+    def send(self, job: Job, row: Row) -> None:
+        """Sends the tokens of a row that no later token can change, to a job that asked for them."""
+        stream = job.stream
+        assert stream is not None
+        num_echoed = self._num_echoed(job)
+        echoed = self._echoed(job, row)[stream.num_sent :] if stream.num_sent < num_echoed else []
+        tokens = [*echoed, *self._tokens(row, max(0, stream.num_sent - num_echoed), row.num_settled())]
+        if tokens:
+            stream.num_sent += len(tokens)
+            stream.send(tokens)
 
-    def _completion(self, job: Job, tokens: list[Token]) -> Completion:
-        tokens = cut_tokens(tokens, job.stop)
-        if job.request.echo_prompt:
-            tokens = [*self._echo(job.prompt_ids), *tokens]
+    def completion(self, job: Job, row: Row | None) -> Completion:
+        """The answer; without a row, an empty one."""
+        if row is None:
+            return Completion(text="", tokens=(), logprob=0.0, num_prompt_tokens=len(job.prompt_ids))
+        tokens = [*self._echoed(job, row), *cut_tokens(self._tokens(row, 0, len(row.ids)), job.stop)]
+        wanted = job.request.max_new_tokens
         return Completion(
             text="".join(t.text for t in tokens),
             tokens=tuple(tokens),
             logprob=sum(t.logprob for t in tokens),
             num_prompt_tokens=len(job.prompt_ids),
-            clamped_to=job.max_new_tokens if job.max_new_tokens < job.request.max_new_tokens else None,
+            num_new_tokens=len(row.ids),
+            finish="stop" if row.has_stopped else "length",
+            end=self._scored_tokens([""], [row.end[0]], [row.end[1]])[0] if row.end else None,
+            clamped_to=job.max_new_tokens if wanted is not None and job.max_new_tokens < wanted else None,
         )
 
-    def _echo(self, prompt_ids: Sequence[int]) -> list[Token]:
-        """The prompt's tokens with their log-probabilities. Without BOS the first has no context and gets 0.0."""
-        has_bos = prompt_ids[0] == self.model.tokenizer.bos_token_id
-        ids = list(prompt_ids[1:] if has_bos else prompt_ids)
-        with torch.inference_mode():
-            logits = self.model.model(input_ids=torch.tensor([list(prompt_ids)], device=self.model.device)).logits[0]
-            scored = _logprobs(logits[:-1], prompt_ids[1:])
-        if not has_bos:
-            scored = [(0.0, None), *scored]
-        texts = token_texts(self.model.tokenizer, ids)
-        return [
-            Token(text=text, logprob=logprob, top_logprob={self._piece(best[0]): best[1]} if best else {})
-            for text, (logprob, best) in zip(texts, scored, strict=True)
-        ]
+    def _hides_bos(self, job: Job) -> bool:
+        """Whether an echo leaves the first id out: the BOS that the engine itself put before a text."""
+        is_own = isinstance(job.request.prompt, str) and not job.request.messages
+        return is_own and job.prompt_ids[0] == self.model.tokenizer.bos_token_id
 
-    def _tokens(
-        self, texts: Sequence[str], ids: Sequence[int], logprobs: Sequence[float], best: Sequence[tuple[int, float]]
-    ) -> list[Token]:
-        """Tokens with their text in context; the alternative gets its text in the middle of a text."""
+    def _num_echoed(self, job: Job) -> int:
+        return len(job.prompt_ids) - self._hides_bos(job) if job.request.echo else 0
+
+    def _echoed(self, job: Job, row: Row) -> list[Token]:
+        """The prompt's tokens. The first of all has no context: it gets 0.0 and no alternatives."""
+        if not job.request.echo:
+            return []
+        hides_bos = self._hides_bos(job)
+        ids = job.prompt_ids[1:] if hides_bos else job.prompt_ids
+        scores = row.prompt_scores if hides_bos else [Score(0.0, ()), *row.prompt_scores]
+        return self._scored_tokens(token_texts(self.model.tokenizer, ids), ids, scores)
+
+    def _tokens(self, row: Row, start: int, end: int) -> list[Token]:
+        """The tokens of a row's answer from `start` to `end`."""
+        return self._scored_tokens(row.texts[start:end], row.ids[start:end], row.scores[start:end])
+
+    def _scored_tokens(self, texts: Sequence[str], ids: Sequence[int], scores: Sequence[Score]) -> list[Token]:
+        """Tokens with their text in context; the alternatives get theirs in the middle of a text."""
         tokens = []
-        for text, token_id, logprob, (best_id, best_logprob) in zip(texts, ids, logprobs, best, strict=True):
-            piece = text if best_id == token_id and text else self._piece(best_id)
-            tokens.append(Token(text=text, logprob=logprob, top_logprob={piece: best_logprob}))
+        for text, token_id, score in zip(texts, ids, scores, strict=True):
+            top: dict[str, float] = {}
+            for best_id, logprob in score.top:  # of two ids with one text the likelier counts
+                top.setdefault(text if best_id == token_id and text else self._piece(best_id), logprob)
+            tokens.append(Token(text=text, logprob=score.logprob, top_logprob=top))
         return tokens
 
     def _piece(self, token_id: int) -> str:
@@ -247,19 +346,13 @@ class Engine:
         return self._pieces[token_id]
 
 
-def _logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[tuple[float, tuple[int, float] | None]]:
-    """The log-probability of each id, and the most likely id there, from logits of shape [positions, vocabulary]."""
-    found: list[tuple[float, tuple[int, float] | None]] = []
-    for start in range(0, len(ids), ECHO_CHUNK):
-        part = torch.log_softmax(logits[start : start + ECHO_CHUNK].float(), dim=-1)
-        wanted = torch.tensor(list(ids[start : start + ECHO_CHUNK]), device=part.device)
-        own = part.gather(1, wanted[:, None])[:, 0].tolist()
-        best, best_ids = part.max(dim=-1)
-        found += [
-            (finite(mine), (best_id, finite(top)))
-            for mine, best_id, top in zip(own, best_ids.tolist(), best.tolist(), strict=True)
-        ]
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """The ids of a prompt, and what ends its answer."""
+
+    ids: Sequence[int]
+    stop: tuple[str, ...]
+    end_ids: frozenset[int] = frozenset()
 
 
 def wrap_as_birbal(prompt: str) -> str:

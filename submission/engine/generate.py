@@ -13,7 +13,7 @@ Where it sits: under the engine, on the model's thread.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
@@ -23,6 +23,17 @@ from submission.engine.detokenize import Detokenizer
 
 LOWEST_LOGPROB = -1e4
 """The lowest log-probability that is reported: JSON has no infinity, and HELM fails on NaN."""
+
+SCORED_AT_ONCE = 256
+"""Positions of a prompt whose log-probabilities are computed together, as fp32 of [positions, vocabulary]."""
+
+
+class Score(NamedTuple):
+    """The log-probability of an id under the raw softmax, and the most likely ids at its position, best first."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
 
 Choose = Callable[[torch.Tensor], int]
 """Raw logits of a row, shape [vocabulary] -> the next id."""
@@ -39,28 +50,40 @@ class Row:
     """None: greedy."""
     is_given_up: Callable[[], bool] = lambda: False
     """Called before every token."""
+    end_ids: frozenset[int] = frozenset()
+    """Ids that end the answer besides the model's own."""
+    num_top: int = 1
+    """The number of most likely ids that are kept at each position."""
+    scores_prompt: bool = False
+    """The prompt's own ids are scored as well. Such a row is admitted alone, because that takes the logits of every
+    position."""
+    prompt_scores: list["Score"] = field(default_factory=list)
+    """Of all ids of the prompt but the first."""
     ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    """Log-probabilities of `ids` under the raw softmax."""
-    best: list[tuple[int, float]] = field(default_factory=list)
-    """The most likely id at each position, and its log-probability."""
+    scores: list["Score"] = field(default_factory=list)
+    """Of `ids`."""
     texts: list[str] = field(default_factory=list)
     text: str = ""
+    has_stopped: bool = False
+    """An end token or a stop string ended the row."""
+    end: tuple[int, "Score"] | None = None
+    """The end token, which is not one of `ids`."""
     stream: Detokenizer | None = None
 
-    def push(self, token_id: int, logprob: float, best: tuple[int, float], ends: frozenset[int]) -> bool:
+    def push(self, token_id: int, score: "Score", ends: frozenset[int]) -> bool:
         """Appends a token; returns True if the row has ended."""
-        if token_id in ends:
+        if token_id in ends or token_id in self.end_ids:
+            self.has_stopped, self.end = True, (token_id, score)
             return True
         assert self.stream is not None
         piece = self.stream.push(token_id)
         self.ids.append(token_id)
-        self.logprobs.append(logprob)
-        self.best.append(best)
+        self.scores.append(score)
         self.texts.append(piece)
         seen = len(self.text)
         self.text += piece
-        return len(self.ids) >= self.max_new_tokens or self._has_stop(seen)
+        self.has_stopped = self._has_stop(seen)
+        return self.has_stopped or len(self.ids) >= self.max_new_tokens
 
     def _has_stop(self, seen: int) -> bool:
         """Whether a stop string ends in the text after position `seen`."""
@@ -72,6 +95,24 @@ class Row:
             rest = self.stream.finish()
             self.texts[-1] += rest
             self.text += rest
+
+    def num_settled(self) -> int:
+        """Number of tokens that no later token can change: neither their text nor whether a stop string cuts them."""
+        safe = len(self.text) - _held_back(self.text, self.stop)
+        settled, length = 0, 0
+        for number, piece in enumerate(self.texts, start=1):
+            length += len(piece)
+            if length > safe:
+                break
+            if piece:  # a token without a text may still get one
+                settled = number
+        return settled
+
+
+def _held_back(text: str, stop: Sequence[str]) -> int:
+    """Length of the longest end of the text with which a stop string may begin."""
+    ends = (size for s in stop for size in range(min(len(s) - 1, len(text)), 0, -1) if text.endswith(s[:size]))
+    return max(ends, default=0)
 
 
 class Decoder:
@@ -87,6 +128,8 @@ class Decoder:
     def admit(self, rows: Sequence[Row]) -> list[Row]:
         """Reads new prompts and chooses their first tokens; returns those that have ended with it.
 
+        A row that scores its prompt comes alone.
+
         Raises:
             torch.OutOfMemoryError: nothing is as it was; `clear`.
         """
@@ -95,18 +138,30 @@ class Decoder:
         ids, mask = _padded(rows, self._model)
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         cache = DynamicCache()
-        logits = self._forward(ids, mask, positions, cache)
-        before = [cache] if not self.rows else [self._cache, cache]
-        masks = [mask] if not self.rows else [self._mask, mask]
-        joined, joined_mask = _join(before, masks)
-        going, ended = self._choose(logits, rows)
-        last = positions[:, -1:]
-        self._positions = torch.cat([self._positions, last]) if self.rows else last
-        self._cache, self._mask = joined, joined_mask
-        old = len(self.rows)
-        self.rows += rows
-        self._keep([*range(old), *(old + n for n in going)])
+        scores_prompt = any(row.scores_prompt for row in rows)
+        logits = self._forward(ids, mask, positions, cache, num_logits=0 if scores_prompt else 1)
+        if scores_prompt:
+            (row,) = rows
+            row.prompt_scores = scored(logits[0, :-1], row.prompt_ids[1:], row.num_top)
+        going, ended = self._choose(logits[:, -1], rows)
+        if going:
+            self._join(rows, going, cache, mask, positions[:, -1:])
         return ended
+
+    def _join(
+        self, rows: Sequence[Row], going: Sequence[int], cache: DynamicCache, mask: torch.Tensor, last: torch.Tensor
+    ) -> None:
+        """Adds the rows that go on to the batch; those that ended with their first token were never part of it."""
+        if len(going) < len(rows):
+            index = torch.tensor(list(going), device=self._model.device)
+            cache.batch_select_indices(index)
+            mask, last = mask[index], last[index]
+        if self.rows:
+            cache, mask = _joined([self._cache, cache], [self._mask, mask])
+            last = torch.cat([self._positions, last])
+        self._cache, self._mask, self._positions = cache, mask, last
+        self.rows += [rows[number] for number in going]
+        self._trim()
 
     def step(self) -> list[Row]:
         """One token for every row; returns those that have ended with it.
@@ -118,7 +173,7 @@ class Decoder:
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
         self._positions = self._positions + 1
         logits = self._forward(ids, self._mask, self._positions, self._cache)
-        going, ended = self._choose(logits, self.rows)
+        going, ended = self._choose(logits[:, -1], self.rows)
         self._keep(going)
         return ended
 
@@ -126,13 +181,16 @@ class Decoder:
         """Without any row, as in the beginning."""
         self.rows, self._cache = [], None
 
-    def _forward(self, ids: Any, mask: Any, positions: Any, cache: DynamicCache) -> torch.Tensor:
+    def _forward(
+        self, ids: Any, mask: Any, positions: Any, cache: DynamicCache, *, num_logits: int = 1
+    ) -> torch.Tensor:
+        """Logits of the last `num_logits` positions, shape [rows, positions, vocabulary]; 0: of all positions."""
         with torch.inference_mode():
             output = self._model.model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=num_logits,
             )  # fmt: skip
-        logits: torch.Tensor = output.logits[:, -1]
+        logits: torch.Tensor = output.logits
         return logits
 
     def _choose(self, logits: torch.Tensor, rows: Sequence[Row]) -> tuple[list[int], list[Row]]:
@@ -144,11 +202,14 @@ class Decoder:
         for number, row in enumerate(rows):
             if row.choose is not None:
                 chosen[number] = row.choose(raw[number])
-        picked = logprobs.gather(1, torch.tensor(chosen, device=raw.device)[:, None])[:, 0]
-        found = zip(chosen, picked.tolist(), best_ids.tolist(), best_logprobs.tolist(), strict=True)
+        picked = logprobs.gather(1, torch.tensor(chosen, device=raw.device)[:, None])[:, 0].tolist()
+        best = list(zip(best_ids.tolist(), best_logprobs.tolist(), strict=True))
         going, ended = [], []
-        for number, (row, (token_id, logprob, best_id, best)) in enumerate(zip(rows, found, strict=True)):
-            if row.is_given_up() or row.push(token_id, finite(logprob), (best_id, finite(best)), self._ends):
+        for number, row in enumerate(rows):
+            best_id, logprob = best[number]
+            top = ((best_id, finite(logprob)),) if row.num_top <= 1 else _top(logprobs[number], row.num_top)
+            score = Score(finite(picked[number]), top)
+            if row.is_given_up() or row.max_new_tokens == 0 or row.push(chosen[number], score, self._ends):
                 row.finish()
                 ended.append(row)
             else:
@@ -165,17 +226,19 @@ class Decoder:
         index = torch.tensor(list(numbers), device=self._model.device)
         self._cache.batch_select_indices(index)
         self._mask, self._positions = self._mask[index], self._positions[index]
-        unused = int((self._mask.sum(dim=0) == 0).sum())  # padding on the left that nobody needs any more
+        self._trim()
+
+    def _trim(self) -> None:
+        """Drops columns on the left that are padding in every row."""
+        unused = int((self._mask.sum(dim=0) == 0).sum())
         if unused:
             self._mask = self._mask[:, unused:]
             for layer in self._cache.layers:
                 layer.keys, layer.values = layer.keys[:, :, unused:], layer.values[:, :, unused:]
 
 
-def _join(caches: Sequence[DynamicCache], masks: Sequence[torch.Tensor]) -> tuple[DynamicCache, torch.Tensor]:
+def _joined(caches: Sequence[DynamicCache], masks: Sequence[torch.Tensor]) -> tuple[DynamicCache, torch.Tensor]:
     """Rows of several batches in one, the shorter padded on the left. Keys know their positions: shifting is free."""
-    if len(caches) == 1:
-        return caches[0], masks[0]
     width = max(mask.shape[1] for mask in masks)
     pads = [width - mask.shape[1] for mask in masks]
     joined = DynamicCache()
@@ -205,6 +268,28 @@ def _padded(rows: Sequence[Row], model: LanguageModel) -> tuple[torch.Tensor, to
     return torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device)
 
 
+def scored(logits: torch.Tensor, ids: Sequence[int], num_top: int) -> list[Score]:
+    """Scores of ids, each under the logits of the position before it, from logits of shape [positions, vocabulary]."""
+    found: list[Score] = []
+    for start in range(0, len(ids), SCORED_AT_ONCE):
+        part = torch.log_softmax(logits[start : start + SCORED_AT_ONCE].float(), dim=-1)
+        wanted = torch.tensor(list(ids[start : start + SCORED_AT_ONCE]), device=part.device)
+        own = part.gather(1, wanted[:, None])[:, 0].tolist()
+        best, best_ids = part.topk(min(max(1, num_top), part.shape[-1]), dim=-1)
+        tops = zip(best_ids.tolist(), best.tolist(), strict=True)
+        found += [
+            Score(finite(logprob), tuple((i, finite(value)) for i, value in zip(*top, strict=True)))
+            for logprob, top in zip(own, tops, strict=True)
+        ]
+    return found
+
+
+def _top(logprobs: torch.Tensor, num: int) -> tuple[tuple[int, float], ...]:
+    """The most likely ids, best first, from log-probabilities of shape [vocabulary]."""
+    best, ids = logprobs.topk(min(num, logprobs.shape[-1]))
+    return tuple((i, finite(value)) for i, value in zip(ids.tolist(), best.tolist(), strict=True))
+
+
 def end_ids(model: LanguageModel) -> frozenset[int]:
     """Ids that end an answer: the tokenizer's, and those of the model's own generation settings."""
     found: Any = getattr(getattr(model.model, "generation_config", None), "eos_token_id", None)
@@ -212,7 +297,7 @@ def end_ids(model: LanguageModel) -> frozenset[int]:
     return frozenset(i for i in (*named, model.tokenizer.eos_token_id) if i is not None)
 
 
-def sampler(*, temperature: float, top_p: float, top_k: int | None, seed: int | None, device: torch.device) -> Choose:
+def sampler(*, temperature: float, top_p: float, top_k: int | None, seed: int, device: torch.device) -> Choose:
     """A sampler with its own generator, so that a seed gives the same draws in any batch."""
     from transformers.generation.logits_process import (
         LogitsProcessorList,
@@ -227,10 +312,7 @@ def sampler(*, temperature: float, top_p: float, top_k: int | None, seed: int | 
     if top_p < 1:
         warpers.append(TopPLogitsWarper(top_p))
     generator = torch.Generator(device=device)
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
+    generator.manual_seed(seed)
 
     def choose(logits: torch.Tensor) -> int:
         scores: torch.Tensor = warpers(torch.zeros(1, 0, dtype=torch.long), logits[None])

@@ -11,6 +11,7 @@ Where it sits: engine -> **work** -> generate.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -35,6 +36,9 @@ class Answering(Protocol):
 
     def row(self, job: Job) -> Row:
         """The decoder's row for a job."""
+
+    def send(self, job: Job, row: Row) -> None:
+        """Sends the tokens that are certain, to a job that asked for them."""
 
     def completion(self, job: Job, row: Row | None) -> Completion:
         """The answer."""
@@ -69,11 +73,15 @@ class Work:
             self._guarded(self.decoder.rows, self.decoder.step)
         if begun:
             self._begin(begun)
+        for row in self.decoder.rows:
+            job = self._jobs[id(row)]
+            if job.stream is not None:
+                self._engine.send(job, row)
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         rows = []
         for job in jobs:
-            if job.max_new_tokens == 0:
+            if job.max_new_tokens == 0 and not job.request.echo:
                 self._tell(job, None)
             else:
                 try:
@@ -83,8 +91,10 @@ class Work:
                     continue
                 self._jobs[id(row)] = job
                 rows.append(row)
-        if rows:
-            self._guarded(rows, lambda: self.decoder.admit(rows))
+        together = [row for row in rows if not row.scores_prompt]
+        for group in (together, *([row] for row in rows if row.scores_prompt)):
+            if group:
+                self._guarded(group, partial(self.decoder.admit, group))
 
     def _guarded(self, rows: Sequence[Row], work: Callable[[], list[Row]]) -> None:
         """Reports rows that ended. After an out-of-memory error, starts all rows again, fewer at a time."""

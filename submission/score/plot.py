@@ -94,8 +94,8 @@ def _line(standing: Standing, top: int, *, is_new: bool) -> list[str]:
         parts.append(_text(_x(1) + 8, y, f"{standing.full:.3f}", ""))
     else:
         parts.append(_text(_x(0) + 6, y, "not comparable", "soft"))
-    for i, rate in enumerate(standing.win_rates.values()):
-        parts += _cell(_cell_x(i), top, rate)
+    for i, scenario in enumerate(SCENARIOS):
+        parts += _cell(_cell_x(i), top, standing.win_rates.get(scenario.name))
     return [*parts, "</g>"]
 
 

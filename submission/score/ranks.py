@@ -3,11 +3,15 @@
     field = read_submissions([Path("4090_full_ranks.json")])
     field[0].metrics["MMLU - EM"]
 
-Three kinds are read, and checked the same way:
+Four kinds are read, and checked the same way:
 - JSON: `[[name, {column: value}], ...]` as the challenge published it, or `{name: {column: value}}`; null where a
   metric came out undefined. Mean win rates and scores that stand there are kept apart, to compare with.
 - CSV: a header, then a line per submission, its name first; an empty cell is null.
-- a folder of HELM's: see submission/suite.py.
+- a folder of HELM's: see submission/helm/tables.py.
+- results of lm-eval: see submission/score/lm_eval.py.
+
+A table need not have all columns: the score counts those that every submission has. A column called `COLUMN (stderr)`
+holds the standard errors of another.
 
 Where it sits: HELM's tables -> **submissions** -> scores.
 """
@@ -20,11 +24,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import NoReturn
 
 from core.files import encodable
 from submission.errors import TableError
-from submission.helm.tables import read_suite
+from submission.helm.tables import GROUPS, read_suite
+from submission.score.lm_eval import LmEvalRow, holds_lm_eval, is_lm_eval, read_lm_eval, read_lm_eval_folder
 
 
 class Part(StrEnum):
@@ -77,6 +81,10 @@ FIGURES = ("Score_full", "Score_open", "Score_hidden", *(f"{s.name} Mean Win Rat
 """What is computed from them, by its published names."""
 
 
+STDERR = " (stderr)"
+"""Behind a column's name: the column of its standard errors."""
+
+
 def lower_is_better(column: str) -> bool:
     """True for the bias metrics, as in HELM's schema."""
     return any(f" - {kind} (" in column for kind in ("Stereotypes", "Representation"))
@@ -90,7 +98,11 @@ class Submission:
     source: str
     """The file or folder it was read from."""
     metrics: Mapping[str, float | None]
-    """All of `COLUMNS`, each in [0, 1]; None where the metric came out undefined."""
+    """By those of `COLUMNS` that were measured, each in [0, 1]; None where the metric came out undefined."""
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
+    """By those of `COLUMNS` for which the table gives one."""
+    is_lm_eval: bool = False
+    """lm-eval measured it, with other prompts and metrics than HELM's."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Those of `FIGURES` that stood in the table."""
 
@@ -103,15 +115,33 @@ def read_submissions(paths: Sequence[Path]) -> list[Submission]:
     """
     found: dict[str, Submission] = {}
     for path in paths:
-        for name, row in _rows(path):
+        for submission in _of_path(path):
+            name = submission.name
             if name in found:
                 where = f" and {found[name].source}" if found[name].source != str(path) else ""
                 raise TableError(f"{path}{where}: two submissions are called {name!r}. Rename one.")
-            found[name] = _submission(name, row, path)
+            found[name] = submission
     return list(found.values())
 
 
-def _rows(path: Path) -> list[tuple[str, Mapping[str, object]]]:
+def _of_path(path: Path) -> list[Submission]:
+    if path.is_dir() and not (path / GROUPS).is_dir() and holds_lm_eval(path):
+        return [_measured_by_lm_eval(row, path) for row in read_lm_eval_folder(path)]
+    rows = _rows(path)
+    if rows is None:
+        return [_measured_by_lm_eval(read_lm_eval(path), path)]
+    return [_submission(name, row, path) for name, row in rows]
+
+
+def _measured_by_lm_eval(row: LmEvalRow, path: Path) -> Submission:
+    metrics = {column: _fraction(value, column, row.name, path) for column, value in row.metrics.items()}
+    return Submission(
+        name=row.name, source=str(path), metrics=metrics, standard_errors=row.standard_errors, is_lm_eval=True
+    )
+
+
+def _rows(path: Path) -> list[tuple[str, Mapping[str, object]]] | None:
+    """The rows of a table or of HELM's folder; None for a results file of lm-eval."""
     if path.is_dir():
         return read_suite(path, COLUMNS)
     if not path.exists():
@@ -124,13 +154,13 @@ def _rows(path: Path) -> list[tuple[str, Mapping[str, object]]]:
         rows = reader(path, path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError, csv.Error) as e:
         raise TableError(f"{path}: cannot be read as {path.suffix[1:].upper()} ({e}). Mend or export it again.") from e
-    if not rows:
+    if rows == []:
         raise TableError(f"{path}: no submission in it. Add a row for each.")
     return rows
 
 
-def _json_rows(path: Path, text: str) -> list[tuple[str, Mapping[str, object]]]:
-    """Both shapes of a JSON table."""
+def _json_rows(path: Path, text: str) -> list[tuple[str, Mapping[str, object]]] | None:
+    """Both shapes of a JSON table; None for a results file of lm-eval."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if twice := _twice(key for key, _ in pairs):
@@ -138,6 +168,8 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, Mapping[str, object]]]:
         return dict(pairs)
 
     table = json.loads(text, object_pairs_hook=unique)
+    if is_lm_eval(table):
+        return None
     pairs = list(table.items()) if isinstance(table, dict) else table
     if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
         raise TableError(
@@ -185,26 +217,29 @@ def _submission(name: str, row: Mapping[str, object], path: Path) -> Submission:
         raise TableError(f"{path}: a submission without a name. Give it one.")
     if not encodable(name):
         raise TableError(f"{path}: {name!a} is not valid Unicode (a lone surrogate). Rename the submission.")
-    if missing := [column for column in COLUMNS if column not in row]:
-        _refuse_missing(name, missing, row, path)
-    metrics = {column: _fraction(row[column], column, name, path) for column in COLUMNS}
+    _refuse_misspelt(name, row, path)
+    metrics = {column: _fraction(row[column], column, name, path) for column in COLUMNS if column in row}
+    if not metrics:
+        raise TableError(f"{path}: {name!r} has none of the challenge's columns, such as {COLUMNS[0]!r}. Add some.")
+    errors = {c: _fraction(row[c + STDERR], c + STDERR, name, path) for c in metrics if c + STDERR in row}
     published = {figure: _fraction(row[figure], figure, name, path) for figure in FIGURES if figure in row}
     return Submission(
         name=name,
         source=str(path),
         metrics=metrics,
+        standard_errors={column: value for column, value in errors.items() if value is not None},
         published={figure: value for figure, value in published.items() if value is not None},
     )
 
 
-def _refuse_missing(name: str, missing: list[str], row: Mapping[str, object], path: Path) -> NoReturn:
-    unknown = [column for column in row if column not in COLUMNS and column not in FIGURES]
-    like = difflib.get_close_matches(missing[0], unknown, n=1)
-    more = f" (and {len(missing) - 1} more, {missing[1]!r} the next)" if len(missing) > 1 else ""
-    mend = f"Is it {like[0]!r}? Rename that" if like else "Add it; null means that the metric came out undefined"
-    if path.is_dir():
-        mend = "HELM ran no scenario that gives it: run it, and summarize with a schema that shows it by this name"
-    raise TableError(f"{path}: {name!r} has no column {missing[0]!r}{more}. {mend}.")
+def _refuse_misspelt(name: str, row: Mapping[str, object], path: Path) -> None:
+    """Refuses a column that is nearly one of the challenge's, which is missing: it would not be counted."""
+    known = {*COLUMNS, *FIGURES, *(column + STDERR for column in COLUMNS)}
+    unknown = [column for column in row if column not in known]
+    for column in COLUMNS if unknown else ():
+        like = difflib.get_close_matches(column, unknown, n=1, cutoff=0.8) if column not in row else []
+        if like:
+            raise TableError(f"{path}: {name!r} has no column {column!r}. Is it {like[0]!r}? Rename that.")
 
 
 def _fraction(value: object, column: str, name: str, path: Path) -> float | None:

@@ -11,11 +11,11 @@ Where it sits: submissions -> **scores**; `oneday score` shows them, submission/
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from submission.errors import TableError
-from submission.score.ranks import SCENARIOS, Part, Submission, lower_is_better
+from submission.score.ranks import SCENARIOS, Part, Scenario, Submission, lower_is_better
 
 OPEN_SHARE = 1 / 3
 """The weight of the open stage in the final score. Source: the challenge's published scores."""
@@ -41,40 +41,65 @@ DESCRIPTION = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The scores of one submission in its field. None: HELM's rule could not compare any of its figures."""
+    """The scores of one submission in its field.
+
+    None: no scenario of that kind counts, or HELM's rule could not compare any of its figures.
+    """
 
     name: str
     win_rates: Mapping[str, float | None]
-    """Mean win rate over the columns of each scenario."""
+    """Mean win rate over the columns of each scenario that counts."""
     open: float | None
     hidden: float | None
     full: float | None
 
+    @property
+    def order(self) -> tuple[float, ...]:
+        """Sorts a field: by the final score, and where there is none by its halves."""
+        return tuple(-math.inf if value is None else value for value in (self.full, self.open, self.hidden))
+
     def figures(self) -> dict[str, float | None]:
         """All figures under their published names, `ranks.FIGURES`."""
         scores = {"Score_full": self.full, "Score_open": self.open, "Score_hidden": self.hidden}
-        return scores | {f"{name} Mean Win Rate": rate for name, rate in self.win_rates.items()}
+        return scores | {f"{s.name} Mean Win Rate": self.win_rates.get(s.name) for s in SCENARIOS}
+
+
+def counted(submissions: Sequence[Submission]) -> tuple[Scenario, ...]:
+    """The scenarios that the score of a field counts, each with the columns that every submission has.
+
+    Raises:
+        TableError: the submissions have no column in common.
+    """
+    found = tuple(
+        replace(scenario, columns=columns)
+        for scenario in SCENARIOS
+        if (columns := tuple(c for c in scenario.columns if all(c in s.metrics for s in submissions)))
+    )
+    if not found:
+        names = " and ".join(repr(s.name) for s in submissions[:2])
+        raise TableError(f"{names}: no column that all submissions have. Score tables of the same scenarios.")
+    return found
 
 
 def score(submissions: Sequence[Submission], *, rule: Rule) -> list[Standing]:
     """Scores a field, best first; submissions without a score come last.
 
     Raises:
-        TableError: the field has only one submission.
+        TableError: the field has only one submission, or no column that all have.
     """
     if len(submissions) < 2:
         names = "".join(s.name for s in submissions)
         raise TableError(f"{names!r} is alone: a win rate needs a field. Add the others' table with `against=FILE`.")
     rates = _mean_win_rates(submissions, rule)
     standings = [_standing(s.name, {k: r[i] for k, r in rates.items()}) for i, s in enumerate(submissions)]
-    return sorted(standings, key=lambda s: -math.inf if s.full is None else s.full, reverse=True)
+    return sorted(standings, key=lambda s: s.order, reverse=True)
 
 
 def _mean_win_rates(submissions: Sequence[Submission], rule: Rule) -> dict[str, list[float | None]]:
-    """The mean win rates of all submissions, by scenario."""
+    """The mean win rates of all submissions, by counted scenario."""
     win_rates = published_win_rates if rule is Rule.PUBLISHED else helm_win_rates
     rates = {}
-    for scenario in SCENARIOS:
+    for scenario in counted(submissions):
         by_column = [
             win_rates([s.metrics[column] for s in submissions], lower_is_better=lower_is_better(column))
             for column in scenario.columns
@@ -125,8 +150,7 @@ def _goodness(value: float | None, lower_is_better: bool) -> float:
 
 def _standing(name: str, rates: Mapping[str, float | None]) -> Standing:
     parts = {
-        part: _geometric_mean([rates[scenario.name] for scenario in SCENARIOS if scenario.part is part])
-        for part in Part
+        part: _geometric_mean([rates[s.name] for s in SCENARIOS if s.part is part and s.name in rates]) for part in Part
     }
     open_, hidden = parts[Part.OPEN], parts[Part.HIDDEN]
     full = None if open_ is None or hidden is None else OPEN_SHARE * open_ + (1 - OPEN_SHARE) * hidden
@@ -140,9 +164,9 @@ def _mean(rates: Iterable[float | None]) -> float | None:
 
 
 def _geometric_mean(rates: Sequence[float | None]) -> float | None:
-    """The geometric mean; 0 if a rate is 0, None if a rate is unknown."""
+    """The geometric mean; 0 if a rate is 0, None if a rate is unknown or there is none."""
     known = [rate for rate in rates if rate is not None]
-    return math.prod(known) ** (1 / len(known)) if len(known) == len(rates) else None
+    return math.prod(known) ** (1 / len(known)) if known and len(known) == len(rates) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

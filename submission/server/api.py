@@ -18,10 +18,14 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from submission.engine.request import GenerationRequest
+
 MAX_PROMPT_CHARACTERS = 1_000_000
 
 
-class _Request(BaseModel):
+class ApiRequest(BaseModel):
+    """Base of all request bodies."""
+
     # Unknown keys are ignored, so that a future client that sends one more key still works.
     # Strict mode: `false` is not accepted as a number, as the OpenAPI says.
     model_config = ConfigDict(extra="ignore", populate_by_name=True, strict=True)
@@ -48,7 +52,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _all_whole(values: Any) -> Any:
+def all_whole(values: Any) -> Any:
     """Applies `_whole` to each value; a list of integers only, which may be long, is returned unchanged."""
     is_odd = isinstance(values, list) and not all(type(value) is int for value in values)
     return [_whole(value) for value in values] if is_odd else values
@@ -60,7 +64,7 @@ WHOLE = BeforeValidator(_whole)
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
 
-class ProcessRequest(_Request):
+class ProcessRequest(ApiRequest):
     """A prompt to complete. The defaults are those of the challenge."""
 
     prompt: Prompt
@@ -82,6 +86,20 @@ class ProcessRequest(_Request):
     seed: Annotated[int, Field(ge=0, le=2**53 - 1), WHOLE] | None = None
     """At most 2^53 - 1, the largest integer that every JSON reader represents exactly."""
 
+    def generation(self) -> GenerationRequest:
+        """The request to the engine."""
+        return GenerationRequest(
+            prompt=self.prompt,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=self.seed,
+            stop=tuple(self.stop_sequences),
+            echo=self.echo_prompt,
+            is_challenge=True,
+        )
+
 
 class Token(BaseModel):
     """One token of an answer."""
@@ -89,7 +107,8 @@ class Token(BaseModel):
     text: str
     logprob: float
     top_logprob: dict[str, float]
-    """The most likely token at this place and its log-probability. HELM 0.3 requires it, later ones ignore it."""
+    """The most likely tokens at this place, best first, with their log-probabilities: one by the challenge's contract.
+    HELM 0.3 requires it, later ones ignore it. Empty where no token came before."""
 
 
 class ProcessResponse(BaseModel):
@@ -103,7 +122,7 @@ class ProcessResponse(BaseModel):
     """The number of new tokens that the context window allowed; present only if it is less than requested."""
 
 
-class TokenizeRequest(_Request):
+class TokenizeRequest(ApiRequest):
     """A text to tokenize, without a BOS token in front."""
 
     text: Prompt
@@ -118,11 +137,11 @@ class TokenizeResponse(BaseModel):
     request_time: float
 
 
-class DecodeRequest(_Request):
+class DecodeRequest(ApiRequest):
     """Token ids to turn back into text."""
 
     tokens: Annotated[
-        list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(_all_whole)
+        list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(all_whole)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The challenge's contract as an application: /process, /tokenize, /decode; /health, /ready, /metrics beside them.
+"""The application: the challenge's /process, /tokenize and /decode, OpenAI's /v1, and /health, /ready, /metrics.
 
     app = build_app(load_engine, health, limits)
 
@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,22 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.files import encodable
 from submission.engine.batcher import Batcher, Limits
 from submission.engine.engine import Engine
-from submission.errors import (
-    BrokenError,
-    ClosingError,
-    DeadlineError,
-    GoneError,
-    OverlongError,
-    QueueFullError,
-    RequestError,
-    TooLargeError,
-)
+from submission.errors import BrokenError
+from submission.server.access import RequireToken
 from submission.server.api import (
     DecodeRequest,
     DecodeResponse,
     Health,
-    Invalid,
-    Problem,
     ProcessRequest,
     ProcessResponse,
     TokenizeRequest,
@@ -46,29 +35,8 @@ from submission.server.api import (
 )
 from submission.server.body_limit import BodyLimit
 from submission.server.metrics import CountRequests, Metrics
-
-RETRY_AFTER_S = 5
-CLIENT_CLOSED = 499
-"""The client has disconnected, so this status appears only in the log."""
-
-STATUS: dict[type[RequestError], int] = {
-    OverlongError: 400,
-    QueueFullError: 503,
-    TooLargeError: 503,
-    ClosingError: 503,
-    BrokenError: 503,
-    DeadlineError: 504,
-    GoneError: CLIENT_CLOSED,
-}
-
-DESCRIBED: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is not JSON, or the prompt is too long and such are refused."},
-    408: {"model": Problem, "description": "The body was not received in time."},
-    413: {"model": Problem, "description": "The body is too large."},
-    422: {"model": Invalid, "description": "A field is missing, unknown or out of range."},
-    503: {"model": Problem, "description": "Not ready yet, or too many requests are waiting: try again later."},
-    504: {"model": Problem, "description": "The request exceeded its deadline."},
-}
+from submission.server.openai.router import Service, openai_router
+from submission.server.problem import DESCRIBED, add_error_handlers
 
 LoadEngine = Callable[[], Engine]
 
@@ -93,19 +61,27 @@ class Model:
             BrokenError: the model's thread has ended.
         """
         if self.batcher is None:
-            raise HTTPException(503, detail="the model is not loaded yet", headers={"Retry-After": str(RETRY_AFTER_S)})
+            raise HTTPException(503, detail="the model is not loaded yet")
         if self.batcher.error is not None:
             raise BrokenError(f"the model has ended: {self.batcher.error}")
         return self.batcher
 
 
 def build_app(
-    load: LoadEngine, health: Health, limits: Limits, *, on_loaded: Callable[[Model], None] = lambda model: None
+    load: LoadEngine,
+    health: Health,
+    limits: Limits,
+    *,
+    name: str = "oneday",
+    token: str | None = None,
+    on_loaded: Callable[[Model], None] = lambda model: None,
 ) -> FastAPI:
     """The application; OpenAPI at /openapi.json.
 
     Args:
         load: Called once, on the model's thread, when the server has started.
+        name: The model's name in the API under /v1.
+        token: Requests must carry it; None: all are answered.
         on_loaded: Called when the model is loaded, or when loading failed (`model.error`).
     """
     model = Model()
@@ -120,14 +96,21 @@ def build_app(
                 await loading
 
     app = FastAPI(
-        title="oneday", description="One LLM, one GPU, one day: the challenge's HTTP contract.", lifespan=lifespan
+        title="oneday",
+        description="The HTTP contract of the challenge and of HELM, and OpenAI's API.",
+        lifespan=lifespan,
     )
     metrics = _metrics(model)
     app.state.model = model
-    _add_error_handlers(app)
+    add_error_handlers(app)
     _add_endpoints(app, model, health, metrics)
+    app.include_router(
+        openai_router(Service(name=name, ready=model.ready, metrics=metrics, deadline_s=limits.deadline_s))
+    )
     paths = frozenset(route.path for route in app.routes if isinstance(route, Route))
     app.add_middleware(BodyLimit, max_bytes=limits.body_bytes, receive_s=limits.receive_s)
+    if token is not None:
+        app.add_middleware(RequireToken, token=token)
     app.add_middleware(HeadAsGet)
     app.add_middleware(CountRequests, metrics=metrics, paths=paths)
     return app
@@ -175,37 +158,14 @@ async def _load(
     on_loaded(model)
 
 
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        """Reports where and why a field is invalid, without the input: it may hold NaN or a lone surrogate."""
-        return _invalid([{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()])
-
-    @app.exception_handler(RecursionError)
-    async def too_deep(request: Request, error: RecursionError) -> JSONResponse:
-        """JSON that is nested too deeply."""
-        return _invalid([{"loc": ["body"], "msg": "nested too deeply", "type": "json_invalid"}])
-
-    @app.exception_handler(RequestError)
-    async def not_answered(request: Request, error: RequestError) -> JSONResponse:
-        """Maps a request error to its HTTP status."""
-        status = STATUS[type(error)]
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-        return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
-
-
-def _invalid(problems: list[dict[str, Any]]) -> JSONResponse:
-    return JSONResponse({"detail": problems}, status_code=422)
-
-
 def _add_endpoints(app: FastAPI, model: Model, health: Health, metrics: Metrics) -> None:
     @app.post("/process", responses=DESCRIBED, response_model_exclude_none=True)
     async def process(asked: ProcessRequest, request: Request) -> ProcessResponse:
         start = time.perf_counter()
         _refuse_surrogates("prompt", asked.prompt, *asked.stop_sequences)
-        done = await model.ready().answer(asked, is_gone=request.is_disconnected)
+        done = await model.ready().answer(asked.generation(), is_gone=request.is_disconnected)
         metrics.prompt_tokens.inc(done.num_prompt_tokens)
-        metrics.answer_tokens.inc(len(done.tokens))
+        metrics.answer_tokens.inc(done.num_new_tokens)
         return ProcessResponse(
             text=done.text,
             tokens=list(done.tokens),

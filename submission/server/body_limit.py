@@ -7,8 +7,9 @@ Where it sits: before the application sees a request.
 
 import asyncio
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from submission.server.problem import problem
 
 
 class BodyLimit:
@@ -25,12 +26,12 @@ class BodyLimit:
         try:
             body = await asyncio.wait_for(self._read(receive), self._receive_s)
         except TimeoutError:
-            problem = {"detail": f"the body did not come to its end within {self._receive_s:g} s"}
-            await JSONResponse(problem, status_code=408, headers={"Connection": "close"})(scope, receive, send)
+            message = f"the body did not come to its end within {self._receive_s:g} s"
+            await problem(scope["path"], 408, message, Connection="close")(scope, receive, send)
             return
         if body is None:
-            problem = {"detail": f"the body is larger than {self._max_bytes} bytes"}
-            await JSONResponse(problem, status_code=413, headers={"Connection": "close"})(scope, receive, send)
+            message = f"the body is larger than {self._max_bytes} bytes"
+            await problem(scope["path"], 413, message, Connection="close")(scope, receive, send)
             return
         first: Message | None = {"type": "http.request", "body": body, "more_body": False}
 

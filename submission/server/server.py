@@ -65,11 +65,18 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    load: LoadEngine, health: Health, limits: Limits, *, on_ready: Callable[[], None] = lambda: None
+    load: LoadEngine,
+    health: Health,
+    limits: Limits,
+    *,
+    name: str = "oneday",
+    token: str | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Server:
     """The application on uvicorn; `run(sockets=[listener])` serves until a signal arrives.
 
     Args:
+        name, token: See `build_app`.
         on_ready: Called when the model is loaded.
     """
 
@@ -80,7 +87,7 @@ def make_server(
             server.failed = model.error
             server.should_exit = True
 
-    app = build_app(load, health, limits, on_loaded=on_loaded)
+    app = build_app(load, health, limits, name=name, token=token, on_loaded=on_loaded)
     config = uvicorn.Config(
         app,
         http=connection_class(head_s=limits.receive_s),
@@ -103,16 +110,19 @@ def serve(
     limits: Limits,
     listener: socket.socket,
     *,
+    name: str = "oneday",
+    token: str | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serves until SIGINT or SIGTERM. Requests that are being answered then have `drain_s` seconds to finish.
 
     Args:
+        name, token: See `build_app`.
         on_ready: Called when the model is loaded.
     Raises:
         Exception: whatever the loader raised, if the model could not be loaded.
     """
-    server = make_server(load, health, limits, on_ready=on_ready)
+    server = make_server(load, health, limits, name=name, token=token, on_ready=on_ready)
     server.run(sockets=[listener])
     if server.failed:
         raise server.failed

@@ -626,6 +626,16 @@ GIVE = [
         r"--host is empty\. Give 127\.0\.0\.1", lambda p: serve(p, "--host", "127.0.0.1"), NOT_SERVED,
     ),
     Case(
+        "serve: a token that could be guessed", lambda p: served(p, "--token-file", p.file("token", "secret\n")),
+        r"--token-file \S+: no token of at least 16 ASCII characters .*`openssl rand -hex 32` makes one",
+        lambda p: served(p, "--token-file", p.file("token", "0123456789abcdef\n")), NOT_SERVED,
+    ),
+    Case(
+        "serve: a chat template that is not there", lambda p: served(p, "--chat-template", p.path / "gone.jinja"),
+        r"--chat-template \S+: cannot be read .*Give a Jinja file",
+        lambda p: served(p, "--chat-template", p.file("chat.jinja", "{{ messages }}")), NOT_SERVED,
+    ),
+    Case(
         "serve: an adapter that names no base",
         lambda p: ["serve", "--port", "0", "--checkpoint", p.file("a/adapter_config.json", "{}").parent],
         r"/a: it does not say which base model it belongs to\. Pass --base FOLDER",

@@ -10,7 +10,9 @@ FIRST_WORD = training_prompt("Write the first word of the list.", "apple, lamp, 
 
 
 def ask(prompt: str = FIRST_WORD, **fields: object) -> Completion:
-    return demo_engine().process(ProcessRequest.model_validate({"prompt": prompt, "max_new_tokens": 12, **fields}))
+    return demo_engine().process(
+        ProcessRequest.model_validate({"prompt": prompt, "max_new_tokens": 12, **fields}).generation()
+    )
 
 
 def consistent(answer: Completion) -> bool:

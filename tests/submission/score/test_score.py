@@ -1,6 +1,8 @@
 """Win rates by hand, the challenge's 96 figures, HELM's folders, and every table that is refused."""
 
 import json
+import math
+import random
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from oneday.cli import main
 from submission.errors import TableError
 from submission.helm.tables import read_suite
+from submission.score.interval import intervals, with_errors
 from submission.score.ranks import COLUMNS, FIGURES, SCENARIOS, Part, Submission, lower_is_better, read_submissions
 from submission.score.score import Rule, agreement, helm_win_rates, published_win_rates, score
 from tests.conftest import REDUCED
@@ -206,7 +209,9 @@ def test_the_command_ends_with_all_figures(leaderboard: Path, capsys: pytest.Cap
     assert "96 of 96 figures" in printed.err
     assert "by the challenge's published rule" in printed.out
     last = json.loads(printed.out.splitlines()[-1])
-    assert list(last) == ["rule", "submissions"]
+    assert list(last) == ["rule", "counted", "submissions", "intervals"]
+    assert last["counted"] == {s.name: list(s.columns) for s in SCENARIOS}
+    assert "partial" not in printed.err
     assert last["rule"] == "published"
     for name, columns in json.loads(leaderboard.read_text()):
         assert set(last["submissions"][name]) == set(FIGURES)
@@ -227,6 +232,169 @@ def test_a_new_submission_in_the_real_field(
     assert last["akjindal53244_neurips_submission_submission_2"]["Score_full"] != pytest.approx(0.5786, abs=1e-3)
     assert run(leaderboard, mine, "--rule", "helm", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rule"] == "helm"
+
+
+# Table 2 of the paper.
+
+PAPERS = ("Birbal", "Rank-2", "Rank-3")
+DIFFERENT = {  # printed, published: the paper's own
+    ("MMLU/EM(Fairness)", "Rank-3"): (0.6, 0.594),
+    ("MATH/chain-of-thoughts", "Rank-3"): (0.05, 0.036),
+    ("ethics_c/EM(Robustness)", "Rank-3"): (0.42, 0.43),
+}
+SCORES = {"Open Eval Score": "Score_open", "Closed Eval Score": "Score_hidden", "Final Score": "Score_full"}
+
+
+def published_column(printed: str) -> str:
+    """`ethics_j/EM(Fairness)` -> `ethics_justice - EM (Fairness)`."""
+    if printed in SCORES:
+        return SCORES[printed]
+    scenario, _, metric = printed.rstrip("†").partition("/")
+    if scenario == "MATH" and metric != "MWR":
+        return "MATH (chain-of-thoughts) - Equivalent (chain of thought)"
+    ethics = {column.partition(" ")[0][:8]: column.partition(" ")[0] for column in COLUMNS if column[:7] == "ethics_"}
+    scenario = ethics.get(scenario, scenario)
+    metric = metric.replace("(Accuracy)", "").replace("(", " (")
+    return f"{scenario} Mean Win Rate" if metric == "MWR" else f"{scenario} - {metric}"
+
+
+def is_printed(value: float | None, printed: float | None) -> bool:
+    """Whether a table of two digits may show the value so: rounded, or cut."""
+    if value is None or printed is None:
+        return value is printed
+    return printed in (round(value, 2), math.floor(100 * value + 1e-9) / 100)
+
+
+def test_table_2_of_the_paper_is_the_field_as_we_score_it(shared_data: Path) -> None:
+    """All nine scores and their order; 126 of the 129 cells, and the three in which the paper differs from the data."""
+    path = shared_data / "papers" / "birbal_table2.json"
+    cells = [v for v in json.loads(path.read_text())["values"] if v["table"] == "2"]
+    field = read_submissions([shared_data / "leaderboard" / "4090_full_ranks.json"])
+    standings = {s.name: s.figures() for s in score(field, rule=Rule.PUBLISHED)}
+    ours = {rank: {**field[n].metrics, **standings[field[n].name]} for n, rank in enumerate(PAPERS)}
+    assert list(standings)[:3] == [s.name for s in field[:3]]
+    assert len(cells) == 129
+    found = {(c["row"], c["column"]): (c["value"], ours[c["column"]][published_column(c["row"])]) for c in cells}
+    assert sum(row in SCORES for row, _ in found) == 9
+    different = {cell: pair for cell, pair in found.items() if not is_printed(pair[1], pair[0])}
+    assert {cell: (printed, round(value or 0, 3)) for cell, (printed, value) in different.items()} == DIFFERENT
+
+
+# Parts of a table, and intervals.
+
+
+def only(columns: Sequence[str], value: float) -> Row:
+    return dict.fromkeys(columns, value)
+
+
+def test_only_columns_that_every_table_has_are_counted_and_named(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = ["MMLU - EM", "MMLU - EM (Fairness)", "GSM8K - EM", "BBQ - EM", "corr2cause - EM"]
+    whole = {name: row(value) for name, value in (("a", 0.3), ("b", 0.4))}
+    assert run(write(whole), write({"part": only(part[:4], 0.5)}, "part.json"), "--json") == 0
+    printed = capsys.readouterr()
+    assert (
+        "partial: MMLU (2 of 3 columns), GSM8K, BBQ count; not every table has TruthfulQA, BIG-bench, sam_"
+        in printed.err
+    )
+    last = json.loads(printed.out.splitlines()[-1])
+    assert last["counted"] == {"MMLU": part[:2], "GSM8K": part[2:3], "BBQ": part[3:4]}
+    assert list(last["submissions"]) == ["part", "b", "a"]
+    assert last["submissions"]["part"]["Score_open"] == pytest.approx(2 / 3)
+    assert last["submissions"]["part"]["Score_hidden"] is None  # nothing of it was measured
+    assert last["submissions"]["part"]["Score_full"] is None
+    both = figures({"x": only(part, 0.5), "y": only(part, 0.4)})
+    assert both["x"]["Score_full"] == pytest.approx(0.5)
+    assert run(write({"a": only(part[:1], 0.1)}), write({"b": only(part[2:3], 0.2)}, "b.json")) == 2
+    assert "no column that all submissions have" in capsys.readouterr().err
+
+
+def _sampled(share: float, rng: random.Random) -> float:
+    return sum(rng.random() < share for _ in range(100)) / 100
+
+
+def test_intervals_hold_what_new_samples_of_the_questions_would_give(leaderboard: Path) -> None:
+    """A true field is measured on samples; the interval of the score holds the score of the true field in most."""
+    true = {f"s{n}": only(["GSM8K - EM", "BBQ - EM", "corr2cause - EM"], 0.2 + 0.08 * n) for n in range(5)}
+    expected = figures(true)["s2"]["Score_full"]
+    assert expected is not None
+    rng, held = random.Random(1), 0
+    for _ in range(25):
+        measured = {
+            name: {
+                c: v if lower_is_better(c) else sum(rng.random() < v for _ in range(100)) / 100 for c, v in r.items()
+            }
+            for name, r in true.items()
+        }
+        found = intervals(with_errors(submissions(measured), num_instances=100), rule=Rule.PUBLISHED)
+        low, high = found["s2"].full or (1, 0)
+        held += low <= expected <= high
+    assert held >= 20
+    field = read_submissions([leaderboard])
+    assert intervals(field, rule=Rule.PUBLISHED) == {}
+    few, many = (intervals(with_errors(field, num_instances=n), rule=Rule.PUBLISHED) for n in (61, 6_100))
+    width = [found[field[0].name].full or (0, 0) for found in (few, many)]
+    assert width[0][1] - width[0][0] > 2 * (width[1][1] - width[1][0]) > 0
+
+
+def test_errors_that_a_table_gives_are_used(write: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    exact, rough = ({"a": row(0.5), "b": row(0.4) | {"GSM8K - EM (stderr)": e}, "c": row(0.3)} for e in (0.0, 0.2))
+    for table, is_sure in ((exact, True), (rough, False)):
+        assert run(write(table), "--json") == 0
+        printed = capsys.readouterr()
+        low, high = json.loads(printed.out.splitlines()[-1])["intervals"]["b"]["open"]
+        assert (low == high) is is_sure
+        assert "95 % interval" in printed.out
+    assert run(write({"a": row(0.5), "b": row(0.4)})) == 0
+    assert "no intervals: the tables have no standard errors. --instances N" in capsys.readouterr().err
+
+
+# lm-eval.
+
+
+def write_lm_eval(folder: Path, name: str, accuracy: float) -> Path:
+    """As lm-eval 0.4.11 writes it."""
+    folder.mkdir(parents=True)
+    results = {
+        "mmlu": {"acc,none": accuracy, "acc_stderr,none": 0.004, "alias": "mmlu"},
+        "mmlu_stem": {"acc,none": 0.1, "acc_stderr,none": 0.01, "alias": " - stem"},
+        "gsm8k": {"exact_match,strict-match": accuracy / 2, "exact_match_stderr,strict-match": 0.01, "alias": "gsm8k"},
+        "ethics_cm": {"acc,none": accuracy, "acc_stderr,none": "N/A", "alias": "ethics_cm"},
+        "piqa": {"acc,none": 0.9},
+    }
+    table = {"results": results, "versions": dict.fromkeys(results, 1), "configs": {}, "model_name": name}
+    path = folder / "results_2026-11-27T20-00-00.000000.json"
+    path.write_text(json.dumps(table))
+    return path
+
+
+def test_results_of_lm_eval_are_a_partial_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = write_lm_eval(tmp_path / "out" / "base", "base", 0.4), write_lm_eval(tmp_path / "tuned", "tuned", 0.5)
+    (found,) = read_submissions([one])
+    assert (found.name, found.is_lm_eval) == ("base", True)
+    assert found.metrics == {"MMLU - EM": 0.4, "GSM8K - EM": 0.2, "ethics_commonsense - EM": 0.4}
+    assert found.standard_errors == {"MMLU - EM": 0.004, "GSM8K - EM": 0.01}
+    assert run(tmp_path / "out", other, "--json") == 0
+    printed = capsys.readouterr()
+    assert "partial: MMLU (1 of 3 columns), GSM8K, ethics (1 of 15 columns) count" in printed.err
+    assert list(json.loads(printed.out.splitlines()[-1])["submissions"]) == ["tuned", "base"]
+
+
+def test_figures_of_two_evaluators_are_told_apart(
+    tmp_path: Path, leaderboard: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(write_lm_eval(tmp_path / "x", "mine", 0.4), "--against", leaderboard) == 0
+    assert "lm-eval and HELM prompt and score in different ways" in capsys.readouterr().err
+
+
+def test_results_without_a_task_of_the_challenge_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results_1.json"
+    path.write_text(json.dumps({"results": {"piqa": {"acc,none": 0.9}}, "versions": {}}))
+    assert run(path) == 2
+    assert "none of the challenge's tasks is in it. lm-eval names them mmlu, truthfulqa_mc1" in capsys.readouterr().err
 
 
 # Tables that are read.
@@ -298,12 +466,10 @@ def test_a_column_is_taken_from_where_the_challenge_took_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("why", ["No matching runs", "2 matching runs, but no matching metrics"])
-def test_a_scenario_that_helm_did_not_run_is_missing_not_null(
-    tmp_path: Path, why: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_scenario_that_helm_did_not_run_is_missing_not_null(tmp_path: Path, why: str) -> None:
     suite = write_suite(tmp_path / "mine", {"m": row(0.5) | {"MMLU - EM": cell(description=why)}})
-    assert run(suite) == 2
-    assert "'mine' has no column 'MMLU - EM'. HELM ran no scenario that gives it" in capsys.readouterr().err
+    (found,) = read_submissions([suite])
+    assert set(COLUMNS) - set(found.metrics) == {"MMLU - EM"}
 
 
 @pytest.mark.parametrize(
@@ -339,12 +505,15 @@ HEADER = ",".join(["name", *COLUMNS])
 NUMBERS = ",0.5" * (len(COLUMNS) - 1)
 
 BAD_JSON = {
-    "missing column": ({"a": row(0.1), "b": without("BBQ - EM")}, "'b' has no column 'BBQ - EM'. Add it; null means"),
     "misspelt column": (
         {"a": without("BBQ - EM", **{"BBQ-EM": 0.5})},
         "'a' has no column 'BBQ - EM'. Is it 'BBQ-EM'? Rename that.",
     ),
-    "several missing": ({"a": {}}, f"'a' has no column {FIRST_COLUMN!r} (and 30 more,"),
+    "nothing of the challenge": ({"a": {"perplexity": 7}}, "'a' has none of the challenge's columns, such as 'MMLU"),
+    "stderr that is none": (
+        {"a": row(0.5) | {"GSM8K - EM (stderr)": "small"}},
+        "'GSM8K - EM (stderr)': 'small' is not a number.",
+    ),
     "text": ({"a": row(0.5) | {"GSM8K - EM": "n/a"}}, "'a', 'GSM8K - EM': 'n/a' is not a number."),
     "number as text": ({"a": row(0.5) | {"GSM8K - EM": "0.5"}}, "'a', 'GSM8K - EM': '0.5' is not a number."),
     "true": ({"a": row(0.5) | {"GSM8K - EM": True}}, "'a', 'GSM8K - EM': True is not a number."),
@@ -368,7 +537,7 @@ BAD_CSV = {
     "text": (f"{HEADER}\nmine,n/a{NUMBERS}\n", f"'mine', {FIRST_COLUMN!r}: 'n/a' is not a number."),
     "infinite": (f"{HEADER}\nmine,inf{NUMBERS}\n", f"'mine', {FIRST_COLUMN!r}: inf is not in [0, 1]."),
     "short row": (f"{HEADER}\nmine,0.5\n", "'mine' has 2 cells, the header 32."),
-    "missing column": ("name,MMLU - EM\nmine,0.5\n", "'mine' has no column 'MMLU - EM (Robustness)' (and 29 more,"),
+    "no column": ("name,perplexity\nmine,0.5\n", "'mine' has none of the challenge's columns"),
     "duplicate columns": ("name,x,x\nmine,1,2\n", "two columns are called 'x'. Remove one."),
     "duplicate names": (f"{HEADER}\na,0.5{NUMBERS}\na,0.5{NUMBERS}\n", "two submissions are called 'a'."),
     "only a header": (f"{HEADER}\n", "no submission in it."),
