@@ -12,7 +12,7 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -20,7 +20,6 @@ import orjson
 from core.errors import MixError
 from core.files import atomic_writer, naming, sync_directory
 from curation.sample import allocate
-from curation.sources.source import DialogueRow, MixRow
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -119,8 +118,10 @@ def _write_parquet(rows: Path, path: Path) -> None:
 
     types = {"bucket": pyarrow.int32(), "num_tokens": pyarrow.int32(), "llm_generated": pyarrow.bool_()}
     with rows.open("rb") as f:
-        has_dialogues = any(b'"messages":[' in line for line in f)
-    names = [field.name for field in fields(DialogueRow if has_dialogues else MixRow)]
+        names = list(orjson.loads(f.readline()))
+        f.seek(0)
+        if any(b'"messages":[' in line for line in f):
+            names = list(dict.fromkeys([*names, "messages", "tools"]))
     schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in names])
     temporary = path.with_name(path.name + ".tmp")
     with (

@@ -197,7 +197,7 @@ def compare_runs(before: Path, now: Path) -> list[Figure]:
         _compare_within("learning rates", len(pairs), rates, bound=0.0),
         _compare_within("losses of the steps", len(pairs), losses, bound=LOSS_BOUND),
         _compare_within("validation losses", len(common_names), validation, bound=VALIDATION_BOUND),
-        _compare_exactly("picked checkpoint", picked[0].checkpoint, picked[1].checkpoint),
+        _compare_exactly("picked", picked[0].checkpoint, picked[1].checkpoint),
         _compare_within(
             "its validation loss", 1, _max_difference([(picked[0].validation_loss, picked[1].validation_loss)]),
             bound=VALIDATION_BOUND,

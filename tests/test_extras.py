@@ -12,7 +12,7 @@ from core.extras import MODULES, missing_package
 from oneday.demo.demo import DEMO_BASE
 from tests.oneday.finished_run import write_finished_run
 from tests.oneday.place import TASKS, WITHOUT, Place
-from tests.test_architecture import MAY_IMPORT, imported, sources
+from tests.test_architecture import MAY_IMPORT, imported_names, module_paths
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -41,9 +41,9 @@ def test_every_import_is_of_a_dependency_or_of_an_extra() -> None:
     own = {*MAY_IMPORT, *sys.stdlib_module_names, *INSIDE}
     found = {
         (name.partition(".")[0], path.name)
-        for path in sources().values()
+        for path in module_paths().values()
         if "helm/plugin" not in path.as_posix()  # runs in HELM's environment
-        for name in imported(path)
+        for name in imported_names(path)
         if name.partition(".")[0] not in own
     }
     assert {(module, path) for module, path in found if distribution(module) not in known} == set()

@@ -83,13 +83,13 @@ def test_other_rows_and_another_base_are_refused_before_anything_starts(run: Pat
     mix = Path(shutil.copytree(run / "05_mix", tmp_path / "other"))
     with (mix / "train.jsonl").open("a") as f:
         f.write('{"instruction": "x", "input": "", "output": "y"}\n')
-    with pytest.raises(DataError, match=r"other/train.jsonl: hash .* on record"):
+    with pytest.raises(DataError, match=r"other/train.jsonl: its hash is .*, the recorded one"):
         run_reproduce(again(run, tmp_path, mix=mix), Console(), launch=LAUNCH)
     assert not (tmp_path / "again").exists()
 
 
 def test_a_run_that_was_cut_short_or_is_itself_cannot_be_repeated(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the run itself"):
+    with pytest.raises(ConfigError, match="this is the recorded run"):
         run_reproduce(again(run, tmp_path, run=run), Console(), launch=LAUNCH)
     plan = run / TRAIN / SCHEDULE
     plan.write_text(plan.read_text().splitlines()[0] + "\n")

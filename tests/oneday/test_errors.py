@@ -41,7 +41,7 @@ LORA = "08_pick/adapter-20/adapter_config.json"
 
 TOO_SHORT = r"shorter than the measured minimum of \d+"
 """Later error of a run that would train for minutes; all of its input has been checked before."""
-NO_MIX = r"gone/train\.jsonl: not there"
+NO_MIX = r"gone/train\.jsonl: no such file"
 """Later error of a reproduction; manifest, plan, card and base have been checked before."""
 A_FILE = r"a file is in the place of this folder\. Give another --run"
 """Later error of a reproduction with the right rows."""
@@ -471,7 +471,7 @@ TRAIN = [
     ),
     Case(
         "plan: the rehearsal is damaged", lambda p: (p.changed("06_plan/rehearsal.json", step_s="slow"), plan(p))[-1],
-        r"rehearsal\.json: damaged: step_s: .*`oneday rehearse --redo` measures anew",
+        r"rehearsal\.json: damaged: step_s: .*`oneday rehearse --redo` measures again",
         lambda p: (p.restored("06_plan/rehearsal.json"), plan(p))[-1],
     ),
     Case(
@@ -554,7 +554,7 @@ LOOK = [
     ),
     Case(
         "compare: picked.json is damaged", lambda p: compare(p.changed(PICKED, validation_loss="low")),
-        r"picked\.json: damaged: validation_loss: .*`oneday pick .*/run` writes it anew",
+        r"picked\.json: damaged: validation_loss: .*`oneday pick .*/run` writes it again",
         lambda p: (main_ok(["pick", p.run()]), compare(p.run()))[-1],
     ),
 ]  # fmt: skip
@@ -626,14 +626,14 @@ GIVE = [
         r"--host is empty\. Give 127\.0\.0\.1", lambda p: serve(p, "--host", "127.0.0.1"), NOT_SERVED,
     ),
     Case(
-        "serve: a token that could be guessed", lambda p: served(p, "--token-file", p.file("token", "secret\n")),
+        "serve: a token that could be guessed", lambda p: serve(p, "--token-file", p.file("token", "secret\n")),
         r"--token-file \S+: no token of at least 16 ASCII characters .*`openssl rand -hex 32` makes one",
-        lambda p: served(p, "--token-file", p.file("token", "0123456789abcdef\n")), NOT_SERVED,
+        lambda p: serve(p, "--token-file", p.file("token", "0123456789abcdef\n")), NOT_SERVED,
     ),
     Case(
-        "serve: a chat template that is not there", lambda p: served(p, "--chat-template", p.path / "gone.jinja"),
+        "serve: a chat template that is not there", lambda p: serve(p, "--chat-template", p.path / "gone.jinja"),
         r"--chat-template \S+: cannot be read .*Give a Jinja file",
-        lambda p: served(p, "--chat-template", p.file("chat.jinja", "{{ messages }}")), NOT_SERVED,
+        lambda p: serve(p, "--chat-template", p.file("chat.jinja", "{{ messages }}")), NOT_SERVED,
     ),
     Case(
         "serve: an adapter that names no base",
@@ -677,7 +677,7 @@ GIVE = [
     Case(
         "helm: a checkpoint and an address",
         lambda p: ["helm", "--dry-run", "--url", "http://x", "--checkpoint", DEMO_BASE],
-        r"--checkpoint and --url: which one\?", lambda p: ["helm", "--dry-run", "--checkpoint", DEMO_BASE],
+        r"--checkpoint with --url: give one", lambda p: ["helm", "--dry-run", "--checkpoint", DEMO_BASE],
     ),
     Case(
         "helm: no data where it was said, told before anything is installed",

@@ -113,7 +113,7 @@ def test_the_server_of_a_foreign_manifest_is_asked_without_a_key(
     assert ended(*again) == 2  # it was not trained on this mix
     assert len(theirs.seen) > 1
     assert set(theirs.seen) == {None}
-    assert f"asked at {theirs.url}, which the manifest names, without a key" in capsys.readouterr().err
+    assert f"requests go to {theirs.url}, which the manifest names, without a key" in capsys.readouterr().err
 
 
 def test_named_again_on_the_command_line_it_gets_one(

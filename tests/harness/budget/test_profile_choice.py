@@ -90,7 +90,7 @@ def test_the_card_that_is_here_is_taken_and_said(tmp_path: Path, monkeypatch: py
 def test_memory_that_is_not_told_is_assumed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, gpu="NVIDIA GB10, [N/A], [N/A], 580.1")
     said = choose_profile(None).reason
-    assert said.startswith("NVIDIA GB10, memory unknown, is here; 24 GiB are assumed; `card=NAME-MEMORYgb` says")
+    assert said.startswith("NVIDIA GB10, memory unknown, is here; 24 GiB are assumed; set `card=NAME-MEMORYgb`")
 
 
 def test_without_a_card_it_is_the_cpu_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

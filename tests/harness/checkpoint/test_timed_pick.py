@@ -79,7 +79,7 @@ def test_all_the_time_measures_all_rows_and_says_why(adapters: Path, tmp_path: P
         assert (candidate.num_rows, candidate.standard_error, candidate.measured_by) == (96, 0.0, "picker")
     written = read_json(tmp_path / "08_pick" / "picked.json")
     verdicts = {c["checkpoint"]: c["verdict"] for c in written["candidates"]}
-    assert verdicts[BEST] == "the lowest of 4 over 96 rows"
+    assert verdicts[BEST] == "the lowest loss of 4 over 96 rows"
     assert verdicts["checkpoint-10"].startswith(f"behind {BEST} by ")
     served = find_served(tmp_path, base=None)
     assert served.lora_adapter == tmp_path / "08_pick" / written["adapter"]
@@ -140,7 +140,7 @@ def test_an_average_is_picked_if_it_beats_the_best_and_only_then(
     base_loss = losses.pop("base")
     assert picked.validation_loss == losses.pop(picked.checkpoint) < min(losses.values())
     assert base_loss == pytest.approx(picked.validation_loss, abs=1e-4)  # for that is what their mean comes to
-    assert any(c.verdict.startswith("beats checkpoint-40 (-") for c in picked.candidates)
+    assert any(c.verdict.startswith("better than checkpoint-40 (-") for c in picked.candidates)
     assert not (tmp_path / "08_pick" / "average").exists()
 
     picked = timed_pick(replace(make_job(adapters, tmp_path / "worse", rows), average=3))

@@ -255,7 +255,7 @@ def test_a_scripted_server_passes_the_check(tmp_path: Path) -> None:
         (("--suite", "closed"), "--suite closed: not simple, open, hidden, all"),
         (("--suite", "tests"), "no readable file"),
         (("--checkpoint", "nowhere"), "no such folder"),
-        (("--checkpoint", DEMO_BASE, "--url", "http://127.0.0.1:9"), "which one?"),
+        (("--checkpoint", DEMO_BASE, "--url", "http://127.0.0.1:9"), "give one of them"),
         (("--instances", "0"), "--instances"),
     ],
 )
