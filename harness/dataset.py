@@ -24,7 +24,7 @@ import orjson
 from core.encoding.example_ids import ExampleEncoder
 from core.encoding.labels import trained_runs
 from core.encoding.long_example import LongExamples, fitted
-from core.encoding.rendering import CHATML
+from core.encoding.rendering import CHAT_TEMPLATE, CHATML
 from core.encoding.table import ROWS_AT_ONCE, Table, TableRow, read_lengths, read_rows, schema, write_table
 from core.errors import StageError
 from core.example.example import Text, Unusable
@@ -215,6 +215,8 @@ def prepare_dataset(
     )
     write_jsonl(out / DROPPED, work.dropped)
     write_text(out / SAMPLE, _sample(train, work.encoder.tokenizer))
+    if work.encoder.added_template:
+        write_text(out / CHAT_TEMPLATE, work.encoder.added_template)
     description = asdict(dataset)
     for name in PARTS:
         description[name]["path"] = f"{name}.parquet"
@@ -329,7 +331,8 @@ def link_dataset(dataset: Dataset, out: Path) -> Dataset:
     A training run thereby keeps the rows that it started with, even if `05_table/` is changed or deleted.
     """
     make_folder(out)
-    for name in (*(f"{part}.parquet" for part in PARTS), DROPPED, SAMPLE, DESCRIPTION):
+    added = [CHAT_TEMPLATE] if dataset.train.path.with_name(CHAT_TEMPLATE).is_file() else []
+    for name in (*(f"{part}.parquet" for part in PARTS), DROPPED, SAMPLE, *added, DESCRIPTION):
         (out / name).unlink(missing_ok=True)
         try:
             os.link(dataset.train.path.with_name(name), out / name)

@@ -6,6 +6,7 @@ served = find_served(Path("runs/demo"), base=None)
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.encoding.rendering import CHAT_TEMPLATE
 from core.errors import OnedayError
 from core.files import read_as
 from core.model.quantisation import Precision, Quantisation
@@ -14,9 +15,6 @@ from harness.base_model import find_model
 from harness.checkpoint.pick import ADAPTER, PICKED
 from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from submission.errors import ServeError
-
-CHAT_TEMPLATE = "chat_template.jinja"
-"""The file in which transformers saves a tokenizer's chat template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

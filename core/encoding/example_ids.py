@@ -44,6 +44,11 @@ class ExampleEncoder:
         """What conversations were rendered by, in a sentence; empty: there were none."""
         return self._renderer.told if self._renderer else ""
 
+    @property
+    def added_template(self) -> str:
+        """The template that conversations were rendered by; empty: it is the base's own, or there were none."""
+        return self._renderer.added_template if self._renderer else ""
+
     def encode(self, examples: Sequence[MixExample]) -> list[RowIds | Unusable]:
         """The ids of each example, or why it has none."""
         prompted = [(n, item.example) for n, item in enumerate(examples) if isinstance(item.example, Prompted)]

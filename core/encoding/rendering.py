@@ -36,6 +36,9 @@ class Loss(StrEnum):
     """The last answer with its end token."""
 
 
+CHAT_TEMPLATE = "chat_template.jinja"
+"""Name of the file in which transformers looks for a tokenizer's template."""
+
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -72,6 +75,8 @@ class ChatRenderer:
         self._tokenizer = tokenizer
         own = template or tokenizer.chat_template
         self._template: str = own if isinstance(own, str) else CHATML
+        self.added_template = "" if self._template == tokenizer.chat_template else self._template
+        """The template, if it is not the tokenizer's own."""
         self._special = tuple(sorted(_special_tokens(tokenizer), key=len, reverse=True))
         self.has_text_markers = self._template == CHATML and not set(_CHATML_MARKERS) <= set(self._special)
         """The template's markers are ordinary text for this tokenizer."""

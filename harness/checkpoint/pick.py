@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from core.encoding.rendering import CHAT_TEMPLATE
 from core.files import make_folder, naming, read_as, sync_directory, write_json, write_jsonl
-from core.run_folder import PICK
+from core.run_folder import PICK, TRAIN
 from core.stage import Dropped
 from harness.checkpoint.seal import ADAPTER_FILES, Checkpoint, damaged, inspect, inspect_all
 from harness.checkpoint.trained_base import TrainedBase, find_trained_base, write_trained_base
@@ -189,6 +190,9 @@ def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase
         _link_or_copy(adapter / file, temporary / file)
     if trained := trained or find_trained_base(adapter):
         write_trained_base(temporary, trained)
+    template = folder.parent / TRAIN / "data" / CHAT_TEMPLATE
+    if template.is_file():  # the adapter learnt conversations in a template that the base does not have
+        shutil.copyfile(template, temporary / CHAT_TEMPLATE)
     temporary.rename(folder / name)
     sync_directory(folder)
     picked = replace(picked, adapter=name)

@@ -22,6 +22,7 @@ from oneday.requests.curation import (
 from oneday.requests.evaluating import EvaluateRequest
 from oneday.requests.looking import CompareRequest, DoctorRequest, LedgerRequest, ReportRequest, WatchRequest
 from oneday.requests.submission import (
+    ChatRequest,
     ExportRequest,
     HelmRequest,
     ReproduceRequest,
@@ -66,6 +67,7 @@ COMMANDS = (
     Entry(name="export", request=ExportRequest, runs="oneday.commands.export:run_export"),
     Entry(name="serve", request=ServeRequest, runs="oneday.commands.serve:run_serve"),
     Entry(name="try", request=TryRequest, runs="oneday.commands.serve:run_try"),
+    Entry(name="chat", request=ChatRequest, runs="oneday.commands.chat:run_chat"),
     Entry(name="helm", request=HelmRequest, runs="oneday.commands.helm:run_helm_command"),
     Entry(name="score", request=ScoreRequest, runs="oneday.commands.score:run_score"),
     Entry(name="reproduce", request=ReproduceRequest, runs="oneday.commands.reproduce:run_reproduce"),

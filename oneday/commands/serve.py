@@ -35,7 +35,7 @@ def run_serve(request: ServeRequest, console: Console) -> None:
         deadline_s=seconds(request.deadline, field="deadline"),
     )
     token = read_token(request.token_file) if request.token_file else None
-    chat_template = _chat_template(request.chat_template, served)
+    chat_template = chat_template_of(request.chat_template, served)
     health = Health(
         status="ok",
         model=str(served.base),
@@ -87,7 +87,7 @@ def _open_to_all(request: ServeRequest) -> list[str]:
     return [f"`host={request.host}`: whoever reaches this machine can use the model. {hint}"]
 
 
-def _chat_template(given: Path | None, served: Served) -> str | None:
+def chat_template_of(given: Path | None, served: Served) -> str | None:
     """The text of the given chat template, else of the one beside the adapter; None: the base's own."""
     path = given or served.chat_template
     if path is None:

@@ -85,6 +85,34 @@ class TryRequest(WithTrainedBase):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChatRequest(WithTrainedBase):
+    """Talk to a picked checkpoint in the terminal, with the base beside it on request.
+
+    The model is loaded once, and answers appear as they are generated. /base, /reset and /quit are commands.
+
+    Examples: oneday chat runs/mine
+              oneday chat runs/mine --beside-base --system "Answer in one sentence."
+    """
+
+    checkpoint: Annotated[Path, Option(is_argument=True)]
+    """Run, adapter or model folder."""
+    beside_base: bool = False
+    """Show what the base answers too."""
+    system: str = ""
+    """The system text of the conversation."""
+    template: Literal["auto", "chat", "alpaca"] = "auto"
+    """auto: the chat template of the training or of the base, else the Alpaca prompt, line by line."""
+    max_new_tokens: Annotated[int, Option(low=1, high=4096)] = 512
+    """Longest answer, in tokens."""
+    temperature: Annotated[float, Option(low=0, high=5)] = 0.0
+    """0: the most likely token each time."""
+    seed: Annotated[int, Option(low=0)] = 0
+    """Of a temperature above 0."""
+    precision: Annotated[Precision | None, RARE] = None
+    """Precision of the base. Default: as in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HelmRequest(Reporting, WithTrainedBase, WithDryRun):
     """Run the real HELM against a checkpoint.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.encoding.rendering import CHATML
 from core.files import read_json
 from core.run_folder import TRAIN
 from harness.axolotl_process import Launcher
@@ -17,6 +18,7 @@ from harness.data.share import DataFile
 from harness.dataset import read_dataset_rows
 from harness.run import train
 from harness.supervise import DATA, OUTPUT
+from submission.checkpoint import find_served
 from tests.harness.test_run import make_job
 
 
@@ -50,3 +52,6 @@ def test_every_kind_is_trained_and_the_trainers_loss_is_that_of_the_rows(
         job.run / TRAIN / OUTPUT / result.picked.checkpoint
     )
     assert loss == pytest.approx(result.picked.validation_loss, abs=1e-3)
+    served = find_served(job.run, base=None)
+    assert served.chat_template is not None, "the base has none, and what it learnt is served"
+    assert served.chat_template.read_text() == CHATML
