@@ -93,7 +93,7 @@ def test_a_run_that_was_cut_short_or_is_itself_cannot_be_repeated(run: Path, tmp
         run_reproduce(again(run, tmp_path, run=run), Console(), launch=LAUNCH)
     plan = run / TRAIN / SCHEDULE
     plan.write_text(plan.read_text().splitlines()[0] + "\n")
-    with pytest.raises(ConfigError, match="did not come to its end"):
+    with pytest.raises(ConfigError, match="the run was interrupted"):
         run_reproduce(again(run, tmp_path), Console(), launch=LAUNCH)
 
 

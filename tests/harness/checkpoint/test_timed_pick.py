@@ -80,7 +80,7 @@ def test_all_the_time_measures_all_rows_and_says_why(adapters: Path, tmp_path: P
     written = read_json(tmp_path / "08_pick" / "picked.json")
     verdicts = {c["checkpoint"]: c["verdict"] for c in written["candidates"]}
     assert verdicts[BEST] == "the lowest loss of 4 over 96 rows"
-    assert verdicts["checkpoint-10"].startswith(f"behind {BEST} by ")
+    assert verdicts["checkpoint-10"].startswith(f"worse than {BEST} by ")
     served = find_served(tmp_path, base=None)
     assert served.lora_adapter == tmp_path / "08_pick" / written["adapter"]
     original = (adapters / BEST / "adapter_model.safetensors").read_bytes()
