@@ -79,6 +79,10 @@ SUITES = {
     "tmmlu": _tc_eval("multiple choice in 53 subjects", "Tmmlu"),
     "xsum-tc": _tc_eval("summaries of articles in one sentence", "XsumTc"),
     "imdb-tc": _tc_eval("the sentiment of reviews", "ImdbTc"),
+    "held-out": SuiteEntry(
+        about="validation rows of a mix, which no training row repeats, by exact match or ROUGE-L",
+        items=(), module="evaluation.held_out", load="load_held_out", parameters="HeldOutParameters",
+    ),
 }  # fmt: skip
 """A new suite is one module and one line here."""
 
