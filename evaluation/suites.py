@@ -8,7 +8,7 @@ Where it sits: above all suites; the command asks here.
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -102,6 +102,21 @@ def load_suite(name: str, items: Path, settings: Mapping[str, str]) -> Suite[Any
     parameters = _parameters(getattr(module, entry.parameters), settings, name)
     load: Loader = getattr(module, entry.load)
     return load(_items_file(items, entry, name), parameters)
+
+
+def settings_of(given: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts as the settings of `load_suite`.
+
+    Raises:
+        EvaluationError: one has no value.
+    """
+    settings = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise EvaluationError(f"`set={text}`: no value. Write KEY=VALUE.")
+        settings[key.strip()] = value.strip()
+    return settings
 
 
 def find_suite(name: str) -> SuiteEntry:

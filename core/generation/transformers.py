@@ -67,19 +67,14 @@ class TransformersPredictor:
         """Weights, precision and batch shape."""
         return self._revision
 
-    @property
-    def precision(self) -> str:
-        """That the weights are kept in: `fp32`, `bf16`, `fp16` or `4bit`."""
-        return self._model.precision
-
     @cached_property
     def _renderer(self) -> ChatRenderer:
         return ChatRenderer(self._model.tokenizer)
 
     @property
-    def has_chat_template(self) -> bool:
-        """Whether the tokenizer has a template of its own."""
-        return isinstance(self._model.tokenizer.chat_template, str)
+    def told(self) -> str:
+        """Which chat template renders messages, in words."""
+        return self._renderer.told
 
     def close(self) -> None:
         """Frees the GPU memory for what follows in this process."""

@@ -1,6 +1,6 @@
 """`oneday evaluate`: scores recorded responses; shows a table, and writes a page and `scores.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from evaluation.resampling import DRAWS
 from evaluation.responses import read_responses
 from evaluation.scoring import Evaluation, Figure, evaluate
 from evaluation.suite import Suite
-from evaluation.suites import load_suite
+from evaluation.suites import load_suite, settings_of
 from oneday.display.console import Console
 from oneday.requests.evaluating import EvaluateRequest
 
@@ -30,7 +30,7 @@ def run_evaluate(request: EvaluateRequest, console: Console) -> None:
     """
     if request.folder.is_file():
         raise EvaluationError(f"{request.folder}: a file is in the place of this folder. Give another `out=`.")
-    suite = load_suite(request.suite, request.items, _settings(request.set))
+    suite = load_suite(request.suite, request.items, settings_of(request.set))
     if request.against is not None and (reason := suite.one_file_only()):
         raise EvaluationError(f"`against={request.against}`: {reason}. Evaluate each file with its own.")
     evaluation = _evaluate(suite, request.responses, request, console)
@@ -42,16 +42,6 @@ def run_evaluate(request: EvaluateRequest, console: Console) -> None:
     _show(evaluation, found, console)
     console.say(f"page: {request.folder / REPORT}")
     console.result(result)
-
-
-def _settings(given: Sequence[str]) -> dict[str, str]:
-    settings = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise EvaluationError(f"`set={text}`: no value. Write KEY=VALUE.")
-        settings[key.strip()] = value.strip()
-    return settings
 
 
 def _evaluate(suite: Suite[Any], path: Path, request: EvaluateRequest, console: Console) -> Evaluation:
