@@ -58,26 +58,30 @@ class GenerateRequest(Redoing, WithTrainedBase, WithDryRun):
         """Where the responses go."""
         if self.out is not None:
             return self.out
-        name = self.model.split("://", 1)[-1].strip("/").replace("/", "-").replace(":", "-")
-        return Path("runs/responses") / f"{self.suite}-{name}.jsonl"
+        return Path("runs/responses") / f"{self.suite}-{file_name(self.model)}.jsonl"
+
+
+LM_EVAL = "lm-evaluation-harness"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRequest(Reporting):
+class EvaluateRequest(Reporting, WithTrainedBase):
     """Score recorded responses, with confidence intervals.
 
     No model and no network is needed. Writes scores.json, items.jsonl and report.html. Responses are JSON lines with
-    suite, language and id, or task and id, or key or prompt; or one TC-Eval document.
+    suite, language and id, or task and id, or key or prompt; or one TC-Eval document. With --lm-eval, a model is
+    evaluated by the real lm-evaluation-harness, with or without a suite.
 
-    Example: oneday evaluate ifeval --items input_data.jsonl --responses gpt4_responses.jsonl
+    Examples: oneday evaluate ifeval --items input_data.jsonl --responses gpt4_responses.jsonl
+              oneday evaluate --lm-eval arc_easy,my_task.yaml --model runs/200k
     """
 
-    suite: Annotated[str, SUITE]
+    suite: Annotated[str | None, SUITE] = None
     """ifeval, ifeval-fi; language, spelling, relevance, judge, modifiers; drcd, fgc, ttqa, penguins, tmmlu, xsum-tc,
-    imdb-tc; held-out."""
-    items: Path
-    """The suite's items: their file, or a folder that holds it."""
-    responses: Path
+    imdb-tc, tc-eval; held-out."""
+    items: Path | None = None
+    """The suite's items: their file, a folder that holds it, or a data set of the hub."""
+    responses: Path | None = None
     """The responses to score."""
     against: Path | None = None
     """Other responses to the same items, for paired differences."""
@@ -89,9 +93,32 @@ class EvaluateRequest(Reporting):
     """A parameter of the suite as KEY=VALUE, such as letter_rule=upstream."""
     seed: Annotated[int, Option(low=0)] = 0
     """Seed of the bootstrap."""
+    lm_eval: Annotated[tuple[str, ...], Option(panel=LM_EVAL)] = ()
+    """Tasks of lm_eval, separated by commas: names or patterns, task files that end in .yaml, or folders of them."""
+    model: Annotated[str | None, Option(panel=LM_EVAL)] = None
+    """The model: a run, an adapter, a model folder, or a name on the hub."""
+    limit: Annotated[int | None, Option(panel=LM_EVAL, low=1)] = None
+    """Largest number of documents of each task. Default: all."""
+    num_fewshot: Annotated[int | None, Option(panel=LM_EVAL, low=0, high=100)] = None
+    """Number of shots. Default: the task's."""
+    chat_template: Annotated[bool, Option(panel=LM_EVAL)] = False
+    """Render prompts with the chat template of the model's tokenizer."""
+    precision: Annotated[Precision | None, Option(panel=LM_EVAL)] = None
+    """Precision of the weights. Default: that of training."""
+    batch_size: Annotated[int, Option(panel=LM_EVAL, low=1, high=1024)] = 8
+    """Number of documents in a batch."""
 
     @property
     def folder(self) -> Path:
         """The folder of the results."""
+        if self.out is not None:
+            return self.out
+        if self.suite is None or self.responses is None:
+            return Path("runs/scores") / f"lm-eval-{file_name(self.model or '')}"
         stem = self.responses.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
-        return self.out or Path("runs/scores") / f"{self.suite}-{stem}"
+        return Path("runs/scores") / f"{self.suite}-{stem}"
+
+
+def file_name(model: str) -> str:
+    """A model's name as part of a file's: the URL of a server, a path or a name on the hub."""
+    return model.split("://", 1)[-1].strip("/").replace("/", "-").replace(":", "-")
