@@ -79,6 +79,10 @@ SUITES = {
     "tmmlu": _tc_eval("multiple choice in 53 subjects", "Tmmlu"),
     "xsum-tc": _tc_eval("summaries of articles in one sentence", "XsumTc"),
     "imdb-tc": _tc_eval("the sentiment of reviews", "ImdbTc"),
+    "tc-eval": SuiteEntry(
+        about="all tasks of TC-Eval that are there, and Taiwan LLM's average of seven",
+        items=(), module="evaluation.tc_eval.all_tasks", load="load_all", parameters="AllParameters",
+    ),
     "held-out": SuiteEntry(
         about="validation rows of a mix, which no training row repeats, by exact match or ROUGE-L",
         items=(), module="evaluation.held_out", load="load_held_out", parameters="HeldOutParameters",

@@ -70,6 +70,11 @@ class TcEvalSuite(Suite[ItemT]):
         self._items: Sequence[ItemT] = self._read(self._find(path))
         self._prompts = parameters.prompts
 
+    @classmethod
+    def is_in(cls, folder: Path) -> bool:
+        """Whether a folder holds the task's items under a name that is known."""
+        return any((folder / f"{name}{end}").exists() for name in cls.files for end in ("", ".gz"))
+
     def _find(self, path: Path) -> Path:
         return find(path, self.files)
 
@@ -201,13 +206,12 @@ class Tmmlu(TcEvalSuite[MultipleChoice]):
     """TMMLU: 3,343 questions in 53 subjects, which hold their options."""
 
     name = "tmmlu"
-    files = ()
+    files = ("tmmlu.jsonl", "TMMLU", "tmmlu_csv")
     metrics = (Metric(name="macro", macro_over="subject"), Metric(name="micro"), FIRST_CHARACTER)
     is_one_character = True
 
     def _find(self, path: Path) -> Path:
-        named = [path / name for name in ("tmmlu.jsonl", "tmmlu.jsonl.gz", "TMMLU", "tmmlu_csv")]
-        return next((candidate for candidate in named if candidate.exists()), path)
+        return find(path, self.files) if self.is_in(path) else path
 
     def _read(self, path: Path) -> Sequence[MultipleChoice]:
         return read_subjects(path, self.name)
