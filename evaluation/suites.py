@@ -14,7 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from core.records.hub import is_hub_name
 from evaluation.errors import EvaluationError
+from evaluation.hub_items import fetched
 from evaluation.suite import Suite
 
 Loader = Callable[[Path, Any], Suite[Any]]
@@ -33,6 +35,8 @@ class SuiteEntry:
     """Name of a function of the module: (path of the items, parameters) -> suite."""
     parameters: str
     """Name of a frozen dataclass of the module; every field has a default."""
+    hub: bool = False
+    """Whether its items may be the rows of a data set of the hub."""
 
 
 def _tc_eval(about: str, load: str) -> SuiteEntry:
@@ -45,12 +49,12 @@ SUITES = {
     "ifeval": SuiteEntry(
         about="instructions that a program can check, in English",
         items=("input_data.jsonl",),
-        module="evaluation.ifeval.suite", load="load_english", parameters="IfevalParameters",
+        module="evaluation.ifeval.suite", load="load_english", parameters="IfevalParameters", hub=True,
     ),
     "ifeval-fi": SuiteEntry(
         about="the same in Finnish, in the modes published and localised",
         items=("ifeval_fi.jsonl", "input_data.jsonl"),
-        module="evaluation.ifeval.suite", load="load_finnish", parameters="IfevalParameters",
+        module="evaluation.ifeval.suite", load="load_finnish", parameters="IfevalParameters", hub=True,
     ),
     "language": SuiteEntry(
         about="the language of responses to the 113 cross-lingual instructions",
@@ -85,7 +89,7 @@ SUITES = {
     ),
     "held-out": SuiteEntry(
         about="validation rows of a mix, which no training row repeats, by exact match or ROUGE-L",
-        items=(), module="evaluation.held_out", load="load_held_out", parameters="HeldOutParameters",
+        items=(), module="evaluation.held_out", load="load_held_out", parameters="HeldOutParameters", hub=True,
     ),
 }  # fmt: skip
 """A new suite is one module and one line here."""
@@ -95,7 +99,7 @@ def load_suite(name: str, items: Path, settings: Mapping[str, str]) -> Suite[Any
     """The suite of a name.
 
     Args:
-        items: The file of its items, or a folder that holds it under a known name.
+        items: The file of its items, a folder that holds it under a known name, or a data set of the hub.
         settings: Its parameters, as text.
 
     Raises:
@@ -135,6 +139,8 @@ def find_suite(name: str) -> SuiteEntry:
 
 
 def _items_file(path: Path, entry: SuiteEntry, name: str) -> Path:
+    if entry.hub and is_hub_name(str(path)):
+        return fetched(str(path))
     if not (path.is_dir() and entry.items):
         return path
     found = next((path / file for file in entry.items if (path / file).is_file()), None)

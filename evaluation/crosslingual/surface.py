@@ -179,7 +179,7 @@ class Spelling(CrosslingualSuite):
             return dict.fromkeys(("micro", "macro"), why_not_run(missing))
         return {
             f"micro, {language}": f"no dictionary {DICTIONARIES.get(language, '')} found: "
-            "pip install 'oneday-llm[eval]', or name their folder as `dictionaries`"
+            "pip install 'oneday-llm[spelling]', or name their folder as `dictionaries`"
             for language in self._languages
             if not self._has_dictionary(language)
         }
