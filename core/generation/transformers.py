@@ -12,8 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from core.encoding.rendering import ChatRenderer
 from core.errors import PredictionError
-from core.example.rendering import ChatRenderer
 from core.generation.request import Request
 from core.model.completion import Completion
 from core.model.folder import model_fingerprint

@@ -11,7 +11,7 @@ from core.model.libraries import give_back, hub, is_offline
 from evaluation.asking.lm_harness import LmEvalSettings, prepared, run_tasks
 from evaluation.errors import EvaluationError
 from evaluation.suite import Table
-from oneday.commands.asked_model import find_asked_model, is_url
+from oneday.commands.evaluation.asked_model import find_asked_model, is_url
 from oneday.display.console import Console
 from oneday.requests.evaluating import EvaluateRequest
 

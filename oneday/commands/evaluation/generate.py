@@ -23,8 +23,8 @@ from evaluation.suite import Suite, Template
 from evaluation.suites import load_suite, settings_of
 from harness.errors import BudgetError
 from oneday.bounded_process import run_within
-from oneday.commands.asked_model import AskedModel, find_asked_model, is_url
-from oneday.commands.charging import charged
+from oneday.commands.evaluation.asked_model import AskedModel, find_asked_model, is_url
+from oneday.commands.evaluation.charging import charged
 from oneday.display.console import Console
 from oneday.requests.evaluating import GenerateRequest
 
@@ -42,7 +42,7 @@ class _Work:
     """What the manifest says of it; another value makes another file."""
 
 
-def run_generate_within_budget(request: GenerateRequest, console: Console) -> None:
+def run_bounded(request: GenerateRequest, console: Console) -> None:
     """`run_generate`; for a run with budget left, in a process that is killed at the deadline.
 
     Raises:
@@ -65,7 +65,7 @@ def run_generate_within_budget(request: GenerateRequest, console: Console) -> No
         if not charge.is_bounded:
             _generate(request, work, console)
             return
-        runs = "oneday.commands.generate:run_generate"
+        runs = "oneday.commands.evaluation.generate:run_generate"
         code = run_within("generate", runs, request, deadline=charge.deadline, beat=charge.beat)
     if code is None:
         with AnswerStore(_folder(request) / ANSWERS) as store:

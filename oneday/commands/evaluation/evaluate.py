@@ -16,7 +16,7 @@ from evaluation.responses import read_responses
 from evaluation.scoring import Evaluation, Figure, evaluate
 from evaluation.suite import Suite, Table
 from evaluation.suites import SUITES, load_suite, settings_of
-from oneday.commands.lm_eval import run_harness
+from oneday.commands.evaluation.lm_eval import run_harness
 from oneday.display.console import Console
 from oneday.requests.evaluating import EvaluateRequest
 
