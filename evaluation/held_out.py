@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+from core.example.example import Conversation, Message, Text, Unusable
+from core.example.mix_line import read_line
 from core.example.prompt import STOP, training_prompt
 from core.files import read_jsonl
 from core.generation.request import Kind
@@ -48,11 +50,13 @@ class Question(Item):
     reference: str
     exact: bool
     """Right or wrong; else ROUGE-L."""
+    messages: tuple[Message, ...] = ()
+    """Of a conversation: everything before its last answer. `instruction` and `input` are then empty."""
 
     @property
     def prompt(self) -> str:
-        """As in training: no shots."""
-        return training_prompt(self.instruction, self.input)
+        """As in training: no shots. Of a conversation the last message."""
+        return self.messages[-1].content if self.messages else training_prompt(self.instruction, self.input)
 
 
 def held_out_questions(mix: Path, num: int) -> list[Question]:
@@ -66,9 +70,10 @@ def held_out_questions(mix: Path, num: int) -> list[Question]:
     """
     path = mix / VALIDATION if mix.is_dir() else mix
     rows = [_question(row, f"{path}: row {number}") for number, row in enumerate(read_jsonl(path), start=1)]
-    if not rows:
-        raise EvaluationError(f"{path}: no rows in it. Give the mix of the run with `mix=`.")
-    questions = numbered(rows)
+    questions = numbered(question for question in rows if question is not None)
+    if not questions:
+        what = "only texts, which ask nothing," if rows else "no rows"
+        raise EvaluationError(f"{path}: {what} in it. Give the mix of the run with `mix=`.")
     chosen = sorted(random.Random(SEED).sample(range(len(questions)), min(num, len(questions))))
     return [questions[number] for number in chosen]
 
@@ -82,20 +87,32 @@ def numbered(questions: Iterable[Question]) -> list[Question]:
     return [replace(question, id=str(number)) for number, question in enumerate(found)]
 
 
-def _question(row: Mapping[str, object], where: str) -> Question:
-    """A row of any mix that can be trained on: one of somebody else's may not say where its rows are from."""
+def _question(row: Mapping[str, object], where: str) -> Question | None:
+    """A row of any mix that can be trained on: one of somebody else's may not say where its rows are from.
+
+    None: a text, which asks nothing.
+    """
+    try:
+        example = read_line(row).example
+    except Unusable as e:
+        raise EvaluationError(f"{where} {e.detail}. Mend the row.") from e
     instruction, text, output = row.get("instruction"), row.get("input"), row.get("output")
-    if not (isinstance(instruction, str) and isinstance(text, str) and isinstance(output, str)):
-        raise EvaluationError(f"{where} lacks instruction, input or output as text. Mend the row.")
+    messages: tuple[Message, ...] = ()
+    if isinstance(example, Text):
+        return None
+    if isinstance(example, Conversation):
+        *before, last = example.messages
+        messages, instruction, text, output = tuple(before), "", "", last.content
     source = str(row.get("source", "mix"))
     return Question(
         id=str(row.get("id") or ""),
         language=str(row.get("language") or "en"),
         group=source.replace("_", " ") if source.startswith("ni_") else source,
         task=str(row.get("task", "")),
-        instruction=instruction,
-        input=text,
-        reference=output,
+        instruction=str(instruction),
+        input=str(text),
+        reference=str(output),
+        messages=messages,
         exact=row.get("kind", "") == Kind.EXACT_MATCH or source == "ni_exact_match",
     )
 
@@ -154,7 +171,9 @@ class HeldOut(Suite[Question]):
         return self._questions
 
     def prompt(self, item: Question) -> Prompt:
-        """As the parameters say."""
+        """A conversation as messages; a question as the parameters say."""
+        if item.messages:
+            return [{"role": message.role.value, "content": message.content} for message in item.messages]
         if self._prompts is Prompts.INSTRUCTION:
             return item.prompt
         return "\n\n".join(text for text in (item.instruction, item.input) if text)
@@ -164,9 +183,13 @@ class HeldOut(Suite[Question]):
         return item.reference
 
     def generation(self) -> GenerationDefaults:
-        """Up to 128 tokens. A training row's text goes to the model as it stands, and a blank line ends its answer."""
+        """Up to 128 tokens. A training row's text goes to the model as it stands, and a blank line ends its answer.
+
+        Answers of conversations may hold blank lines: where there are conversations, only the end token ends an answer.
+        """
         if self._prompts is Prompts.INSTRUCTION:
-            return GenerationDefaults(max_new_tokens=128, stop=(STOP,), template=Template.PLAIN)
+            stop = () if any(question.messages for question in self._questions) else (STOP,)
+            return GenerationDefaults(max_new_tokens=128, stop=stop, template=Template.PLAIN)
         return GenerationDefaults(max_new_tokens=128)
 
     def score(self, item: Question, response: Response) -> Sequence[Outcome]:

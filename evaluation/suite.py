@@ -78,7 +78,7 @@ class Template(StrEnum):
     INSTRUCTION = "instruction"
     """As `oneday train` renders its rows: `### Instruction:`, `### Response:`."""
     PLAIN = "plain"
-    """As it stands."""
+    """As it stands. Messages, which do not stand as one text, go through the chat template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ Where it sits: held_out, generation -> **base_against_tuned**; scoring and diffe
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def compare_models(
     Returns:
         The comparison of each group of questions, and the inputs of the stage.
     """
-    asked = [{key: value for key, value in asdict(q).items() if key not in _IDENTITY} for q in questions]
+    asked = [{key: value for key, value in asdict(q).items() if _decides(key, value)} for q in questions]
     decides = {
         **inputs, "seed": SEED, "questions": len(questions), "max_new_tokens": max_new_tokens,
         "base": model_fingerprint(base), "asked": sha256(json.dumps(asked).encode()),
@@ -80,6 +80,11 @@ def compare_models(
         write_json(stage.path(COMPARISON), [asdict(c) for c in comparisons_of(base_scores, tuned_scores)])
         stage.finish(Summary(tallies={"instance": Tally(read=len(questions), kept=len(questions))}))
     return read_as(list[Comparison], stage.path(COMPARISON)), decides
+
+
+def _decides(key: str, value: object) -> bool:
+    """Whether a field decides what is asked. A question of earlier versions has no messages."""
+    return key not in _IDENTITY and not (key == "messages" and not value)
 
 
 def _evaluate(
@@ -115,16 +120,18 @@ def _evaluate(
     return evaluate(suite, join(suite, responses), responses, seed=SEED)
 
 
-def _rows(base: Evaluation, tuned: Evaluation) -> list[dict[str, object]]:
-    """Every question with both answers and their scores."""
-    return [
-        {
-            **asdict(ours.item),
+def _rows(base: Evaluation, tuned: Evaluation) -> Iterator[dict[str, object]]:
+    """Every question with both answers and their scores. A conversation is shown as the input."""
+    for theirs, ours in zip(base.rows, tuned.rows, strict=True):
+        question = ours.item
+        assert isinstance(question, Question)
+        said = "\n\n".join(f"{message.role}: {message.content}" for message in question.messages)
+        yield {
+            **asdict(question),
+            **({"input": said} if said else {}),
             "texts": {BASE: theirs.response.text, TUNED: ours.response.text},
             "scores": {BASE: _score(theirs), TUNED: _score(ours)},
         }
-        for theirs, ours in zip(base.rows, tuned.rows, strict=True)
-    ]
 
 
 def _score(row: ScoredItem) -> float | None:

@@ -148,7 +148,10 @@ def _questions(suite: Suite[ItemT], responder: Responder, settings: GenerationSe
 
 
 def _request(suite: Suite[ItemT], item: ItemT, settings: GenerationSettings) -> Request:
-    prompt, is_chat = suite.prompt(item), settings.template is Template.CHAT
+    prompt = suite.prompt(item)
+    is_chat = settings.template is Template.CHAT or (
+        settings.template is Template.PLAIN and not isinstance(prompt, str)
+    )
     return Request(
         task=suite.name,
         id=f"{item.suite} {item.language} {item.id}",

@@ -79,5 +79,11 @@ def test_the_suite_asks_the_rows_of_a_mix_as_they_were_trained(tmp_path: Path) -
     scored = [[(o.metric, o.value) for o in suite.score(item, answer)] for item in suite.items()]
     assert scored == [[("score", 1.0), ("exact_match", 1.0)], [("score", 1.0), ("rouge_l", 1.0)]]
     assert len(load_suite("held-out", tmp_path / "validation.jsonl", {"questions": "1"}).items()) == 1
+    turns = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    dialogue = {"messages": [*turns, {"role": "assistant", "content": "d"}], "source": "talks"}
+    write(tmp_path / "validation.jsonl", [ROW, dialogue, {"text": "asks nothing"}])
+    mixed = load_suite("held-out", tmp_path, {})
+    assert [mixed.prompt(item) for item in mixed.items()] == [training_prompt("Say it.", "a"), turns]
+    assert (mixed.reference(mixed.items()[1]), mixed.generation().stop) == ("d", ())
     with pytest.raises(EvaluationError, match=r"gone: no validation\.jsonl in it"):
         load_suite("held-out", tmp_path / "gone", {})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.files import read_jsonl
 from core.generation.engine import Engine
 from core.model.folder import model_fingerprint
 from core.model.quantisation import Precision, Quantisation
@@ -18,6 +19,7 @@ from evaluation.suite import Template
 from harness.base_model import find_model, load_tokenizer
 from harness.checkpoint.trained_base import TRAINED_BASE
 from harness.run import LEDGER
+from oneday.commands.compare import mix_of
 from submission.checkpoint import Served, find_served
 
 DEFAULT = "default"
@@ -99,11 +101,17 @@ def _name(precision: Precision | Quantisation | None) -> str:
     return precision.describe() if isinstance(precision, Quantisation) else precision or DEFAULT
 
 
+def _trained_conversations(folder: Path) -> bool:
+    """Whether the mix of a run begins with a conversation, which is trained by the chat template."""
+    rows = mix_of(folder) / "train.jsonl"
+    return rows.is_file() and "messages" in next(read_jsonl(rows), {})
+
+
 def _template(folder: Path, served: Served) -> Template:
-    """`oneday train` trains on instruction rows, and writes on which base beside the adapter."""
+    """That of the training, if `oneday train` trained: it writes on which base beside the adapter."""
     is_ours = served.lora_adapter is not None and (
         served.lora_adapter != folder or (served.lora_adapter / TRAINED_BASE).is_file()
     )
     if is_ours:
-        return Template.INSTRUCTION
+        return Template.CHAT if _trained_conversations(folder) else Template.INSTRUCTION
     return Template.CHAT if isinstance(load_tokenizer(served.base).chat_template, str) else Template.PLAIN
