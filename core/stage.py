@@ -146,7 +146,7 @@ class Stage:
         has_work = any(name not in _NO_WORK and not name.endswith(".tmp") for name in names)
         stored = self._stored_inputs(path) if has_work and path.is_file() else None
         if stored is not None and stored != self.inputs:
-            differ = _differences(stored, self.inputs)
+            differ = setting_differences(stored, self.inputs)
             if not self._redo:
                 raise StageError(
                     f"{self.directory}: made with other inputs ({'; '.join(differ)}). "
@@ -286,13 +286,13 @@ class Stage:
         write_json(self.directory / DONE, {"outputs": outputs, "seconds": seconds})
 
 
-def _differences(stored: Mapping[str, object], asked: Mapping[str, object], prefix: str = "") -> list[str]:
-    """`key: old -> new` for every leaf that differs."""
+def setting_differences(stored: Mapping[str, object], asked: Mapping[str, object], prefix: str = "") -> list[str]:
+    """`key: old -> new` for every leaf that differs between two JSON objects."""
     differing = []
     for key in sorted({*stored, *asked}):
         old, new = stored.get(key), asked.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            differing += _differences(old, new, f"{prefix}{key}.")
+            differing += setting_differences(old, new, f"{prefix}{key}.")
         elif old != new:
             differing.append(f"{prefix}{key}: {_short(old)} -> {_short(new)}")
     return differing

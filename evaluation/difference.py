@@ -9,13 +9,16 @@ one in twenty is expected to exclude zero by chance.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluation.cells import Cell, Place, breakdowns, collect, matrix, parts_of
 from evaluation.errors import EvaluationError
-from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios
+from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios, two_sided_p
 from evaluation.scoring import Evaluation
 from evaluation.suite import Metric
+
+if TYPE_CHECKING:
+    from evaluation.resampling import Array
 
 NOT_DISTINGUISHED = "not distinguished"
 
@@ -30,6 +33,8 @@ class Difference:
     value: float
     interval: Interval | None
     """95 %; None where there is none, as for a median."""
+    p: float | None = None
+    """Two-sided: twice the smaller share of draws on one side of zero, at least 2 / (draws + 1). None: no interval."""
 
     @property
     def is_distinguished(self) -> bool:
@@ -112,10 +117,11 @@ def _difference(
         pairs = [(cells[part], others[part]) for part in parts_of(cells, spec) if part in others]
     else:
         pairs = [(cells[place], others[place])]
-    return Difference(value=value, interval=_interval(pairs, seed))
+    draws = _draws(pairs, seed)
+    return Difference(value=value, interval=percentile_interval(draws), p=two_sided_p(draws))
 
 
-def _interval(pairs: list[tuple[Cell, Cell]], seed: int) -> Interval:
+def _draws(pairs: list[tuple[Cell, Cell]], seed: int) -> "Array":
     """Of the plain mean of the pairs' differences."""
     import numpy as np
 
@@ -125,7 +131,8 @@ def _interval(pairs: list[tuple[Cell, Cell]], seed: int) -> Interval:
     else:
         both = resampled_ratios(*matrix([cell for pair in pairs for cell in pair]), seed=seed)
         each = [both[:, 2 * place : 2 * place + 2] for place in range(len(pairs))]
-    return percentile_interval(np.nanmean([draws[:, 0] - draws[:, 1] for draws in each], axis=0))
+    mean: Array = np.nanmean([draws[:, 0] - draws[:, 1] for draws in each], axis=0)
+    return mean
 
 
 def settings_that_differ(ours: Evaluation, theirs: Evaluation) -> list[str]:

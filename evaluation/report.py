@@ -16,8 +16,9 @@ from evaluation.cells import ScoredItem
 from evaluation.difference import Differences
 from evaluation.responses import Prompt
 from evaluation.scoring import Evaluation, Figure
+from evaluation.suite import Table
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, TABLES_TEMPLATE = "report.html.j2", "tables.html.j2"
 NUM_EXAMPLES = 8
 """On each side."""
 _SEED = 4
@@ -86,6 +87,11 @@ def write_report(path: Path, evaluation: Evaluation, found: Differences | None) 
         "words": _words,
     }
     write_page(path, "evaluation", TEMPLATE, values, filters=filters)
+
+
+def write_tables(path: Path, title: str, tables: Sequence[Table]) -> None:
+    """Writes a page of tables alone."""
+    write_page(path, "evaluation", TABLES_TEMPLATE, {"title": title, "tables": tables}, filters={})
 
 
 def _value(value: float | None) -> str:

@@ -90,3 +90,9 @@ def percentile_interval(draws: "Array") -> Interval:
 
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return float(low), float(high)
+
+
+def two_sided_p(draws: "Array") -> float:
+    """Twice the smaller share of the draws on one side of zero, never below what that many draws can tell."""
+    one_sided = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
+    return min(1.0, 2 * max(one_sided, 1 / (len(draws) + 1)))

@@ -16,6 +16,7 @@ Where it sits: responses -> **suite** -> join -> scoring.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import ClassVar, Generic, Literal, TypeVar
 
 import orjson
@@ -69,6 +70,32 @@ class Outcome:
     """Dimension -> label for the breakdowns, as {"category": "keywords", "subset": "510"}."""
 
 
+class Template(StrEnum):
+    """How a prompt becomes the text that a model receives."""
+
+    CHAT = "chat"
+    """By the chat template of the model's tokenizer, or of the server."""
+    INSTRUCTION = "instruction"
+    """As `oneday train` renders its rows: `### Instruction:`, `### Response:`."""
+    PLAIN = "plain"
+    """As it stands. Messages, which do not stand as one text, go through the chat template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationDefaults:
+    """How the responses to a suite are generated where the user does not say otherwise."""
+
+    max_new_tokens: int = 512
+    repetition_penalty: float = 1.0
+    """1: none."""
+    stop: tuple[str, ...] = ()
+    """A response ends before the first of these strings."""
+    response_prefix: str = ""
+    """What a response is made to begin with. It is no part of the response."""
+    template: Template | None = None
+    """None: the model decides."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """What a suite shows beside its figures, as the agreement of two raters."""
@@ -99,6 +126,14 @@ class Suite(ABC, Generic[ItemT]):
     @abstractmethod
     def score(self, item: ItemT, response: Response) -> Sequence[Outcome]:
         """What a response is worth. An empty response gets 0 in every accuracy."""
+
+    def expected_language(self, item: ItemT) -> str:
+        """Of the response, BCP 47. Default: that of the prompt."""
+        return item.language
+
+    def generation(self) -> GenerationDefaults:
+        """How responses are generated."""
+        return GenerationDefaults()
 
     def reference(self, item: ItemT) -> str:
         """What a right response says, for a reader; empty where there is no one answer."""

@@ -8,13 +8,15 @@ Where it sits: above all suites; the command asks here.
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from core.records.hub import is_hub_name
 from evaluation.errors import EvaluationError
+from evaluation.hub_items import fetched
 from evaluation.suite import Suite
 
 Loader = Callable[[Path, Any], Suite[Any]]
@@ -33,6 +35,8 @@ class SuiteEntry:
     """Name of a function of the module: (path of the items, parameters) -> suite."""
     parameters: str
     """Name of a frozen dataclass of the module; every field has a default."""
+    hub: bool = False
+    """Whether its items may be the rows of a data set of the hub."""
 
 
 def _tc_eval(about: str, load: str) -> SuiteEntry:
@@ -45,12 +49,12 @@ SUITES = {
     "ifeval": SuiteEntry(
         about="instructions that a program can check, in English",
         items=("input_data.jsonl",),
-        module="evaluation.ifeval.suite", load="load_english", parameters="IfevalParameters",
+        module="evaluation.ifeval.suite", load="load_english", parameters="IfevalParameters", hub=True,
     ),
     "ifeval-fi": SuiteEntry(
         about="the same in Finnish, in the modes published and localised",
         items=("ifeval_fi.jsonl", "input_data.jsonl"),
-        module="evaluation.ifeval.suite", load="load_finnish", parameters="IfevalParameters",
+        module="evaluation.ifeval.suite", load="load_finnish", parameters="IfevalParameters", hub=True,
     ),
     "language": SuiteEntry(
         about="the language of responses to the 113 cross-lingual instructions",
@@ -79,6 +83,14 @@ SUITES = {
     "tmmlu": _tc_eval("multiple choice in 53 subjects", "Tmmlu"),
     "xsum-tc": _tc_eval("summaries of articles in one sentence", "XsumTc"),
     "imdb-tc": _tc_eval("the sentiment of reviews", "ImdbTc"),
+    "tc-eval": SuiteEntry(
+        about="all tasks of TC-Eval that are there, and Taiwan LLM's average of seven",
+        items=(), module="evaluation.tc_eval.all_tasks", load="load_all", parameters="AllParameters",
+    ),
+    "held-out": SuiteEntry(
+        about="validation rows of a mix, which no training row repeats, by exact match or ROUGE-L",
+        items=(), module="evaluation.held_out", load="load_held_out", parameters="HeldOutParameters", hub=True,
+    ),
 }  # fmt: skip
 """A new suite is one module and one line here."""
 
@@ -87,7 +99,7 @@ def load_suite(name: str, items: Path, settings: Mapping[str, str]) -> Suite[Any
     """The suite of a name.
 
     Args:
-        items: The file of its items, or a folder that holds it under a known name.
+        items: The file of its items, a folder that holds it under a known name, or a data set of the hub.
         settings: Its parameters, as text.
 
     Raises:
@@ -98,6 +110,21 @@ def load_suite(name: str, items: Path, settings: Mapping[str, str]) -> Suite[Any
     parameters = _parameters(getattr(module, entry.parameters), settings, name)
     load: Loader = getattr(module, entry.load)
     return load(_items_file(items, entry, name), parameters)
+
+
+def settings_of(given: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts as the settings of `load_suite`.
+
+    Raises:
+        EvaluationError: one has no value.
+    """
+    settings = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise EvaluationError(f"`set={text}`: no value. Write KEY=VALUE.")
+        settings[key.strip()] = value.strip()
+    return settings
 
 
 def find_suite(name: str) -> SuiteEntry:
@@ -112,6 +139,8 @@ def find_suite(name: str) -> SuiteEntry:
 
 
 def _items_file(path: Path, entry: SuiteEntry, name: str) -> Path:
+    if entry.hub and is_hub_name(str(path)):
+        return fetched(str(path))
     if not (path.is_dir() and entry.items):
         return path
     found = next((path / file for file in entry.items if (path / file).is_file()), None)

@@ -14,6 +14,7 @@ from typing import Any
 
 from core.comparison import ANSWERS, COMPARISON, OVERALL, Comparison
 from core.files import read_as, read_jsonl
+from core.lm_eval_figure import LmEvalFigure, read_figures
 from core.manifest import MANIFEST
 from core.page import write_page
 from core.run_folder import MIX, PLAN, SCORED
@@ -59,6 +60,7 @@ class RunPage:
     mix: Mapping[str, Any]
     rehearsal: Rehearsal | None
     commands: Sequence[tuple[str, str]]
+    lm_eval: Sequence[LmEvalFigure] = ()
 
 
 Commands = Callable[[History], Sequence[tuple[str, str]]]
@@ -111,6 +113,7 @@ def _page(run: Path, commands: Commands) -> RunPage:
         mix=dict(read_as(Summary, mix).details) if mix.is_file() else {},
         rehearsal=read_as(Rehearsal, rehearsal) if rehearsal.is_file() else None,
         commands=commands(history),
+        lm_eval=read_figures(run),
     )
 
 

@@ -139,7 +139,7 @@ def test_what_a_message_names_is_a_field() -> None:
                 assert group in groups if group else name in fields, f"{path.relative_to(ROOT)}: {name}"
 
 
-STARTS = {"oneday/cli/main.py", "oneday/pick_process.py", "harness/inside/main.py"}
+STARTS = {"oneday/cli/main.py", "oneday/bounded_process.py", "harness/inside/main.py"}
 """Modules that are the entry point of a process: they read its arguments and pass them on."""
 
 

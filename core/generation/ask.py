@@ -34,19 +34,19 @@ class _Shard:
 
 
 def ask(
-    requests: Iterable[Request], predictor: Predictor, store: AnswerStore | None
+    requests: Iterable[Request], predictor: Predictor, store: AnswerStore | None, *, shard_size: int = SHARD_SIZE
 ) -> Iterator[tuple[Request, str, Answer]]:
     """Yields every request with its key and answer, in order. Asks only what the store does not hold.
 
     Args:
-        requests: Sent in shards of `SHARD_SIZE`.
         store: None: nothing is stored.
+        shard_size: Number of requests that the predictor gets in one call. A kill loses the shards in flight.
     """
     window: deque[_Shard] = deque()
     pending: set[str] = set()
     refused: dict[str, Refused] = {}
     with _Executor(predictor.in_flight) as executor:
-        for batch in _batched(requests, SHARD_SIZE):
+        for batch in _batched(requests, shard_size):
             keys = tuple(r.key(predictor.revision) for r in batch)
             names = keys if store is not None else tuple(map(str, range(len(batch))))
             missing = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.errors import PredictionError
 from core.generation.request import Predictor
-from core.model.quantisation import Precision
+from core.model.quantisation import Precision, Quantisation
 
 NAMES = ("transformers", "openai", "replay")
 KEY = "OPENAI_API_KEY"
@@ -28,9 +28,11 @@ class Engine:
     name: str
     base: Path | None = None
     """`transformers`: the model's folder. `openai`: only its tokenizer is read, to count a prompt's tokens."""
+    lora_adapter: Path | None = None
+    """`transformers`: an adapter on `base`."""
     predictions: tuple[Path, ...] = ()
     batch_size: int = 32
-    precision: Precision | None = None
+    precision: Precision | Quantisation | None = None
     url: str | None = None
     sends_key: bool = False
     """Whether the key in the environment is sent to `url`. True only if the user gave the URL on this command line; a
@@ -76,7 +78,9 @@ class Engine:
         from core.generation.transformers import TransformersPredictor
 
         assert self.base is not None
-        return TransformersPredictor(self.base, batch_size=self.batch_size, precision=self.precision)
+        return TransformersPredictor(
+            self.base, lora_adapter=self.lora_adapter, batch_size=self.batch_size, precision=self.precision
+        )
 
     def check_inner(self) -> None:
         """Like `check`, for the predictor behind `ray:` too."""

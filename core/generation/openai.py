@@ -19,6 +19,7 @@ import aiohttp
 from core.errors import PredictionError
 from core.example.prompt import cut_at_stop
 from core.generation.request import REFUSED_BY_SERVER, SHARD_SIZE, Answer, Refused, Request
+from core.model.completion import Completion
 from core.model.folder import model_fingerprint
 from core.model.token_counter import TokenCounter
 
@@ -109,6 +110,14 @@ class OpenAIPredictor:
         Raises:
             PredictionError: the server does not answer, or denies access.
         """
+        return [answer if isinstance(answer, Refused) else answer.text for answer in self.respond(requests)]
+
+    def rendered(self, request: Request) -> str | None:
+        """The prompt; None for messages, which the server renders."""
+        return None if self._chat or request.messages else request.prompt
+
+    def respond(self, requests: Sequence[Request]) -> list[Completion | Refused]:
+        """As `complete`, with the length of each answer and the reason why it ended, as far as the server says."""
         return self._wait(self._all(requests))
 
     def close(self) -> None:
@@ -151,7 +160,7 @@ class OpenAIPredictor:
         length = served[model].get("max_model_len")
         return model, length if isinstance(length, int) else None
 
-    async def _all(self, requests: Sequence[Request]) -> list[Answer]:
+    async def _all(self, requests: Sequence[Request]) -> list[Completion | Refused]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._one(request)) for request in requests]
@@ -159,27 +168,31 @@ class OpenAIPredictor:
             raise e.exceptions[0] from e
         return [task.result() for task in tasks]
 
-    async def _one(self, request: Request) -> Answer:
-        path = "/chat/completions" if self._chat else "/completions"
+    async def _one(self, request: Request) -> Completion | Refused:
+        is_chat = self._chat or bool(request.messages)
+        path = "/chat/completions" if is_chat else "/completions"
         async with self._gate:
             reply = await self._patiently(lambda: self._post(path, self._body(request)))
         if isinstance(reply, Refused):
             return reply
         try:
             choice = reply["choices"][0]
-            text = (choice["message"]["content"] or "") if self._chat else choice["text"]
-            return cut_at_stop(str(text), request.stop)
+            whole = str((choice["message"]["content"] or "") if is_chat else choice["text"])
         except (KeyError, IndexError, TypeError) as e:
-            text = "message.content" if self._chat else "text"
+            text = "message.content" if is_chat else "text"
             raise PredictionError(
                 f"{self._url}{path}: a reply without choices[0].{text}. Is it a server of this kind?"
             ) from e
+        return _completion(reply, choice, whole, request.stop)
 
     def _body(self, request: Request) -> dict[str, Any]:
         body = {"model": self._model, "max_tokens": request.max_new_tokens, "temperature": 0, "seed": 0}
-        if not self._chat:
+        if request.repetition_penalty != 1.0:
+            body["repetition_penalty"] = request.repetition_penalty
+        if not (self._chat or request.messages):
             return {**body, "prompt": request.prompt, "stop": list(request.stop)}
-        body["messages"] = [{"role": "user", "content": request.prompt}]
+        messages = [{"role": m.role.value, "content": m.content} for m in request.messages]
+        body["messages"] = messages or [{"role": "user", "content": request.prompt}]
         if request.stop:
             body["stop"] = list(request.stop)
         if self._json_mode:
@@ -228,6 +241,17 @@ class OpenAIPredictor:
             return await reply.json(content_type=None)
         except ValueError as e:
             raise PredictionError(f"{self._url}{path}: no JSON. Check `url=` (it ends in /v1).") from e
+
+
+def _completion(reply: Mapping[str, Any], choice: Mapping[str, Any], text: str, stop: Sequence[str]) -> Completion:
+    """`finish_reason` and `usage` where the server gives them, as most do."""
+    finish, usage = choice.get("finish_reason"), reply.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return Completion(
+        text=cut_at_stop(text, stop),
+        finish=finish if finish in ("stop", "length") else None,
+        num_tokens=tokens if isinstance(tokens, int) else None,
+    )
 
 
 def _seconds(header: str | None) -> float | None:

@@ -14,7 +14,9 @@ from typing import Protocol
 
 import orjson
 
+from core.example.example import Message
 from core.files import sha256
+from core.model.completion import Completion
 
 
 class Kind(StrEnum):
@@ -30,7 +32,7 @@ SHARD_SIZE = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question to the base model."""
+    """One question to a model."""
 
     task: str
     id: str
@@ -42,10 +44,20 @@ class Request:
     references: tuple[str, ...]
     max_new_tokens: int
     stop: tuple[str, ...]
+    messages: tuple[Message, ...] = ()
+    """Rendered by the chat template of the model, in place of `prompt`, which is then empty."""
+    response_prefix: str = ""
+    """With `messages`: what the answer is made to begin with. It is no part of the answer."""
+    repetition_penalty: float = 1.0
 
     def key(self, revision: str) -> str:
         """Hash of everything that decides the answer."""
-        return sha256(orjson.dumps([revision, self.prompt, self.max_new_tokens, self.stop, "greedy"]))
+        decides: list[object] = [revision, self.prompt, self.max_new_tokens, self.stop, "greedy"]
+        if self.messages:
+            decides += [self.messages, self.response_prefix]
+        if self.repetition_penalty != 1.0:
+            decides.append(self.repetition_penalty)
+        return sha256(orjson.dumps(decides))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +94,31 @@ class Predictor(Protocol):
 
         Raises:
             PredictionError: the engine failed. Stored answers are kept, so that the same command can go on.
+        """
+
+
+class Responder(Protocol):
+    """A predictor whose answers come with their length and the reason why they ended."""
+
+    @property
+    def in_flight(self) -> int:
+        """As in `Predictor`."""
+
+    @property
+    def revision(self) -> str:
+        """As in `Predictor`."""
+
+    def rendered(self, request: Request) -> str | None:
+        """The text that the model receives. None: a server renders it."""
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Whether a rendered prompt and the answer fit into the model's context."""
+
+    def respond(self, requests: Sequence[Request]) -> Sequence[Completion | Refused]:
+        """One answer per request of a shard, in order.
+
+        Raises:
+            PredictionError: as `Predictor.complete`.
         """
 
 

@@ -1,21 +1,25 @@
-"""A predictor that runs the base model with transformers, on this machine's CPU or GPU.
+"""A predictor that runs a model with transformers, on this machine's CPU or GPU.
 
 All prompts of a task begin with the same preamble, definition and shots. The model reads this prefix once, and its keys
-and values are reused for every prompt of the task.
+and values are reused for every prompt of the task. Messages are rendered by the chat template of the tokenizer.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from core.encoding.rendering import ChatRenderer
 from core.errors import PredictionError
 from core.generation.request import Request
+from core.model.completion import Completion
 from core.model.folder import model_fingerprint
 from core.model.language_model import LanguageModel, Prefix
 from core.model.libraries import give_back
-from core.model.quantisation import Precision
+from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import encode
 
 MOST_BATCH_TOKENS = 32_768
@@ -30,6 +34,7 @@ class TransformersPredictor:
 
     Args:
         path: A local model folder.
+        lora_adapter: The folder of an adapter on it.
         batch_size: Largest number of prompts per forward pass. Part of `revision`, because float sums depend on it.
         precision: As in `LanguageModel.load`.
         reuse_prefix: False only to measure the gain.
@@ -41,19 +46,35 @@ class TransformersPredictor:
     keeps_answers = True
 
     def __init__(
-        self, path: Path, *, batch_size: int = 32, precision: Precision | None = None, reuse_prefix: bool = True
+        self,
+        path: Path,
+        *,
+        lora_adapter: Path | None = None,
+        batch_size: int = 32,
+        precision: Precision | Quantisation | None = None,
+        reuse_prefix: bool = True,
     ) -> None:
-        self._model = LanguageModel.load(path, precision=precision)
+        self._model = LanguageModel.load(path, lora_adapter=lora_adapter, precision=precision)
         self._batch_size = batch_size
         self._reuse_prefix = reuse_prefix
         self._prefix: Prefix | None = None
         mode = "prefix" if reuse_prefix else "whole"
-        self._revision = f"{model_fingerprint(path)}:{self._model.precision}:batch{batch_size}:{mode}"
+        weights = model_fingerprint(path) + (f"+{model_fingerprint(lora_adapter)}" if lora_adapter else "")
+        self._revision = f"{weights}:{self._model.precision}:batch{batch_size}:{mode}"
 
     @property
     def revision(self) -> str:
         """Weights, precision and batch shape."""
         return self._revision
+
+    @cached_property
+    def _renderer(self) -> ChatRenderer:
+        return ChatRenderer(self._model.tokenizer)
+
+    @property
+    def told(self) -> str:
+        """Which chat template renders messages, in words."""
+        return self._renderer.told
 
     def close(self) -> None:
         """Frees the GPU memory for what follows in this process."""
@@ -76,22 +97,46 @@ class TransformersPredictor:
         Raises:
             PredictionError: a batch does not fit into the card's memory.
         """
-        answers = [""] * len(requests)
-        encoded = [self._model.encode(r.prompt) for r in requests]
+        return [completion.text for completion in self.respond(requests)]
+
+    def rendered(self, request: Request) -> str:
+        """The text that the model receives.
+
+        Raises:
+            Unusable: the chat template cannot show the messages.
+        """
+        if not request.messages:
+            return request.prompt
+        return self._renderer.prompt(request.messages, request.response_prefix).text
+
+    def respond(self, requests: Sequence[Request]) -> list[Completion]:
+        """As `complete`, with the length of each answer and the reason why it ended."""
+        answers: dict[int, Completion] = {}
+        encoded = [self._encode(r) for r in requests]
         for group in self._groups(requests):
             shared = self._shared(requests, encoded, group)
             for batch in self._batches(requests, encoded, group):
-                for i, text in zip(batch, self._answer(requests, encoded, batch, shared), strict=True):
-                    answers[i] = text
-        return answers
+                answers |= zip(batch, self._answer(requests, encoded, batch, shared), strict=True)
+        return [answers[i] for i in range(len(requests))]
+
+    def _encode(self, request: Request) -> list[int]:
+        if not request.messages:
+            return self._model.encode(request.prompt)
+        return list(self._renderer.prompt(request.messages, request.response_prefix).input_ids)
 
     def _answer(
         self, requests: Sequence[Request], encoded: Sequence[list[int]], batch: Sequence[int], shared: Prefix | None
-    ) -> list[str]:
+    ) -> list[Completion]:
         first = requests[batch[0]]
+        end = self._renderer.end_id if first.messages else None
         try:
-            return self._model.generate(
-                [encoded[i] for i in batch], max_new_tokens=first.max_new_tokens, stop=first.stop, prefix=shared
+            return self._model.complete(
+                [encoded[i] for i in batch],
+                max_new_tokens=first.max_new_tokens,
+                stop=first.stop,
+                prefix=shared,
+                repetition_penalty=first.repetition_penalty,
+                ends=() if end is None else (end,),
             )
         except RuntimeError as e:
             if "out of memory" not in str(e).lower():
@@ -106,11 +151,14 @@ class TransformersPredictor:
     def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
         """Indices of requests that share task, shots and sampling, by length of the prompt."""
 
-        def shared(i: int) -> tuple[str, int, int, tuple[str, ...]]:
+        def shared(i: int) -> tuple[str, int, int, tuple[str, ...], bool, float]:
             r = requests[i]
-            return r.task, r.num_shared, r.max_new_tokens, r.stop
+            return r.task, r.num_shared, r.max_new_tokens, r.stop, bool(r.messages), r.repetition_penalty
 
-        order = sorted(range(len(requests)), key=lambda i: (shared(i), len(requests[i].prompt), i))
+        def length(i: int) -> int:
+            return len(requests[i].prompt) + sum(len(message.content) for message in requests[i].messages)
+
+        order = sorted(range(len(requests)), key=lambda i: (shared(i), length(i), i))
         for _, group in groupby(order, key=shared):
             yield list(group)
 
@@ -119,8 +167,7 @@ class TransformersPredictor:
 
         If the tokenizer merges characters across the end of the shared text, the prefix ends before the merge.
         """
-        first = requests[group[0]]
-        ids = self._model.encode(first.prompt[: first.num_shared])
+        ids = self._encode_shared(requests[group[0]])
         for i in group:
             ids = ids[: _common(ids, encoded[i][:-1])]
         if not self._reuse_prefix or len(ids) < _LEAST_PREFIX:
@@ -129,6 +176,13 @@ class TransformersPredictor:
             self._prefix = None  # frees its memory first
             self._prefix = self._model.read_prefix(ids)
         return self._prefix
+
+    def _encode_shared(self, request: Request) -> list[int]:
+        """The ids of the first `num_shared` characters of the rendered prompt."""
+        if not request.messages:
+            return self._model.encode(request.prompt[: request.num_shared])
+        prompt = self._renderer.prompt(request.messages, request.response_prefix)
+        return list(prompt.input_ids[: bisect_right(prompt.ends, request.num_shared)])
 
     def _batches(
         self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import PredictionError
 from core.example.prompt import cut_at_stop
+from core.model.completion import Completion
 from core.model.folder import check_model_folder
 from core.model.libraries import disable_cpu_repack, quieten
 from core.model.lora_adapter import (
@@ -122,6 +123,14 @@ class LanguageModel:
         """Largest number of tokens that the model was built for."""
         return int(getattr(self.model.config, "max_position_embeddings", 2048))
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Ids that end an answer: the tokenizer's end token, and those of the model's own generation settings."""
+        settings: Any = getattr(self.model, "generation_config", None)
+        found: Any = getattr(settings, "eos_token_id", None)
+        named = found if isinstance(found, list) else [found]
+        return frozenset(i for i in (*named, self.tokenizer.eos_token_id) if i is not None)
+
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """Token ids of a text; the name of a special token in it is ordinary text."""
         return encode(self.tokenizer, text, bos=bos)
@@ -162,6 +171,20 @@ class LanguageModel:
         stop: Sequence[str] = (),
         prefix: Prefix | None = None,
     ) -> list[str]:
+        """The texts of `complete`."""
+        found = self.complete(prompts, max_new_tokens=max_new_tokens, stop=stop, prefix=prefix)
+        return [completion.text for completion in found]
+
+    def complete(
+        self,
+        prompts: Sequence[str] | Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        prefix: Prefix | None = None,
+        repetition_penalty: float = 1.0,
+        ends: Iterable[int] = (),
+    ) -> list[Completion]:
         """Greedy answers to one batch of prompts, cut at the first stop string.
 
         Args:
@@ -169,6 +192,9 @@ class LanguageModel:
             max_new_tokens: Largest number of new tokens per prompt.
             stop: An answer ends before the first of these strings.
             prefix: The result of `read_prefix` for tokens that every prompt begins with and is longer than.
+            repetition_penalty: Divides the positive logits, and multiplies the negative ones, of the tokens that stand
+                in a row's own prompt and answer. 1: no penalty. Source: Keskar et al. 2019, as in transformers.
+            ends: Ids that end an answer besides `end_ids`, such as the end of a turn in a chat template.
         """
         import torch
 
@@ -184,10 +210,12 @@ class LanguageModel:
         if prefix:
             past = copy.deepcopy(prefix.cache)
             past.batch_repeat_interleave(len(encoded))
+        ending = self.end_ids | frozenset(ends)
+        mask = torch.tensor(masks, device=self.device)
         with torch.inference_mode():
             output = self.model.generate(
                 input_ids=torch.tensor(rows, device=self.device),
-                attention_mask=torch.tensor(masks, device=self.device),
+                attention_mask=mask,
                 past_key_values=past,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
@@ -197,14 +225,40 @@ class LanguageModel:
                 top_k=None,
                 repetition_penalty=1.0,
                 pad_token_id=pad,
+                eos_token_id=sorted(ending) or None,
                 stopping_criteria=self.stopping(width, stop),
+                logits_processor=self._penalising(repetition_penalty, mask),
             )
-        answers = []
-        for prompt_ids, row in zip(encoded, output[:, width:].tolist(), strict=True):
-            if self.tokenizer.eos_token_id in row:
-                row = row[: row.index(self.tokenizer.eos_token_id)]
-            answers.append(cut_at_stop(self.continuation(prompt_ids, row), stop))
-        return answers
+        new = output[:, width:].tolist()
+        return [self._completion(ids, row, ending, stop) for ids, row in zip(encoded, new, strict=True)]
+
+    def _completion(
+        self, prompt_ids: Sequence[int], row: list[int], ends: frozenset[int], stop: Sequence[str]
+    ) -> Completion:
+        """One row of `generate`. It is padded behind an end token or a stop string."""
+        end = next((place for place, token in enumerate(row) if token in ends), None)
+        kept = row[:end]
+        if end is None:
+            while kept and kept[-1] == self.tokenizer.pad_token_id:
+                kept.pop()
+        whole = self.continuation(prompt_ids, kept)
+        text = cut_at_stop(whole, stop)
+        is_stopped = end is not None or any(s in whole for s in stop)
+        return Completion(text=text, finish="stop" if is_stopped else "length", num_tokens=len(kept))
+
+    def _penalising(self, penalty: float, mask: torch.Tensor) -> Any:
+        """A repetition penalty that leaves the padding out, so that a row's answer does not depend on its batch."""
+        import torch
+        from transformers import LogitsProcessor, LogitsProcessorList
+
+        class RepetitionPenalty(LogitsProcessor):  # type: ignore[misc,unused-ignore]
+            def __call__(self, input_ids: Any, scores: Any) -> Any:
+                is_own = torch.ones_like(input_ids, dtype=torch.bool)
+                is_own[:, : mask.shape[1]] = mask.bool()
+                seen = torch.zeros_like(scores, dtype=torch.int32).scatter_add_(1, input_ids, is_own.int()) > 0
+                return torch.where(seen, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
+
+        return LogitsProcessorList([RepetitionPenalty()] if penalty != 1.0 else [])
 
     def stopping(self, width: int, stop: Sequence[str]) -> Any:
         """A criterion that ends a row of `generate` once its text after `width` tokens contains a stop string."""

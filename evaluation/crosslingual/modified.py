@@ -30,9 +30,9 @@ from evaluation.crosslingual.judge_parameters import NO_JUDGE, JudgeParameters
 from evaluation.crosslingual.judged import EMPTY, questions
 from evaluation.crosslingual.language import MAX_CHARACTERS, Detect, Detector, primary_subtag
 from evaluation.crosslingual.modifiers import parse_modifier
-from evaluation.crosslingual.surface import LanguageParameters, Parameter
+from evaluation.crosslingual.surface import GENERATION, LanguageParameters, Parameter
 from evaluation.responses import Prompt, Response
-from evaluation.suite import Metric, Outcome, Suite
+from evaluation.suite import GenerationDefaults, Metric, Outcome, Suite
 
 REQUIREMENTS: Mapping[str, str] = {
     "short": "The submission is brief: it answers in just a few sentences.",
@@ -118,6 +118,14 @@ class Modifiers(Suite[Instruction]):
     def prompt(self, item: Instruction) -> Prompt:
         """The modified instruction."""
         return item.text
+
+    def expected_language(self, item: Instruction) -> str:
+        """That which the modifier asks for, else that of the instruction."""
+        return item.expected_language
+
+    def generation(self) -> GenerationDefaults:
+        """As for the instructions without a modifier."""
+        return GENERATION
 
     def cluster(self, item: Instruction) -> str:
         """A line in all its languages: the same base instruction with a modifier of the same type."""

@@ -24,12 +24,16 @@ from evaluation.crosslingual.spelling import DICTIONARIES, LIBRARIES, Checker, f
 from evaluation.errors import EvaluationError
 from evaluation.extra import missing_libraries, why_not_run
 from evaluation.responses import Prompt, Response
-from evaluation.suite import Metric, Outcome, Suite
+from evaluation.suite import GenerationDefaults, Metric, Outcome, Suite
 
 Parameter = str | int | float | bool | None
 
 UNDETECTED = "undetermined"
 """The label of an answer whose language cannot be told, as an empty one."""
+
+
+GENERATION = GenerationDefaults(max_new_tokens=512, repetition_penalty=1.1)
+"""Source: Chirkova and Nikoulina 2024."""
 
 
 class CrosslingualSuite(Suite[Instruction]):
@@ -45,6 +49,14 @@ class CrosslingualSuite(Suite[Instruction]):
     def prompt(self, item: Instruction) -> Prompt:
         """The instruction alone."""
         return item.text
+
+    def expected_language(self, item: Instruction) -> str:
+        """That of the instruction."""
+        return item.expected_language
+
+    def generation(self) -> GenerationDefaults:
+        """As the paper says; its published configurations have a penalty of 1.2."""
+        return GENERATION
 
     def cluster(self, item: Instruction) -> str:
         """An instruction in all its languages."""
@@ -167,7 +179,7 @@ class Spelling(CrosslingualSuite):
             return dict.fromkeys(("micro", "macro"), why_not_run(missing))
         return {
             f"micro, {language}": f"no dictionary {DICTIONARIES.get(language, '')} found: "
-            "pip install 'oneday-llm[eval]', or name their folder as `dictionaries`"
+            "pip install 'oneday-llm[spelling]', or name their folder as `dictionaries`"
             for language in self._languages
             if not self._has_dictionary(language)
         }

@@ -11,7 +11,10 @@ Where it sits: beside the checks, which count with it.
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
+
+from core.files import make_folder, write_text
 
 PunktModel = Literal["english", "finnish"]
 
@@ -41,6 +44,22 @@ def num_capital_words(text: str, model: PunktModel) -> int:
     """Tokens in capitals. A hyphenated word is one token; `I` is one, `N'T` another."""
     words = _word_tokenizer()
     return sum(token.isupper() for sentence in sentences(text, model) for token in words.tokenize(sentence))
+
+
+def write_punkt_data(folder: Path, model: PunktModel) -> None:
+    """A model as NLTK's data `punkt_tab`, for a program that reads it from there."""
+    import punkt
+    from nltk.tabdata import TabEncoder
+
+    parameters, encoder = punkt.load_model(model), TabEncoder()
+    target = make_folder(folder / "tokenizers" / "punkt_tab" / model)
+    for name, text in (
+        ("collocations.tab", encoder.tups2tab(parameters.collocations)),
+        ("sent_starters.txt", encoder.set2txt(parameters.sent_starters)),
+        ("abbrev_types.txt", encoder.set2txt(parameters.abbrev_types)),
+        ("ortho_context.tab", encoder.ivdict2tab(parameters.ortho_context)),
+    ):
+        write_text(target / name, text)
 
 
 @cache

@@ -22,7 +22,7 @@ from evaluation.ifeval.checks import LIBRARIES, Check, LetterRule, Rules, make_c
 from evaluation.ifeval.items import IfevalItem, read_items
 from evaluation.language_detector import LANGDETECT, langdetect_language
 from evaluation.responses import Prompt, Response
-from evaluation.suite import Metric, Outcome, Suite
+from evaluation.suite import GenerationDefaults, Metric, Outcome, Suite
 
 SUBSET = "510"
 """The prompts that do not ask for a language: 510 of the 541. Finnish post-training reports these alone."""
@@ -108,6 +108,10 @@ class Ifeval(Suite[IfevalItem]):
     def prompt(self, item: IfevalItem) -> Prompt:
         """As published."""
         return item.text
+
+    def generation(self) -> GenerationDefaults:
+        """Up to 1,280 tokens. Source: lm_eval's task, and the published settings of Finnish post-training."""
+        return GenerationDefaults(max_new_tokens=1280)
 
     def score(self, item: IfevalItem, response: Response) -> Sequence[Outcome]:
         """One outcome of the prompt and one of each instruction, strict and loose, in every mode."""

@@ -19,7 +19,7 @@ from typing import ClassVar
 from evaluation.extra import missing_libraries, why_not_run
 from evaluation.item_file import find
 from evaluation.responses import Prompt, Response
-from evaluation.suite import ItemT, Metric, Outcome, Suite
+from evaluation.suite import GenerationDefaults, ItemT, Metric, Outcome, Suite
 from evaluation.tc_eval.answer import LETTERS, NEGATIVE, POSITIVE, choice, contain, first_character, prefix, sentiment
 from evaluation.tc_eval.questions import (
     Article,
@@ -63,12 +63,17 @@ class TcEvalSuite(Suite[ItemT]):
 
     files: ClassVar[tuple[str, ...]]
     """Names under which the file is known; a name may be a folder's."""
-    max_new_tokens: ClassVar[int] = 128
-    response_prefix: ClassVar[str] = ""
+    is_one_character: ClassVar[bool] = False
+    """Whether Taiwan LLM's runner reads the first character of the response alone."""
 
     def __init__(self, path: Path, parameters: TcEvalParameters) -> None:
         self._items: Sequence[ItemT] = self._read(self._find(path))
         self._prompts = parameters.prompts
+
+    @classmethod
+    def is_in(cls, folder: Path) -> bool:
+        """Whether a folder holds the task's items under a name that is known."""
+        return any((folder / f"{name}{end}").exists() for name in cls.files for end in ("", ".gz"))
 
     def _find(self, path: Path) -> Path:
         return find(path, self.files)
@@ -79,6 +84,11 @@ class TcEvalSuite(Suite[ItemT]):
     def items(self) -> Sequence[ItemT]:
         """All questions in the order of the file."""
         return self._items
+
+    def generation(self) -> GenerationDefaults:
+        """128 tokens, as both runners. Taiwan LLM's opens the answer of a question whose answer is one character."""
+        is_opened = self.is_one_character and self._prompts is Prompts.TAIWAN_LLM
+        return GenerationDefaults(max_new_tokens=128, response_prefix=OPENED if is_opened else "")
 
     def parameters(self) -> Mapping[str, str | int | float | bool | None]:
         """Whose prompts are given."""
@@ -149,7 +159,7 @@ def _listed(options: Sequence[str]) -> str:
 
 class _Choice(TcEvalSuite[MultipleChoice]):
     metrics = (Metric(name="accuracy"), FIRST_CHARACTER)
-    response_prefix = OPENED
+    is_one_character = True
 
     def _read(self, path: Path) -> Sequence[MultipleChoice]:
         return read_multiple_choice(path, self.name)
@@ -196,13 +206,12 @@ class Tmmlu(TcEvalSuite[MultipleChoice]):
     """TMMLU: 3,343 questions in 53 subjects, which hold their options."""
 
     name = "tmmlu"
-    files = ()
+    files = ("tmmlu.jsonl", "TMMLU", "tmmlu_csv")
     metrics = (Metric(name="macro", macro_over="subject"), Metric(name="micro"), FIRST_CHARACTER)
-    response_prefix = OPENED
+    is_one_character = True
 
     def _find(self, path: Path) -> Path:
-        named = [path / name for name in ("tmmlu.jsonl", "tmmlu.jsonl.gz", "TMMLU", "tmmlu_csv")]
-        return next((candidate for candidate in named if candidate.exists()), path)
+        return find(path, self.files) if self.is_in(path) else path
 
     def _read(self, path: Path) -> Sequence[MultipleChoice]:
         return read_subjects(path, self.name)
@@ -233,7 +242,7 @@ class ImdbTc(TcEvalSuite[Review]):
     recorded_names = ("IMDB_TC",)
     files = ("IMDB_TC/test.csv", "imdb_tc.csv", "test.csv")
     metrics = (Metric(name="accuracy"), FIRST_CHARACTER)
-    response_prefix = OPENED
+    is_one_character = True
 
     def _read(self, path: Path) -> Sequence[Review]:
         return read_reviews(path, self.name)

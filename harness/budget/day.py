@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, FiniteFloat
 
-PhaseName = Literal["load", "pack", "train", "evaluate", "save", "pick", "idle", "down"]
+PhaseName = Literal["load", "pack", "train", "evaluate", "save", "pick", "generate", "idle", "down"]
 PHASES: tuple[str, ...] = get_args(PhaseName)
 
 CLOSED = "closed"

@@ -19,7 +19,7 @@ from oneday.requests.curation import (
     StabilityRequest,
     VerifyRequest,
 )
-from oneday.requests.evaluating import EvaluateRequest
+from oneday.requests.evaluating import EvaluateRequest, GenerateRequest
 from oneday.requests.looking import CompareRequest, DoctorRequest, LedgerRequest, ReportRequest, WatchRequest
 from oneday.requests.submission import (
     ChatRequest,
@@ -60,7 +60,8 @@ COMMANDS = (
     Entry(name="watch", request=WatchRequest, runs="oneday.display.live_view:run_watch"),
     Entry(name="pick", request=PickRequest, runs="oneday.commands.training.pick:run_pick_within_its_time"),
     Entry(name="compare", request=CompareRequest, runs="oneday.commands.compare:run_compare"),
-    Entry(name="evaluate", request=EvaluateRequest, runs="oneday.commands.evaluate:run_evaluate"),
+    Entry(name="generate", request=GenerateRequest, runs="oneday.commands.evaluation.generate:run_bounded"),
+    Entry(name="evaluate", request=EvaluateRequest, runs="oneday.commands.evaluation.evaluate:run_evaluate"),
     Entry(name="report", request=ReportRequest, runs="oneday.commands.report:run_report"),
     Entry(name="ledger", request=LedgerRequest, runs="oneday.display.training:run_ledger"),
     Entry(name="verify", request=VerifyRequest, runs="oneday.commands.curation_questions:run_verify"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from core.comparison import Comparison
 from core.manifest import read_manifest, record
 from core.run_folder import MIX, PICK, SCORED
-from evaluation.base_against_tuned import compare_models
+from evaluation.asking.base_against_tuned import compare_models
 from evaluation.held_out import Question, held_out_questions
 from harness.checkpoint.pick import PICKED, read_picked
 from harness.errors import DataError

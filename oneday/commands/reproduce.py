@@ -67,8 +67,9 @@ def run_reproduce(request: ReproduceRequest, console: Console, *, launch: Launch
     show_training(result, console)
     figures += compare_runs(recorded.run, request.run)
     if request.questions:
-        questions = held_out_questions(job.mix, request.questions)
-        figures += serve_both((recorded.run, request.run), questions, base=job.base, console=console)
+        questions = [q for q in held_out_questions(job.mix, request.questions) if not q.messages]
+        if questions:  # the contract's server takes one text
+            figures += serve_both((recorded.run, request.run), questions, base=job.base, console=console)
     _end(request, recorded, figures, console, is_short=result.stop_reason in ("deadline", "killed"))
 
 

@@ -40,7 +40,7 @@ LOOK_EVERY_S = 1.0
 
 _WORDS = {
     "load": "starting Axolotl", "pack": "packing the rows", "train": "training", "evaluate": "evaluating",
-    "save": "saving", "pick": "picking", "idle": "waiting", "down": "down",
+    "save": "saving", "pick": "picking", "generate": "generating", "idle": "waiting", "down": "down",
 }  # fmt: skip
 
 

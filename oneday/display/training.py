@@ -175,7 +175,10 @@ def run_ledger(request: LedgerRequest, console: Console) -> None:
 
 
 BAR_WIDTH = 60
-SIGNS = {"load": "l", "pack": "p", "train": "█", "evaluate": "e", "save": "s", "pick": "k", "idle": "i", "down": "·"}
+SIGNS = {
+    "load": "l", "pack": "p", "train": "█", "evaluate": "e", "save": "s", "pick": "k", "generate": "g", "idle": "i",
+    "down": "·",
+}  # fmt: skip
 
 
 def bar(report: LedgerReport) -> str:

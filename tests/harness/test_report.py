@@ -1,6 +1,7 @@
 """The run's page: what it says, and in a real browser that it draws and asks nobody for anything."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from core.comparison import ANSWERS, COMPARISON
 from core.errors import StageError
+from core.lm_eval_figure import LmEvalFigure, record_figures
 from core.run_folder import SCORED
 from harness.budget.ledger import Ledger
 from harness.history import read_history
@@ -50,7 +52,10 @@ def written(*runs: Path) -> str:
 
 
 def test_a_finished_run_shows_its_day_its_choice_and_its_answers(finished: Path) -> None:
+    figure = LmEvalFigure(task="arc_easy", metric="acc", filter="none", value=0.5125, stderr=0.0103, num=2376)
+    record_figures(finished, "0.4.11", [figure])
     page = written(finished)
+    assert re.search(r"<td>arc_easy</td><td>acc</td><td[^>]*>0.5125</td><td[^>]*>0.0103</td><td[^>]*>2376</td>", page)
     for expected in (
         "Finished:",
         "checkpoint-3 is picked",

@@ -2,18 +2,12 @@
 
 import contextlib
 import math
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import TypeAdapter
 
 from core.errors import StageError
 from core.files import read_as
@@ -36,20 +30,9 @@ from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
 from harness.run import LEDGER
 from harness.supervise import DATA, OUTPUT
-from oneday import child
+from oneday.bounded_process import run_within
 from oneday.display.console import Console
 from oneday.requests.training import PickRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PickProcess:
-    """The job file of a picking process. The process that starts it holds the lock, charges the ledger and kills it."""
-
-    request: PickRequest
-    deadline: float
-    """Uptime at which picking must be finished. A duration would not include the time that importing takes."""
-    parent: int
-    """Process id of the starter. The picking process ends when the starter does."""
 
 
 def run_pick(request: PickRequest, console: Console, *, deadline: float | None = None) -> None:
@@ -89,37 +72,9 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
     show_pick(picked, request.folder, console)
 
 
-KILL_S = 0.25
-"""Time to kill a process and wait for its end."""
-
-EXIT_GRACE_S = 3.0
-"""Time for the picking process to publish and exit, before it is killed."""
-
-
 def pick_within(request: PickRequest, *, deadline: float, beat: Callable[[], None]) -> int | None:
-    """Runs `oneday pick` in a child process; returns its exit code, or None if it had to be killed.
-
-    Loading a model cannot be interrupted in the same process, so only killing a child process guarantees the deadline.
-    """
-    until = deadline - KILL_S
-    if uptime() >= until:
-        return None
-    with tempfile.TemporaryDirectory(prefix="oneday-") as folder:
-        job = Path(folder) / "pick.json"
-        work = PickProcess(request=request, deadline=deadline - EXIT_GRACE_S, parent=os.getpid())
-        job.write_bytes(TypeAdapter(PickProcess).dump_json(work))
-        command = [sys.executable, "-P", "-m", "oneday.pick_process", str(job)]
-        # in its own session: Ctrl-C reaches only this process, which then kills the child
-        picking = subprocess.Popen(command, env=child.environment(), start_new_session=True)
-        try:
-            while (code := picking.poll()) is None and uptime() < until:
-                beat()
-                time.sleep(0.05)
-            return code
-        finally:
-            if picking.poll() is None:
-                picking.kill()
-                picking.wait()
+    """Runs `oneday pick` in a child process; returns its exit code, or None if it had to be killed."""
+    return run_within("pick", "oneday.commands.training.pick:run_pick", request, deadline=deadline, beat=beat)
 
 
 def run_pick_within_its_time(request: PickRequest, console: Console) -> None:

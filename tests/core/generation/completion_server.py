@@ -47,11 +47,12 @@ class Server:
 
     async def chat(self, request: web.Request) -> web.Response:
         body: dict[str, Any] = await request.json()
-        (message,) = body["messages"]
+        message = body["messages"][-1]
         text = answer_to(message["content"])
         content = json.dumps({"answer": text}) if body.get("response_format") == {"type": "json_object"} else text
         content = None if self.refuse and self.refuse in message["content"] else content
-        return web.json_response({"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]})
+        choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "length"}
+        return web.json_response({"choices": [choice], "usage": {"completion_tokens": len(text)}})
 
     async def stats(self, request: web.Request) -> web.Response:
         return web.json_response({"most_at_once": self.most, "asked": sum(self.seen.values())})

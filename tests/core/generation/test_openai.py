@@ -6,16 +6,19 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.errors import PredictionError
+from core.example.example import Message, Role
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
 from core.generation.openai import OpenAIPredictor
 from core.generation.request import Kind, Refused, Request
+from core.model.completion import Completion
 from core.model.folder import model_fingerprint
 from tests.core.generation.completion_server import answer_to
 
@@ -175,3 +178,14 @@ def test_chat_sends_a_message_and_takes_an_empty_one_for_an_empty_answer(start: 
         assert plain.complete(requests(2)) == [answer_to("prompt number 0"), ""]
         assert js.complete(requests(1)) == [json.dumps({"answer": answer_to("prompt number 0")})]
         assert len({plain.revision, js.revision, "openai:base"}) == 3  # stored answers are never mixed up
+
+
+def test_messages_go_to_the_chat_and_a_response_says_how_it_ended(start: Callable[..., str]) -> None:
+    system, user = (Message(role=role, content=text) for role, text in ((Role.SYSTEM, "Be brief."), (Role.USER, "abc")))
+    chat = replace(requests(1)[0], prompt="", messages=(system, user))
+    with closing(OpenAIPredictor(f"{start()}/v1")) as predictor:
+        assert predictor.respond([chat, *requests(1)]) == [
+            Completion(text="cba", finish="length", num_tokens=3),
+            Completion(text="0 rebmun tpmorp", finish=None, num_tokens=None),
+        ]
+        assert (predictor.rendered(chat), predictor.rendered(requests(1)[0])) == (None, "prompt number 0")

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,3 +72,33 @@ def test_every_precision_answers(precision: str) -> None:
     model = LanguageModel.load(DEMO_BASE, precision=precision)  # type: ignore[arg-type]
     prompt = training_prompt("Who gave the thing away? Answer with the name.", "Anna gave the red lamp to Ben.")
     assert model.generate([prompt], max_new_tokens=8, stop=("\n\n",))[0].strip() == "Anna"
+
+
+def test_a_repetition_penalty_is_that_of_transformers_and_does_not_see_the_padding() -> None:
+    model, ask = (
+        demo_model(),
+        "### Instruction:\nWrite the first word of the list.\n\n### Input:\n{}\n\n### Response:\n",
+    )
+    prompts = [ask.format(words) for words in ("apple, lamp, saw", "lamp, peach")]
+    options = {"max_new_tokens": 8, "repetition_penalty": 1.8}
+    alone = [model.complete([prompt], **options)[0] for prompt in prompts]
+    assert model.complete(prompts, **options) == alone
+    assert alone != [model.complete([prompt], max_new_tokens=8)[0] for prompt in prompts]
+    for prompt, found in zip(prompts, alone, strict=True):
+        ids = torch.tensor([model.encode(prompt)])
+        row = model.model.generate(ids, do_sample=False, pad_token_id=0, **options)[0, ids.shape[1] :].tolist()
+        assert model.continuation(ids[0].tolist(), row) == found.text
+
+
+def test_a_completion_says_why_it_ended_and_how_long_it_is() -> None:
+    prompt = "### Instruction:\nWrite the first word of the list.\n\n### Input:\napple, lamp, saw\n\n### Response:\n"
+    whole = demo_model().complete([prompt], max_new_tokens=16)[0]
+    assert (whole.text, whole.finish) == ("apple", "stop")
+    assert whole.num_tokens is not None
+    (just,) = demo_model().complete([prompt], max_new_tokens=whole.num_tokens)
+    assert (just.text, just.finish, just.num_tokens) == ("apple", "length", whole.num_tokens)
+    (cut,) = demo_model().complete([prompt], max_new_tokens=1)
+    assert (cut.finish, cut.num_tokens) == ("length", 1)
+    assert demo_model().complete([prompt], max_new_tokens=16, stop=("pp",))[0].finish == "stop"
+    (ended,) = demo_model().complete([prompt], max_new_tokens=16, ends=range(768))
+    assert (ended.text, ended.finish, ended.num_tokens) == ("", "stop", 0)

@@ -100,7 +100,7 @@ def test_spelling_of_human_prompts(
     pytest.importorskip("hunspell", reason="chunspell (extra `eval`) is not installed")
     checker = load_checker(language, None)
     if checker is None:
-        pytest.skip(f"no dictionary of {language} is installed (extra `eval`)")
+        pytest.skip(f"no dictionary of {language} is installed (extra `spelling`)")
     found = checker.count("\n".join(prompts[language]))
     assert found.num == num
     assert found.accepted / found.num == pytest.approx(share, abs=0.002)

@@ -116,7 +116,8 @@ def test_the_clustered_error_and_the_interval_of_the_510(scored: Evaluation) -> 
 def test_the_upstream_letter_rule_moves_two_prompts_alone(
     folder: Path, responses: ResponseFile, scored: Evaluation
 ) -> None:
-    """The published figures, 416 and 697, are one draw of it."""
+    """The published figures, 416 and 697, are one draw of it. Here a draw is seeded by the prompt's key, so that the
+    order of prompts does not matter; how often the published scorer gives each count stands in test_reference.py."""
     items = read_items(folder / "input_data.jsonl", suite="ifeval", language="en")
     letters = [item for item in items if any(i.kind == "keywords:letter_frequency" for i in item.instructions)]
     literal = {row.item.id: row.outcomes for row in scored.rows}
@@ -137,7 +138,7 @@ def test_the_upstream_letter_rule_moves_two_prompts_alone(
                     moved.add(item.id)
         assert num_prompts - 415 == num_instructions - 696
         prompts[num_prompts] += 1
-    assert set(prompts) == {415, 416, 417}
+    assert prompts == {415: 4, 416: 11, 417: 10}
     assert moved == {"1122", "1129"}
 
 

@@ -1,7 +1,7 @@
-"""`oneday evaluate`: scores recorded responses; shows a table, and writes a page and `scores.json`."""
+"""`oneday evaluate`: scores recorded responses, or runs lm_eval; shows a table, writes a page and `scores.json`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ from core.manifest import versions
 from evaluation.difference import NOT_DISTINGUISHED, Difference, Differences, differences
 from evaluation.errors import EvaluationError
 from evaluation.join import join
-from evaluation.report import write_report
+from evaluation.report import write_report, write_tables
 from evaluation.resampling import DRAWS
 from evaluation.responses import read_responses
 from evaluation.scoring import Evaluation, Figure, evaluate
-from evaluation.suite import Suite
-from evaluation.suites import load_suite
+from evaluation.suite import Suite, Table
+from evaluation.suites import SUITES, load_suite, settings_of
+from oneday.commands.evaluation.lm_eval import run_harness
 from oneday.display.console import Console
 from oneday.requests.evaluating import EvaluateRequest
 
@@ -23,35 +24,52 @@ SCORES, ITEMS, REPORT = "scores.json", "items.jsonl", "report.html"
 
 
 def run_evaluate(request: EvaluateRequest, console: Console) -> None:
-    """Scores responses, compares them with other ones if given, and writes and shows the result.
+    """Scores responses, compares them with other ones if given, runs lm_eval if asked, writes and shows the result.
 
     Raises:
-        EvaluationError: Items or responses cannot be used.
+        EvaluationError: Items, responses, tasks or the model cannot be used, or nothing is to be evaluated.
     """
     if request.folder.is_file():
         raise EvaluationError(f"{request.folder}: a file is in the place of this folder. Give another `out=`.")
-    suite = load_suite(request.suite, request.items, _settings(request.set))
+    if request.suite is None:
+        _only_harness(request, console)
+        return
+    if request.items is None or request.responses is None:
+        missing = "items" if request.items is None else "responses"
+        raise EvaluationError(f"`{missing}=` is missing: {request.suite} needs it. Give the file of its {missing}.")
+    suite = load_suite(request.suite, request.items, settings_of(request.set))
     if request.against is not None and (reason := suite.one_file_only()):
         raise EvaluationError(f"`against={request.against}`: {reason}. Evaluate each file with its own.")
     evaluation = _evaluate(suite, request.responses, request, console)
     found = None
     if request.against is not None:
         found = differences(evaluation, _evaluate(suite, request.against, request, console), seed=request.seed)
+    harness = run_harness(request, console) if request.lm_eval else None
+    if harness:
+        evaluation = replace(evaluation, tables=(*evaluation.tables, harness.table))
     result = evaluation.as_json() | ({"against": found.as_json()} if found else {})
+    result |= {"lm_eval": harness.as_json()} if harness else {}
     _write(request, evaluation, found, result, suite.fingerprint())
     _show(evaluation, found, console)
     console.say(f"page: {request.folder / REPORT}")
     console.result(result)
 
 
-def _settings(given: Sequence[str]) -> dict[str, str]:
-    settings = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise EvaluationError(f"`set={text}`: no value. Write KEY=VALUE.")
-        settings[key.strip()] = value.strip()
-    return settings
+def _only_harness(request: EvaluateRequest, console: Console) -> None:
+    if not request.lm_eval:
+        known = ", ".join(SUITES)
+        raise EvaluationError(f"nothing to evaluate. Name a suite ({known}), or tasks of lm_eval: `lm_eval=TASKS`.")
+    harness = run_harness(request, console)
+    result = {"lm_eval": harness.as_json()}
+    write_json(request.folder / SCORES, {**result, "manifest": {"versions": versions()}})
+    write_tables(request.folder / REPORT, f"lm_eval: {harness.checkpoint['name']}", [harness.table])
+    _show_table(harness.table, console)
+    console.say(f"page: {request.folder / REPORT}")
+    console.result(result)
+
+
+def _show_table(table: Table, console: Console) -> None:
+    console.table(table.title, list(table.columns), [list(row) for row in table.rows])
 
 
 def _evaluate(suite: Suite[Any], path: Path, request: EvaluateRequest, console: Console) -> Evaluation:
@@ -117,7 +135,7 @@ def _show(evaluation: Evaluation, found: Differences | None, console: Console) -
         lines = [[label, *(_short(figures.get(name)) for name in names)] for label, figures in labels.items()]
         console.table(f"by {dimension}", ["", *names], lines)
     for table in evaluation.tables:
-        console.table(table.title, list(table.columns), [list(row) for row in table.rows])
+        _show_table(table, console)
     if found:
         _show_differences(found, console)
 

@@ -1,0 +1,1 @@
+"""The commands that ask a model a suite, and that score its responses."""

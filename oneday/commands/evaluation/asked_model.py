@@ -1,0 +1,117 @@
+"""The model that a command asks: a run's picked checkpoint, a folder, a name on the hub, or a server.
+
+    asked = find_asked_model("runs/200k", base=None, precision=None)
+    asked.engine.build()
+
+Where it sits: below `generate` and `evaluate`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.files import read_jsonl
+from core.generation.engine import Engine
+from core.model.folder import model_fingerprint
+from core.model.quantisation import Precision, Quantisation
+from evaluation.suite import Template
+from harness.base_model import find_model, load_tokenizer
+from harness.checkpoint.trained_base import TRAINED_BASE
+from harness.run import LEDGER
+from oneday.commands.compare import mix_of
+from submission.checkpoint import Served, find_served
+
+DEFAULT = "default"
+"""Precision of a model for which none is asked: bf16 on a GPU, fp32 on a CPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedModel:
+    """Who answers."""
+
+    engine: Engine
+    checkpoint: Mapping[str, Any]
+    """Name and hashes, as every response stores them."""
+    precision: str
+    """Of the weights; `default` where nothing says it."""
+    template: Template
+    """The one that this model is asked with, unless another is asked for."""
+    run: Path | None = None
+    """Its run folder, if that has a ledger."""
+    served: Served | None = None
+    """None: a server."""
+    warnings: tuple[str, ...] = ()
+
+
+def is_url(model: str) -> bool:
+    """Whether a server is named."""
+    return model.startswith(("http://", "https://"))
+
+
+def find_asked_model(
+    model: str,
+    *,
+    base: Path | None = None,
+    precision: Precision | None = None,
+    base_changed: bool = False,
+    served_model: str | None = None,
+    batch_size: int = 32,
+) -> AskedModel:
+    """Finds it without loading it.
+
+    Args:
+        model: As the user named it.
+        base: Overrides the base model that a run or an adapter names.
+        served_model: A server's name for the model.
+
+    Raises:
+        OnedayError: no such model, or its base is missing or another one than in training.
+    """
+    if is_url(model):
+        engine = Engine(name="openai", url=model, model=served_model, sends_key=True)
+        named = {"name": served_model or model, "sha256": None}
+        return AskedModel(engine=engine, checkpoint=named, precision="served", template=Template.CHAT)
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = find_model(model)
+    served = find_served(folder, base=base, precision=precision, base_changed=base_changed)
+    return AskedModel(
+        engine=Engine(
+            name="transformers", base=served.base, lora_adapter=served.lora_adapter, precision=served.precision,
+            batch_size=batch_size,
+        ),
+        checkpoint={"name": model.rstrip("/"), **_hashes(served)},
+        precision=_name(served.precision),
+        template=_template(folder, served),
+        run=folder if (folder / LEDGER).is_file() else None,
+        served=served,
+        warnings=served.warnings,
+    )  # fmt: skip
+
+
+def _hashes(served: Served) -> dict[str, Any]:
+    base = model_fingerprint(served.base)
+    if served.lora_adapter is None:
+        return {"sha256": base}
+    return {"sha256": None, "base_sha256": base, "adapter_sha256": model_fingerprint(served.lora_adapter)}
+
+
+def _name(precision: Precision | Quantisation | None) -> str:
+    return precision.describe() if isinstance(precision, Quantisation) else precision or DEFAULT
+
+
+def _trained_conversations(folder: Path) -> bool:
+    """Whether the mix of a run begins with a conversation, which is trained by the chat template."""
+    rows = mix_of(folder) / "train.jsonl"
+    return rows.is_file() and "messages" in next(read_jsonl(rows), {})
+
+
+def _template(folder: Path, served: Served) -> Template:
+    """That of the training, if `oneday train` trained: it writes on which base beside the adapter."""
+    is_ours = served.lora_adapter is not None and (
+        served.lora_adapter != folder or (served.lora_adapter / TRAINED_BASE).is_file()
+    )
+    if is_ours:
+        return Template.CHAT if _trained_conversations(folder) else Template.INSTRUCTION
+    return Template.CHAT if isinstance(load_tokenizer(served.base).chat_template, str) else Template.PLAIN

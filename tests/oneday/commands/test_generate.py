@@ -1,0 +1,93 @@
+"""`oneday generate` as a person types it, with the tiny base and with the picked checkpoint of a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.files import read_json, read_jsonl
+from harness.budget.ledger import Ledger
+from oneday.demo.demo import DEMO_BASE
+from tests.evaluation.capitals import write
+from tests.oneday.commands.test_evaluate import ITEMS
+from tests.oneday.finished_run import write_finished_run
+from tests.oneday.test_cli import last_json, run
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "items.jsonl", ITEMS)
+    return tmp_path
+
+
+ASK = ("generate", "ifeval", "--items", "items.jsonl", "--max-new-tokens", 8, "--out", "r.jsonl", "--model")
+
+
+@pytest.mark.slow
+def test_responses_are_generated_once_and_can_be_scored(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*ASK, DEMO_BASE, "--dry-run") == 0
+    assert not list(place.glob("r.jsonl*"))
+    capsys.readouterr()
+    assert run(*ASK, DEMO_BASE, "--json") == 0
+    found = last_json(capsys)
+    assert (found["responses"], found["generation"]["template"], found["unanswered"]) == (8, "plain", {})
+    before = (place / "r.jsonl").read_bytes()
+    assert sorted(path.name for path in place.glob("r.jsonl*")) == ["r.jsonl", "r.jsonl.manifest.json"]
+    assert run(*ASK, DEMO_BASE) == 0
+    assert "generated already" in capsys.readouterr().err
+    assert run(*ASK, DEMO_BASE, "--template", "chat") == 2
+    assert "generated with other settings (generation.template: plain -> chat)" in capsys.readouterr().err
+    assert run("evaluate", "ifeval", "--items", "items.jsonl", "--responses", "r.jsonl", "--json") == 0
+    assert last_json(capsys)["metrics"]["prompt_strict"]["n"] == 8
+    assert run(*ASK, DEMO_BASE, "--redo") == 0
+    assert (place / "r.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_runs_budget_is_charged_and_ends_the_work(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run has 40 s left; then 40 ms, in which no model is loaded."""
+    folder = write_finished_run(place / "run")
+    ledger = folder / "ledger.jsonl"
+    set_budget(ledger, 300)
+    assert run(*ASK, "run") == 0
+    row = next(read_jsonl(place / "r.jsonl"))
+    assert row["generation"]["template"] == "instruction"
+    assert set(row["checkpoint"]) == {"name", "sha256", "base_sha256", "adapter_sha256"}
+    day = Ledger.of_run(ledger).report()
+    assert day.by_phase["generate"] > 1
+    assert Ledger.of_run(ledger).is_closed
+    set_budget(ledger, day.charged_s + 0.04)
+    capsys.readouterr()
+    assert run(*ASK, "run", "--redo") == 2
+    assert "its budget ended after 0 of 8 responses, which are kept" in capsys.readouterr().err
+    assert Ledger.of_run(ledger).report().overshoot_s < 0.5
+    set_budget(ledger, day.charged_s)
+    assert run(*ASK, "run", "--redo") == 0
+    assert "is used up; this is not charged to it" in capsys.readouterr().err
+    assert set(Ledger.of_run(ledger).report().not_charged or {}) == {"generate"}
+    assert read_json(place / "r.jsonl.manifest.json")["settings"]["precision"].startswith("4 bits")
+
+
+def set_budget(path: Path, seconds: float) -> None:
+    first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text(json.dumps(json.loads(first) | {"budget_s": seconds}) + "\n" + "".join(rest))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "gone/model"], "gone/model: neither a folder nor in the hub's cache on this machine"),
+        (["--model", "http://127.0.0.1:9/v1"], "http://127.0.0.1:9/v1: no answer after 3 tries"),
+        (["--model", str(DEMO_BASE), "--out", "."], "--out .: a folder"),
+        (["--model", str(DEMO_BASE), "--set", "x=1"], "x: no parameter of ifeval"),
+        (["--model", str(DEMO_BASE), "--max-new-tokens", "2048"], "none of 8 prompts can be asked (prompt_too_long"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run("generate", "ifeval", "--items", "items.jsonl", *arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
