@@ -1,12 +1,11 @@
-"""Examples as rows of JSON lines, in the layouts that `reading` takes: `messages`, `chosen` and `rejected`, `text`.
+"""Writes examples as rows in layouts that `reading` recognises: `messages`, `chosen` and `rejected`, or `text`.
 
     >>> as_row(Text(text="Good morning.", description=Description(id="a", language="en")))
     {'id': 'a', 'language': 'en', 'text': 'Good morning.'}
 
-Reading a written row gives an equal example; a prompt with its answer becomes a conversation.
+Reading a written row gives an equal example, except that `Prompted` becomes a conversation.
 
-Where it sits: the other direction of reading; the builders of `curation` write with it. A mix that is trained on has
-lines of its own, see `mix_line`.
+Where it sits: the counterpart of reading, used by the builders of `curation`. `mix_line` writes the lines of a mix.
 """
 
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from core.example.mix_line import dialogue_columns
 
 
 def as_row(example: Example) -> dict[str, Any]:
-    """The columns of an example."""
+    """Returns the columns of an example."""
     row = _described(example.description)
     match example:
         case Text():
@@ -44,5 +43,5 @@ def _described(description: Description) -> dict[str, Any]:
 
 
 def _messages(side: Iterable[Message]) -> object:
-    """Without weights: of a preference the columns say what is trained."""
+    """Returns messages without weights: the columns of a preference say which of them are trained."""
     return dialogue_columns(Conversation(messages=tuple(replace(m, is_trained=True) for m in side)))["messages"]
