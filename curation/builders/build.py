@@ -19,7 +19,7 @@ from core.files import file_sha256
 from core.generation.request import Predictor
 from core.manifest import record
 from core.model.token_counter import TokenCounter
-from core.run_folder import ROWS
+from core.run_folder import CURATION, OWN, ROWS
 from core.stage import Dropped, Stage, Summary, Tally, locked
 from curation.builders.registry import find_builder
 from curation.builders.work import BuildContext, BuildOptions, Output
@@ -87,6 +87,8 @@ def build(
     options.check()
     if builder.asks and predictor is None:
         raise MixError(f"{kind}: no engine to ask. Give `base=`, the folder of a model.")
+    if taken := [name for name in (OWN, *CURATION) if (run / name).is_dir()]:
+        raise MixError(f"{run / taken[0]}: this folder holds a curation. Give another `run=`.")
     with locked(run):
         inputs = {"kind": kind, **fingerprint(options), "engine": predictor.revision if predictor else None}
         stage = Stage(run / ROWS, inputs=inputs, redo=redo)

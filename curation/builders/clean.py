@@ -47,6 +47,9 @@ class CleanOptions(BuildOptions):
     """Drop a text that is not in this language, such as fi. Default: any language."""
     probability: float = 0.9
     """Minimum probability of that language."""
+    least_letters: int = 60
+    """Do not check the language of texts with fewer letters. Of the Finnish Dolly texts with fewer than 20 letters 61 %
+    are not recognised with a probability of 0.9; of those with 200 and more, 1 %."""
     leftovers: bool = True
     """Drop a text that contains markers of the translation prompt."""
     parts: Parts = "all"

@@ -36,6 +36,7 @@ class CleaningRules:
     gzip: float = 0.3
     language: str = ""
     probability: float = 0.9
+    least_letters: int = 60
     leftovers: bool = True
     detect: Callable[[str, str], float] = field(default_factory=lambda: probability_of)
     """(text, language) -> probability that the text is in the language."""
@@ -67,10 +68,15 @@ class CleaningRules:
             "characters": bool(self.characters) and source is not None and _longer(text, source, self.characters),
             "symbols": bool(self.symbols) and symbol_share(text, count_spaces=self.count_spaces) > self.symbols,
             "gzip": bool(self.gzip) and bool(text) and compressed_share(text) < self.gzip,
-            "language": bool(self.language) and self.detect(text, self.language) < self.probability,
+            "language": bool(self.language) and self._is_other_language(text),
             "leftovers": self.leftovers and _leftovers(text) > _leftovers(source or ""),
         }
         return [name for name in RULES if checks[name]]
+
+    def _is_other_language(self, text: str) -> bool:
+        if sum(map(str.isalpha, text)) < max(1, self.least_letters):
+            return False
+        return self.detect(text, self.language) < self.probability
 
 
 def _longer(text: Any, source: Any, factor: float) -> bool:
@@ -98,9 +104,7 @@ def _leftovers(text: str) -> int:
 
 
 def probability_of(text: str, language: str) -> float:
-    """Returns the probability that a text is in a language, by langid. It is 1 for a text without letters."""
-    if not any(map(str.isalpha, text)):
-        return 1.0
+    """Returns the probability that a text is in a language, by langid."""
     return float(dict(_identifier().rank(text)).get(language, 0.0))
 
 

@@ -9,7 +9,7 @@ Columns: `message_id`, `parent_id`, `role` (prompter or assistant), `text`, `ran
 Where it sits: rows -> **tree** -> preferences.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from core.example.messages import ROLES
 from core.records.record import Record, Rejected
 from core.stage import Dropped
 from curation.builders.rows import InputSpec, IsInput, Row, dropped_record
-from curation.builders.work import BuildContext, BuildOptions, Output
+from curation.builders.work import BuildContext, BuildOptions, Line, Output
 
 MESSAGE = "message"
 """Unit of the messages of a tree."""
@@ -142,11 +142,23 @@ def read_tree(data: InputSpec, context: BuildContext, *, keep_deleted: bool = Fa
             context.drop(dropped_record(message, data))
         else:
             found[message.id] = message
+    context.tables["messages"] = [_counts(found.values())]
     tree = MessageTree.of(found.values(), source=data.name, keep_deleted=keep_deleted)
     context.num_read[MESSAGE] += len(found)
     for dropped in tree.dropped:
         context.drop(dropped)
     return tree
+
+
+def _counts(found: Collection[TreeMessage]) -> Line:
+    answers = [message for message in found if message.message.role is Role.ASSISTANT]
+    return {
+        "messages": len(found),
+        "roots": sum(not message.parent for message in found),
+        "answers": len(answers),
+        "ranked answers": sum(message.rank is not None for message in answers),
+        "deleted": sum(message.is_deleted for message in found),
+    }
 
 
 def tree_language(data: InputSpec) -> str:

@@ -56,6 +56,12 @@ def test_a_build_is_verified_as_a_run_is(tmp_path: Path) -> None:
     assert wrong == ["01_rows/en-fi-100pct.jsonl", "manifest: en-fi-100pct"]
 
 
+def test_a_folder_that_holds_a_curation_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run" / "01_tasks").mkdir(parents=True)
+    with pytest.raises(MixError, match="01_tasks: this folder holds a curation"):
+        built("clean", tmp_path / "run", data=chats(tmp_path / "en.jsonl", 1))
+
+
 def test_every_record_is_kept_or_has_its_reason(tmp_path: Path) -> None:
     good = {"id": "a", "instruction": "Why?", "output": "So."}
     base = write(tmp_path / "odd.jsonl", [good, {"output": "x"}, good, {"instruction": "Why?", "output": ""}])

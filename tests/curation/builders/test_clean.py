@@ -48,10 +48,15 @@ def test_a_text_breaks_the_rules_that_it_breaks(text: str, source: str, broken: 
 
 def test_the_language_of_a_text_is_told() -> None:
     rules = CleaningRules(language="fi", symbols=0)
-    finnish = "Tämä on suomenkielinen lause, jonka kieli on helppo tunnistaa."
+    finnish = "Tämä on suomenkielinen lause, jonka kieli on helppo tunnistaa ilman mitään epäilyksiä."
     assert rules.broken(text=finnish, source=None) == []
-    assert rules.broken(text="This is an English sentence that is easy to tell.", source=None) == ["language"]
-    assert rules.broken(text="42", source=None) == []
+    assert rules.broken(
+        text="This is an English sentence, and its language is easy to recognise without any doubt.", source=None
+    ) == ["language"]
+    assert rules.broken(text="This text is English.", source=None) == []
+    every = CleaningRules(language="fi", symbols=0, least_letters=0)
+    assert every.broken(text="This text is English.", source=None) == ["language"]
+    assert every.broken(text="42", source=None) == []
 
 
 def test_a_preference_is_dropped_for_one_of_its_parts_and_a_row_without_its_source_too(tmp_path: Path) -> None:

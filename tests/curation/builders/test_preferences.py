@@ -105,6 +105,9 @@ def test_golden_20_the_validation_split_of_oasst1(language: str, shared_data: Pa
     folder = shared_data / "finnish"
     data = f"{folder / 'oasst1_validation_messages.jsonl.gz'}#{language}"
     found = built("preferences", tmp_path / "worst", data=data)
+    assert found.tables["messages"] == [
+        {"messages": 2022, "roots": 188, "answers": 1243, "ranked answers": 1133, "deleted": 40}
+    ]
     messages, prompts, pairs = (found.tallies[unit] for unit in ("message", "prompt", "pair"))
     assert (messages.read, messages.dropped) == (2022, {"deleted": 40, "missing_parent": 3})
     assert (prompts.kept, pairs.read, pairs.dropped, pairs.kept) == (416, 416, {"equal_sides": 1}, 415)
