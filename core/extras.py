@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from core.errors import MissingPackage
 
 MODULES: Mapping[str, tuple[str, ...]] = {
-    "curate": ("aiohttp", "mistral_common", "py3langid", "pyarrow", "rensa", "sentencepiece", "tokenizers"),
+    "curate": (
+        "aiohttp",
+        "mistral_common",
+        "publicsuffixlist",
+        "py3langid",
+        "pyarrow",
+        "rensa",
+        "sentencepiece",
+        "tokenizers",
+    ),
     "train": (
         "axolotl",
         "bitsandbytes",

@@ -8,6 +8,8 @@
       04_samples     which rows, and why not others     09_export      what is handed over
       05_mix         the rows that are trained on       10_scores      base against tuned
 
+What `build` makes has one stage, `01_rows`.
+
 Where it sits: at the bottom; the packages find each other's results by these names.
 """
 
@@ -15,3 +17,4 @@ OWN = "00_own"
 TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
 CURATION = (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)
 TABLE, PLAN, TRAIN, PICK, EXPORT, SCORED = "05_table", "06_plan", "07_train", "08_pick", "09_export", "10_scores"
+ROWS = "01_rows"

@@ -7,12 +7,12 @@ fenced as ```console quick, in which `…` stands for varying text and `$ cat FI
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,12 @@ def split_commands(line: str) -> Iterator[list[str]]:
     try:
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
-        tokens = list(lexer)
+        lexer.commenters = ""  # a shell takes # for a comment only where a word begins
+        tokens = list(itertools.takewhile(lambda token: not token.startswith("#"), lexer))
     except ValueError:  # an output with one quotation mark
         return
     words: list[str] = []
-    for before, token in pairwise(["", *tokens, ";"]):
+    for before, token in itertools.pairwise(["", *tokens, ";"]):
         if set(token) <= set("&|;"):
             yield words
             words = []

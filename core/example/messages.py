@@ -47,7 +47,8 @@ def read_messages(columns: Columns, column: str) -> tuple[Message, ...]:
     if not isinstance(raw, list) or not raw:
         raise Unusable("malformed", f"`{column}` is not a list with a turn in it")
     if column != "messages" and all(isinstance(item, str) for item in raw):
-        turns = [Message(role=(Role.USER, Role.ASSISTANT)[n % 2], content=text) for n, text in enumerate(raw)]
+        roles = (Role.USER, Role.ASSISTANT)
+        turns = [Message(role=roles[n % 2], content=text, is_trained=n % 2 == 1) for n, text in enumerate(raw)]
     else:
         turns = [_message(item, number) for number, item in enumerate(raw, start=1)]
         unused = {

@@ -10,6 +10,19 @@ import click
 
 from oneday.cli.command import Entry, request_command
 from oneday.cli.completion import completion_options
+from oneday.requests.building import (
+    BuildCleanRequest,
+    BuildConversationsRequest,
+    BuildersRequest,
+    BuildFeedbackRequest,
+    BuildMixRequest,
+    BuildPreferencesRequest,
+    BuildRequest,
+    BuildTableRequest,
+    BuildTranslateRequest,
+    BuildUniformRequest,
+    BuildVerdictsRequest,
+)
 from oneday.requests.curation import (
     CheckRequest,
     CurateRequest,
@@ -49,11 +62,31 @@ CURATE = Entry(
     },
 )
 
+BUILDS: tuple[type[BuildRequest], ...] = (
+    BuildMixRequest,
+    BuildUniformRequest,
+    BuildTableRequest,
+    BuildConversationsRequest,
+    BuildPreferencesRequest,
+    BuildFeedbackRequest,
+    BuildVerdictsRequest,
+    BuildTranslateRequest,
+    BuildCleanRequest,
+)
+
+BUILD = Entry(
+    name="build",
+    request=BuildersRequest,
+    runs="oneday.commands.build:run_builders",
+    commands=tuple(Entry(name=kind.kind, request=kind, runs="oneday.commands.build:run_build") for kind in BUILDS),
+)
+
 COMMANDS = (
     Entry(name="demo", request=DemoRequest, runs="oneday.demo.demo:run_demo"),
     Entry(name="doctor", request=DoctorRequest, runs="oneday.commands.doctor:run_doctor"),
     Entry(name="check", request=CheckRequest, runs="oneday.commands.check:run_check"),
     CURATE,
+    BUILD,
     Entry(name="rehearse", request=RehearseRequest, runs="oneday.commands.training.plan:run_rehearse"),
     Entry(name="plan", request=PlanRequest, runs="oneday.commands.training.plan:run_plan"),
     Entry(name="train", request=TrainRequest, runs="oneday.commands.training.train:run_train_command"),

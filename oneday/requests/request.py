@@ -20,7 +20,7 @@ import importlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -175,8 +175,8 @@ def field_texts(request: type[Request]) -> Mapping[str, str]:
     return {
         name: text
         for base in reversed(request.__mro__)
-        if issubclass(base, Request)
-        for name, text in attribute_texts(base).items()  # type: ignore[arg-type]  # a class has a hash
+        if is_dataclass(base)
+        for name, text in attribute_texts(base).items()
     }
 
 

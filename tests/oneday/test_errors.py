@@ -65,6 +65,17 @@ def curate(*more: object, tasks: object = TASKS, base: object = DEMO_BASE) -> li
     return ["curate", "--tasks", tasks, "--base", base, "--scale", "0.001", WITHOUT, *more]
 
 
+def mixed(p: Place, *more: object, added: object = None) -> list[object]:
+    added = p.lines("fi.jsonl", ROW) if added is None else added
+    return ["build", "mix", "--base", p.lines("en.jsonl", ROW), "--added", added, "--run", p.path / "new", *more]
+
+
+def translated(p: Place) -> list[object]:
+    shots = p.lines("shots.jsonl", *[{"source": "One.", "target": "Yksi."}] * 5)
+    data = ["--data", p.lines("mine.jsonl", ROW), "--to", "fi", "--shots-from", shots, "--run", p.path / "new"]
+    return ["build", "translate", *data, "--base", DEMO_BASE]
+
+
 def of_curate(*question: object) -> list[object]:
     """Returns a subcommand of `curate`, such as `diff`, with the arguments of a curation."""
     return ["curate", *question, *curate()[1:]]
@@ -315,6 +326,29 @@ CURATE = [
         "check: one row alone", lambda p: ["check", p.lines("mine.jsonl", ROW)],
         r"mine\.jsonl: 1 problems, listed above",
         lambda p: ["check", p.lines("mine.jsonl", ROW, ROW | {"input": "c"})],
+    ),
+    Case(
+        "build: a share that is none", lambda p: mixed(p, "--percent", "110"),
+        r"--percent 110: not a share\. Give 0 to 100", lambda p: mixed(p, "--percent", "10"),
+    ),
+    Case(
+        "build: other inputs in the folder", lambda p: (main_ok(mixed(p)), mixed(p, "--seed", "7"))[1],
+        r"made with other inputs \(options\.seed: 42 -> 7\)\. Use another --run folder, or --redo",
+        lambda p: mixed(p, "--seed", "7", "--redo"),
+    ),
+    Case(
+        "build: two inputs with one name", lambda p: mixed(p, added=p.lines("other/en.jsonl", ROW)),
+        r"two inputs are called en\. Name them: NAME=FILE",
+        lambda p: mixed(p, added=f"fi={p.lines('other/en.jsonl', ROW)}"),
+    ),
+    Case(
+        "build: nothing at the path", lambda p: mixed(p, added=p.path / "gone.jsonl"),
+        r"gone\.jsonl: cannot be read \(no such file", lambda p: mixed(p),
+    ),
+    Case(
+        "build: no engine to translate with", lambda p: translated(p)[:-2],
+        r"--base is missing\. Give the folder of the base model", translated,
+        later=r"no row is left",
     ),
     Case(
         "verify: nothing to verify", lambda p: ["verify", p.path / "new"],

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oneday.cli import main
-from oneday.cli.app import COMMANDS, CURATE, app
+from oneday.cli.app import BUILD, COMMANDS, CURATE, app
 from oneday.cli.command import Entry, request_command
 from oneday.cli.completion import install
 from oneday.reference import commands
@@ -22,7 +22,7 @@ from oneday.requests.curation import CurateRequest
 from oneday.requests.request import Request, RequestField, arguments, request_fields
 from oneday.requests.training import TrainRequest
 
-ENTRIES = [*COMMANDS, *CURATE.commands]
+ENTRIES = [*COMMANDS, *CURATE.commands, *BUILD.commands]
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 

@@ -1,0 +1,47 @@
+"""Writes examples as rows in layouts that `reading` recognises: `messages`, `chosen` and `rejected`, or `text`.
+
+    >>> as_row(Text(text="Good morning.", description=Description(id="a", language="en")))
+    {'id': 'a', 'language': 'en', 'text': 'Good morning.'}
+
+Reading a written row gives an equal example, except that `Prompted` becomes a conversation.
+
+Where it sits: the counterpart of reading, used by the builders of `curation`. `mix_line` writes the lines of a mix.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from core.example.example import Conversation, Description, Example, Message, Preference, Prompted, Text
+from core.example.mix_line import dialogue_columns
+
+
+def as_row(example: Example) -> dict[str, Any]:
+    """Returns the columns of an example."""
+    row = _described(example.description)
+    match example:
+        case Text():
+            return row | {"text": example.text}
+        case Prompted():
+            return row | dialogue_columns(example.as_conversation())
+        case Conversation():
+            return row | dialogue_columns(example)
+        case Preference():
+            sides = {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+            return row | {name: _messages(side) for name, side in sides.items()}
+
+
+def _described(description: Description) -> dict[str, Any]:
+    said = {
+        "id": description.id,
+        "source": description.source,
+        "licence": description.licence,
+        "language": description.language,
+        **description.other,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _messages(side: Iterable[Message]) -> object:
+    """Returns messages without weights: the columns of a preference say which of them are trained."""
+    return dialogue_columns(Conversation(messages=tuple(replace(m, is_trained=True) for m in side)))["messages"]
