@@ -87,6 +87,8 @@ class TrainRequest(TrainingRequest, Redoing, WithDryRun):
     """strict charges downtime, compute does not."""
     follow_plan: Annotated[Path | None, RARE] = None
     """The 07_train/plan.jsonl of a run to repeat."""
+    questions: Annotated[int, Option(is_rare=True, low=0)] = 100
+    """Of --data: held-out questions that base and tuned are compared on when the budget is over. 0: none."""
     average: Annotated[int, Option(is_rare=True, low=0, high=100)] = 0
     """Number of best checkpoints whose average is tried."""
     rehearsal: Annotated[bool, RARE] = True

@@ -8,6 +8,8 @@ from typing import Any
 from core.files import naming, read_as
 from core.run_folder import PLAN, TRAIN
 from core.stage import locked
+from evaluation.errors import EvaluationError
+from evaluation.held_out import held_out_questions
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import pretty, seconds
 from harness.budget.gpu_profile import GpuProfile
@@ -24,6 +26,7 @@ from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
 from harness.tracker import read_trackers, view_commands
 from oneday import child
+from oneday.commands.compare import compare_run
 from oneday.commands.report import leave_report
 from oneday.commands.training.job import Setting, charging_of, run_of_request, training_job
 from oneday.commands.training.own_mix import data_files, show_dataset
@@ -60,6 +63,8 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
     show_training(result, console)
     for command in view_commands(job.trackers, job.run / TRAIN / TRACKING):
         console.say(f"tracked: {command}")
+    if request.data and request.questions and not result.verdict.diverged:
+        compare_held_out(job, request.questions, console, redo=request.redo)
     leave_report(job.run, console)
     console.result(
         {
@@ -72,6 +77,23 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         }
     )  # fmt: skip
     check_converged(result)
+
+
+def compare_held_out(job: TrainJob, num: int, console: Console, *, redo: bool) -> None:
+    """Compares base and tuned on validation rows, after the budget and not charged to it."""
+    try:
+        questions = held_out_questions(job.mix, num)
+    except EvaluationError:
+        console.say("not compared on held-out questions: the validation rows are texts, which ask nothing")
+        return
+    console.say("held-out questions, after the budget (not charged to it):")
+    compare_run(
+        job.run, questions, base=job.base, max_new_tokens=LONGEST_ANSWER, redo=redo, console=console
+    )  # fmt: skip
+
+
+LONGEST_ANSWER = 128
+"""Tokens of an answer to a held-out question, as `oneday compare` has it."""
 
 
 def check_converged(result: TrainResult) -> None:
