@@ -86,13 +86,13 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
         kinds: dict[str, KindEvidence] = {}
         requests_of: dict[str, list[Request]] = {}
         num_own_rows = 0
-        takes_all = curation.parameters.samples.take_all
+        samples = curation.parameters.samples
         for selected in read_selected(chosen.path("tasks.jsonl")):
             kinds[selected.name] = selected.typed
             is_own = own_name(selected.categories) is not None
             num_asked = selected.block.num_instances
             num_own_rows += is_own * num_asked
-            if takes_all and is_own:
+            if not samples.asks(is_own=is_own):
                 continue
             drawn = store.at(_spread(list(store.offsets(selected.block).values()), SAMPLED_PER_TASK))
             fits = lambda prompt, new: True  # noqa: E731

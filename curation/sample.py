@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from itertools import groupby
 
 from core.errors import MixError
 from core.generation.request import Kind
@@ -42,6 +43,17 @@ class Quota(StrEnum):
     paper."""
 
 
+class Control(StrEnum):
+    """Rows chosen without asking the base: what a choice by difficulty has to beat, at the same targets."""
+
+    NONE = "none"
+    """Rows are chosen by what the base gets wrong."""
+    RANDOM = "random"
+    """At random from all rows of a source, so that a task gives rows in proportion to its size."""
+    BALANCED = "balanced"
+    """At random, with as many rows from each task of a source as it has, up to an equal part."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleParameters:
     """Parameters of the draw."""
@@ -55,6 +67,8 @@ class SampleParameters:
     retain_share: float = 0.0
     """Share of each target that is drawn from rows that the base gets right. The winner used 0: errors only. With 0 the
     demo's model of 0.6 M parameters unlearns every solved task; the loss of a 7B model was not measured."""
+    control: Control = Control.NONE
+    """Draw NI rows and own rows without asking the base, as the arm that a choice by difficulty is compared with."""
     take_all: bool = False
     """Take every own row that the policies admit, without asking the base about it. False: take the own rows that the
     base gets wrong, as with other rows."""
@@ -75,10 +89,19 @@ class SampleParameters:
                 "`samples.retain_share=`: quotas per bucket have no target to take a share of. Set "
                 "samples.quota=proportional."
             )
+        if self.control is not Control.NONE and self.retain_share:
+            raise MixError(
+                f"`samples.control={self.control.value}`: the base is not asked, so no row is known to be solved. "
+                "Leave `samples.retain_share=` out."
+            )
         if self.own_share is not None and not 0 < self.own_share < 1:
             raise MixError(f"`samples.own_share={self.own_share}`: not in (0, 1). 0.3 makes your rows three of ten.")
         if not 0 < self.quota_factor < math.inf:
             raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
+
+    def asks(self, *, is_own: bool) -> bool:
+        """Whether the base is asked about a task, of own rows or of NI."""
+        return self.control is Control.NONE and not (self.take_all and is_own)
 
 
 def draw(
@@ -142,6 +165,8 @@ def _draw_own(pool: Sequence[Candidate], target: int, parameters: SampleParamete
 
 
 def _draw_ni(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
+    if parameters.control is not Control.NONE:
+        return _draw_control(pool, target, parameters)
     weak = [c for c in pool if not c.solved]
     solved = [c for c in pool if c.solved]
     if parameters.quota is Quota.PER_BUCKET:
@@ -151,6 +176,17 @@ def _draw_ni(pool: Sequence[Candidate], target: int, parameters: SampleParameter
     if not solved:
         return chosen
     return [*chosen, *_draw_pool(solved, num_solved, parameters)]
+
+
+def _draw_control(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
+    """Draws without weights: from the whole pool, or an equal part from each task."""
+    ordered = sorted(pool, key=_order)
+    if parameters.control is Control.RANDOM:
+        return _sample(ordered, min(target, len(ordered)), "random", parameters)
+    cells = [(task, list(members)) for task, members in groupby(ordered, key=lambda c: c.task)]
+    amounts = allocate(target, [1.0] * len(cells), [len(cell) for _, cell in cells])
+    drawn = (_sample(cell, amount, task, parameters) for (task, cell), amount in zip(cells, amounts, strict=True))
+    return [candidate for rows in drawn for candidate in rows]
 
 
 def _draw_pool(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:

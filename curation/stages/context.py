@@ -22,8 +22,12 @@ OnProgress = Callable[[str, int, int], None]
 
 def asks_anything(curation: "Curation") -> bool:
     """Whether the base is asked about any task. Own rows are not asked about if all of them are taken."""
-    takes_all = curation.parameters.samples.take_all
-    return not takes_all or any(own_name(read_task(path).task.categories) is None for path in curation.files.values())
+    samples = curation.parameters.samples
+    if samples.asks(is_own=True):
+        return True
+    return samples.asks(is_own=False) and any(
+        own_name(read_task(path).task.categories) is None for path in curation.files.values()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

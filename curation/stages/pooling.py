@@ -139,9 +139,9 @@ class Pooling:
         return len(examined.left) + len(examined.candidates)
 
     def _unasked_tasks(self) -> Iterator[ScoredTask]:
-        """Tasks of the user's own rows, where all are taken."""
+        """Tasks of the user's own rows, where all are taken; every task of a control."""
         for selected in read_selected(self.chosen.path("tasks.jsonl")):
-            if self.curation.parameters.samples.take_all and own_name(selected.categories):
+            if not self.curation.parameters.samples.asks(is_own=own_name(selected.categories) is not None):
                 yield ScoredTask(selected=selected, bucket=None, scores=None)
 
     def _scored_tasks(self) -> Iterator[ScoredTask]:

@@ -59,6 +59,7 @@ def predict_stage(curation: Curation, chosen: Stage) -> Stage:
         "model": curation.predictor.revision,
         "adaptive": _adaptive_inputs(curation),
         "take_all": parameters.samples.take_all,
+        "control": parameters.samples.control,
     }
     stage = curation.stage(PREDICTIONS, inputs)
     if stage.is_done:
@@ -109,10 +110,10 @@ class _Asking:
         return f"none of {self.total} instances has a prediction ({told}; each in {self.stage.directory}). {mend}"
 
     def _selected(self) -> Iterator[SelectedTask]:
-        """The tasks that the base is asked about. Own rows are not among them if all of them are taken."""
-        takes_all = self.curation.parameters.samples.take_all
+        """The tasks that the base is asked about; see `SampleParameters.asks`."""
+        samples = self.curation.parameters.samples
         for selected in read_selected(self.chosen.path("tasks.jsonl")):
-            if not (takes_all and own_name(selected.categories)):
+            if samples.asks(is_own=own_name(selected.categories) is not None):
                 yield selected
 
     def _predictions(self, asked_of: Mapping[str, Collection[str]]) -> Iterator[Prediction]:

@@ -86,6 +86,10 @@ class CurationRequest(Redoing):
     """Keep all rows of your own, whatever the base answers."""
     own_share: Annotated[float | None, Option(panel=MIX, sets=("samples.own_share",))] = None
     """Share of your own rows in the mix, such as 0.3. Default: all of them are kept."""
+    control: Annotated[
+        str | None, Option(panel=MIX, is_rare=True, one_of="curation.sample:Control", sets=("samples.control",))
+    ] = None
+    """Draw rows without asking the base, as the arm that a choice by difficulty is compared with."""
     retain: Annotated[float | None, Option(panel=MIX, is_rare=True, sets=("samples.retain_share",))] = None
     """Share of rows that the base already gets right."""
     fit: Annotated[str | None, Option(panel=MIX, is_rare=True, sets=("fit.budget_s",))] = None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from core.errors import MixError
 from core.generation.request import Kind
 from curation.candidate import Candidate
-from curation.sample import Quota, SampleParameters, allocate, draw
+from curation.sample import Control, Quota, SampleParameters, allocate, draw
 from curation.sources.source import NI_EXACT_MATCH, NI_GENERATION, NI_SOURCES
 
 CELLS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 60)), min_size=1, max_size=12)
@@ -138,6 +138,29 @@ def test_another_source_gives_its_first_rows_and_an_unwanted_one_none() -> None:
     assert [(c.id, reason) for c, reason in left] == [
         ("l1", "over_quota"), *((c.id, "source_left_out") for c in pool)
     ]  # fmt: skip
+
+
+def test_a_control_draws_by_size_or_equal_parts_and_asks_nothing() -> None:
+    sizes = {"large": 800, "small": 60, "tiny": 10}
+    pool = [
+        candidate(n, Kind.GENERATION, 0, task)._replace(bucket=None)
+        for task, size in sizes.items()
+        for n in range(size)
+    ]
+    for seed in range(5):
+        drawn = {
+            control: Counter(
+                c.task for c in draw(pool, {NI_GENERATION: 174}, SampleParameters(control=control, seed=seed))[0]
+            )
+            for control in (Control.RANDOM, Control.BALANCED)
+        }
+        assert drawn[Control.BALANCED] == {"large": 104, "small": 60, "tiny": 10}
+        assert drawn[Control.RANDOM].total() == 174
+        assert 140 <= drawn[Control.RANDOM]["large"] <= 174
+    for control in (Control.RANDOM, Control.BALANCED):
+        assert not any(SampleParameters(control=control).asks(is_own=own) for own in (True, False))
+        with pytest.raises(MixError, match="no row is known to be solved"):
+            SampleParameters(control=control, retain_share=0.25)
 
 
 def test_a_share_outside_its_range_is_an_error() -> None:
