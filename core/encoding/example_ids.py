@@ -58,7 +58,7 @@ class ExampleEncoder:
         for number, item in enumerate(examples):
             if number not in found:
                 found[number] = self._encode_one(item)
-        return [_checked(found[number]) for number in range(len(examples))]
+        return [_checked(_whole(found[n]) if item.trains_prompt else found[n]) for n, item in enumerate(examples)]
 
     def _encode_one(self, item: MixExample) -> RowIds | Unusable:
         try:
@@ -86,6 +86,11 @@ class ExampleEncoder:
         stripped = without_end(self.tokenizer, answer)
         self.num_ends_removed += stripped != answer
         return stripped
+
+
+def _whole(row: RowIds | Unusable) -> RowIds | Unusable:
+    """The row with loss on every token."""
+    return row if isinstance(row, Unusable) else replace(row, labels=row.input_ids)
 
 
 def _checked(row: RowIds | Unusable) -> RowIds | Unusable:

@@ -32,22 +32,22 @@ class MixExample:
     """The place in the original data; empty: not told."""
     example: Example
     trains_prompt: bool = False
-    """Whether the whole conversation is trained, and not only its answers."""
+    """Whether the prompt is trained too, and not only the answers; of a text everything is."""
 
 
 def as_line(item: MixExample) -> dict[str, object]:
     """The line of an example."""
     head: dict[str, object] = {"id": item.id, "source": item.source}
     head |= {"origin": item.origin} if item.origin else {}
+    whole = {"train_on_inputs": True} if item.trains_prompt else {}
     match example := item.example:
         case Text():
             return head | {"text": example.text}
         case Prompted():
             system = f"{example.system}\n\n" if example.system.strip() else ""
             asked = {"instruction": system + example.instruction, "input": example.input}
-            return head | asked | {"output": example.outputs[0]}
+            return head | asked | {"output": example.outputs[0]} | whole
         case Conversation():
-            whole = {"train_on_inputs": True} if item.trains_prompt else {}
             return head | dialogue_columns(example) | whole
     raise TypeError(f"a {type(example).__name__} has no line in a mix for supervised training")
 

@@ -217,11 +217,15 @@ class _Work:
             self._drop(row_id, "duplicate", f"same as {self._seen[key]}", item.place)
             return None
         self._seen[key] = row_id
+        example = self._in_template(item.example)
+        if isinstance(example, Conversation) and not any(message.is_trained for message in example.messages):
+            self._drop(row_id, "nothing_trained", "its last answer has weight 0", item.place)
+            return None
         return MixExample(
             id=row_id,
             source=name,
             origin=str(item.place),
-            example=self._in_template(item.example),
+            example=example,
             trains_prompt=self.parameters.loss is Loss.ALL,
         )
 

@@ -66,5 +66,5 @@ def parts_by_share(num_tokens: Mapping[str, int], shares: Mapping[str, float | N
     totals = [num_tokens[name] / share for name, share in given.items()]
     total = min([*totals, sum(rest.values()) / left] if rest else totals)
     wanted = {name: round(share * total) for name, share in given.items()}
-    wanted |= {name: round(total * left * n / sum(rest.values())) for name, n in rest.items()}
+    wanted |= {name: round(total * left * n / max(sum(rest.values()), 1)) for name, n in rest.items()}
     return {name: min(wanted[name], num_tokens[name]) for name in shares}

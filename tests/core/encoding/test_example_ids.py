@@ -42,8 +42,9 @@ def test_a_conversation_trains_its_answers_and_their_ends(tokenizer: Any) -> Non
     assert trained(tokenizer, encode(tokenizer, TALK)) == ["Two.<|im_end|>", "Three.<|im_end|>"]
 
 
-def test_the_whole_conversation_is_trained_but_its_first_token(tokenizer: Any) -> None:
-    row = encode(tokenizer, TALK, trains_prompt=True)
+@pytest.mark.parametrize("example", [TALK, Prompted(instruction="Add.", input="", outputs=("3",))])
+def test_the_whole_example_is_trained_but_its_first_token(tokenizer: Any, example: Example) -> None:
+    row = encode(tokenizer, example, trains_prompt=True)
     assert isinstance(row, RowIds)
     assert row.num_answer_tokens == len(row.input_ids) - 1
     assert row.labels[1:] == row.input_ids[1:]

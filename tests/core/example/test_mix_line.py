@@ -29,7 +29,7 @@ def test_a_line_holds_the_example_that_was_written(example: Example, trains_prom
         as_line(MixExample(id="a-1", source="mine", origin="a:1", example=example, trains_prompt=trains_prompt))
     )
     assert (item.id, item.source, item.origin) == ("a-1", "mine", "a:1")
-    assert item.trains_prompt is (trains_prompt and isinstance(example, Conversation))
+    assert item.trains_prompt is (trains_prompt and not isinstance(example, Text))
     if isinstance(item.example, Conversation) and isinstance(example, Conversation):
         assert item.example.messages == example.messages
         assert item.example.tools == example.tools

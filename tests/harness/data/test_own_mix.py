@@ -78,6 +78,16 @@ def test_the_loss_stands_in_the_lines(tmp_path: Path, loss: Loss, weights: list[
     assert line.get("train_on_inputs", False) is whole
 
 
+def test_an_example_whose_last_answer_has_weight_0_is_dropped_where_only_that_one_counts(tmp_path: Path) -> None:
+    rows = [{"messages": [QUESTION, ANSWER, QUESTION, {**ANSWER, "content": str(n)}]} for n in range(3)]
+    rows[1]["messages"][3]["weight"] = 0
+    file = write(tmp_path / "mine.jsonl", rows)
+    stage = own_mix(tmp_path / "run", [file], OwnMixParameters(loss=Loss.LAST))
+    assert sorted(lines(stage)) == ["mine-1", "mine-3"]
+    assert [d["reason"] for d in read_jsonl(stage.path("dropped.jsonl"))] == ["nothing_trained"]
+    assert sorted(lines(own_mix(tmp_path / "all", [file], OwnMixParameters()))) == ["mine-1", "mine-2", "mine-3"]
+
+
 def test_examples_of_one_conversation_stay_on_one_side(tmp_path: Path) -> None:
     rows = [row | {"conversation_id": f"c{n // 4}"} for n, row in enumerate(alpaca(40))]
     parameters = OwnMixParameters(split=SplitParameters(validation_share=0.3))
