@@ -3,9 +3,10 @@
     suite = load_all(Path("tc_eval"), AllParameters(tasks="drcd,ttqa"))
 
 `average` is Taiwan LLM's: the plain mean of seven tasks, each by its runner's metric. It is not run where a task is
-missing; `macro` is the same mean over the tasks that are there, `micro` is over all their questions. `tc_eval_macro` and
-`tc_eval_micro` are the same by TC-Eval's own metrics, TMMLU by question: what counts for recorded responses, whose
-prompts were not opened for the runner's first character.
+missing; `macro` is the same mean over the tasks that are there, `micro` is over all their questions.
+
+`tc_eval_macro` and `tc_eval_micro` are the same by TC-Eval's own metrics, TMMLU by question. They are the ones to read
+where prompts did not open the answer for the runner's first character, as with recorded responses.
 
 Where it sits: suites -> **all_tasks** -> scoring.
 Source: Table 3 of the paper (Lin and Chen, 2023).
@@ -143,10 +144,8 @@ class AllTasks(Suite[Item]):
             return {}
         why = [f"{name}: {unscored.get(name, 'no items')}" for name in missing]
         reason = f"the mean of seven tasks; missing: {'; '.join(why)}"
-        all_of_them = (
-            tuple(metric.name for metric in self.metrics) if len(unscored) == len(self._suites) else (AVERAGE,)
-        )
-        return dict.fromkeys(all_of_them, reason)
+        is_nothing_scored = len(unscored) == len(self._suites)
+        return {m.name: reason for m in self.metrics if m.name == AVERAGE or is_nothing_scored}
 
     @staticmethod
     def _reasons(suite: TcEvalSuite[Any]) -> list[str]:
