@@ -132,7 +132,7 @@ def _rouge_l() -> RougeL:
 class Prompts(StrEnum):
     """What a model is asked."""
 
-    INSTRUCTION = "instruction"
+    ALPACA = "alpaca"
     """The text of a training row, which is passed as it stands."""
     QUESTION = "question"
     """Instruction and input alone, for a model with a chat template."""
@@ -144,8 +144,8 @@ class HeldOutParameters:
 
     questions: int = 200
     """How many rows of the validation file, drawn with a fixed seed."""
-    prompts: Prompts = Prompts.INSTRUCTION
-    """`instruction`: as in a training row of `oneday train`; `question`: instruction and input alone."""
+    prompts: Prompts = Prompts.ALPACA
+    """`alpaca`: as in a training row of `oneday train`; `question`: instruction and input alone."""
 
     def __post_init__(self) -> None:
         if self.questions < 1:
@@ -174,7 +174,7 @@ class HeldOut(Suite[Question]):
         """A conversation as messages; a question as the parameters say."""
         if item.messages:
             return [{"role": message.role.value, "content": message.content} for message in item.messages]
-        if self._prompts is Prompts.INSTRUCTION:
+        if self._prompts is Prompts.ALPACA:
             return item.prompt
         return "\n\n".join(text for text in (item.instruction, item.input) if text)
 
@@ -187,7 +187,7 @@ class HeldOut(Suite[Question]):
 
         Answers of conversations may hold blank lines: where there are conversations, only the end token ends an answer.
         """
-        if self._prompts is Prompts.INSTRUCTION:
+        if self._prompts is Prompts.ALPACA:
             stop = () if any(question.messages for question in self._questions) else (STOP,)
             return GenerationDefaults(max_new_tokens=128, stop=stop, template=Template.PLAIN)
         return GenerationDefaults(max_new_tokens=128)

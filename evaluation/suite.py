@@ -75,8 +75,8 @@ class Template(StrEnum):
 
     CHAT = "chat"
     """By the chat template of the model's tokenizer, or of the server."""
-    INSTRUCTION = "instruction"
-    """As `oneday train` renders its rows: `### Instruction:`, `### Response:`."""
+    ALPACA = "alpaca"
+    """As `oneday train` renders a question: `### Instruction:`, `### Response:`."""
     PLAIN = "plain"
     """As it stands. Messages, which do not stand as one text, go through the chat template."""
 

@@ -30,6 +30,8 @@ class Engine:
     """`transformers`: the model's folder. `openai`: only its tokenizer is read, to count a prompt's tokens."""
     lora_adapter: Path | None = None
     """`transformers`: an adapter on `base`."""
+    chat_template: str | None = None
+    """`transformers`: renders messages in place of the tokenizer's own template."""
     predictions: tuple[Path, ...] = ()
     batch_size: int = 32
     precision: Precision | Quantisation | None = None
@@ -79,8 +81,9 @@ class Engine:
 
         assert self.base is not None
         return TransformersPredictor(
-            self.base, lora_adapter=self.lora_adapter, batch_size=self.batch_size, precision=self.precision
-        )
+            self.base, lora_adapter=self.lora_adapter, batch_size=self.batch_size, precision=self.precision,
+            chat_template=self.chat_template,
+        )  # fmt: skip
 
     def check_inner(self) -> None:
         """Like `check`, for the predictor behind `ray:` too."""

@@ -38,6 +38,7 @@ class TransformersPredictor:
         batch_size: Largest number of prompts per forward pass. Part of `revision`, because float sums depend on it.
         precision: As in `LanguageModel.load`.
         reuse_prefix: False only to measure the gain.
+        chat_template: Renders messages in place of the tokenizer's own template.
     Raises:
         PredictionError: the folder is no model, or lacks a tokenizer.
     """
@@ -53,11 +54,13 @@ class TransformersPredictor:
         batch_size: int = 32,
         precision: Precision | Quantisation | None = None,
         reuse_prefix: bool = True,
+        chat_template: str | None = None,
     ) -> None:
         self._model = LanguageModel.load(path, lora_adapter=lora_adapter, precision=precision)
         self._batch_size = batch_size
         self._reuse_prefix = reuse_prefix
         self._prefix: Prefix | None = None
+        self._chat_template = chat_template
         mode = "prefix" if reuse_prefix else "whole"
         weights = model_fingerprint(path) + (f"+{model_fingerprint(lora_adapter)}" if lora_adapter else "")
         self._revision = f"{weights}:{self._model.precision}:batch{batch_size}:{mode}"
@@ -69,7 +72,7 @@ class TransformersPredictor:
 
     @cached_property
     def _renderer(self) -> ChatRenderer:
-        return ChatRenderer(self._model.tokenizer)
+        return ChatRenderer(self._model.tokenizer, template=self._chat_template)
 
     @property
     def told(self) -> str:

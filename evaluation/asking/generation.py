@@ -179,7 +179,7 @@ def _text(prompt: Prompt, suite: str, settings: GenerationSettings) -> str:
     if [message.role for message in messages] != [Role.USER]:
         raise EvaluationError(f"{suite}: its prompts are conversations. Ask them with `template=chat`.")
     text = messages[0].content
-    whole = training_prompt(text, "") if settings.template is Template.INSTRUCTION else text
+    whole = training_prompt(text, "") if settings.template is Template.ALPACA else text
     return whole + settings.response_prefix
 
 

@@ -5,6 +5,9 @@
 `average` is Taiwan LLM's: the plain mean of seven tasks, each by its runner's metric. It is not run where a task is
 missing; `macro` is the same mean over the tasks that are there, `micro` is over all their questions.
 
+`tc_eval_macro` and `tc_eval_micro` are the same by TC-Eval's own metrics, TMMLU by question. They are the ones to read
+where prompts did not open the answer for the runner's first character, as with recorded responses.
+
 Where it sits: suites -> **all_tasks** -> scoring.
 Source: Table 3 of the paper (Lin and Chen, 2023).
 """
@@ -55,7 +58,8 @@ TC_EVAL: Mapping[str, str] = {
 }
 """Task -> TC-Eval's own metric, by question."""
 
-AVERAGE, MACRO, MICRO, OWN = "average", "macro", "micro", "tc_eval"
+AVERAGE, MACRO, MICRO = "average", "macro", "micro"
+OWN_MACRO, OWN_MICRO = "tc_eval_macro", "tc_eval_micro"
 TASK = "task"
 
 
@@ -92,7 +96,8 @@ class AllTasks(Suite[Item]):
         Metric(name=AVERAGE, macro_over=TASK),
         Metric(name=MACRO, macro_over=TASK),
         Metric(name=MICRO),
-        Metric(name=OWN),
+        Metric(name=OWN_MACRO, macro_over=TASK),
+        Metric(name=OWN_MICRO),
     )
 
     def __init__(self, suites: Sequence[TcEvalSuite[Any]], prompts: Prompts = Prompts.TAIWAN_LLM) -> None:
@@ -139,8 +144,8 @@ class AllTasks(Suite[Item]):
             return {}
         why = [f"{name}: {unscored.get(name, 'no items')}" for name in missing]
         reason = f"the mean of seven tasks; missing: {'; '.join(why)}"
-        all_of_them = (AVERAGE, MACRO, MICRO, OWN) if len(unscored) == len(self._suites) else (AVERAGE,)
-        return dict.fromkeys(all_of_them, reason)
+        is_nothing_scored = len(unscored) == len(self._suites)
+        return {m.name: reason for m in self.metrics if m.name == AVERAGE or is_nothing_scored}
 
     @staticmethod
     def _reasons(suite: TcEvalSuite[Any]) -> list[str]:
@@ -161,8 +166,8 @@ class AllTasks(Suite[Item]):
                     Outcome(metric=name, value=outcome.value, by=by | (prompts if name == MICRO else {}))
                     for name in names
                 ]
-            if outcome.metric == TC_EVAL[suite.name] and OWN not in skipped:
-                found.append(Outcome(metric=OWN, value=outcome.value, by=by))
+            if outcome.metric == TC_EVAL[suite.name] and OWN_MICRO not in skipped:
+                found += [Outcome(metric=name, value=outcome.value, by=by) for name in (OWN_MACRO, OWN_MICRO)]
         return found
 
     @cached_property

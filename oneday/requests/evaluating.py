@@ -12,50 +12,49 @@ SUITE = Option(is_argument=True, suggests="evaluation.suites:SUITES")
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest(Redoing, WithTrainedBase, WithDryRun):
-    """A model's responses to a suite, for evaluate.
+    """Generate a model's responses to a suite, to be scored by evaluate.
 
-    Greedy, in batches, longest prompts first; the same command goes on after a kill. Every response holds the settings
-    that it was generated with. The responses of a run's picked checkpoint are charged to the run's budget while it has
-    time left.
+    Decoding is greedy and in batches. The same command continues after a kill. Every response stores the settings that
+    it was generated with. A run whose budget has time left is charged for it.
 
     Examples: oneday generate ifeval --items input_data.jsonl --model runs/200k --out tuned.jsonl
               oneday generate ifeval --items input_data.jsonl --model http://127.0.0.1:8000/v1 --out served.jsonl
     """
 
     suite: Annotated[str, SUITE]
-    """The suite whose prompts are asked; evaluate knows the same ones."""
+    """The suite whose prompts are asked: one of those of evaluate."""
     items: Path
     """The suite's items: their file, a folder that holds it, or a data set of the hub."""
     model: str
-    """Run, adapter or model folder, the model's name on the hub, or the URL of a server that speaks OpenAI's protocol,
-    up to /v1."""
+    """The model: a run, an adapter, a model folder, a name on the hub, or the URL of an OpenAI-compatible server,
+    including /v1."""
     out: Path | None = None
-    """File of the responses. Default: runs/responses/SUITE-MODEL.jsonl."""
-    template: Literal["chat", "instruction", "plain"] | None = None
-    """How a prompt is rendered. Default: instruction for what oneday train trained, chat for a server and a model with
-    a chat template, else plain."""
+    """The file of the responses. Default: runs/responses/SUITE-MODEL.jsonl."""
+    template: Literal["chat", "alpaca", "plain"] | None = None
+    """How a prompt is rendered. Default: as oneday train trained the model; chat for a server and a model with a chat
+    template; otherwise plain."""
     max_new_tokens: Annotated[int | None, Option(low=1, high=32_768)] = None
-    """Longest response. Default: the suite's."""
+    """Largest number of tokens of a response. Default: the suite's."""
     repetition_penalty: Annotated[float | None, Option(low=0.5, high=4.0)] = None
-    """1 for none. Default: the suite's."""
+    """Penalty of repeated tokens; 1 is none. Default: the suite's."""
     response_prefix: Annotated[str | None, RARE] = None
-    """What a response is made to begin with. Default: the suite's."""
+    """Text that begins every response and is no part of it. Default: the suite's."""
     stop: Annotated[tuple[str, ...], RARE] = ()
-    """A text before which a response ends. Default: the suite's."""
+    """A text at which a response ends. Default: the suite's."""
     precision: Precision | None = None
-    """Default: as trained."""
+    """Precision of the weights. Default: that of training."""
     batch_size: Annotated[int, Option(low=1, high=4096)] = 32
-    """Prompts answered together."""
+    """Number of prompts in a batch."""
     served_model: Annotated[str | None, RARE] = None
     """The server's name for the model. Default: the only one that it serves."""
     set: tuple[str, ...] = ()
-    """A parameter of the suite: KEY=VALUE, as prompts=tc-eval."""
+    """A parameter of the suite as KEY=VALUE, such as prompts=tc-eval."""
     uncharged: Annotated[bool, RARE] = False
-    """Outside of the run's budget; noted there."""
+    """Do not charge the run's budget; the time is only noted."""
 
     @property
     def file(self) -> Path:
-        """Where the responses go."""
+        """The file of the responses."""
         if self.out is not None:
             return self.out
         return Path("runs/responses") / f"{self.suite}-{file_name(self.model)}.jsonl"
@@ -99,13 +98,13 @@ class EvaluateRequest(Reporting, WithTrainedBase):
     """The model: a run, an adapter, a model folder, or a name on the hub."""
     limit: Annotated[int | None, Option(panel=LM_EVAL, low=1)] = None
     """Largest number of documents of each task. Default: all."""
-    num_fewshot: Annotated[int | None, Option(panel=LM_EVAL, low=0, high=100)] = None
+    num_fewshot: Annotated[int | None, Option(panel=LM_EVAL, is_rare=True, low=0, high=100)] = None
     """Number of shots. Default: the task's."""
     chat_template: Annotated[bool, Option(panel=LM_EVAL)] = False
     """Render prompts with the chat template of the model's tokenizer."""
-    precision: Annotated[Precision | None, Option(panel=LM_EVAL)] = None
+    precision: Annotated[Precision | None, Option(panel=LM_EVAL, is_rare=True)] = None
     """Precision of the weights. Default: that of training."""
-    batch_size: Annotated[int, Option(panel=LM_EVAL, low=1, high=1024)] = 8
+    batch_size: Annotated[int, Option(panel=LM_EVAL, is_rare=True, low=1, high=1024)] = 8
     """Number of documents in a batch."""
 
     @property

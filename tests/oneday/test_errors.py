@@ -825,7 +825,31 @@ EVALUATE = [
     ),
 ]  # fmt: skip
 
-CASES = [*CURATE, *TRAIN, *LOOK, *GIVE, *EVALUATE]
+
+def generate(p: Place, *more: object, items: object = None) -> list[object]:
+    asked = ["--model", DEMO_BASE, "--max-new-tokens", 2, *more]
+    return ["generate", "ifeval", "--items", items or p.lines("items", ITEM), "--out", p.path / "r.jsonl", *asked]
+
+
+GENERATE = [
+    Case(
+        "generate: items that are none", lambda p: generate(p, items=p.lines("i", RESPONSE)),
+        r"/i: row 1 lacks prompt, instruction_id_list, kwargs: these are no IFEval prompts",
+        lambda p: generate(p, items=p.lines("i", ITEM), ),
+    ),
+    Case(
+        "generate: a file of unknown origin", lambda p: generate(p, "--out", p.lines("old.jsonl", RESPONSE)),
+        r"old.jsonl: has no manifest, so nobody knows its model\. Give another --out, or pass --redo",
+        lambda p: generate(p, "--out", p.lines("old.jsonl", RESPONSE), "--redo"),
+    ),
+    Case(
+        "generate: an answer longer than the context", lambda p: generate(p, "--max-new-tokens", 4096),
+        r"ifeval: none of 1 prompts can be asked \(prompt_too_long: .*\)\. Give another template, or a",
+        lambda p: generate(p),
+    ),
+]  # fmt: skip
+
+CASES = [*CURATE, *TRAIN, *LOOK, *GIVE, *EVALUATE, *GENERATE]
 
 
 @pytest.fixture(scope="session")

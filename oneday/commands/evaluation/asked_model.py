@@ -6,7 +6,7 @@
 Where it sits: below `generate` and `evaluate`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from harness.base_model import find_model, load_tokenizer
 from harness.checkpoint.trained_base import TRAINED_BASE
 from harness.run import LEDGER
 from oneday.commands.compare import mix_of
+from oneday.commands.serve import chat_template_of
 from submission.checkpoint import Served, find_served
 
 DEFAULT = "default"
@@ -57,6 +58,7 @@ def find_asked_model(
     base_changed: bool = False,
     served_model: str | None = None,
     batch_size: int = 32,
+    fetch: Callable[[str], None] | None = None,
 ) -> AskedModel:
     """Finds it without loading it.
 
@@ -64,6 +66,7 @@ def find_asked_model(
         model: As the user named it.
         base: Overrides the base model that a run or an adapter names.
         served_model: A server's name for the model.
+        fetch: Called with a message before a model is downloaded from the hub; None: nothing is downloaded.
 
     Raises:
         OnedayError: no such model, or its base is missing or another one than in training.
@@ -74,12 +77,12 @@ def find_asked_model(
         return AskedModel(engine=engine, checkpoint=named, precision="served", template=Template.CHAT)
     folder = Path(model)
     if not folder.is_dir():
-        folder = find_model(model)
+        folder = find_model(model, fetch=fetch)
     served = find_served(folder, base=base, precision=precision, base_changed=base_changed)
     return AskedModel(
         engine=Engine(
             name="transformers", base=served.base, lora_adapter=served.lora_adapter, precision=served.precision,
-            batch_size=batch_size,
+            batch_size=batch_size, chat_template=chat_template_of(None, served),
         ),
         checkpoint={"name": model.rstrip("/"), **_hashes(served)},
         precision=_name(served.precision),
@@ -113,5 +116,5 @@ def _template(folder: Path, served: Served) -> Template:
         served.lora_adapter != folder or (served.lora_adapter / TRAINED_BASE).is_file()
     )
     if is_ours:
-        return Template.CHAT if _trained_conversations(folder) else Template.INSTRUCTION
+        return Template.CHAT if _trained_conversations(folder) else Template.ALPACA
     return Template.CHAT if isinstance(load_tokenizer(served.base).chat_template, str) else Template.PLAIN

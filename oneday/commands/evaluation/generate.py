@@ -103,6 +103,7 @@ def _prepared(request: GenerateRequest, console: Console) -> _Work:
         base_changed=request.base_changed_on_purpose,
         served_model=request.served_model,
         batch_size=request.batch_size,
+        fetch=None if request.dry_run else console.say,
     )
     settings = _settings(request, suite, asked)
     if settings.response_prefix and is_url(request.model) and settings.template is Template.CHAT:

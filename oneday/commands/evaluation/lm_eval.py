@@ -59,6 +59,7 @@ def run_harness(request: EvaluateRequest, console: Console) -> LmEvalReport:
         base=request.base,
         precision=request.precision,
         base_changed=request.base_changed_on_purpose,
+        fetch=console.say,
     )
     for warning in asked.warnings:
         console.say(f"warning: {warning}")

@@ -41,7 +41,7 @@ def generated(
         return generate(suite, responder, settings, asked=asked(), store=store)
 
 
-@pytest.mark.parametrize("settings", [PLAIN, CHAT, replace(PLAIN, template=Template.INSTRUCTION)])
+@pytest.mark.parametrize("settings", [PLAIN, CHAT, replace(PLAIN, template=Template.ALPACA)])
 def test_a_row_holds_what_the_contract_asks_for(
     tmp_path: Path, predictor: TransformersPredictor, settings: GenerationSettings
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_row_holds_what_the_contract_asks_for(
     rendered = {
         Template.PLAIN: prompt,
         Template.CHAT: f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n",
-        Template.INSTRUCTION: f"### Instruction:\n{prompt}\n\n### Response:\n",
+        Template.ALPACA: f"### Instruction:\n{prompt}\n\n### Response:\n",
     }
     assert found.rows[0].prompt_sha256 == sha256(rendered[settings.template].encode())
     path = tmp_path / "r.jsonl"

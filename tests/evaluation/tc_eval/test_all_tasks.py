@@ -43,11 +43,14 @@ def test_four_tasks_of_a_recorded_model(shared_data: Path) -> None:
     suite = load_all(folder, AllParameters())
     responses = read_responses(folder / "responses" / "gpt3.5.jsonl.gz")
     found = evaluate(suite, join(suite, responses), responses)
-    counts = {name: (figures["tc_eval"].k, figures["tc_eval"].n) for name, figures in found.by["task"].items()}
+    own = {name: figures["tc_eval_micro"] for name, figures in found.by["task"].items()}
+    counts = {name: (figure.k, figure.n) for name, figure in own.items()}
     assert counts == {"drcd": (2737, 3493), "penguins": (60, 149), "tmmlu": (1799, 3343), "ttqa": (77, 103)}
     assert found.by["task"]["drcd"]["macro"].k == 3207
     first = [found.by["task"][name]["macro"].value or 0 for name in ("penguins", "tmmlu", "ttqa")]
     assert found.metrics["macro"].value == pytest.approx((3207 / 3493 + sum(first)) / 4)
+    shares = (2737 / 3493, 60 / 149, 1799 / 3343, 77 / 103)
+    assert found.metrics["tc_eval_macro"].value == pytest.approx(sum(shares) / 4)
     assert list(found.not_run) == ["average"]
     assert set(found.by["prompts"]) == {"not recorded"}
 

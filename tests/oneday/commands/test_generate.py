@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from core.files import read_json, read_jsonl
+from harness.budget.clock import Clock
 from harness.budget.ledger import Ledger
+from oneday.commands.evaluation.charging import charged
 from oneday.demo.demo import DEMO_BASE
+from oneday.display.console import Console
 from tests.evaluation.capitals import write
 from tests.oneday.commands.test_evaluate import ITEMS
 from tests.oneday.finished_run import write_finished_run
@@ -46,13 +49,14 @@ def test_responses_are_generated_once_and_can_be_scored(place: Path, capsys: pyt
 
 @pytest.mark.slow
 def test_a_runs_budget_is_charged_and_ends_the_work(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The run has 40 s left; then 40 ms, in which no model is loaded."""
+    """In 40 ms no model is loaded."""
     folder = write_finished_run(place / "run")
     ledger = folder / "ledger.jsonl"
     set_budget(ledger, 300)
     assert run(*ASK, "run") == 0
     row = next(read_jsonl(place / "r.jsonl"))
-    assert row["generation"]["template"] == "instruction"
+    assert row["generation"]["template"] == "alpaca"
+    assert read_json(place / "r.jsonl.manifest.json")["settings"]["precision"].startswith("4 bits")
     assert set(row["checkpoint"]) == {"name", "sha256", "base_sha256", "adapter_sha256"}
     day = Ledger.of_run(ledger).report()
     assert day.by_phase["generate"] > 1
@@ -62,11 +66,28 @@ def test_a_runs_budget_is_charged_and_ends_the_work(place: Path, capsys: pytest.
     assert run(*ASK, "run", "--redo") == 2
     assert "its budget ended after 0 of 8 responses, which are kept" in capsys.readouterr().err
     assert Ledger.of_run(ledger).report().overshoot_s < 0.5
-    set_budget(ledger, day.charged_s)
-    assert run(*ASK, "run", "--redo") == 0
-    assert "is used up; this is not charged to it" in capsys.readouterr().err
-    assert set(Ledger.of_run(ledger).report().not_charged or {}) == {"generate"}
-    assert read_json(place / "r.jsonl.manifest.json")["settings"]["precision"].startswith("4 bits")
+
+
+def test_time_outside_of_a_budget_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A used-up budget is not charged, nor one that is to be left alone; a folder without a ledger has none."""
+    with charged(tmp_path, "generate", Console()) as charge:
+        assert not charge.is_bounded
+    up = [1_000.0]
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger.start(path, budget_s=50, clock=Clock(up=lambda: up[0], wall=lambda: up[0], boot=lambda: "a boot"))
+    ledger.enter("train")
+    up[0] += 50
+    ledger.stop()
+    with charged(tmp_path, "generate", Console()) as charge:
+        assert not charge.is_bounded
+    assert "its budget of 50.0s is used up; this is not charged to it" in capsys.readouterr().err
+    set_budget(path, 90)
+    with charged(tmp_path, "generate", Console(), uncharged=True) as charge:
+        assert not charge.is_bounded
+    report = Ledger.of_run(path).report()
+    assert (report.by_phase, set(report.not_charged or {})) == ({"train": 50.0}, {"generate"})
+    with charged(tmp_path, "generate", Console()) as charge:
+        assert charge.is_bounded
 
 
 def set_budget(path: Path, seconds: float) -> None:
@@ -77,7 +98,7 @@ def set_budget(path: Path, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "gone/model"], "gone/model: neither a folder nor in the hub's cache on this machine"),
+        (["--model", "gone/model"], "gone/model: neither a folder nor whole in the hub's cache on this machine"),
         (["--model", "http://127.0.0.1:9/v1"], "http://127.0.0.1:9/v1: no answer after 3 tries"),
         (["--model", str(DEMO_BASE), "--out", "."], "--out .: a folder"),
         (["--model", str(DEMO_BASE), "--set", "x=1"], "x: no parameter of ifeval"),
