@@ -11,7 +11,7 @@ Where it sits: core/example/reading -> **rows** -> every builder.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -204,3 +204,25 @@ def contents(example: Example) -> tuple[str, ...]:
     if isinstance(example, Text):
         return (example.text,)
     return tuple(message.content for message in messages(example))
+
+
+def with_contents(example: Example, texts: Sequence[str]) -> Example:
+    """Replaces the texts of an example, in the order of `contents`. `Prompted` becomes a conversation."""
+    match example:
+        case Text():
+            return replace(example, text=texts[0])
+        case Prompted():
+            return with_contents(example.as_conversation(), texts)
+        case Conversation():
+            return replace(example, messages=_with_texts(example.messages, texts))
+        case Preference():
+            rest = iter(texts)
+            prompt, chosen, rejected = (
+                _with_texts(side, [next(rest) for _ in side])
+                for side in (example.prompt, example.chosen, example.rejected)
+            )
+            return replace(example, prompt=prompt, chosen=chosen, rejected=rejected)
+
+
+def _with_texts(messages: Sequence[Message], texts: Sequence[str]) -> tuple[Message, ...]:
+    return tuple(replace(message, content=text) for message, text in zip(messages, texts, strict=True))

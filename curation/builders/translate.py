@@ -14,22 +14,22 @@ Where it sits: rows + lines -> **translate** -> core/generation/ask.
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from core.errors import MixError
-from core.example.example import Conversation, Example, Message, Preference, Prompted, Text
 from core.example.language import language_code
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
 from core.generation.request import Answer, Kind, Predictor, Refused, Request
+from core.model.completion import Completion
 from core.records.record import Record, Rejected
 from core.stage import Dropped
 from curation.builders.lines import Piece, pieces
-from curation.builders.rows import InputSpec, IsInput, Row, contents, records
+from curation.builders.rows import InputSpec, IsInput, Row, contents, records, with_contents
 from curation.builders.work import BuildContext, BuildOptions, Output
 
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "END"
@@ -189,7 +189,7 @@ def translated(
             jobs.append(job)
             yield from asked
 
-    for request, _, answer in ask(requests(), predictor, store):
+    for request, _, answer in ask(requests(), WholeLines(predictor), store):
         yield from _finished(jobs, asking.to)
         _take(jobs[0], request, answer)
     yield from _finished(jobs, asking.to)
@@ -235,26 +235,50 @@ def _in_target_language(job: _Job, to: str) -> Row:
     return replace(job.row, example=replace(example, description=replace(example.description, language=to)))
 
 
-def with_contents(example: Example, texts: Sequence[str]) -> Example:
-    """Replaces the texts of an example, in the order of `rows.contents`. `Prompted` becomes a conversation."""
-    match example:
-        case Text():
-            return replace(example, text=texts[0])
-        case Prompted():
-            return with_contents(example.as_conversation(), texts)
-        case Conversation():
-            return replace(example, messages=_messages(example.messages, texts))
-        case Preference():
-            rest = iter(texts)
-            prompt, chosen, rejected = (
-                _messages(side, [next(rest) for _ in side])
-                for side in (example.prompt, example.chosen, example.rejected)
-            )
-            return replace(example, prompt=prompt, chosen=chosen, rejected=rejected)
+class WholeLines:
+    """A predictor that refuses answers which were cut off at `max_new_tokens` before the translation ended.
+
+    Engines that do not report why an answer ended are used as they are.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self._respond: Callable[[Sequence[Request]], Sequence[Completion | Refused]] | None
+        self._respond = getattr(predictor, "respond", None)
+
+    @property
+    def in_flight(self) -> int:
+        """As of the predictor."""
+        return self._predictor.in_flight
+
+    @property
+    def keeps_answers(self) -> bool:
+        """As of the predictor."""
+        return self._predictor.keeps_answers
+
+    @property
+    def revision(self) -> str:
+        """As of the predictor."""
+        return self._predictor.revision
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """As of the predictor."""
+        return self._predictor.fits(prompt, max_new_tokens)
+
+    def complete(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """The answers, those that were cut off refused."""
+        if self._respond is None:
+            return self._predictor.complete(requests)
+        return [_whole(answer, request) for answer, request in zip(self._respond(requests), requests, strict=True)]
 
 
-def _messages(messages: Sequence[Message], texts: Sequence[str]) -> tuple[Message, ...]:
-    return tuple(replace(message, content=text) for message, text in zip(messages, texts, strict=True))
+def _whole(answer: Completion | Refused, request: Request) -> Answer:
+    if isinstance(answer, Refused):
+        return answer
+    is_ended = "\n" in answer.text or _USER.search(answer.text) or _END.search(answer.text)
+    if answer.finish == "length" and not is_ended:
+        return Refused(reason="cut_off", detail=f"no end within {request.max_new_tokens} tokens")
+    return answer.text
 
 
 def translation(output: str, line: str) -> str:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from core.errors import MixError
 from core.example.example import Preference, Text
-from core.generation.request import Refused
+from core.generation.request import Refused, Request
+from core.model.completion import Completion
 from core.stage import Dropped
 from curation.builders.lines import pieces
 from curation.builders.rows import Row, contents
@@ -163,6 +165,28 @@ def test_a_pair_loses_all_if_one_part_gets_no_translation() -> None:
     assert [item.id for item in items] == [row.id for row in rows]
     assert isinstance(items[0], Row)
     assert contents(items[0].example) == ("A prompt", "better", "other")
+
+
+class Reporting(LineEngine):
+    """An engine that says why an answer ended."""
+
+    def respond(self, requests: Sequence[Request]) -> list[Completion | Refused]:
+        texts = [request.prompt.rpartition("<|user|>")[2].removesuffix("\n<|assistant|>") for request in requests]
+        answers = {"endless": ("and so on and so", "length"), "late": ("ended END but went", "length")}
+        found = [answers.get(text, (text, "stop")) for text in texts]
+        return [Completion(text=text, finish=finish, num_tokens=9) for text, finish in found]  # type: ignore[arg-type]
+
+
+def test_a_translation_that_was_cut_off_is_dropped() -> None:
+    rows = [row("whole"), row("cut", answer="fine\nendless"), row("ended", answer="late")]
+    items = list(translated(rows, ASKING, Reporting(), None))
+    assert [(item.id, getattr(item, "reason", "")) for item in items] == [
+        ("whole", ""),
+        ("cut", "cut_off"),
+        ("ended", ""),
+    ]
+    assert isinstance(items[2], Row)
+    assert contents(items[2].example)[1] == "ended"
 
 
 class StoppedError(Exception):
