@@ -699,6 +699,11 @@ GIVE = [
         lambda p: (main_ok(["pick", p.run()]), try_("--checkpoint", p.run()))[-1],
     ),
     Case(
+        "chat: a folder of nothing", lambda p: ["chat", p.folder("empty")],
+        r"no picked checkpoint, no adapter and no model in it\. Run `oneday pick` first",
+        lambda p: ["chat", p.run(), "--base", p.path / "gone"], r"gone: no such model folder",
+    ),
+    Case(
         "helm: a suite unheard of", lambda p: ["helm", "--dry-run", "--suite", "closed"],
         r"--suite closed: not simple, open, hidden, all, and no readable file\. Use one of these",
         lambda p: ["helm", "--dry-run", "--suite", "open"],
