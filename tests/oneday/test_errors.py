@@ -701,7 +701,7 @@ GIVE = [
     Case(
         "chat: a folder of nothing", lambda p: ["chat", p.folder("empty")],
         r"no picked checkpoint, no adapter and no model in it\. Run `oneday pick` first",
-        lambda p: ["chat", p.run(), "--base", p.path / "gone"], r"gone: no such model folder",
+        lambda p: ["chat", p.run(), "--base", p.path / "gone"], r"its base model .*gone is not a local folder",
     ),
     Case(
         "helm: a suite unheard of", lambda p: ["helm", "--dry-run", "--suite", "closed"],
