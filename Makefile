@@ -12,6 +12,8 @@ CARD   ?= rtx4090
 export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
 export DO_NOT_TRACK = 1
+# Debian's pip 23 builds a package without it by an old way that some no longer allow.
+export PIP_USE_PEP517 = 1
 
 .PHONY: need-inputs need-flash-attn need-run help install install-tests demo test test-fast faults check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
 
