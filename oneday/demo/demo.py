@@ -128,8 +128,8 @@ def _explain(steps: int, overall: Comparison, measured: Rehearsal, console: Cons
     if steps < GOOD_STEPS:
         console.alarm(
             f"missing: a tuned model that is better than the base ({figures}). Only {steps} of the usual {GOOD_STEPS} "
-            f"steps were made: one took {measured.typical_step_s:.1f} s in the rehearsal, and the machine may have been "
-            "slower since. Use idle cores, or --budget 30m --redo."
+            f"steps were made: one took {measured.typical_step_s:.1f} s in the rehearsal, and perhaps longer since. "
+            "Use idle cores, or --budget 30m --redo."
         )
         return
     raise TrainError(

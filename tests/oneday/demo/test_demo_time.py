@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.budget.rehearse import Rehearsal
+from harness.errors import TrainError
 from harness.recipe import read_recipe
 from oneday.demo.demo import RECIPE, Comparison, _explain, _too_slow
 from oneday.demo.demo_time import (
@@ -74,4 +75,8 @@ def test_where_even_the_bound_is_too_short_the_missing_figure_is_named(
     assert json.loads(seen.out)["better_than_base"] is None
     overall = Comparison(group="overall", num=102, base=0.5, tuned=0.5, low=-0.1, high=0.1, p=0.9)
     _explain(12, overall, slower(100), Console())
-    assert "Only 12 of at least 60 steps were made: one takes 12.0 s here" in capsys.readouterr().err
+    assert "Only 12 of the usual 300 steps were made: one took 12.0 s in the rehearsal" in capsys.readouterr().err
+    _explain(299, overall, slower(1), Console())
+    assert "Only 299 of the usual 300 steps" in capsys.readouterr().err, "the machine was faster when it was planned"
+    with pytest.raises(TrainError, match="tuned is no better than base"):
+        _explain(300, overall, slower(1), Console())
