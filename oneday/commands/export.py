@@ -11,6 +11,7 @@ from oneday.display.console import Console
 from oneday.requests.submission import ExportRequest
 from submission.errors import ExportError
 from submission.export.export import Export, export
+from submission.export.other_program import described
 
 
 def run_export(request: ExportRequest, console: Console) -> None:
@@ -18,6 +19,10 @@ def run_export(request: ExportRequest, console: Console) -> None:
     run, merge = request.run, request.merge
     if not run.is_dir():
         raise ExportError(f"{run}: no such folder. Give a run.")
+    if request.to == "adapter" and merge:
+        raise ExportError(f"`to=adapter` with `merge={merge}`: give one of them. `merge=` writes merged weights.")
+    if request.to == "merged":
+        merge = merge or "bf16"
     command = f"oneday export {run.name}{f' --merge {merge}' if merge else ''}"
     began = time.monotonic()
     with locked(run):
@@ -40,13 +45,21 @@ def run_export(request: ExportRequest, console: Console) -> None:
             f"compared with base and adapter at {agreement.num_positions:,} positions: largest difference of a logit "
             f"{agreement.largest_difference:.2g}, same most likely token at {agreement.top_1:.2%}"
         )
+    if exported.measured:
+        console.say(f"loaded by transformers and PEFT, {described(exported.measured)}")
     for note in exported.notes:
         console.say(f"warning: {note}")
     console.say(f"exported: {exported.folder} (README.md is its model card)")
     if request.push:
         push_to_hub(exported.folder, request.push)
         console.say(f"uploaded to {request.push}")
-    console.result({"folder": str(exported.folder), "agreement": asdict(agreement) if agreement else None})
+    console.result(
+        {
+            "folder": str(exported.folder),
+            "agreement": asdict(agreement) if agreement else None,
+            "measured": asdict(exported.measured) if exported.measured else None,
+        }
+    )
 
 
 def push_to_hub(folder: Path, repository: str) -> None:

@@ -19,10 +19,12 @@ class ExportRequest(Reporting, WithTrainedBase):
 
     run: Annotated[Path, Option(is_argument=True)]
     """Run folder."""
+    to: Literal["adapter", "merged"] | None = None
+    """What is exported. Default: merged with --merge, else the adapter."""
     merge: Literal["fp32", "bf16"] | None = None
-    """Export merged weights instead of the adapter."""
+    """Export merged weights of this type. Default of --to merged: bf16."""
     check: bool = True
-    """Compare the merged weights with base and adapter."""
+    """Load the export by transformers and PEFT, and compare it with the run."""
     push: str | None = None
     """Upload to this repository of the hub: owner/name."""
 

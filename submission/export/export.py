@@ -1,7 +1,7 @@
 """Export: a run's picked adapter, or merged weights, with a model card; ready for a hub, or for another server.
 
     exported = export(Export(run=Path("runs/200k"), merge="bf16"))
-    exported.agreement.top_1
+    exported.agreement.top_1, exported.measured.num_same_answers
 
 Where it sits: picked checkpoint -> **09_export**.
 """
@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 
 from core.comparison import Comparison
+from core.encoding.rendering import CHAT_TEMPLATE
 from core.encoding.table import read_rows
 from core.errors import StageError
 from core.files import make_folder, naming, read_as, read_json, sync_directory, write_json, write_text
@@ -26,7 +27,7 @@ from core.model.folder import check_model_folder, model_fingerprint
 from core.model.language_model import LanguageModel
 from core.model.libraries import quieten
 from core.model.quantisation import Precision, Quantisation
-from core.model.token_ids import RowIds
+from core.model.token_ids import IGNORED_LABEL, RowIds
 from core.run_folder import EXPORT, PICK, TRAIN
 from harness.base_model import licence_of
 from harness.checkpoint.pick import PICKED, Picked, read_picked
@@ -41,6 +42,7 @@ from harness.supervise import DATA
 from submission.errors import ExportError
 from submission.export.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
 from submission.export.model_card import Told, model_card
+from submission.export.other_program import NUM_PROMPTS, Measured, bound_of, check, measure
 
 ADAPTER_FOLDER, MERGED_FOLDER = "adapter", "merged"
 CHECKED_ROWS = 32
@@ -78,6 +80,8 @@ class Exported:
 
     folder: Path
     agreement: Agreement | None
+    measured: Measured | None = None
+    """The written folder, loaded by transformers and PEFT, against the run's server."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
@@ -129,6 +133,7 @@ def export(
         agreement, notes = _merge(wanted, wanted.merge, found, temporary, on_progress)
     else:
         _copy_adapter(found, temporary)
+    measured, more_notes = _measure(wanted, found, temporary) if wanted.check else (None, ())
     card = model_card(
         manifest,
         asdict(found.picked),
@@ -139,13 +144,46 @@ def export(
         merged=wanted.merge,
         is_changed=found.is_changed,
         agreement=asdict(agreement) if agreement else None,
+        measured=measured,
         scores=scores,
         command=command,
     )
     write_text(temporary / "README.md", card)
     write_json(temporary / "manifest.json", _without_paths(manifest))
     _publish(temporary, folder)
-    return Exported(folder=folder, agreement=agreement, notes=notes)
+    return Exported(folder=folder, agreement=agreement, measured=measured, notes=(*notes, *more_notes))
+
+
+def _measure(wanted: Export, found: _Found, folder: Path) -> tuple[Measured | None, tuple[str, ...]]:
+    """Loads the written folder by transformers and PEFT, and compares it with the run's server.
+
+    Raises:
+        ExportError: it is another model. Weights that were merged onto another base on purpose may be.
+    """
+    if found.reference is None:
+        return None, () if wanted.merge else ("not measured after writing: the base in training is not here",)
+    prompts = _prompts(wanted.run)
+    if not prompts:
+        return None, ("not measured after writing: the run has no validation rows with prompts",)
+    measured = measure(
+        prompts,
+        base=found.reference,
+        lora_adapter=found.adapter,
+        quantisation=found.trained.quantisation,
+        exported=folder,
+        is_merged=bool(wanted.merge),
+    )
+    if not (wanted.merge and found.is_changed):
+        check(measured, bound_of(found.trained.quantisation, wanted.merge), folder)
+    return measured, ()
+
+
+def _prompts(run: Path) -> list[tuple[int, ...]]:
+    """The prompts of the first validation rows, as ids."""
+    path = run / TRAIN / DATA / "validation.parquet"
+    rows = _validation(run, NUM_PROMPTS) if path.is_file() else []
+    lengths = (next((n for n, label in enumerate(row.labels) if label != IGNORED_LABEL), 0) for row in rows)
+    return [row.input_ids[:length] for row, length in zip(rows, lengths, strict=True) if length > 1]
 
 
 def _merge(
@@ -156,6 +194,7 @@ def _merge(
     quieten()
     kept = found.trained.quantisation
     merge(found.base, found.adapter, out, quantisation=kept, dtype=dtype, on_progress=on_progress)
+    copy_those_there((CHAT_TEMPLATE,), found.adapter, out)  # the one that was trained with, in place of the base's
     if not rows:
         return None, ()
     if found.reference is None:
@@ -166,10 +205,10 @@ def _merge(
 
 def _copy_adapter(found: _Found, out: Path) -> None:
     """Copies the adapter and the base's tokenizer. The base is named by its hub name, or not at all."""
-    for path in filter(Path.is_file, found.adapter.iterdir()):
+    copy_those_there(TOKENIZER_FILES, found.own, out)
+    for path in filter(Path.is_file, found.adapter.iterdir()):  # a chat template beside the adapter replaces the base's
         with naming(out / path.name):
             shutil.copyfile(path, out / path.name)
-    copy_those_there(TOKENIZER_FILES, found.own, out)
     trained = found.trained
     config = read_json(out / "adapter_config.json")
     config |= {"base_model_name_or_path": trained.name, "revision": trained.revision}
@@ -252,7 +291,7 @@ def _publish(temporary: Path, folder: Path) -> None:
     sync_directory(folder.parent)
 
 
-def _validation(run: Path) -> list[RowIds]:
+def _validation(run: Path, num_rows: int = CHECKED_ROWS) -> list[RowIds]:
     """The validation rows, as token ids, on which merged weights are compared."""
     path = run / TRAIN / DATA / "validation.parquet"
     if not path.is_file():
@@ -260,7 +299,7 @@ def _validation(run: Path) -> list[RowIds]:
             f"{path}: not there, so merged weights cannot be compared. Restore it, or pass `check=false`."
         )
     try:
-        return read_rows(path)[:CHECKED_ROWS]
+        return read_rows(path)[:num_rows]
     except (pa.ArrowException, OSError, KeyError) as e:
         why = next(iter(str(e).splitlines()), "")
         raise ExportError(f"{path}: cannot be read ({why}). Restore it, or pass `check=false`.") from e

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.model.quantisation import Quantisation
 from harness.budget.duration import pretty
+from submission.export.other_program import Measured, described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ def model_card(
     merged: str | None,
     is_changed: bool = False,
     agreement: Mapping[str, Any] | None,
+    measured: Measured | None = None,
     scores: Sequence[Mapping[str, Any]],
     command: str,
 ) -> str:
@@ -69,6 +71,7 @@ def model_card(
         merged: The type of merged weights; None: an adapter.
         is_changed: The weights are merged into another base than the one in training.
         agreement: Merged weights against base and adapter.
+        measured: The written folder as another program loads it.
         scores: Base against tuned, by group.
         command: That made the export.
     """
@@ -76,6 +79,7 @@ def model_card(
     sections = [
         f"# {name}",
         _what(picked, train, base_name, merged, agreement),
+        f"This folder was loaded by transformers and PEFT and {described(measured)}." if measured else "",
         _changed(merged, is_changed),
         _load(base_name, quantisation, merged),
         _data(manifest.get("curate") or manifest.get("data", {})),

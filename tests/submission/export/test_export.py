@@ -156,8 +156,8 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, lora_adapter: Pat
 
 
 def test_the_adapter_goes_out_with_a_card_that_hubs_read(run: Path) -> None:
-    exported = export(Export(run=run), command="oneday export run")
-    assert exported.agreement is None
+    exported = export(Export(run=run, check=False), command="oneday export run")
+    assert (exported.agreement, exported.measured) == (None, None)
     LanguageModel.load(DEMO_BASE, lora_adapter=exported.folder)
     text = (exported.folder / "README.md").read_text()
     _, front, body = text.split("---\n", 2)
@@ -219,7 +219,7 @@ def test_a_push_without_a_network_says_so(run: Path, monkeypatch: pytest.MonkeyP
     from oneday.commands.export import push_to_hub
 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    exported = export(Export(run=run), command="x")
+    exported = export(Export(run=run, check=False), command="x")
     with pytest.raises(ExportError, match=r"`push=owner/name`: .* check the name and the network"):
         push_to_hub(exported.folder, "owner/name")
 
@@ -235,7 +235,7 @@ def test_another_layout_of_the_weights_beside_them_is_left_alone(tmp_path: Path,
 
 
 def exported_adapter(run: Path) -> Path:
-    return export(Export(run=run), command="oneday export run").folder
+    return export(Export(run=run, check=False), command="oneday export run").folder
 
 
 def test_nothing_that_goes_out_names_a_folder_of_this_machine(run: Path) -> None:
@@ -381,3 +381,54 @@ def test_a_weight_is_merged_as_the_loaded_model_has_it(kept: Quantisation) -> No
         weight = model.get_submodule(name).weight
         held = functional.dequantize_4bit(weight.data, weight.quant_state)
         assert torch.equal(as_trained(files[f"{name}.weight"], kept, is_rounded=True), held), name
+
+
+# --- another program loads what was written
+
+
+@pytest.mark.parametrize("to", ["adapter", "merged"])
+def test_what_was_written_is_measured_and_the_figures_stand_in_the_card(
+    run: Path, capsys: pytest.CaptureFixture[str], to: str
+) -> None:
+    (run / "08_pick" / "adapter" / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(SystemExit) as e:
+        main(["export", str(run), "--to", to, "--json"])
+    seen = capsys.readouterr()
+    assert e.value.code == 0, seen.err
+    measured = json.loads(seen.out.splitlines()[-1])["measured"]
+    assert (measured["num_prompts"], measured["num_texts"], measured["num_same_ids"]) == (3, 3, 3)
+    assert measured["largest_difference"] < 1.0
+    assert measured["top_1"] == 1.0
+    folder = run / "09_export" / to
+    assert (
+        "loaded by transformers and PEFT and compared with the run's server on 3 val"
+        in (folder / "README.md").read_text()
+    )
+    assert (folder / "chat_template.jinja").read_text() == "{{ messages }}"  # the one of the training
+
+
+def test_an_export_that_another_program_loads_as_another_model_is_an_error(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Merged onto weights that were not rounded as in training, as plain PEFT merges them."""
+    real = merge
+
+    def onto_plain_weights(*places: Path, quantisation: Quantisation, **more: Any) -> None:
+        real(*places, quantisation=PLAIN, **more)
+
+    monkeypatch.setattr("submission.export.export.merge", onto_plain_weights)
+    with pytest.raises(SystemExit) as e:
+        main(["export", str(run), "--merge", "fp32"])
+    assert e.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "transformers and PEFT load another model than the run's: largest difference of a logit" in error
+    assert "Nothing was exported; --no-check exports it all the same." in error
+    assert not (run / "09_export" / "merged").exists()
+
+
+def test_a_special_token_in_a_prompt_is_given_to_both_as_ids(run: Path) -> None:
+    ids = rows_ids(load_tokenizer(DEMO_BASE), [("Write </s> and <s>.", " yes"), ("Write it.", " yes")])
+    write_table(run / "07_train" / "data" / "validation.parquet", [TableRow(id="", ids=row) for row in ids])
+    measured = export(Export(run=run), command="x").measured
+    assert measured is not None
+    assert (measured.num_prompts, measured.num_texts, measured.num_same_ids, measured.top_1) == (2, 1, 1, 1.0)
