@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -198,17 +199,26 @@ def read_as(kind: type[Record], path: Path, *, key: str = "", mend: str = RESTOR
     Raises:
         StageError: as `read_json`, or a value is not what it should be; the message names its key.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     value = read_json(path, mend=mend)
     if key:
         value = value.get(key) if isinstance(value, dict) else None
     try:
-        return TypeAdapter(kind).validate_python(value)
+        record: Record = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # a class has a hash
+        return record
     except ValidationError as e:
         problem = e.errors()[0]
         where = ".".join(map(str, [*([key] if key else []), *problem["loc"]])) or "the whole"
         raise StageError(f"{path}: damaged: {where}: {problem['msg']}. {mend}") from e
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    """Pydantic's checker of a type; making one takes a few milliseconds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:

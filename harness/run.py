@@ -81,8 +81,13 @@ def train(
     *,
     launch: Launcher = start_axolotl,
     on_event: OnEvent = lambda event, left_s: None,
+    ledger: Ledger | None = None,
 ) -> TrainResult:
     """Trains within the budget, resumes an interrupted run, or returns the result of a finished one.
+
+    Args:
+        ledger: The open account of a study, in the place of the run's ledger. Its share may be another one at every
+            call, so the job's own budget and clock do not count.
 
     Raises:
         BudgetError: The budget is shorter than the measured minimum, or ran out without a checkpoint.
@@ -91,15 +96,17 @@ def train(
         StageError: Another command is working on this run.
     """
     minimum_s = measured.minimum_s(job.average)
-    if job.budget_s < minimum_s:
+    budget_s = ledger.left_s if ledger else job.budget_s
+    if budget_s < minimum_s:
         raise BudgetError(
-            f"`budget={pretty(job.budget_s)}` is shorter than the measured minimum of {pretty(minimum_s)} "
+            f"`budget={pretty(budget_s)}` is shorter than the measured minimum of {pretty(minimum_s)} "
             f"({measured.describe()}; with margins). Give at least that."
         )
     if job.follow_plan:
         check_plan(job.follow_plan)
     with locked(job.run) as lock:
-        inputs = {**job.inputs(), "budget_s": job.budget_s, "clock": str(job.charging)}
+        budget = {} if ledger else {"budget_s": job.budget_s, "clock": str(job.charging)}
+        inputs = {**job.inputs(), **budget}
         stage = Stage(job.run / TRAIN, inputs=inputs, redo=job.redo)
         if stage.is_done:
             return _stored_result(job.run)
@@ -113,7 +120,7 @@ def train(
         }
         record(job.run, "train", train_record)
         run_id = _run_id(stage)
-        ledger = Ledger.start(job.run / LEDGER, budget_s=job.budget_s, run_id=run_id, charging=job.charging)
+        ledger = ledger or Ledger.start(job.run / LEDGER, budget_s=job.budget_s, run_id=run_id, charging=job.charging)
         if checkpoint_folders(stage.path(OUTPUT)) and _is_late(ledger, measured):
             ledger.stop(at_last=True)  # at the record of the resume, because writing it took time as well
         if measured.wall_s:

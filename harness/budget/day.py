@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, FiniteFloat
 
-PhaseName = Literal["load", "pack", "train", "evaluate", "save", "pick", "generate", "idle", "down"]
+PhaseName = Literal["load", "pack", "train", "evaluate", "save", "pick", "generate", "score", "idle", "down"]
 PHASES: tuple[str, ...] = get_args(PhaseName)
 
 CLOSED = "closed"
@@ -73,6 +73,16 @@ class PhaseChange(Record):
     phase: PhaseName
     after: Literal["stop"] | None = None
     """`stop` marks work after the end of training, such as a later pick."""
+    account: str | None = None
+    """The training or generation of a study that time is charged to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetChange(Record):
+    """The budget is another one from here on."""
+
+    event: Literal["budget"] = "budget"
+    budget_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +108,7 @@ class UnchargedWork(Record):
     seconds: FiniteFloat
 
 
-LedgerRecord: TypeAlias = Start | Resume | PhaseChange | Heartbeat | Stop | UnchargedWork
+LedgerRecord: TypeAlias = Start | Resume | PhaseChange | BudgetChange | Heartbeat | Stop | UnchargedWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +126,8 @@ class LedgerReport:
     clock: str = Charging.STRICT
     not_charged: Mapping[str, float] | None = None
     """Seconds of each kind of work outside the budget (rehearsal, export)."""
+    by_account: Mapping[str, float] | None = None
+    """Seconds charged to each account of a study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +148,9 @@ class Day:
         self.records: list[LedgerRecord] = [record for record in given if not isinstance(record, UnchargedWork)]
         self.charged_s = self._sum()
         """Seconds charged up to the last record."""
+        budgets = [record.budget_s for record in self.records if isinstance(record, Start | BudgetChange)]
+        self.budget_s = budgets[-1] if budgets else 0.0
+        """By the newest record that sets it."""
 
     @property
     def start(self) -> Start:
@@ -143,6 +158,14 @@ class Day:
         first = self.records[0]
         assert isinstance(first, Start), "a ledger begins with its start"
         return first
+
+    @property
+    def account(self) -> str:
+        """The account that time is charged to; empty: none."""
+        for record in reversed(self.records):
+            if (account := _account_after(record)) is not None:
+                return account
+        return ""
 
     @property
     def last(self) -> LedgerRecord | None:
@@ -169,6 +192,8 @@ class Day:
             return
         before = self.last
         self.records.append(record)
+        if isinstance(record, Start | BudgetChange):
+            self.budget_s = record.budget_s
         if isinstance(record, Resume):
             self.charged_s = self._sum()
         elif before is not None and not isinstance(before, Stop):
@@ -202,6 +227,7 @@ class Day:
     def report(self, now: Heartbeat | None) -> LedgerReport:
         """The charged time up to the stop, to `now`, or to the last record."""
         by_phase: dict[str, float] = defaultdict(float)
+        budget_s, by_account = self.budget_s, self._by_account(now)
         charged_s, past_deadline_s = 0.0, 0.0
         passed_in_downtime = False
         for phase, seconds in self._parts(now):
@@ -209,21 +235,34 @@ class Day:
             if passed_in_downtime:
                 past_deadline_s += seconds
             elif self._is_charged(phase):
-                over_s = charged_s + seconds - self.start.budget_s
+                over_s = charged_s + seconds - budget_s
                 if phase == "down" and over_s > 0:
                     passed_in_downtime, past_deadline_s = True, min(over_s, seconds)
                     seconds -= past_deadline_s
                 charged_s += seconds
         return LedgerReport(
-            budget_s=self.start.budget_s,
+            budget_s=budget_s,
             charged_s=round(charged_s, 3),
-            overshoot_s=round(max(0.0, charged_s - self.start.budget_s), 3),
+            overshoot_s=round(max(0.0, charged_s - budget_s), 3),
             downtime_past_deadline_s=round(past_deadline_s, 3),
             by_phase={p: round(by_phase[p], 3) for p in PHASES if by_phase[p] > 0},
             resumes=sum(isinstance(record, Resume) for record in self.records),
             clock=str(self.start.clock),
             not_charged={record.what: record.seconds for record in self.uncharged},
+            by_account={name: round(spent, 3) for name, spent in by_account.items()} or None,
         )
+
+    def _by_account(self, now: Heartbeat | None) -> dict[str, float]:
+        """Charged seconds of each account. Downtime belongs to none."""
+        found: dict[str, float] = {}
+        account = ""
+        for record, (_, parts) in zip(self.records, self._intervals(now), strict=False):
+            after = _account_after(record)
+            account = account if after is None else after
+            if account:
+                spent = sum(seconds for phase, seconds in parts if phase != "down" and self._is_charged(phase))
+                found[account] = found.get(account, 0.0) + spent
+        return found
 
     def _sum(self) -> float:
         return sum(seconds for phase, seconds in self._parts(None) if self._is_charged(phase))
@@ -243,7 +282,7 @@ class Day:
         deadline was not, because every live process ends at the deadline or leaves a record.
         """
         phase = "load"
-        left_s = self.start.budget_s if self.records else 0.0
+        budget_s = left_s = self.start.budget_s if self.records else 0.0
         for record, following in itertools.pairwise([*self.records, *([now] if now else [])]):
             phase = _phase_after(record) or phase
             seconds = elapsed(record, following)
@@ -254,6 +293,9 @@ class Day:
                 parts = [(phase, hidden_s), ("down", seconds - hidden_s)]
             elif isinstance(record, Stop):
                 parts = [(CLOSED, seconds)]
+            if isinstance(following, BudgetChange):
+                left_s += following.budget_s - budget_s
+                budget_s = following.budget_s
             left_s -= sum(amount for name, amount in parts if self._is_charged(name))
             yield following, parts
 
@@ -267,6 +309,16 @@ def _phase_after(record: LedgerRecord) -> str | None:
             return "idle"
         case PhaseChange():
             return record.phase
+    return None
+
+
+def _account_after(record: LedgerRecord) -> str | None:
+    """The account that time is charged to after a record; None if that does not change."""
+    match record:
+        case Start() | Resume() | Stop():
+            return ""
+        case PhaseChange():
+            return record.account or ""
     return None
 
 

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Self, TypedDict
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
@@ -27,6 +27,7 @@ from harness.budget.clock import Clock
 from harness.budget.day import (
     BEAT_S,
     PHASES,
+    BudgetChange,
     Charging,
     Day,
     Heartbeat,
@@ -72,17 +73,25 @@ class Ledger:
         run_id: str = "",
         charging: Charging = Charging.STRICT,
         clock: Clock | None = None,
-    ) -> "Ledger":
+        reopens: bool = False,
+    ) -> Self:
         """Starts a ledger, or resumes the one in `path`.
 
         Args:
-            run_id: Identifies what is trained. A ledger with another `run_id` is deleted and a new one is started.
+            run_id: Identifies what is trained. A ledger with another `run_id` is set aside and a new one is started.
+            reopens: The time since a stop is not charged, whatever the clock.
         """
         ledger = cls(path, clock=clock)
         if ledger._day.records and ledger._day.start.job == run_id:
-            ledger._append(Resume(**ledger._reading()))
+            if reopens and ledger.is_closed:
+                ledger._append(PhaseChange(**ledger._reading(), phase="idle", after="stop"))
+            else:
+                ledger._append(Resume(**ledger._reading()))
             return ledger
         make_folder(path.parent)
+        if ledger._day.records:
+            with naming(path):
+                path.rename(_aside(path))
         with naming(path):
             path.unlink(missing_ok=True)
         ledger._day, ledger._unwritten, ledger._torn = Day(), [], False
@@ -105,7 +114,17 @@ class Ledger:
     @property
     def budget_s(self) -> float:
         """The budget in seconds."""
-        return self._day.start.budget_s
+        return self._day.budget_s
+
+    @property
+    def charging(self) -> Charging:
+        """Whether downtime is charged."""
+        return self._day.start.clock
+
+    @property
+    def charged_s(self) -> float:
+        """Seconds charged up to the last record."""
+        return self._day.charged_s
 
     @property
     def left_s(self) -> float:
@@ -141,11 +160,20 @@ class Ledger:
         """(wall-clock time, seconds charged so far) of every record and of now, to place events in charged time."""
         return self._day.moments(self._now_if_alive())
 
-    def enter(self, phase: PhaseName, *, at: float | None = None) -> None:
-        """Charges time to `phase` from now on, or from `at` on the uptime clock but not before the last record."""
+    def enter(self, phase: PhaseName, *, at: float | None = None, account: str = "") -> None:
+        """Charges time to `phase` from now on, or from `at` on the uptime clock but not before the last record.
+
+        Args:
+            account: The training or generation of a study that pays.
+        """
         assert phase in PHASES, phase
-        if self._day.phase != phase:
-            self._append(PhaseChange(**self._reading(), phase=phase), at=at)
+        if (self._day.phase, self._day.account) != (phase, account):
+            self._append(PhaseChange(**self._reading(), phase=phase, account=account or None), at=at)
+
+    def rebudget(self, budget_s: float) -> None:
+        """Sets another budget for everything, what was charged before included."""
+        if budget_s != self.budget_s:
+            self._append(BudgetChange(**self._reading(), budget_s=budget_s))
 
     def beat(self) -> None:
         """Writes a heartbeat if the last record is at least `BEAT_S` old."""
@@ -236,6 +264,14 @@ class Ledger:
         """Whether the process that wrote this record is dead: it has missed two heartbeats, or the machine rebooted."""
         now = self._reading()
         return last.boot != now["boot"] or now["up"] - last.up > 2 * BEAT_S
+
+
+def _aside(path: Path) -> Path:
+    """A free name beside it: a ledger is never deleted."""
+    number = 1
+    while (found := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
+        number += 1
+    return found
 
 
 _ADAPTER: TypeAdapter[LedgerRecord] = TypeAdapter(Annotated[LedgerRecord, Field(discriminator="event")])
