@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "harness": {"core"},
     "evaluation": {"core"},
     "submission": {"core", "harness"},
-    "oneday": {"core", "curation", "harness", "evaluation", "submission"},
+    "studies": {"core", "curation", "harness", "evaluation", "submission"},
+    "oneday": {"core", "curation", "harness", "evaluation", "submission", "studies"},
 }
 MOST_MODULES = 16
 
@@ -119,7 +120,7 @@ def test_only_the_command_line_names_its_options() -> None:
     }
     assert len(options) > 90, sorted(app.commands)
     named = {}
-    for package in ("core", "curation", "harness", "evaluation", "submission"):
+    for package in ("core", "curation", "harness", "evaluation", "submission", "studies"):
         for path in sorted((ROOT / package).rglob("*.py")):
             found = set(re.findall(r"--[a-z][a-z0-9-]*", path.read_text(encoding="utf-8"))) & options
             name = str(path.relative_to(ROOT))
@@ -132,7 +133,7 @@ def test_what_a_message_names_is_a_field() -> None:
     """A misspelt field in a message would not be rewritten."""
     fields = {f.name for kind in every_request() for f in request_fields(kind)}
     groups = {key.partition(".")[0] for key in flat(PRESETS["recommended"])} | {"fit"}
-    for package in ("core", "curation", "harness", "evaluation", "submission"):
+    for package in ("core", "curation", "harness", "evaluation", "submission", "studies"):
         for path in sorted((ROOT / package).rglob("*.py")):
             for name in re.findall(r"`([a-z][a-z0-9_.]*)=[^`]*`", path.read_text(encoding="utf-8")):
                 group = name.partition(".")[0] if "." in name else ""

@@ -1,0 +1,137 @@
+"""Builds what the stages train on: rows by curation's builders, then a mix with a validation part.
+
+    mixes = build_data(study, arms, folder=Path("runs/finnish"), on_progress=print)
+    mixes[key].path, mixes[key].sha256
+
+Where it sits: study -> **building** -> identities, trainings.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from core.encoding.rendering import Loss
+from core.errors import OnedayError
+from core.files import file_sha256, write_jsonl
+from core.stage import locked
+from curation.builders.build import build
+from curation.builders.registry import parse_options
+from harness.data.own_mix import TRAIN, VALIDATION, OwnMixParameters, own_mix
+from harness.data.share import DataFile
+from harness.data.template import Template
+from studies.arm import ResolvedArm
+from studies.data import Feedback, LanguageUniform, Mixture, NestedMix, Preferences, Rows
+from studies.errors import StudyError
+from studies.identity import data_key, digest
+from studies.stage import Kind, Stage
+from studies.study import Study
+
+DATA, TABLE = "data", "table.jsonl"
+
+Call: TypeAlias = tuple[str, Mapping[str, Any]]
+"""Name of a builder of curation, and its options."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """What one stage trains on."""
+
+    path: Path
+    """A folder with train.jsonl and validation.jsonl."""
+    sha256: str
+    """Of the rows of both, in order."""
+
+
+def build_data(
+    study: Study, arms: Mapping[str, ResolvedArm], *, folder: Path, on_progress: Callable[[str], None]
+) -> dict[str, Mix]:
+    """The mixes of all stages, by `data_key`. What was built before is not built again.
+
+    Raises:
+        OnedayError: a source is missing, has another number of rows than declared, or holds nothing to train on.
+    """
+    found: dict[str, Mix] = {}
+    for arm in arms.values():
+        for stage in arm.stages.values():
+            key = data_key(stage, study, seed=arm.seed, template=arm.template)
+            if key not in found:
+                on_progress(f"data of {stage.name} for {arm.name}")
+                found[key] = _build(study, stage, arm, folder / DATA / key[:16])
+    return found
+
+
+def _build(study: Study, stage: Stage, arm: ResolvedArm, folder: Path) -> Mix:
+    seed = arm.seed
+    for name in stage.data.names():
+        path = study.path(study.sources[name].path)
+        if not path.exists():
+            raise StudyError(
+                f"sources.{name}.path: {path} does not exist. Put the data there, or name another `data_folder={path}`."
+            )
+    sources = [study.path(study.sources[name].path) for name in stage.data.names()]
+    if isinstance(stage.data, Rows) and is_mix(sources[0]):
+        return Mix(path=sources[0], sha256=_sha256(sources[0]))
+    if stage.kind is Kind.DPO:
+        return _built_rows(study, stage, seed, folder)
+    rows = sources[0] if isinstance(stage.data, Rows) else _built_rows(study, stage, seed, folder).path
+    parameters = OwnMixParameters(seed=seed, loss=Loss(stage.settings()["loss"]), template=Template(arm.template))
+    with locked(folder):
+        mix = own_mix(folder, [DataFile.parse(str(rows))], parameters, redo=True).path("")
+    return Mix(path=mix, sha256=_sha256(mix))
+
+
+def is_mix(path: Path) -> bool:
+    """Whether a folder holds a mix."""
+    return (path / TRAIN).is_file() and (path / VALIDATION).is_file()
+
+
+def _sha256(mix: Path) -> str:
+    return digest([file_sha256(mix / name) for name in (TRAIN, VALIDATION)])
+
+
+def _built_rows(study: Study, stage: Stage, seed: int, folder: Path) -> Mix:
+    """The rows of a builder, as one file."""
+    builder, options = builder_call(study, stage, seed, folder)
+    try:
+        built = build(builder, parse_options(builder, options), folder / "rows", redo=True)
+    except OnedayError as e:
+        raise StudyError(f"{stage.name}.data: {e}") from e
+    (file,) = built.files.values()
+    return Mix(path=file.path, sha256=file.sha256)
+
+
+def builder_call(study: Study, stage: Stage, seed: int, folder: Path) -> Call:
+    """The builder of curation that makes these rows. A mixture's table is written for it."""
+
+    def path(name: str) -> str:
+        return f"{name}={study.path(study.sources[name].path).absolute()}"
+
+    match stage.data:
+        case NestedMix(whole=whole, nested=nested, percent=percent):
+            return "mix", {"base": path(whole), "added": path(nested), "percent": [percent], "seed": seed}
+        case LanguageUniform(sources=names, unit=unit, rows=rows):
+            return "uniform", {"data": [*map(path, names)], "unit": unit, "size": rows, "seed": seed}
+        case Feedback(source=name):
+            return "feedback", {"data": path(name)}
+        case Preferences(sources=(name,), pairs=pairs) if pairs != "given":
+            limit = {"max_prompt_tokens": stage.max_prompt_tokens} if stage.max_prompt_tokens else {}
+            return "preferences", {"data": path(name), "pairing": pairs, **limit}
+        case Mixture(sources=names) | Preferences(sources=names) | Rows(source=names):
+            listed = (names,) if isinstance(names, str) else names
+            write_jsonl(folder / TABLE, _table(study, listed))
+            return "table", {"table": str(folder / TABLE)}
+    raise AssertionError(f"no builder for {stage.data}")
+
+
+def _table(study: Study, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for name in names:
+        source = study.sources[name]
+        yield {
+            "name": name,
+            "path": str(study.path(source.path).absolute()),
+            "expected_count": source.rows,
+            "licence": source.licence,
+            "prompts_from": source.prompts_from,
+            "llm_generated": "yes" if source.llm_generated else "no",
+        }

@@ -1,0 +1,110 @@
+"""Everything that comes before a study's clock: data, bases, refusals, rehearsals.
+
+    context = prepare(study, folder=Path("runs/small"), runner=runner, evaluator=evaluator)
+
+Where it sits: study -> **prepare** -> the loop.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from core.model.folder import model_fingerprint
+from core.stage import locked
+from harness.base_model import find_model
+from studies.arm import resolve_arms
+from studies.errors import StudyError
+from studies.estimate import Measured, length_of, speed_key
+from studies.graph import Graph, build_graph
+from studies.identity import Known, data_key, trainer_versions
+from studies.running.building import Mix, build_data
+from studies.running.folder import StudyFolder
+from studies.running.runner import Evaluator, TrainingRunner
+from studies.running.survey import Context
+from studies.selection import EVAL_LOSS
+from studies.study import Study
+
+
+def prepare(
+    study: Study,
+    *,
+    folder: Path,
+    runner: TrainingRunner,
+    evaluator: Evaluator,
+    on_event: Callable[[str], None] = lambda line: None,
+) -> Context:
+    """Builds data, finds bases, refuses what cannot be trained, rehearses one training of each kind.
+
+    Raises:
+        OnedayError: names what is missing, or which training cannot be done here.
+    """
+    arms = resolve_arms(study)
+    graph = build_graph(study, arms, Known(), {})
+    _check_trainings(graph, runner)
+    not_run = {
+        name: why for name, suite in study.suites.items() if (why := evaluator.not_run(suite, study.path(suite.items)))
+    }
+    _check_selection(study, not_run)
+    bases = {arm.base: find_model(arm.base) for arm in arms.values()}
+    home = StudyFolder(path=folder)
+    with locked(folder):
+        home.claim(study.study, study.model_dump(mode="json"))
+        mixes = build_data(study, arms, folder=folder, on_progress=on_event)
+        rehearsed = _rehearsed(study, graph, runner, bases, mixes, on_event)
+    known = Known(
+        bases={name: model_fingerprint(path) for name, path in bases.items()},
+        data={key: mix.sha256 for key, mix in mixes.items()},
+        libraries=trainer_versions(),
+    )
+    return Context(
+        study=study,
+        arms=arms,
+        known=known,
+        folder=home,
+        mixes=mixes,
+        bases=bases,
+        not_run=not_run,
+        rehearsed=rehearsed,
+    )
+
+
+def _check_trainings(graph: Graph, runner: TrainingRunner) -> None:
+    for training in graph.trainings.values():
+        if why := runner.refusal(training):
+            raise StudyError(
+                f"stage {training.stage.name} of {', '.join(training.arms)} cannot be trained here: {why}. Let these "
+                "arms skip the stage, or change it."
+            )
+
+
+def _check_selection(study: Study, not_run: Mapping[str, str]) -> None:
+    """Refuses a sweep whose selection has no metric left."""
+    rule = study.selection
+    if rule is None:
+        return
+    here = {score for name, suite in study.suites.items() if name not in not_run for score in suite.scores}
+    if not any(metric == EVAL_LOSS or metric.partition(".")[0] in here for metric in rule.metrics):
+        why = "; ".join(f"{name}: {reason}" for name, reason in not_run.items())
+        raise StudyError(
+            f"selection: none of {', '.join(rule.metrics)} can be computed here ({why}). Correct that, or select by "
+            "eval_loss: `set=selection.metrics=[eval_loss]`."
+        )
+
+
+def _rehearsed(
+    study: Study,
+    graph: Graph,
+    runner: TrainingRunner,
+    bases: Mapping[str, Path],
+    mixes: Mapping[str, Mix],
+    on_event: Callable[[str], None],
+) -> dict[str, Measured]:
+    """One training of each kind."""
+    kinds = {speed_key(training): training for training in reversed(list(graph.trainings.values()))}
+    found: dict[str, Measured] = {}
+    for key, training in reversed(kinds.items()):
+        on_event(f"rehearsal of {key} (not charged to the budget)")
+        mix = mixes[data_key(training.stage, study, seed=training.seed, template=training.template)]
+        tokens = length_of(study, training.stage)[1]
+        if measured := runner.prepare(training, base=bases[training.base], mix=mix.path, tokens=tokens):
+            found[key] = measured
+    return found

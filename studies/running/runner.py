@@ -1,0 +1,134 @@
+"""What a study asks of those that train, generate and score: two small protocols, and what goes in and out.
+
+    trained = runner.train(TrainingWork(training=..., base=..., mix=..., parent=None, folder=..., account=account))
+    responses = evaluator.generate(GenerationWork(...))
+
+A runner answers by its account's deadline, whatever happens inside it.
+
+Where it sits: the loop (run.py) calls it; harness_runner.py and evaluator.py carry it out, tests pass fakes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.budget.account import Account
+from studies.estimate import Measured
+from studies.graph import Generation, Training
+from studies.selection import MetricRow
+from studies.study import Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What a training wrote."""
+
+    path: Path
+    """A folder."""
+    sha256: str
+    """Of its files, see `weights_sha256`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingWork:
+    """One training to be done."""
+
+    training: Training
+    base: Path
+    mix: Path
+    """A folder with train.jsonl and validation.jsonl."""
+    parent: Weights | None
+    """What it starts from; None: the base."""
+    folder: Path
+    """Its run folder. What an earlier, interrupted call left there is gone on with."""
+    account: Account
+    pause_at: float | None = None
+    """Stop after this share of the declared length, to be gone on with later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """How a training ended."""
+
+    weights: Weights
+    step: int
+    of_steps: int
+    """The declared length."""
+    eval_loss: float | None
+    is_paused: bool = False
+    """It stopped where it was told to, and can be gone on with."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Its share of the budget ended before its declared length."""
+        return not self.is_paused and self.step < self.of_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationWork:
+    """The responses of one checkpoint to one suite."""
+
+    generation: Generation
+    suite: Suite
+    items: Path
+    base: Path
+    weights: Weights | None
+    """None: the base itself is asked."""
+    run: Path | None
+    """The run folder of its training."""
+    template: str
+    checkpoint: Mapping[str, object]
+    """Stands in every response: name, hash, study, arms, stage."""
+    folder: Path
+    account: Account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Responses:
+    """What was generated."""
+
+    path: Path
+    sha256: str
+
+
+class TrainingRunner(Protocol):
+    """Trains."""
+
+    def refusal(self, training: Training) -> str:
+        """Why it cannot train this; empty: it can. Asked before the clock starts."""
+
+    def prepare(self, training: Training, *, base: Path, mix: Path, tokens: int) -> Measured | None:
+        """Measures one training of a kind (`speed_key`), before the clock starts; None: nothing is measured.
+
+        Args:
+            tokens: Of all its passes, from declared sizes.
+        """
+
+    def train(self, work: TrainingWork) -> Trained:
+        """Trains, or goes on with what was interrupted. Returns by the account's deadline.
+
+        Raises:
+            OnedayError: it failed, or its time ended before a checkpoint was whole.
+            Interrupted: by a signal; the state is saved.
+        """
+
+    def race(self, candidates: Mapping[str, TrainingWork]) -> Mapping[str, str]:
+        """Which of these paused trainings are clearly worse by validation loss: name -> why."""
+
+
+class Evaluator(Protocol):
+    """Generates and scores."""
+
+    def not_run(self, suite: Suite, items: Path) -> str:
+        """Why a suite cannot be run here; empty: it can. Asked before the clock starts."""
+
+    def generate(self, work: GenerationWork) -> Responses:
+        """Generates, or goes on with what was interrupted. Returns by the account's deadline.
+
+        Raises:
+            OnedayError: it failed, or its time ended before all items were answered.
+        """
+
+    def score(self, work: GenerationWork, responses: Responses) -> Sequence[MetricRow]:
+        """The metrics of these responses; None where one did not run."""

@@ -1,0 +1,145 @@
+"""A study's folder as a person sees it: how far it is, and its page.
+
+    how_far(Path("runs/finnish")).line     # "runs/finnish | study finnish | sft ... | 3 of 14 trainings | ..."
+    write_study_report(Path("runs/finnish"), Path("runs/finnish/report.html"))
+
+Nothing is asked of the process at work: state, results and ledger are on the disk.
+
+Where it sits: `oneday watch` and `oneday report` call it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.files import read_as
+from core.page import write_page
+from core.stage import is_locked
+from harness.budget.duration import pretty
+from harness.budget.ledger import Ledger
+from studies.running.folder import LEDGER, RESULTS, SHORT, STATE, STUDY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkState:
+    """One line of `state.json`."""
+
+    identity: str
+    what: str
+    which: str
+    arms: Sequence[str]
+    state: str = "running"
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"{self.what} {self.which} ({', '.join(self.arms)})".replace("  ", " ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyState:
+    """What `state.json` holds."""
+
+    study: str
+    running: WorkState | None
+    work: Sequence[WorkState]
+    dropped: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HowFar:
+    """How far a study is."""
+
+    folder: Path
+    state: StudyState
+    is_running: bool
+    phase: str
+    left_s: float
+    budget_s: float
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """State -> how many trainings and generations."""
+        return Counter(work.state for work in self.state.work)
+
+    @property
+    def doing(self) -> str:
+        """What runs, with its phase; or how it stands."""
+        if self.is_running and self.state.running:
+            return f"{self.phase}: {self.state.running.name}"
+        return "between two trainings" if self.is_running else "ended" if not self.counts.get("waiting") else "stopped"
+
+    @property
+    def lines(self) -> Sequence[tuple[str, str]]:
+        """(what, value), for a screen."""
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(self.counts.items()))
+        return (
+            ("budget", f"{pretty(max(0.0, self.left_s))} of {pretty(self.budget_s)} left"),
+            ("now", self.doing),
+            ("work", counts),
+            ("dropped", ", ".join(self.state.dropped) or "nothing"),
+        )
+
+    @property
+    def line(self) -> str:
+        """The same in one line."""
+        return " | ".join(
+            [str(self.folder), f"study {self.state.study}", *(f"{what} {text}" for what, text in self.lines)]
+        )
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is that of a study that has begun."""
+    return (folder / STATE).is_file() and (folder / LEDGER).is_file()
+
+
+def how_far(folder: Path) -> HowFar:
+    """Reads it.
+
+    Raises:
+        OnedayError: a file is damaged.
+    """
+    ledger = Ledger.of_run(folder / LEDGER)
+    return HowFar(
+        folder=folder,
+        state=read_as(StudyState, folder / STATE),
+        is_running=ledger.is_alive or (is_locked(folder) and not ledger.is_closed),
+        phase=ledger.phase,
+        left_s=ledger.left_s if ledger.is_alive else ledger.budget_s - ledger.charged_s,
+        budget_s=ledger.budget_s,
+    )
+
+
+def write_study_report(folder: Path, path: Path) -> None:
+    """One self-contained page, at any moment of the study's life.
+
+    Raises:
+        OnedayError: a file is damaged, or the page cannot be written.
+    """
+    results = read_as(dict[str, Any], folder / RESULTS)
+    arms = results["arms"].values()
+    metrics = sorted({(metric, lang) for arm in arms for metric, by in arm["metrics"].items() for lang in by})
+    by_account = Ledger.of_run(folder / LEDGER).report().by_account or {}
+    far = how_far(folder)
+    values = {
+        "results": results,
+        "about": read_as(str, folder / STUDY, key="about"),
+        "status": f"{pretty(max(0.0, far.left_s))} of {pretty(far.budget_s)} left; {far.doing}.",
+        "metrics": metrics,
+        "paper_metrics": sorted(
+            {metric for arm in arms for metric, value in arm["paper"].items() if value is not None}
+        ),
+        "spend": [_spent(work, by_account) for work in far.state.work],
+    }
+    write_page(path, "studies", "report.html.j2", values, filters={"value": _figure})
+
+
+def _spent(work: WorkState, by_account: Mapping[str, float]) -> dict[str, Any]:
+    seconds = by_account.get(work.identity[:SHORT])
+    return {name: getattr(work, name) for name in WorkState.__slots__} | {"seconds": seconds}
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
