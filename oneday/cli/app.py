@@ -34,6 +34,7 @@ from oneday.requests.curation import (
 )
 from oneday.requests.evaluating import EvaluateRequest, GenerateRequest
 from oneday.requests.looking import CompareRequest, DoctorRequest, LedgerRequest, ReportRequest, WatchRequest
+from oneday.requests.studying import StudyRequest
 from oneday.requests.submission import (
     ChatRequest,
     ExportRequest,
@@ -95,6 +96,7 @@ COMMANDS = (
     Entry(name="compare", request=CompareRequest, runs="oneday.commands.compare:run_compare"),
     Entry(name="generate", request=GenerateRequest, runs="oneday.commands.evaluation.generate:run_bounded"),
     Entry(name="evaluate", request=EvaluateRequest, runs="oneday.commands.evaluation.evaluate:run_evaluate"),
+    Entry(name="study", request=StudyRequest, runs="oneday.commands.studying.study:run_study_command"),
     Entry(name="report", request=ReportRequest, runs="oneday.commands.report:run_report"),
     Entry(name="ledger", request=LedgerRequest, runs="oneday.display.training:run_ledger"),
     Entry(name="verify", request=VerifyRequest, runs="oneday.commands.curation_questions:run_verify"),

@@ -9,6 +9,7 @@ from harness.history import History, State, read_history
 from harness.report import status_sentence, verdict_of, write_report
 from oneday.display.console import Console
 from oneday.requests.looking import ReportRequest
+from studies.running.view import how_far, is_study, write_study_report
 
 REPORT = "report.html"
 
@@ -23,6 +24,9 @@ def run_report(request: ReportRequest, console: Console) -> None:
     if len(runs) + 2 * (compare is not None) not in (1, 2) or len(runs) > 1:
         raise DataError("no run is given. Write `oneday report RUN`, or `oneday report --compare A B` for two runs.")
     shown = list(compare or runs)
+    if compare is None and is_study(shown[0]):
+        _report_study(shown[0], out or shown[0] / REPORT, console)
+        return
     path = out or (shown[0] / (REPORT if compare is None else f"compare-{Path(os.path.realpath(shown[1])).name}.html"))
     write_report(shown, path, commands=next_commands)
     for run in shown:
@@ -33,6 +37,13 @@ def run_report(request: ReportRequest, console: Console) -> None:
         console.line(f"{run}: {status_sentence(history)}")
     console.say(f"page: {path}")
     console.result({"report": str(path), "runs": [str(run) for run in shown]})
+
+
+def _report_study(folder: Path, path: Path, console: Console) -> None:
+    write_study_report(folder, path)
+    console.line(how_far(folder).line)
+    console.say(f"page: {path}")
+    console.result({"report": str(path), "runs": [str(folder)]})
 
 
 def next_commands(history: History) -> list[tuple[str, str]]:

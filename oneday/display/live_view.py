@@ -25,7 +25,9 @@ from harness.budget.rehearsal_progress import read_rehearsal_progress
 from harness.history import History, State, read_history, smoothed
 from harness.run import LEDGER
 from oneday.display.console import Console
+from oneday.display.study_view import watch_study
 from oneday.requests.looking import WatchRequest
+from studies.running.view import is_study
 
 PER_S = 2
 """Redraws per second."""
@@ -40,7 +42,8 @@ LOOK_EVERY_S = 1.0
 
 _WORDS = {
     "load": "starting Axolotl", "pack": "packing the rows", "train": "training", "evaluate": "evaluating",
-    "save": "saving", "pick": "picking", "generate": "generating", "idle": "waiting", "down": "down",
+    "save": "saving", "pick": "picking", "generate": "generating", "score": "scoring", "idle": "waiting",
+    "down": "down",
 }  # fmt: skip
 
 
@@ -178,6 +181,9 @@ def run_watch(request: WatchRequest, console: Console) -> None:
         DataError: nothing was ever trained there, and nobody is about to.
     """
     run, once = request.run, request.once
+    if is_study(run):
+        watch_study(request, console)
+        return
     if not once:
         with contextlib.suppress(KeyboardInterrupt), live(console, run) as drawing:
             _follow(run, console, drawing=drawing)

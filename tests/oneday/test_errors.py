@@ -565,6 +565,36 @@ LOOK = [
         lambda p: ["ledger", p.damaged("ledger.jsonl", ledger(p))],
     ),
     Case(
+        "study: no study said", lambda p: ["study", "--dry-run"],
+        r"which study\? Give a YAML file", lambda p: ["study", "birbal", "--dry-run"],
+    ),
+    Case(
+        "study: a name misspelt", lambda p: ["study", "finish", "--dry-run"],
+        r"finish: no such study \(did you mean finnish\?\)", lambda p: ["study", "finnish", "--dry-run"],
+    ),
+    Case(
+        "study: a preset that it lacks", lambda p: ["study", "taiwan", "--dry-run", "--preset", "papers"],
+        r"--preset papers: taiwan\.yml has no such preset \(did you mean paper\?\)",
+        lambda p: ["study", "taiwan", "--dry-run", "--preset", "paper"],
+    ),
+    Case(
+        "study: a budget too small for the anchor", lambda p: ["study", "birbal", "--dry-run", "--budget", "1h"],
+        r"--budget 1h00m00s is too small: the anchor 200k alone needs 5h\d+m\d+s",
+        lambda p: ["study", "birbal", "--dry-run", "--budget", "6h"],
+    ),
+    Case(
+        "study: a setting misspelt", lambda p: ["study", "birbal", "--dry-run", "--set", "sft.learning_rat=1e-5"],
+        r"sft: unknown key 'learning_rat' \(did you mean learning_rate\?\)",
+        lambda p: ["study", "birbal", "--dry-run", "--set", "sft.learning_rate=1e-5"],
+    ),
+    Case(
+        "study: a training that the harness does not have",
+        lambda p: ["study", "taiwan", "--run", p.path / "s", "--card", "cpu"],
+        r"stage cpt of 13b cannot be trained here: kind cpt: the harness trains kind sft alone so far",
+        lambda p: ["study", "birbal", "--run", p.path / "s", "--card", "rtx4090"],
+        later=r"Mistral-7B-v0\.1",
+    ),
+    Case(
         "report: no run said", lambda p: ["report"],
         r"no run is given\. Write `oneday report RUN`", lambda p: ["report", p.run()],
     ),

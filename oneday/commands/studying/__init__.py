@@ -1,0 +1,1 @@
+"""`oneday study`: reading a study, planning it, running it here."""

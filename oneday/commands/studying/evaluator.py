@@ -1,0 +1,110 @@
+"""Generates and scores for a study: `oneday generate` and `oneday evaluate`, in processes that end at the deadline."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.files import file_sha256, make_folder, read_as
+from oneday.bounded_process import run_within
+from oneday.commands.evaluation.evaluate import SCORES, run_evaluate
+from oneday.display.console import Console
+from oneday.requests.evaluating import EvaluateRequest, GenerateRequest
+from oneday.requests.request import Request
+from studies.errors import StudyError
+from studies.running.runner import GenerationWork, Responses
+from studies.selection import MetricRow
+from studies.study import Suite
+
+RESPONSES, ITEMS = "responses.jsonl", "items"
+GENERATE = "oneday.commands.evaluation.generate:run_generate"
+EVALUATE = "oneday.commands.studying.evaluator:score_within"
+
+
+class CommandEvaluator:
+    """Runs the commands."""
+
+    def not_run(self, suite: Suite, items: Path) -> str:
+        """Why a suite cannot be run here; empty: it can."""
+        return "" if items.exists() else f"its items are not here: {items}"
+
+    def generate(self, work: GenerationWork) -> Responses:
+        """Generates, or goes on with what was interrupted.
+
+        Raises:
+            StudyError: it failed, or its time ended before all items were answered.
+        """
+        sampling, path = work.suite.generation, work.folder / RESPONSES
+        if sampling.temperature:
+            raise StudyError(f"temperature {sampling.temperature:g}: responses are generated greedily. Set it to 0.")
+        request = GenerateRequest(
+            suite=work.suite.scores[0],
+            items=_items(work),
+            model=str(work.run or work.base),
+            base=work.base,
+            out=path,
+            max_new_tokens=sampling.max_new_tokens,
+            repetition_penalty=sampling.repetition_penalty,
+            response_prefix=sampling.response_prefix or None,
+            stop=sampling.stop,
+        )
+        _bounded("generate", GENERATE, request, work)
+        return Responses(path=path, sha256=file_sha256(path))
+
+    def score(self, work: GenerationWork, responses: Responses) -> Sequence[MetricRow]:
+        """The metrics of the suites that score these responses.
+
+        Raises:
+            StudyError: scoring failed, or its time ended.
+        """
+        rows: list[MetricRow] = []
+        for score in work.suite.scores:
+            out = work.folder / score
+            settings = tuple(f"{key}={value}" for key, value in work.suite.settings.get(score, {}).items())
+            request = EvaluateRequest(suite=score, items=_items(work), responses=responses.path, out=out, set=settings)
+            _bounded("evaluate", EVALUATE, request, work)
+            rows += _rows(score, read_as(dict[str, Any], out / SCORES), work.suite.languages)
+        return rows
+
+
+def score_within(request: EvaluateRequest, console: Console, *, deadline: float) -> None:
+    """`oneday evaluate` as the work of a process that its starter ends at a deadline."""
+    run_evaluate(request, console)
+
+
+def _bounded(command: str, runs: str, request: Request, work: GenerationWork) -> None:
+    code = run_within(command, runs, request, deadline=work.account.deadline, beat=work.account.beat)
+    if code is None:
+        raise StudyError(f"{work.folder}: its time ended before {command} was done. What is there is kept.")
+    if code:
+        raise StudyError(f"{work.folder}: {command} ended with exit code {code}; its error is shown above.")
+
+
+def _items(work: GenerationWork) -> Path:
+    """The items; of a folder with a file for each language, a folder with those that are asked."""
+    if not work.items.is_dir():
+        return work.items
+    files = [path for path in sorted(work.items.iterdir()) if path.is_file()]
+    others = {tag for path in files for tag in _tags(path)} - set(work.suite.languages)
+    if not others:
+        return work.items
+    chosen = make_folder(work.folder / ITEMS)
+    for path in files:
+        if not others & set(_tags(path)) and not (chosen / path.name).exists():
+            (chosen / path.name).symlink_to(path.absolute())
+    return chosen
+
+
+def _tags(path: Path) -> list[str]:
+    """`modifiers.ru.types` -> ["ru"]."""
+    return [part for part in path.name.split(".")[1:] if len(part) == 2 and part.isalpha() and part != "gz"]
+
+
+def _rows(score: str, found: dict[str, Any], languages: Sequence[str]) -> Iterator[MetricRow]:
+    """Figures by language where the suite has them; else of its one language."""
+    by_language = found["by"].get("language", {})
+    for metric, figure in found["metrics"].items():
+        parts = {language: figures[metric] for language, figures in by_language.items() if metric in figures}
+        for language, part in (parts or {languages[0] if len(languages) == 1 else "": figure}).items():
+            yield MetricRow(metric=f"{score}.{metric}", language=language, value=part["value"])
+    for metric in found["not_run"]:
+        yield MetricRow(metric=f"{score}.{metric}", language="", value=None)
