@@ -6,14 +6,17 @@
 Where it sits: study -> **building** -> identities, trainings.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import orjson
+
 from core.encoding.rendering import Loss
 from core.errors import OnedayError
-from core.files import file_sha256, write_jsonl
+from core.files import read_jsonl, write_jsonl
 from core.stage import locked
 from curation.builders.build import build
 from curation.builders.registry import parse_options
@@ -23,7 +26,7 @@ from harness.data.template import Template
 from studies.arm import ResolvedArm
 from studies.data import Feedback, LanguageUniform, Mixture, NestedMix, Preferences, Rows
 from studies.errors import StudyError
-from studies.identity import data_key, digest
+from studies.identity import data_key
 from studies.stage import Kind, Stage
 from studies.study import Study
 
@@ -87,7 +90,14 @@ def is_mix(path: Path) -> bool:
 
 
 def _sha256(mix: Path) -> str:
-    return digest([file_sha256(mix / name) for name in (TRAIN, VALIDATION)])
+    """Of the rows in order, without the place that they were read from."""
+    found = hashlib.sha256()
+    for name in (TRAIN, VALIDATION):
+        for row in read_jsonl(mix / name):
+            row.pop("origin", None)
+            found.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
+        found.update(b"\n")
+    return found.hexdigest()
 
 
 def _built_rows(study: Study, stage: Stage, seed: int, folder: Path) -> Mix:

@@ -1,0 +1,75 @@
+"""The data of a study: curation's builders, then a mix with a validation part; each in a folder of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.errors import OnedayError
+from studies.arm import resolve_arms
+from studies.identity import data_key
+from studies.running.building import Mix, build_data
+from studies.study import Study
+from tests.studies.studies import SMALL, study_of
+
+
+def built(study: Study, folder: Path) -> dict[tuple[str, str], Mix]:
+    """(arm, stage) -> its mix."""
+    arms = resolve_arms(study)
+    mixes = build_data(study, arms, folder=folder, on_progress=lambda line: None)
+    return {
+        (arm.name, stage.name): mixes[data_key(stage, study, seed=arm.seed, template=arm.template)]
+        for arm in arms.values()
+        for stage in arm.stages.values()
+    }
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    for language in ("en", "fi"):
+        rows = [{"instruction": f"{language} {n}?", "output": f"{language} {n}."} for n in range(40)]
+        pairs = [{"prompt": f"{language} {n}?", "chosen": "yes, indeed", "rejected": f"no {n}"} for n in range(20)]
+        for name, lines in ((f"{language}.jsonl", rows), (f"pairs_{language}.jsonl", pairs)):
+            (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sizes = {f"sources.{name}.rows": 40 for name in ("en", "fi")} | {
+        f"sources.pairs-{name}.rows": 20 for name in ("en", "fi")
+    }
+    return study_of(SMALL, tmp_path, {"data_folder": str(tmp_path), **sizes})
+
+
+def texts(mix: Mix) -> str:
+    return "".join((mix.path / name).read_text() for name in ("train.jsonl", "validation.jsonl"))
+
+
+def test_arms_that_read_the_same_share_a_mix_and_others_do_not(study: Study, tmp_path: Path) -> None:
+    mixes = built(study, tmp_path / "run")
+    assert mixes["whole", "sft"] == mixes["dpo-both", "sft"]
+    assert len({mixes[arm, "sft"].sha256 for arm in ("whole", "tenth", "masked")}) == 3
+    assert sum(line.count('"fi ') for line in texts(mixes["tenth", "sft"]).splitlines()) > 0
+    num_rows = {arm: texts(mixes[arm, "sft"]).count("\n") for arm in ("whole", "tenth", "masked")}
+    assert num_rows == {"whole": 80, "tenth": 44, "masked": 80}
+    assert mixes["dpo-en", "dpo"].path.read_text().count("\n") == 20
+    assert mixes["dpo-both", "dpo"].path.read_text().count("\n") == 40
+
+
+def test_the_same_data_gives_the_same_hashes_and_a_changed_row_those_that_hold_it(study: Study, tmp_path: Path) -> None:
+    first = built(study, tmp_path / "run")
+    assert built(study, tmp_path / "again") == {
+        key: Mix(path=tmp_path / "again" / mix.path.relative_to(tmp_path / "run"), sha256=mix.sha256)
+        for key, mix in first.items()
+    }
+    file = tmp_path / "pairs_fi.jsonl"
+    file.write_text(file.read_text().replace("no 3", "no three"))
+    changed = built(study, tmp_path / "run")
+    assert {key for key in first if first[key].sha256 != changed[key].sha256} == {("dpo-both", "dpo")}
+
+
+def test_a_source_that_is_missing_or_of_another_size_is_refused(study: Study, tmp_path: Path) -> None:
+    file = tmp_path / "pairs_en.jsonl"
+    rows = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(rows[1:]))
+    with pytest.raises(OnedayError, match=r"dpo\.data: .*19 instead of 20"):
+        built(study, tmp_path / "run")
+    file.unlink()
+    with pytest.raises(OnedayError, match=r"sources\.pairs-en\.path: .*pairs_en\.jsonl does not exist"):
+        built(study, tmp_path / "run")
