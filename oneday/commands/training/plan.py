@@ -24,7 +24,7 @@ from harness.budget.plan import (
     estimate_mixes,
 )
 from harness.budget.profile_choice import NAMED_BY_USER
-from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, rehearse
+from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, planned, rehearse
 from harness.errors import ConfigError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
@@ -68,11 +68,12 @@ def run_plan(request: PlanRequest, console: Console) -> None:
     lengths, means = dataset.lengths(), mean_lengths(dataset.train.path)
     packs = pack_plan(job.recipe, lengths, epochs=job.recipe.num_epochs)
     costs = _costs(job, validation_tokens=dataset.validation.num_tokens)
-    plan = estimate_budget(job.recipe, packs, costs, budget_s=budget_s)
+    recipe = planned(job.recipe, packs)
+    plan = estimate_budget(recipe, packs, costs, budget_s=budget_s)
     of_paper = not set(means).isdisjoint(MIXES["200k"])
     needed = (
         estimate_mixes(
-            job.recipe,
+            recipe,
             costs,
             mixes=MIXES,
             papers_epochs=EPOCHS,
@@ -84,7 +85,7 @@ def run_plan(request: PlanRequest, console: Console) -> None:
         else []
     )
     setting.say_card(console)
-    show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
+    show_plan(plan, recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
     note = few_steps_warning(job.recipe, lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
     if note:
         console.alarm(note)
@@ -105,6 +106,7 @@ def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
     with _naming_found_card(setting.choice.reason):
         costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
+    recipe = planned(recipe, packs)
     plan = estimate_budget(recipe, packs, costs, budget_s=budget_s)
     needed = estimate_mixes(
         recipe, costs, mixes=MIXES, papers_epochs=EPOCHS, mean_tokens=ESTIMATED_TOKENS,
@@ -178,7 +180,7 @@ def show_plan(
             "steps",
             f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs; {ending} it",
         ),
-        ("evaluations and saves", f"{plan.num_evaluations}, every {recipe.eval_steps} steps"),
+        ("evaluations and saves", f"{plan.num_evaluations}, every {recipe.evaluation_interval} steps"),
         ("kept for the last ones and the pick", pretty(plan.reserve_s)),
         ("finish", f"{pretty(plan.finish_s)} of {pretty(budget_s)}"),
         (
