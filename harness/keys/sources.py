@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.encoding.rendering import Loss
+from core.example.layout import TEXTS, Layout
 from harness.data.template import Template
 from harness.errors import ConfigError
-from harness.recipe import AxolotlConfig
+from harness.keys.objective import Objective
+from harness.recipe import AxolotlConfig, objective
 
 _READ = ("path", "name", "revision", "type", "ds_type", "split")
 """Keys of a data set that are taken as they are."""
@@ -39,6 +41,8 @@ class RecipeData:
     loss: Loss = Loss.RESPONSES
     template: Template = Template.AUTO
     validation_share: float | None = None
+    layout: Layout | None = None
+    """None: found by looking."""
     notes: tuple[str, ...] = ()
     """What the recipe says and is not done."""
 
@@ -59,6 +63,7 @@ def recipe_data(recipe: AxolotlConfig) -> RecipeData:
         files=files,
         loss=Loss.ALL if recipe.train_on_inputs else Loss.RESPONSES,
         template=templates.pop() if len(templates) == 1 else Template.AUTO,
+        layout=Layout.TEXT if objective(recipe) is Objective.COMPLETION else None,
         validation_share=share if share and share < 1 else None,
         notes=tuple(_notes(recipe, sources)),
     )
@@ -72,6 +77,12 @@ def _file(source: Any) -> str:
         raise ConfigError(
             f"datasets: {source['path']} with data_files: single files of the hub are not read. Fetch them, and write "
             "their path."
+        )
+    column = source.get("field") or source.get("text_column") or "text"
+    if source.get("type") in ("completion", "pretrain") and column not in TEXTS:
+        raise ConfigError(
+            f"datasets: {source['path']} with texts in {column}: they are read from {', '.join(TEXTS)}. Rename the "
+            "column."
         )
     name = f"{source['path']}/{source['name']}" if source.get("name") else source["path"]
     return f"{name}@{source['revision']}" if source.get("revision") else str(name)
@@ -91,6 +102,8 @@ def _notes(recipe: AxolotlConfig, sources: list[Any]) -> Iterator[str]:
         split = source.get("split")
         if split and split != "train":
             yield f"{source['path']}: split {split} is not taken, but all rows of the file or of the split train"
+        if isinstance(source.get("type"), Mapping):
+            yield f"{source['path']}: fields and formats of its type count for nothing; rows are read by their columns"
         if others := sorted(set(source) - {*_READ, *_FOUND_BY_LOOKING}):
             yield f"{source['path']}: {', '.join(others)} count for nothing; rows are read by their columns"
     for key in ("chat_template", "chat_template_jinja", "default_system_message"):

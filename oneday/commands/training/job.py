@@ -153,6 +153,7 @@ def _with_rows(request: TrainingRequest, recipe: AxolotlConfig, console: Console
         data=found.files,
         loss=loss,
         template=found.template.value if request.template == Template.AUTO else request.template,
+        layout=request.layout or (found.layout.value if found.layout else None),
         validation_share=request.validation_share or found.validation_share,
     )
 

@@ -167,7 +167,8 @@ def show_plan(
     console: Console,
 ) -> None:
     """Shows the plan as a table."""
-    ending = "the deadline ends" if plan.because == "deadline" else "the epochs end"
+    planned_end = "max_steps ends" if recipe.max_steps else "the epochs end"
+    ending = "the deadline ends" if plan.because == "deadline" else planned_end
     rows = [
         (
             "costs",
@@ -178,7 +179,7 @@ def show_plan(
         ("training tokens", f"{num_tokens:,} a pass, packed {efficiency:.1%} full"),
         (
             "steps",
-            f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs; {ending} it",
+            f"{_length(plan, recipe)}; {ending} it",
         ),
         ("evaluations and saves", f"{plan.num_evaluations}, every {recipe.evaluation_interval} steps"),
         ("kept for the last ones and the pick", pretty(plan.reserve_s)),
@@ -192,6 +193,12 @@ def show_plan(
     unused_s = budget_s - plan.finish_s
     if plan.because == "epochs" and unused_s > MAX_UNUSED_SHARE * budget_s:
         console.say(f"{pretty(unused_s)} of the budget are not used: take a larger mix, or raise num_epochs")
+
+
+def _length(plan: BudgetEstimate, recipe: AxolotlConfig) -> str:
+    if recipe.max_steps:
+        return f"{plan.steps:,} of {recipe.max_steps:,} = {plan.epochs:g} epochs"
+    return f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs"
 
 
 def show_needed(needed: list[MixEstimate], costs: Costs, console: Console) -> None:
