@@ -14,6 +14,7 @@ from collections.abc import Mapping
 BATCHES = "every batch is planned by its number before the run starts, so that a resumed run trains on the same ones"
 EVALUATION = "every evaluation covers the whole validation file and is followed by a save, so that the best has one"
 DATA = "the rows are read, checked and tokenised once, before the trainer starts"
+BASE = "base and tokenizer are those of the folder that `base=` names, or of the hub's cache under the base's name"
 STOPPING = "the budget ends a run, and the best checkpoint is picked from all of them"
 RESUME = "the same command resumes from the newest whole checkpoint of its own run"
 OUTPUT = "a run writes to its run folder, and `oneday export` hands over"
@@ -36,8 +37,9 @@ _REASONS: Mapping[str, str] = {
         dataset_processes dataset_num_proc dataset_exact_deduplication dataset_keep_in_memory remove_unused_columns
         push_dataset_to_hub hf_use_auth_token streaming streaming_multipack_buffer_size pretrain_multipack_buffer_size
         pretrain_multipack_attn pretraining_sample_concatenation excess_length_strategy min_sample_len max_prompt_len
-        is_preprocess preprocess_iterable tokenizer_use_mistral_common tokenizer_save_jinja_files tokenizer_use_fast
-        tokenizer_legacy""",
+        is_preprocess preprocess_iterable tokenizer_use_mistral_common tokenizer_save_jinja_files""",
+    BASE: """tokenizer_type tokenizer_config tokenizer_use_fast tokenizer_legacy revision_of_model model_revision
+        base_model_config""",
     STOPPING: "early_stopping_patience loss_watchdog_threshold loss_watchdog_patience dynamic_checkpoint",
     RESUME: "resume_from_checkpoint auto_resume_from_checkpoints",
     OUTPUT: """output_dir hub_model_id hub_strategy hub_revision merge_lora merge_method axolotl_config_path
