@@ -33,7 +33,7 @@ _ALWAYS = frozenset(
 """Keys that ask for code of a GPU wherever they hold something."""
 
 _SOMETIMES: Mapping[str, Callable[[Any], bool]] = {
-    "optimizer": lambda value: value not in CPU_OPTIMIZERS,
+    "optimizer": lambda value: str(value) not in CPU_OPTIMIZERS,
     "attn_implementation": lambda value: value not in CPU_ATTENTION,
     "bf16": lambda value: value is True,
     "gradient_checkpointing": lambda value: str(value).startswith("offload"),

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.errors import ConfigError
+from harness.keys.table import sources
 
 
 class Objective(StrEnum):
@@ -54,11 +55,8 @@ def objective_of(values: Mapping[str, Any]) -> Objective:
             f"rl: {asked} generates answers during training, so that its batches cannot be planned. Objectives are "
             f"{', '.join(Objective)}."
         )
-    sources = [*(values.get("datasets") or []), *(values.get("pretraining_dataset") or [])]
-    kinds = [source.get("type") for source in sources if isinstance(source, Mapping)]
-    is_text = bool(kinds) and all(
-        isinstance(kind, str) and kind.split(".")[0].split(":")[0] in _TEXTS for kind in kinds
-    )
+    kinds = [source.get("type") for source in sources(values, "datasets", "pretraining_dataset")]
+    is_text = bool(kinds) and all(kind in _TEXTS for kind in kinds)
     return Objective.COMPLETION if is_text else Objective.SFT
 
 

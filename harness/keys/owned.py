@@ -29,7 +29,7 @@ _REASONS: Mapping[str, str] = {
         sample_packing_eff_est sample_packing_group_size sample_packing_bin_size sample_packing_sequentially
         sample_packing_mp_start_method total_num_tokens total_supervised_tokens batch_flattening auto_find_batch_size
         dataloader_pin_memory dataloader_num_workers dataloader_prefetch_factor dataloader_drop_last
-        accelerator_config eval_batch_size pad_to_multiple_of""",
+        accelerator_config eval_batch_size batch_size pad_to_multiple_of""",
     EVALUATION: """eval_strategy evaluation_strategy save_strategy save_first_step
         save_only_model save_safetensors metric_for_best_model greater_is_better load_best_model_at_end
         do_causal_lm_eval eval_causal_lm_metrics do_bench_eval bench_dataset bench_split eval_sequence_len""",

@@ -69,7 +69,8 @@ def refusals(values: Mapping[str, Any], plugins: Mapping[str, str]) -> list[str]
     for package, name in plugins.items():
         if package in REFUSED_PLUGINS:
             found.setdefault(REFUSED_PLUGINS[package], []).append(name.rpartition(".")[2])
-    if (values.get("peft") or {}).get("loftq_config"):
+    peft = values.get("peft")
+    if isinstance(peft, Mapping) and peft.get("loftq_config"):
         found.setdefault(LOFTQ, []).append("peft.loftq_config")
     return [
         f"{', '.join(keys)}: {reason.format(them='these keys' if len(keys) > 1 else 'this key')}"

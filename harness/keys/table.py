@@ -120,11 +120,9 @@ def _renamed(given: Mapping[str, Any], overruled: dict[str, str]) -> dict[str, A
         values |= {_TWINS[key]: values[key] for key in _TWINS if values.get(key)}
     if values.get("eval_steps") and values.pop("evals_per_epoch", None):
         overruled["evals_per_epoch"] = "eval_steps says it"
-    total, size = values.pop("batch_size", None), values.get("micro_batch_size")
-    if total and size and not values.get("gradient_accumulation_steps"):
-        values["gradient_accumulation_steps"] = max(1, int(total) // int(size))
-    elif total:
-        overruled["batch_size"] = "micro_batch_size and gradient_accumulation_steps say it"
+    total, size = values.get("batch_size"), values.get("micro_batch_size")
+    if isinstance(total, int) and isinstance(size, int) and size and not values.get("gradient_accumulation_steps"):
+        values["gradient_accumulation_steps"] = max(1, values.pop("batch_size") // size)
     return values
 
 
@@ -150,8 +148,12 @@ def _unknown_inside(values: Mapping[str, Any]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name in _INNER:
         known = schema().key(name)
-        for source in values.get(name) or []:
-            for key in source if isinstance(source, Mapping) and known else ():
-                if key not in known.keys:  # type: ignore[union-attr]
-                    found[f"{name}.{key}"] = None
+        for source in sources(values, name):
+            found |= {f"{name}.{key}": None for key in source if known and str(key) not in known.keys}
     return found
+
+
+def sources(values: Mapping[str, Any], *names: str) -> list[Mapping[str, Any]]:
+    """The data sets under these keys. A value of another form is one of the table's `problems`."""
+    given = [entry for name in names if isinstance(values.get(name), list) for entry in values[name]]
+    return [entry for entry in given if isinstance(entry, Mapping)]

@@ -13,6 +13,7 @@ from harness.budget.profile_choice import NAMED_BY_USER
 from harness.dataset import read_mix
 from harness.errors import ConfigError
 from harness.keys.acceptance import Acceptance
+from harness.keys.table import sources
 from harness.recipe import EVALS_PER_EPOCH, AxolotlConfig, check_card, has_flash_attn, recipe_for, with_attention
 from oneday.commands.training.job import Setting, run_of_request
 from oneday.commands.training.own_mix import data_files
@@ -104,7 +105,7 @@ def _weights(recipe: AxolotlConfig) -> str:
 
 def _mix(request: TrainRequest, recipe: AxolotlConfig) -> str:
     if request.mix is None:
-        named = [str(source.get("path")) for source in recipe.data.get("datasets") or [] if isinstance(source, dict)]
+        named = [str(source.get("path")) for source in sources(recipe.data, "datasets", "pretraining_dataset")]
         missing = "not given: `mix=runs/200k/05_mix`, or `data=mine.jsonl`"
         return f"the recipe's datasets: {', '.join(named)}" if named else missing
     rows = request.mix / "train.jsonl"
