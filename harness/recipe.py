@@ -133,11 +133,6 @@ class AxolotlConfig(BaseModel):
         return weights_of(self.model_dump(include={"adapter", "load_in_4bit", "load_in_8bit"}))
 
     @property
-    def packs_evaluation(self) -> bool:
-        """Whether the rows of an evaluation share sequences."""
-        return self.sample_packing and self.eval_sample_packing is not False
-
-    @property
     def adapted_layers(self) -> str:
         """The layers that get an adapter, in words."""
         if self.lora_target_linear:

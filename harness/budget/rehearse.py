@@ -175,7 +175,8 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     work = stage.path(SCRATCH)
     shutil.rmtree(work, ignore_errors=True)
     settings, prepare_s, warning = _settings(job, work)
-    write_config(work / "axolotl.yml", job.recipe.planned(settings.num_steps, settings.num_steps), settings, job.card)
+    at_the_end = job.recipe.model_copy(update={"eval_steps": settings.num_steps})  # once, besides that of the base
+    write_config(work / "axolotl.yml", at_the_end, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
     child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, device=job.device))

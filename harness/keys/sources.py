@@ -98,6 +98,8 @@ def _template(source: Mapping[str, Any]) -> Template:
 def _notes(recipe: AxolotlConfig, sources: list[Any]) -> Iterator[str]:
     if recipe.data.get("test_datasets"):
         yield "test_datasets are not read: a part of the rows is held out; a mix can bring a validation file"
+    if recipe.val_set_size and recipe.val_set_size >= 1:
+        yield f"val_set_size {recipe.val_set_size:g} is a number of rows, and a share is taken: `validation_share=0.05`"
     for source in sources:
         split = source.get("split")
         if split and split != "train":
