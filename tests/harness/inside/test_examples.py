@@ -27,7 +27,6 @@ SMALLER = {"sequence_len": 512, "max_steps": 2, "special_tokens": None, "model_t
     [
         "archived/code-llama/7b/lora.yml",  # LoRA on 8 bits, saves what it embeds, a tokenizer's class of its own
         "eaft/eaft-example.yml",  # all weights, a loss of its own
-        "llama-3/lora-1b-sample-packing-sequentially.yml",
         "llama-3/3b-qat-nvfp4.yaml",  # all weights, trained for another precision
         "archived/tiny-llama/pretrain.yml",  # plain text
         "streaming/sft.yaml",
