@@ -84,7 +84,7 @@ def main() -> None:
         write_mix(folder / "mix", train=1500, validation=60)
         write_mix(folder / "more", train=1, validation=arguments.rows)
         recipe = read_recipe(RECIPE).model_copy(
-            update={"eval_steps": 45, "save_steps": 45, "save_total_limit": CHECKPOINTS, "learning_rate": 0.001}
+            update={"eval_steps": 455, "save_total_limit": CHECKPOINTS, "learning_rate": 0.001}
         )
         job = TrainJob(
             run=folder / "run", mix=folder / "mix", base=DEMO_BASE, recipe=recipe, card=get_gpu_profile("cpu"),

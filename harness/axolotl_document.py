@@ -6,7 +6,7 @@ Where it sits: recipe + mix + card -> **document** -> axolotl_process.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,18 @@ class RunSettings:
 def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProfile) -> dict[str, Any]:
     """The complete configuration that Axolotl reads."""
     recipe = with_attention(recipe, card)
-    document = recipe.model_dump(exclude_none=True, exclude=set(_PLUGIN_ONLY_KEYS))
+    left_out = {*_PLUGIN_ONLY_KEYS, *_DECIDED_BEFORE} | (set() if recipe.weights.is_adapter else _OF_ADAPTERS)
+    document = recipe.model_dump(exclude_none=True, exclude=left_out)
 
     def dataset(path: Path) -> dict[str, Any]:
         """A tokenised table, which our plugin reads."""
         return {"path": str(path), "ds_type": "parquet", "split": "train"}
 
+    loads_liger = recipe.uses_liger and LIGER_PLUGIN not in recipe.plugins
     if recipe.overrides_of_model_config is not None:
         document["overrides_of_model_config"] = dict(recipe.overrides_of_model_config)  # keeps null values
     document |= {
+        **recipe.further,
         "base_model": str(settings.base_model),
         "datasets": [dataset(settings.train_file)],
         "test_datasets": [dataset(settings.validation_file)],
@@ -74,12 +77,15 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProf
         # The pack plan holds every epoch, so the batch of a step depends only on the step's number.
         "num_epochs": 1,
         "max_steps": settings.num_steps,
+        "eval_steps": recipe.evaluation_interval,
+        "save_steps": recipe.evaluation_interval,
+        "lr_scheduler": "cosine",  # our plugin's scheduler replaces it
         "shuffle_merged_datasets": False,
         "load_best_model_at_end": False,
         "include_tokens_per_second": False,
         "dataloader_num_workers": 0,
         "dataloader_prefetch_factor": None,
-        "plugins": [*([LIGER_PLUGIN] if recipe.uses_liger else []), PLUGIN],
+        "plugins": [*([LIGER_PLUGIN] if loads_liger else []), *recipe.plugins, PLUGIN],
         **_plugin_keys(recipe, settings),
     }
     if recipe.neftune_mode == "per_sample" and recipe.neftune_noise_alpha:
@@ -92,6 +98,7 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProf
     else:
         document |= {"lora_qkv_kernel": False, "lora_o_kernel": False, "lora_mlp_kernel": False}
         document |= {"dataloader_pin_memory": False}
+        document |= {"tf32": False}
         document |= {"bf16": False, "fp16": False}  # `auto` selects fp16, which most CPUs emulate
     return {key: value for key, value in document.items() if value is not None or key == "dataloader_prefetch_factor"}
 
@@ -101,6 +108,7 @@ def _plugin_keys(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, Any]
     return {
         "oneday_events": str(settings.events),
         "oneday_plan": str(settings.plan),
+        "oneday_curve": asdict(recipe.curve()),
         "oneday_packs": str(settings.packs),
         "oneday_batches": str(settings.batches),
         "oneday_deadline": settings.deadline,
@@ -116,6 +124,14 @@ def _plugin_keys(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, Any]
 
 _PLUGIN_ONLY_KEYS = ("neftune_mode", "gradient_accumulation_mode")
 """Recipe keys that Axolotl does not know; they are passed to the plugin as `oneday_...` keys."""
+
+_DECIDED_BEFORE = (
+    "data", "further", "evals_per_epoch", "val_set_size", "train_on_inputs", "lr_scheduler_kwargs", "warmup_steps",
+    "warmup_ratio", "lr_quadratic_warmup", "cosine_min_lr_ratio", "cosine_constant_lr_ratio",
+)  # fmt: skip
+"""Fields that became rows, labels, batches or the curve before the trainer starts."""
+
+_OF_ADAPTERS = {name for name in AxolotlConfig.model_fields if name.startswith("lora_")}
 
 
 def write_config(path: Path, recipe: AxolotlConfig, settings: RunSettings, card: GpuProfile) -> None:

@@ -11,7 +11,7 @@ Where it sits: before the rehearsal.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,32 @@ def check_embeddings(base: Path, tokenizer: Any) -> None:
             f"{base}: its tokenizer has {len(tokenizer):,} tokens, but its model {num_embeddings:,} embeddings. "
             "Call model.resize_token_embeddings(len(tokenizer)), save model and tokenizer, and train on that folder."
         )
+
+
+def check_special_tokens(base: Path, tokenizer: Any, named: Mapping[str, Any]) -> None:
+    """Refuses special tokens of a recipe that are not those of the base's tokenizer; any of its tokens may pad.
+
+    Rows are tokenised with the base's own tokenizer, and Axolotl would silently enlarge the embeddings for a new token.
+
+    Args:
+        named: The recipe's `special_tokens`.
+    Raises:
+        DataError: A token is new, or ends or begins texts in place of the base's own.
+    """
+    for name, token in named.items():
+        if not isinstance(token, str) or not token:
+            continue
+        if token not in tokenizer.get_vocab():
+            raise DataError(
+                f"{base}: special_tokens.{name} {token} is no token of its tokenizer. Add it there, call "
+                "model.resize_token_embeddings(len(tokenizer)), save both, and train on that folder."
+            )
+        own = getattr(tokenizer, name, None)
+        if name in ("bos_token", "eos_token") and own != token:
+            raise DataError(
+                f"{base}: special_tokens.{name} {token}, but its tokenizer has {own}, which rows are tokenised with. "
+                "Save a tokenizer with that token into the folder, or remove the key."
+            )
 
 
 def licence_of(base: Path) -> str | None:

@@ -86,6 +86,16 @@ class PackPlan:
         """Number of epochs; the last one may be partial."""
         return len(self.epoch_ends)
 
+    def first(self, num_batches: int) -> "PackPlan":
+        """The plan cut after so many micro-batches."""
+        ends = [end for end in self.epoch_ends if end < num_batches]
+        kept = self.micro_batches[:num_batches]
+        return replace(self, micro_batches=kept, epoch_ends=(*ends, len(kept)))
+
+    def steps_per_epoch(self, accumulation: int) -> float:
+        """Optimizer steps of the first pass over the rows."""
+        return self.epoch_ends[0] / accumulation
+
     def num_steps(self, accumulation: int) -> int:
         """Number of optimizer steps; the last one may have fewer micro-batches."""
         return math.ceil(len(self.micro_batches) / accumulation)

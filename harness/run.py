@@ -28,7 +28,7 @@ from harness.budget.schedule import check_plan
 from harness.budget.speed import SpeedMeter
 from harness.checkpoint.pick import Picked, pick, read_picked
 from harness.checkpoint.seal import checkpoint_folders
-from harness.checkpoint.trained_base import quantisation_in_training
+from harness.checkpoint.trained_base import base_precision, quantisation_in_training
 from harness.checkpoint.verdict import Verdict, faint_share
 from harness.dataset import DROPPED, described_dataset
 from harness.errors import BudgetError, CheckpointError, TrainError
@@ -167,7 +167,7 @@ def _pick(job: TrainJob, stage: Stage, ledger: Ledger, stop_reason: str, measure
             run=job.run,
             output=stage.path(OUTPUT),
             base=job.base,
-            four_bit=job.recipe.load_in_4bit,
+            precision=base_precision(job.recipe),
             base_loss=measured.base_loss,
             verify=not late,
         )
@@ -230,8 +230,7 @@ def _faint_share(directory: Path, recipe: AxolotlConfig) -> float:
     share = faint_share(
         [steps[step].lr for step in sorted(steps)],
         peak=recipe.learning_rate,
-        shape=recipe.lr_scheduler,
-        floor=recipe.cosine_min_lr_ratio,
+        curve=recipe.curve(),
     )
     return round(share, 4)
 

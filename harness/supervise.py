@@ -26,7 +26,7 @@ from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, error_from_log
 from harness.budget.ledger import Ledger
 from harness.budget.pace import first_horizon
-from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal, pack_plan
+from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal, pack_plan, planned
 from harness.budget.schedule import Segment, read_segments, write_segment
 from harness.checkpoint.seal import SAVING, newest_whole, set_aside
 from harness.dataset import Dataset, link_dataset, read_dataset
@@ -48,6 +48,7 @@ from harness.inside.events import (
 )
 from harness.job import TrainJob
 from harness.pack import PackPlan
+from harness.recipe import AxolotlConfig
 from harness.tracker import tracking_environment, tracking_keys
 
 OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"
@@ -134,8 +135,9 @@ class Supervisor:
         self.ledger.enter("pack")
         dataset, packs = self._dataset()
         settings = self._settings(dataset, packs)
-        self._first_plan(settings)
-        write_config(self.stage.path("axolotl.yml"), self.job.recipe, settings, self.job.card)
+        recipe = planned(self.job.recipe, packs)
+        self._first_plan(settings, recipe)
+        write_config(self.stage.path("axolotl.yml"), recipe, settings, self.job.card)
         self.ledger.enter("load")
         environment = {
             **axolotl_environment(self.job.card, device=self.job.device),
@@ -256,19 +258,19 @@ class Supervisor:
             tracking=tracking_keys(self.job.trackers, run=self.job.run.resolve().name),
         )
 
-    def _first_plan(self, settings: RunSettings) -> None:
+    def _first_plan(self, settings: RunSettings, recipe: AxolotlConfig) -> None:
         """Writes the schedule to follow, or one from the rehearsal's timings that the plugin then re-plans."""
         if read_segments(settings.plan):
             return
         if self.job.follow_plan:
             shutil.copy(self.job.follow_plan, settings.plan)
             return
-        measured, recipe = self.measured, self.job.recipe
+        measured = self.measured
         fitting = first_horizon(
             left_s=self.ledger.left_s - measured.load_s - self.reserve_s,
             step_s=measured.typical_step_s,
             closing_s=measured.usual_closing_s,
-            eval_steps=recipe.eval_steps,
+            eval_steps=recipe.evaluation_interval,
         )
         horizon = min(settings.num_steps, fitting)
         write_segment(settings.plan, Segment(step=0, progress=0.0, horizon=horizon, reason="rehearsal"))

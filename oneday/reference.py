@@ -26,6 +26,8 @@ from curation.departures import DEPARTURES
 from curation.preset import PRESETS, WHY, CurationParameters, flat
 from evaluation.suites import SUITES
 from harness.budget.gpu_profile import GPU_PROFILES, GpuProfile
+from harness.keys.owned import OVERRULED, WISHES
+from harness.keys.refused import REFUSED
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe
 from oneday.class_text import annotations, attribute_texts, first_sentence
 from oneday.cli import app
@@ -90,9 +92,14 @@ prints it too.
 RECIPES = """\
 ## Recipes
 
-The keys that a recipe of `axolotl_configs/` may hold: `AxolotlConfig` (harness/recipe.py), in Axolotl's
-spelling. Axolotl drops a key that it does not know without a word; here it is an error. A key without a text means what
-Axolotl's own documentation says. `required`: every recipe states it.
+A recipe may hold every key of Axolotl. These are the ones that the harness itself reads: `AxolotlConfig`
+(harness/recipe.py), in Axolotl's spelling and with its defaults. A key without a text means what Axolotl's own
+documentation says. `required`: every recipe states it. The keys that the day decides follow below.
+"""
+
+OVERRULED_KEYS = """\
+### Keys that the day decides
+
 """
 
 RECIPE_TABLE = """\
@@ -251,6 +258,11 @@ def _recipes() -> Iterator[str]:
         rows.append((_code(name), _code(types[name]), default, _bounds(f.metadata), texts.get(name, "")))
     yield RECIPES
     yield table(("key", "type", "default", "bounds", "what it is"), rows) + "\n"
+    yield OVERRULED_KEYS
+    decided = [(_code(key), "taken as a wish", how) for key, how in WISHES.items()]
+    decided += [(_code(key), "overruled", why) for key, why in sorted(OVERRULED.items())]
+    decided += [(_code(key), "refused", why.format(them="it")) for key, why in sorted(REFUSED.items())]
+    yield table(("key", "what becomes of it", "how, or why"), decided) + "\n"
     yield RECIPE_TABLE
     folder = find_recipe(Path("axolotl_configs/tiny_cpu.yml")).resolve().parent
     recipes = {path.stem: read_recipe(path) for path in sorted(folder.glob("*.yml"))}

@@ -1,4 +1,4 @@
-"""What can be served: a run folder, its picked adapter, any PEFT adapter, or a whole model.
+"""What can be served: a run folder, its picked adapter or model, any PEFT adapter, or a whole model.
 
 served = find_served(Path("runs/demo"), base=None)
 """
@@ -70,6 +70,8 @@ def find_served(
         if (folder / PICKED).is_file():
             picked = read_as(_Choice, folder / PICKED, mend=f"`oneday pick {folder.parent}` writes it anew.")
             found = _existing(base, picked.base_model, folder)
+            if (folder / picked.adapter / "config.json").is_file():  # all weights were trained
+                return Served(base=folder / picked.adapter, lora_adapter=None, precision=precision)
             # a pick made before the base was recorded says only this
             kept: Precision | None = "4bit" if picked.precision == "4bit" else None
             return _on_its_base(folder / picked.adapter, found, precision, base_changed, assumed=kept, is_told=True)

@@ -264,7 +264,7 @@ def test_a_command_prints_what_the_documentation_shows(
 ) -> None:
     assert "--dry-run" in command  # only these are quick and the same everywhere
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("oneday.commands.training.train.has_flash_attn", lambda: False)
+    monkeypatch.setattr("oneday.commands.training.dry_run.has_flash_attn", lambda: False)
     monkeypatch.setattr("harness.recipe.has_flash_attn", lambda: False)
     with pytest.raises(SystemExit) as e:
         main(shlex.split(command)[1:])

@@ -46,7 +46,7 @@ def recipe_changes(setting: Setting, optimizer: str | None) -> dict[str, Any]:
     """Returns the changes to the recommended recipe."""
     every = 4 if setting.tiny else 8
     return {
-        "learning_rate": 3e-4, "warmup_steps": 2, "num_epochs": 100, "eval_steps": every, "save_steps": every,
+        "learning_rate": 3e-4, "warmup_steps": 2, "num_epochs": 100, "eval_steps": every,
         "save_total_limit": 3, **({"optimizer": optimizer} if optimizer else {}),
     }  # fmt: skip
 

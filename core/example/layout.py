@@ -42,7 +42,7 @@ class Layout(StrEnum):
 
 
 CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
-_TEXTS = ("text", "content", "document")
+TEXTS = ("text", "content", "document")
 _DEFINITION = "definition"
 
 
@@ -66,7 +66,7 @@ def _fitting(columns: Columns, names: frozenset[str]) -> Layout | None:
     has_answer = any(name in names for name in ANSWERS)
     if has_answer and any(name in names for name in (*QUESTIONS, *INPUTS)):
         return _prompted(names)
-    return Layout.TEXT if any(name in names for name in _TEXTS) else None
+    return Layout.TEXT if any(name in names for name in TEXTS) else None
 
 
 def _partly(names: frozenset[str]) -> Layout | None:
@@ -106,7 +106,7 @@ def _read_chat(columns: Columns) -> Example:
 
 
 def _read_text(columns: Columns) -> Example:
-    text = columns.take(*_TEXTS)
+    text = columns.take(*TEXTS)
     if not isinstance(text, str):
         raise Unusable("malformed", "lacks `text` as text")
     if not text.strip():

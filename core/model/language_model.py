@@ -3,7 +3,7 @@
     model = LanguageModel.load(Path("oneday/demo/demo_base"))
     model.generate(["### Instruction:\\nSay hello.\\n\\n### Response:\\n"], max_new_tokens=8, stop=("\\n\\n",))
 
-The base is loaded in fp32, bf16 or 4 bits (NF4 with double quantisation, as Axolotl trains), with or without a LoRA
+The base is loaded in fp32, bf16, 8 or 4 bits (NF4 with double quantisation, as Axolotl trains), with or without a LoRA
 adapter. Nothing is downloaded: a path that is not a local model folder is an error.
 
 Where it sits: below the `transformers` predictor, the picker's loss and the server's engine, so that all three use the
@@ -99,7 +99,7 @@ class LanguageModel:
                 raise
             except Exception as e:  # so can an adapter's
                 raise misfit(lora_adapter, path, e) from e
-        if on_gpu and not kept.load_in_4bit:
+        if on_gpu and not kept.is_quantised:
             model = model.to("cuda")
         disable_cpu_repack(model)
         model.eval()
@@ -109,7 +109,7 @@ class LanguageModel:
 
     @property
     def precision(self) -> str:
-        """`fp32`, `bf16`, `fp16` or `4bit`."""
+        """`fp32`, `bf16`, `fp16`, `8bit` or `4bit`."""
         return self.quantisation.precision
 
     @property

@@ -37,6 +37,7 @@ def quieten() -> None:
     for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="Skipping publisher trust check")
+    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
     with contextlib.suppress(ImportError):
         hub_logging = importlib.import_module("transformers.utils.logging")
         hub_logging.disable_progress_bar()

@@ -86,8 +86,6 @@ class _Asking:
         self.instances = InstanceStore(chosen.path(INSTANCES))
         self.total = sum(s.block.num_instances for s in self._selected())
         self.done = 0
-        self.num_ahead = 0
-        """Answers that were given and stored, of requests that are not counted yet."""
         self.doing = PREDICTIONS
         self.num_shots: Counter[str] = Counter()
 
@@ -129,10 +127,7 @@ class _Asking:
                     self.num_shots[str(request.num_shots)] += 1
                     yield request
 
-        for request, key, answer in ask(
-            requests(), self.curation.predictor, self.store, on_answered=self._count_ahead
-        ):  # fmt: skip
-            self.num_ahead = max(0, self.num_ahead - 1)
+        for request, key, answer in ask(requests(), self.curation.predictor, self.store):
             if isinstance(answer, Refused):
                 self._drop(request.id, answer.reason, request.task, answer.detail)
             else:
@@ -165,11 +160,6 @@ class _Asking:
         self.done += num
         if self.done % 64 == 0 or self.done >= self.total:
             self.curation.on_progress(self.doing, self.done, self.total)
-
-    def _count_ahead(self, num: int) -> None:
-        """Shows answers as they come: 128 of them may take a quarter of an hour on a CPU."""
-        self.num_ahead += num
-        self.curation.on_progress(self.doing, min(self.done + self.num_ahead, self.total), self.total)
 
     def _ask_adaptively(self) -> dict[str, set[str]]:
         """Asks exact-match tasks until their buckets are certain. Returns the ids of the instances asked, by task."""

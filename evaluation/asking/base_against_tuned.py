@@ -45,6 +45,7 @@ def compare_models(
     questions: Sequence[Question],
     *,
     base: Path,
+    tuned: Path | None = None,
     lora_adapter: Path | None,
     precision: Precision | Quantisation | None,
     inputs: Mapping[str, object],
@@ -57,6 +58,7 @@ def compare_models(
 
     Args:
         folder: The stage that keeps every answer.
+        tuned: The tuned model, where all weights were trained; None: `lora_adapter` on the base.
         inputs: What identifies the tuned model; the questions and the base are added.
 
     Returns:
@@ -72,8 +74,8 @@ def compare_models(
         say(f"base against tuned: {len(questions)} questions that no training row repeats")
         suite = HeldOut(questions)
         base_scores, tuned_scores = (
-            _evaluate(stage, suite, base, adapter, precision, max_new_tokens, who, on_progress)
-            for who, adapter in ((BASE, None), (TUNED, lora_adapter))
+            _evaluate(stage, suite, model, adapter, precision, max_new_tokens, who, on_progress)
+            for who, model, adapter in ((BASE, base, None), (TUNED, tuned or base, lora_adapter))
         )
         shutil.rmtree(stage.path(SCRATCH), ignore_errors=True)
         stage.write_rows(ANSWERS, _rows(base_scores, tuned_scores))

@@ -35,8 +35,8 @@ def few_steps_warning(recipe: AxolotlConfig, lengths: Sequence[int], num_steps: 
     ways = [
         f"sequence_len: {length}, micro_batch_size: 1 and gradient_accumulation_steps: 1 in a copy of the recipe "
         f"(`config=`) make about {num_more} of the same rows"
-    ] * (num_more > num_steps)
-    ways += ["raise num_epochs", "give more rows"]
+    ] * (num_more > num_steps and not recipe.max_steps)
+    ways += ["raise max_steps"] if recipe.max_steps else ["raise num_epochs", "give more rows"]
     steps = f"{num_steps} step{'s' * (num_steps != 1)} in all"
     tokens = f"{sum(lengths):,} tokens per epoch, {per_step:,} per step"
     return f"{steps}: {tokens}. That is too few to learn much: {'; or '.join(ways)}"

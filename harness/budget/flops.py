@@ -22,18 +22,19 @@ MEAN_CONTEXT_TOKENS = 160.0
 """Mean number of earlier tokens that a token attends to, in samples of 320 tokens."""
 
 
-def flops_per_token(shape: ModelShape, *, r: int, checkpointing: bool, context: float = 0.0) -> float:
+def flops_per_token(shape: ModelShape, *, r: int | None, checkpointing: bool, context: float = 0.0) -> float:
     """FLOP per token of a training step with a frozen base and rank-r adapters on all linear layers.
 
     Args:
+        r: None: there are no adapters, and all weights are trained.
         context: Mean number of earlier tokens that a token attends to. A packed sample attends only to itself.
     """
     recomputed = 1 if checkpointing else 0
-    frozen = 2 * shape.num_linear * (2 + recomputed)
-    head = 2 * shape.hidden * shape.vocab * 2
-    adapters = 2 * shape.num_lora(r) * (3 + recomputed)
+    base = 2 * shape.num_linear * ((3 if r is None else 2) + recomputed)
+    head = 2 * shape.hidden * shape.vocab * (3 if r is None else 2)
+    adapters = 2 * shape.num_lora(r or 0) * (3 + recomputed)
     attention = 4 * shape.layers * shape.attention * context * (3 + recomputed)
-    return frozen + head + adapters + attention
+    return base + head + adapters + attention
 
 
 def hardware_utilisation(tokens_per_s: float, per_token: float, card: GpuProfile) -> float | None:
@@ -45,6 +46,7 @@ def estimated_tokens_per_s(
     card: GpuProfile, recipe: AxolotlConfig, shape: ModelShape = MISTRAL_7B, *, context: float = MEAN_CONTEXT_TOKENS
 ) -> float | None:
     """Estimated speed from a card's profile, at the low end of published speeds; None if the profile has no speed."""
-    per_token = flops_per_token(shape, r=recipe.lora_r, checkpointing=recipe.gradient_checkpointing, context=context)
+    r, checkpointing = recipe.lora_r if recipe.weights.is_adapter else None, bool(recipe.gradient_checkpointing)
+    per_token = flops_per_token(shape, r=r, checkpointing=checkpointing, context=context)
     plain = PLAIN_SHARE if recipe.lora_qkv_kernel is False else 1.0
     return card.utilisation * card.tflops * 1e12 / per_token * plain or None

@@ -1,4 +1,4 @@
-"""The peak memory of a QLoRA step, computed from the model's shape and the recipe.
+"""The peak memory of a training step, computed from the model's shape and the recipe.
 
     >>> peak = peak_memory(MISTRAL_7B, lora_r=128, tokens=2 * 8192, fused=True, liger=True)
     >>> round(peak.gib, 1)
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.budget.gpu_profile import GpuProfile
 from harness.errors import ConfigError
+from harness.keys.weights import Weights
 from harness.recipe import AxolotlConfig
 
 GIB = 2.0**30
@@ -99,6 +100,19 @@ LAYER_BYTES, LAYER_BYTES_FUSED = 450_000, 227_500
 """Bytes of one layer's activations per token of Mistral-7B; Axolotl's fused LoRA kernels need about half. Computed."""
 
 
+WEIGHT_BYTES = {Weights.QLORA: 0.5 + 1 / 64, Weights.LORA_8BIT: 1.0, Weights.LORA: 2.0, Weights.FULL: 2.0}
+"""Bytes of a weight of the linear layers. Double quantisation adds one byte for 64 weights."""
+
+GRADIENT_BYTES = 2.0
+"""Of a weight that is trained in bf16, as Axolotl loads a model whose weights are all trained."""
+
+
+def state_bytes(optimizer: str) -> float:
+    """Bytes that an optimizer keeps for a weight in bf16: two states, in the precision that its name says."""
+    by_name = {"32bit": 8.0, "8bit": 2.0, "4bit": 1.0, "sgd": 0.0, "adafactor": 0.0}
+    return next((size for part, size in by_name.items() if part in optimizer), 4.0)
+
+
 MIN_SEQUENCE_LEN = 1_024
 """Shortest sequence length that is suggested when a recipe does not fit a card."""
 
@@ -108,15 +122,15 @@ class ComputedPeak:
     """The bytes in use at the peak of a step."""
 
     weights: float
-    adapters: float
-    """Adapters with gradients, Adam's states and the autocast copies."""
+    trained: float
+    """Adapters with gradients, Adam's states and the autocast copies; of all weights, gradients and states."""
     buffers: float
     activations: float
 
     @property
     def gib(self) -> float:
         """The total in GiB."""
-        return (self.weights + self.adapters + self.buffers + self.activations) / GIB
+        return (self.weights + self.trained + self.buffers + self.activations) / GIB
 
     @property
     def most_gib(self) -> float:
@@ -132,7 +146,8 @@ def peak_memory(
     fused: bool,
     liger: bool,
     checkpointing: bool = True,
-    four_bit: bool = True,
+    weights: Weights = Weights.QLORA,
+    optimizer: str = "paged_adamw_32bit",
     targets: Collection[str] = LINEARS,
 ) -> ComputedPeak:
     """The peak memory of a step.
@@ -141,18 +156,23 @@ def peak_memory(
         tokens: Tokens of a micro-batch: rows times sequence length.
         fused: Whether Axolotl's fused LoRA kernels run.
         liger: Whether the cross-entropy is fused with the output layer, so that the logits never exist as a whole.
+        optimizer: Of all weights; an adapter's states are counted in fp32 whatever they are.
         targets: Linear layers that have an adapter.
     """
-    weight_bytes = 0.5 + 1 / 64 if four_bit else 2.0  # double quantisation adds one byte for 64 weights
     embeddings = shape.vocab * shape.hidden * 2.0 * (1 if shape.tied else 2)
+    if weights.is_adapter:
+        trained = shape.num_lora(lora_r, targets) * (4 + 4 + 8 + 2.0)
+    else:
+        trained = (shape.num_linear + embeddings / 2) * (GRADIENT_BYTES + state_bytes(optimizer))
+    is_quantised = weights in (Weights.QLORA, Weights.LORA_8BIT)
     layer = (LAYER_BYTES_FUSED if fused else LAYER_BYTES) * _width(shape) / _width(MISTRAL_7B)
     logits = 0.0 if liger else shape.vocab * float(LOGIT_BYTES)
     saved = shape.layers * shape.hidden * 2.0
     per_token = saved + max(logits, layer) if checkpointing else shape.layers * layer + logits
     return ComputedPeak(
-        weights=shape.num_linear * weight_bytes + embeddings,
-        adapters=shape.num_lora(lora_r, targets) * (4 + 4 + 8 + 2.0),
-        buffers=2 * 2.0 * max(a * b for a, b in shape.linears) * four_bit + CUDA_CONTEXT_BYTES,
+        weights=shape.num_linear * WEIGHT_BYTES[weights] + embeddings,
+        trained=trained,
+        buffers=2 * 2.0 * max(a * b for a, b in shape.linears) * is_quantised + CUDA_CONTEXT_BYTES,
         activations=tokens * per_token,
     )
 
@@ -211,11 +231,12 @@ def recipe_peak_memory(recipe: AxolotlConfig, shape: ModelShape) -> ComputedPeak
     fused = recipe.lora_qkv_kernel is not False and recipe.lora_mlp_kernel is not False
     return peak_memory(
         shape,
-        lora_r=recipe.lora_r,
+        lora_r=recipe.lora_r or 0,
         tokens=recipe.micro_batch_size * recipe.sequence_len,
         fused=fused,
         liger=bool(recipe.liger_fused_linear_cross_entropy),
-        checkpointing=recipe.gradient_checkpointing,
-        four_bit=recipe.load_in_4bit,
-        targets=LINEARS if recipe.lora_target_linear else recipe.lora_target_modules or (),
+        checkpointing=bool(recipe.gradient_checkpointing),
+        weights=recipe.weights,
+        optimizer=recipe.optimizer,
+        targets=LINEARS if recipe.lora_target_linear else recipe.target_modules or LINEARS,
     )

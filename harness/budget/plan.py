@@ -102,7 +102,7 @@ def estimate_budget(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, bud
     """The number of steps, evaluations and epochs that fit a budget."""
     closing_s = CLOSING_MARGIN * (costs.eval_s + costs.save_s)
     reserve_s = closing_s + costs.pick_s + CHILD_EXIT_S
-    per_step_s = costs.step_s + (costs.eval_s + costs.save_s) / recipe.eval_steps
+    per_step_s = costs.step_s + (costs.eval_s + costs.save_s) / recipe.evaluation_interval
     num_planned = packs.num_steps(recipe.gradient_accumulation_steps)
     first_s = costs.eval_s + costs.save_s  # the early checkpoint
     num_affordable = max(0, math.floor((budget_s - costs.start_s - first_s - reserve_s) / max(per_step_s, 1e-6)))
@@ -115,7 +115,7 @@ def estimate_budget(recipe: AxolotlConfig, packs: PackPlan, costs: Costs, *, bud
     return BudgetEstimate(
         steps=steps,
         epochs=round(num_whole + (micro_batches - start) / length, 2),
-        num_evaluations=1 + math.ceil(steps / recipe.eval_steps),
+        num_evaluations=1 + math.ceil(steps / recipe.evaluation_interval),
         reserve_s=reserve_s,
         finish_s=finish_s,
         trained_share=steps * costs.step_s / budget_s,
@@ -158,7 +158,7 @@ def estimate_mixes(
         efficiency: Share of the packed tokens that are not padding.
     """
     mean = sum(mean_tokens.values()) / len(mean_tokens)
-    per_step_s = costs.step_s + (costs.eval_s + costs.save_s) / recipe.eval_steps
+    per_step_s = costs.step_s + (costs.eval_s + costs.save_s) / recipe.evaluation_interval
     estimates = []
     for mix, rows in mixes.items():
         tokens = round(sum(n * mean_tokens.get(source, mean) for source, n in rows.items()))

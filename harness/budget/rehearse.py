@@ -21,7 +21,7 @@ from core.run_folder import PLAN
 from core.stage import SCRATCH, Stage, Summary, locked
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, error_from_log, start_axolotl
-from harness.base_model import check_embeddings, load_tokenizer
+from harness.base_model import check_embeddings, check_special_tokens, load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
 from harness.budget.few_steps import few_steps_warning
@@ -175,7 +175,8 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
     work = stage.path(SCRATCH)
     shutil.rmtree(work, ignore_errors=True)
     settings, prepare_s, warning = _settings(job, work)
-    write_config(work / "axolotl.yml", job.recipe, settings, job.card)
+    at_the_end = job.recipe.model_copy(update={"eval_steps": settings.num_steps})  # once, besides that of the base
+    write_config(work / "axolotl.yml", at_the_end, settings, job.card)
     reader, log = EventReader(settings.events), work / "axolotl.log"
     spawned = uptime()
     child = launch(work / "axolotl.yml", log, axolotl_environment(job.card, device=job.device))
@@ -233,11 +234,25 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
 
 
 def pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], *, epochs: float) -> PackPlan:
-    """The batch order of a recipe for rows of these lengths.
+    """The batch order of a recipe for rows of these lengths. A recipe's `max_steps` count instead of the epochs.
 
     Raises:
         ConfigError: Rows times epochs exceed `MAX_PLANNED_ROWS`.
     """
+    if recipe.max_steps is None:
+        return _pack_plan(recipe, lengths, epochs)
+    num_batches = recipe.max_steps * recipe.gradient_accumulation_steps
+    in_first = len(_pack_plan(recipe, lengths, min(1.0, MAX_PLANNED_ROWS / len(lengths))).micro_batches)
+    return _pack_plan(recipe, lengths, math.ceil(num_batches / in_first) + 1).first(num_batches)
+
+
+def planned(recipe: AxolotlConfig, packs: PackPlan) -> AxolotlConfig:
+    """The recipe with the steps between evaluations that a batch order implies."""
+    accumulation = recipe.gradient_accumulation_steps
+    return recipe.planned(packs.steps_per_epoch(accumulation), packs.num_steps(accumulation))
+
+
+def _pack_plan(recipe: AxolotlConfig, lengths: Sequence[int], epochs: float) -> PackPlan:
     if epochs * len(lengths) > MAX_PLANNED_ROWS:
         raise ConfigError(
             f"num_epochs {epochs:g} of {len(lengths):,} rows exceed {MAX_PLANNED_ROWS:,} rows, the most that can be "
@@ -342,7 +357,9 @@ def _check_isolation(event: Isolation | None, recipe: AxolotlConfig) -> None:
 
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
     """The settings for a few of the job's batches, the seconds for the data, and a warning if the run has few steps."""
-    check_embeddings(job.base, load_tokenizer(job.base))
+    tokenizer = load_tokenizer(job.base)
+    check_embeddings(job.base, tokenizer)
+    check_special_tokens(job.base, tokenizer, job.recipe.further.get("special_tokens") or {})
     job.dataset()  # tokenises the mix if no earlier command did; the run then finds the table, so this is not timed
     started = uptime()
     dataset = job.dataset()

@@ -1,4 +1,4 @@
-"""The learning rate: a pure function of the step and a logged schedule.
+"""The schedule of a run: how much of it has passed at a step. The learning rate is a function of it (curve.py).
 
     >>> schedule = LRSchedule([Segment(step=0, progress=0.0, horizon=100, reason="start")])
     >>> round(schedule.progress(50), 3)
@@ -10,23 +10,19 @@
 The horizon is the step at which training will end, from the measured speed. A re-plan stretches the rest of the curve
 so that it ends at the new horizon, without a jump. A run that follows the logged schedule gets the same rates.
 
-Where it sits: the Axolotl plugin calls it at every step; the file is 07_train/plan.jsonl.
+Where it sits: the Axolotl plugin asks it at every step; the file is 07_train/plan.jsonl.
 """
 
 import contextlib
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import orjson
 
 from core.files import cut_torn_line, naming
 from harness.errors import ConfigError
-
-Shape = Literal["cosine", "linear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +59,6 @@ class LRSchedule:
         """Adds a segment from `step` to `horizon`. If `horizon` has passed, the next step is the last one."""
         progress = self.progress(step)
         self.segments.append(Segment(step=step, progress=progress, horizon=max(horizon, step + 1), reason=reason))
-
-
-def learning_rate(
-    step: int, schedule: LRSchedule, *, peak: float, warmup_steps: int, shape: Shape, floor: float = 0.0
-) -> float:
-    """The learning rate of optimizer step `step`; the first step is 0.
-
-    Args:
-        peak: The recipe's `learning_rate`.
-        warmup_steps: Steps of linear warm-up, limited to a tenth of the first horizon so that a short run is not all
-            warm-up.
-        floor: The rate at the horizon.
-    """
-    warmup_steps = min(warmup_steps, max(1, schedule.segments[0].horizon // 10))
-    warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
-    progress = schedule.progress(step)
-    decay = 0.5 * (1 + math.cos(math.pi * progress)) if shape == "cosine" else 1 - progress
-    return warmup * (floor + (peak - floor) * decay)
 
 
 def read_segments(path: Path) -> list[Segment]:

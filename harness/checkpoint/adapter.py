@@ -15,7 +15,8 @@ from typing import Any
 from core.errors import StageError
 from core.files import make_folder, naming, read_json
 from core.stage import Dropped
-from harness.checkpoint.seal import ADAPTER_FILES, SEAL, Checkpoint, inspect
+from harness.checkpoint.content import ADAPTER_FILES
+from harness.checkpoint.seal import SEAL, Checkpoint, inspect
 from harness.errors import CheckpointError
 
 WEIGHTS, CONFIG = ADAPTER_FILES

@@ -1,6 +1,6 @@
 """The picker: publishes the checkpoint with the lowest validation loss and records the comparison.
 
-    picked = pick(run=Path("runs/demo"), output=..., base=..., four_bit=True)
+    picked = pick(run=Path("runs/demo"), output=..., base=..., precision="4bit")
 
 `pick` uses the losses that the trainer measured over all validation rows when it saved; timed_pick.py measures the
 others. Damaged checkpoints and losses that are not finite are rejected with their reason.
@@ -19,12 +19,15 @@ from core.encoding.rendering import CHAT_TEMPLATE
 from core.files import make_folder, naming, read_as, sync_directory, write_json, write_jsonl
 from core.run_folder import PICK, TRAIN
 from core.stage import Dropped
-from harness.checkpoint.seal import ADAPTER_FILES, Checkpoint, damaged, inspect, inspect_all
+from harness.checkpoint.content import is_model, published
+from harness.checkpoint.seal import Checkpoint, damaged, inspect, inspect_all
 from harness.checkpoint.trained_base import TrainedBase, find_trained_base, write_trained_base
 from harness.errors import CheckpointError
 
 ADAPTER = "adapter"
 """A symbolic link to the folder of the picked adapter; `picked.json` names that folder."""
+MODEL = "model"
+"""The same of a run that trained all weights."""
 PICKED = "picked.json"
 
 BASE = "base"
@@ -90,16 +93,17 @@ def read_picked(run: Path) -> Picked:
 
 
 def pick(
-    *, run: Path, output: Path, base: Path, four_bit: bool, base_loss: float | None = None, verify: bool = True
+    *, run: Path, output: Path, base: Path, precision: str, base_loss: float | None = None, verify: bool = True
 ) -> Picked:
-    """Chooses a checkpoint, puts its LoRA adapter into `08_pick` and writes `picked.json`. No loss is computed.
+    """Chooses a checkpoint, puts its adapter or model into `08_pick` and writes `picked.json`. No loss is computed.
 
     Only the files of the best checkpoint are read and compared with the hashes in its seal; if they are damaged, those
     of the next best one.
 
     Args:
         output: The folder of the `checkpoint-N` folders.
-        base: The model that the adapters belong to.
+        base: The model that was trained on.
+        precision: Of the base: `4bit`, `8bit` or `16bit`.
         base_loss: Validation loss of the base, as the rehearsal measured it.
         verify: If False, the files' hashes are not checked, which saves time at the deadline.
     Raises:
@@ -124,7 +128,7 @@ def pick(
         validation_loss=best.validation_loss,
         rule=RULE,
         base_model=str(base),
-        precision="4bit" if four_bit else "16bit",
+        precision=precision,
         candidates=with_base(candidates, base_loss),
         rejected=tuple(rejected),
         better_than_base=None if base_loss is None else best.validation_loss < base_loss,
@@ -171,22 +175,24 @@ def no_candidate(output: Path, rejected: Sequence[Dropped], *, mend: str = TRAIN
 
 
 def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase | None = None) -> Picked:
-    """Puts the adapter into a new folder of `folder`, and makes it current atomically by writing `picked.json`.
+    """Puts the adapter or model into a new folder of `folder`, and makes it current by writing `picked.json`.
 
-    The weights are hard-linked if possible, to avoid copying gigabytes at the end of a run. The link `adapter` is
-    updated last. A kill at any moment leaves a complete adapter and a `picked.json` that names it.
+    The weights are hard-linked if possible, to avoid copying gigabytes at the end of a run. The link `adapter` or
+    `model` is updated last. A kill at any moment leaves a complete adapter and a `picked.json` that names it.
 
     Args:
         trained: The base that the adapter was trained on; None: read it from the adapter's folder or the manifest.
     """
     make_folder(folder)
     average = "average-" * (not picked.checkpoint.endswith(adapter.name))
-    stem = f"{ADAPTER}-{average}{picked.step}"
+    files = published(adapter)
+    kind = MODEL if is_model(files) else ADAPTER
+    stem = f"{kind}-{average}{picked.step}"
     name = next(name for name in (stem, *(f"{stem}.{n}" for n in range(1, 1_000))) if not (folder / name).exists())
-    temporary = folder / f"{ADAPTER}.tmp"
+    temporary = folder / f"{kind}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    for file in ADAPTER_FILES:
+    for file in files:
         _link_or_copy(adapter / file, temporary / file)
     if trained := trained or find_trained_base(adapter):
         write_trained_base(temporary, trained)
@@ -198,8 +204,8 @@ def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase
     picked = replace(picked, adapter=name)
     write_jsonl(folder / "dropped.jsonl", picked.rejected)
     write_json(folder / PICKED, asdict(picked))
-    _link(folder, name)
-    for old in folder.glob(f"{ADAPTER}-*"):
+    _link(folder, name, kind)
+    for old in folder.glob(f"{kind}-*"):
         if old.name != name:
             shutil.rmtree(old, ignore_errors=True)
     return picked
@@ -220,9 +226,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.fsync(f.fileno())
 
 
-def _link(folder: Path, name: str) -> None:
-    """Points the link `adapter` to the folder of this name atomically."""
-    link, temporary = folder / ADAPTER, folder / f"{ADAPTER}.link"
+def _link(folder: Path, name: str, kind: str) -> None:
+    """Points the link `adapter` or `model` to the folder of this name atomically."""
+    link, temporary = folder / kind, folder / f"{kind}.link"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(name)
     if link.is_dir() and not link.is_symlink():

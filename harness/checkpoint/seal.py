@@ -22,13 +22,11 @@ from pathlib import Path
 from core.errors import StageError
 from core.files import file_sha256, read_json, sync_directory, write_json
 from core.stage import Dropped
+from harness.checkpoint.content import missing
 
 SEAL = "SEAL.json"
 SAVING = "saving"
 """Folder that the trainer writes into; nothing in it is ever read."""
-
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +143,8 @@ def inspect(directory: Path, *, run_id: str | None = None, hashes: bool = True) 
 
 def _damage(directory: Path, files: dict[str, tuple[int, str]], *, hashes: bool) -> str:
     """The first difference of the files from the seal; empty if there is none."""
-    for name in (*ADAPTER_FILES, *RESUME_FILES):
-        if name not in files:
-            return f"{name} was never saved"
+    if name := missing(files):
+        return f"{name} was never saved"
     for name, (size, digest) in files.items():
         path = directory / name
         if not path.is_file():

@@ -24,9 +24,10 @@ from core.stage import Dropped
 from harness.budget.clock import uptime
 from harness.budget.duration import pretty
 from harness.checkpoint.adapter import average_adapters
+from harness.checkpoint.content import ADAPTER_FILES, is_model
 from harness.checkpoint.pick import BASE, RULE, Candidate, Picked, known_candidates, no_candidate, publish, with_base
 from harness.checkpoint.race import ERROR_PROBABILITY, Race, Standing, TimeUp
-from harness.checkpoint.seal import ADAPTER_FILES, Checkpoint
+from harness.checkpoint.seal import Checkpoint
 from harness.checkpoint.trained_base import TrainedBase, find_trained_base
 from harness.errors import BudgetError, CheckpointError
 
@@ -59,10 +60,10 @@ class PickJob:
     """Time on the uptime clock by which the pick must be published."""
 
     @property
-    def four_bit(self) -> bool:
-        """Whether the base is loaded in 4 bits."""
-        precision = self.precision
-        return precision.load_in_4bit if isinstance(precision, Quantisation) else precision == "4bit"
+    def base_precision(self) -> str:
+        """As `picked.json` records it: `4bit`, `8bit` or `16bit`."""
+        precision = self.precision.precision if isinstance(self.precision, Quantisation) else self.precision
+        return precision if precision in ("4bit", "8bit") else "16bit"
 
     @property
     def measure_until(self) -> float:
@@ -91,6 +92,11 @@ def timed_pick(
         best = next(c for c in job.checkpoints if c.path.name == known[0].checkpoint)
         return publish(
             job.folder / PICK, best.path, _picked(job, known, job.rejected, RULE, 0.0, with_base(known, job.base_loss))
+        )
+    if any(is_model([file.name for file in c.path.iterdir()]) for c in job.checkpoints):
+        raise CheckpointError(
+            f"{job.folder}: trained all weights. Losses are measured here of adapters alone, and have no average but "
+            "theirs: leave `average=` out, and train with an evaluation at every save."
         )
     measuring = _Measuring(job, known, on_slice, while_measuring)
     try:
@@ -247,7 +253,7 @@ def _picked(
         validation_loss=best.validation_loss,
         rule=rule,
         base_model=str(job.base),
-        precision="4bit" if job.four_bit else "16bit",
+        precision=job.base_precision,
         candidates=candidates_with_base,
         rejected=tuple(rejected),
         seconds=round(seconds, 3),

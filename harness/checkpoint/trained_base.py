@@ -22,6 +22,7 @@ from core.model.folder import model_fingerprint
 from core.model.quantisation import Quantisation
 from harness.budget.gpu_profile import GpuProfile, get_gpu_profile
 from harness.errors import ConfigError
+from harness.keys.weights import Weights
 from harness.recipe import AxolotlConfig
 
 TRAINED_BASE = "trained_base.json"
@@ -47,12 +48,18 @@ class TrainedBase:
 
 
 def quantisation_in_training(recipe: AxolotlConfig, card: GpuProfile) -> Quantisation:
-    """How Axolotl loads the base: NF4 with double quantisation for `adapter: qlora`, else unquantised."""
+    """How Axolotl loads the base: NF4 with double quantisation for QLoRA, in 8 bits if asked, else unquantised."""
     is_half = card.bf16 and recipe.bf16 is not False
     return Quantisation(
-        load_in_4bit=recipe.load_in_4bit and recipe.adapter == "qlora",
+        load_in_4bit=recipe.weights is Weights.QLORA,
+        load_in_8bit=recipe.weights is Weights.LORA_8BIT,
         compute_dtype="bfloat16" if is_half else "float32",
     )
+
+
+def base_precision(recipe: AxolotlConfig) -> str:
+    """How `picked.json` calls the base's precision: `4bit`, `8bit` or `16bit`."""
+    return {Weights.QLORA: "4bit", Weights.LORA_8BIT: "8bit"}.get(recipe.weights, "16bit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,10 @@ Where it sits: losses of rehearsal, trainer and picker -> **verdict** -> console
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harness.budget.schedule import LRSchedule, Segment, Shape, learning_rate
+from harness.budget.curve import Curve
+from harness.budget.schedule import LRSchedule, Segment
 
 NEGLIGIBLE_RATE = 0.01
 """Share of the peak below which a learning rate is negligible."""
@@ -81,18 +82,19 @@ class Verdict:
         )
 
 
-def faint_share(rates: Sequence[float], *, peak: float, shape: Shape, floor: float) -> float:
+def faint_share(rates: Sequence[float], *, peak: float, curve: Curve) -> float:
     """Share of steps with a negligible learning rate after the warm-up, minus the share of the schedule's shape.
 
     Args:
         rates: Learning rate of every step, in order.
         peak: The recipe's learning rate.
-        floor: The recipe's rate at the horizon, as a share of the peak.
+        curve: The shape of the recipe's learning rate.
     """
     if not rates:
         return 0.0
     peak_step = rates.index(max(rates))
     share = sum(rate < NEGLIGIBLE_RATE * peak for rate in rates[peak_step:]) / len(rates)
     plan = LRSchedule([Segment(step=0, progress=0.0, horizon=1_000, reason="")])
-    expected = [learning_rate(n, plan, peak=1.0, warmup_steps=0, shape=shape, floor=floor) for n in range(1_000)]
+    without_warmup = replace(curve, warmup_steps=0, warmup_ratio=None)
+    expected = [without_warmup.share(n, plan) for n in range(1_000)]
     return max(0.0, share - sum(rate < NEGLIGIBLE_RATE for rate in expected) / len(expected))

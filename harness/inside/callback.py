@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import TrainerCallback
 
 from harness.budget.clock import uptime
+from harness.budget.curve import Curve
 from harness.budget.pace import Pace
-from harness.budget.schedule import LRSchedule, Segment, learning_rate, write_segment
+from harness.budget.schedule import LRSchedule, Segment, write_segment
 from harness.checkpoint.seal import Saved
 from harness.inside.batch_log import BatchLog
 from harness.inside.events import (
@@ -42,22 +43,15 @@ MIN_REHEARSAL_STEPS, REHEARSAL_STEPS_S = 4, 30.0
 
 
 class PlannedLR(LRScheduler):
-    """`harness.budget.schedule.learning_rate` as a torch scheduler, whose only state is the step."""
+    """`harness.budget.curve.Curve` as a torch scheduler, whose only state is the step."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, schedule: LRSchedule, cfg: Any) -> None:
-        self._schedule, self._cfg = schedule, cfg
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: LRSchedule, curve: Curve) -> None:
+        self._schedule, self._curve = schedule, curve
         super().__init__(optimizer)
 
     def get_lr(self) -> list[Any]:
         """The rate of each parameter group, in proportion to the group's own peak."""
-        rate = learning_rate(
-            self.last_epoch,
-            self._schedule,
-            peak=1.0,
-            warmup_steps=self._cfg.warmup_steps or 0,
-            shape=self._cfg.lr_scheduler,
-            floor=self._cfg.cosine_min_lr_ratio or 0.0,
-        )
+        rate = self._curve.share(self.last_epoch, self._schedule)
         return [base * rate for base in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from transformers import TrainerCallback, set_seed
 from core.errors import OnedayError
 from core.model.language_model import LanguageModel
 from core.model.libraries import disable_cpu_repack, give_back
+from core.model.quantisation import Precision
 from core.model.weights import check_weights
+from harness.budget.curve import Curve
 from harness.budget.schedule import LRSchedule, read_segments
 from harness.checkpoint.seal import checkpoint_folders
 from harness.inside.callback import BudgetCallback, PlannedLR
@@ -111,7 +113,7 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
     def create_lr_scheduler(self, cfg: Any, trainer: Any, optimizer: Any, num_training_steps: int) -> PlannedLR:
         """The learning rate by the plan file, which the supervisor or an earlier run has written."""
         self.callback.schedule = LRSchedule(read_segments(Path(cfg.oneday_plan)))
-        return PlannedLR(optimizer, self.callback.schedule, cfg)
+        return PlannedLR(optimizer, self.callback.schedule, Curve(**dict(cfg.oneday_curve)))
 
     def add_callbacks_pre_trainer(self, cfg: Any, model: Any) -> list[TrainerCallback]:
         """Adds the budget callback."""
@@ -154,15 +156,18 @@ def cap_memory(card_gib: float | None) -> float | None:
 
 
 def checkpoint_failure(cfg: Any) -> str | None:
-    """Loads the newest checkpoint onto a new copy of the base and generates a token; returns the error, or None."""
+    """Loads the newest checkpoint, an adapter onto a new base, and generates a token; returns the error, or None."""
     checkpoints = checkpoint_folders(Path(cfg.output_dir))
     if not checkpoints:
         return "no checkpoint was saved"
     give_back()
+    newest = checkpoints[-1]
+    precision: Precision | None = "4bit" if cfg.load_in_4bit else "8bit" if cfg.load_in_8bit else None
     try:
-        model = LanguageModel.load(
-            Path(cfg.base_model), lora_adapter=checkpoints[-1], precision="4bit" if cfg.load_in_4bit else None
-        )
+        if cfg.adapter:
+            model = LanguageModel.load(Path(cfg.base_model), lora_adapter=newest, precision=precision)
+        else:
+            model = LanguageModel.load(newest)
         model.generate(["### Response:\n"], max_new_tokens=1)
     except OnedayError as e:
         return str(e)

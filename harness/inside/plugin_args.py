@@ -1,5 +1,7 @@
 """The plugin's own configuration keys. Axolotl merges them into its schema and drops unknown keys."""
 
+from typing import Any
+
 from pydantic import BaseModel
 
 
@@ -10,6 +12,8 @@ class OnedayArgs(BaseModel):
     """JSON-lines file to which the plugin appends its events."""
     oneday_plan: str | None = None
     """JSON-lines file of `harness.budget.schedule.Segment`."""
+    oneday_curve: dict[str, Any] | None = None
+    """Fields of `harness.budget.curve.Curve`."""
     oneday_follow_plan: bool = False
     """Follow the plan file without changing it, and end where it ends."""
     oneday_packs: str | None = None

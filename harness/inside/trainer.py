@@ -53,6 +53,7 @@ class ExactTrainer(Base):  # type: ignore[misc]
     packs: PackPlan | None = None
     noise: PerSampleNoise | None = None
     run_id: str = ""
+    compute_loss_func: Any
     save_total_limit: int = 10
     _step, _micro = -1, 0
 
@@ -104,7 +105,9 @@ class ExactTrainer(Base):  # type: ignore[misc]
         self.budget.begin_phase("evaluate")
         if self.noise is not None:
             self.noise.lengths = None
+        loss_of_training, self.compute_loss_func = self.compute_loss_func, None  # one measure, whatever is trained
         output = super().evaluation_loop(*args, **kwargs)
+        self.compute_loss_func = loss_of_training
         output.metrics["eval_validation_loss"] = self._summed_loss / max(1, self._num_answer_tokens)
         output.metrics["eval_answer_tokens"] = self._num_answer_tokens
         return output

@@ -57,7 +57,8 @@ def compare_run(
     comparisons, inputs = compare_models(
         run / SCORED,
         questions,
-        base=served.base,
+        base=served.base if served.lora_adapter else base or Path(picked.base_model),
+        tuned=None if served.lora_adapter else served.base,
         lora_adapter=served.lora_adapter,
         precision=served.precision,
         inputs={"picked": picked.checkpoint, "loss": picked.validation_loss},

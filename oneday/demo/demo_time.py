@@ -33,7 +33,7 @@ def steps_within(budget_s: float, measured: Rehearsal, recipe: AxolotlConfig) ->
         left_s=budget_s - start_s - measured.pick_reserve_s() - CHILD_EXIT_S,
         step_s=measured.typical_step_s,
         closing_s=measured.usual_closing_s,
-        eval_steps=recipe.eval_steps,
+        eval_steps=recipe.evaluation_interval,
     )
 
 

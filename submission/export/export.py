@@ -1,4 +1,4 @@
-"""Export: a run's picked adapter, or merged weights, with a model card; ready for a hub, or for another server.
+"""Export: a run's picked adapter, merged weights, or the model of a run that trained all weights, with a model card.
 
     exported = export(Export(run=Path("runs/200k"), merge="bf16"))
     exported.agreement.top_1, exported.measured.num_same_answers
@@ -23,13 +23,14 @@ from core.encoding.table import read_rows
 from core.errors import StageError
 from core.files import make_folder, naming, read_as, read_json, sync_directory, write_json, write_text
 from core.manifest import MANIFEST, read_manifest
-from core.model.folder import check_model_folder, model_fingerprint
+from core.model.folder import check_model_folder, model_fingerprint, weight_files
 from core.model.language_model import LanguageModel
 from core.model.libraries import quieten
 from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import IGNORED_LABEL, RowIds
 from core.run_folder import EXPORT, PICK, TRAIN
 from harness.base_model import licence_of
+from harness.checkpoint.content import ADAPTER_FILES, MODEL_CONFIG, is_model
 from harness.checkpoint.pick import PICKED, Picked, read_picked
 from harness.checkpoint.trained_base import (
     TrainedBase,
@@ -41,10 +42,10 @@ from harness.checkpoint.trained_base import (
 from harness.supervise import DATA
 from submission.errors import ExportError
 from submission.export.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
-from submission.export.model_card import Told, model_card
+from submission.export.model_card import ALL_TRAINED, Told, model_card
 from submission.export.other_program import NUM_PROMPTS, Measured, bound_of, check, measure
 
-ADAPTER_FOLDER, MERGED_FOLDER = "adapter", "merged"
+ADAPTER_FOLDER, MERGED_FOLDER, MODEL_FOLDER = "adapter", "merged", "model"
 CHECKED_ROWS = 32
 """Of the validation set, on which merged weights are compared with base and adapter."""
 
@@ -92,10 +93,16 @@ class _Found:
 
     picked: Picked
     adapter: Path
+    """The adapter's folder; of a run that trained all weights, the model's."""
     base: Path
     trained: TrainedBase
     reference: Path | None
     """The base in training, to compare with; None: not at hand."""
+
+    @property
+    def is_model(self) -> bool:
+        """All weights were trained."""
+        return is_model([path.name for path in self.adapter.iterdir()])
 
     @property
     def own(self) -> Path:
@@ -111,7 +118,7 @@ class _Found:
 def export(
     wanted: Export, *, command: str, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Exported:
-    """Writes `09_export/adapter` or `09_export/merged`; what was there before goes when the new one is whole.
+    """Writes `09_export/adapter`, `merged` or `model`; what was there before goes when the new one is whole.
 
     Args:
         command: Stands in the model card.
@@ -122,7 +129,9 @@ def export(
     found = _found(wanted)
     manifest = _manifest(wanted.run)
     scores = _scores(wanted.run)
-    name = MERGED_FOLDER if wanted.merge else ADAPTER_FOLDER
+    if wanted.merge and found.is_model:
+        raise ExportError(f"{wanted.run}: trained all weights, so there is nothing to merge. Leave `merge=` out.")
+    name = MERGED_FOLDER if wanted.merge else MODEL_FOLDER if found.is_model else ADAPTER_FOLDER
     folder = wanted.run / EXPORT / name
     temporary = folder.with_name(f"{name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -132,7 +141,7 @@ def export(
     if wanted.merge:
         agreement, notes = _merge(wanted, wanted.merge, found, temporary, on_progress)
     else:
-        _copy_adapter(found, temporary)
+        _copy(found, temporary)
     measured, more_notes = _measure(wanted, found, temporary) if wanted.check else (None, ())
     card = model_card(
         manifest,
@@ -141,7 +150,7 @@ def export(
         base_name=_base_name(found, merged=bool(wanted.merge)),
         base_licence=licence_of(found.base if wanted.merge else found.own),
         quantisation=found.trained.quantisation,
-        merged=wanted.merge,
+        merged=ALL_TRAINED if found.is_model else wanted.merge,
         is_changed=found.is_changed,
         agreement=asdict(agreement) if agreement else None,
         measured=measured,
@@ -160,6 +169,8 @@ def _measure(wanted: Export, found: _Found, folder: Path) -> tuple[Measured | No
     Raises:
         ExportError: it is another model. Weights that were merged onto another base on purpose may be.
     """
+    if found.is_model:
+        return None, ()  # a copy of the run's own files
     if found.reference is None:
         return None, () if wanted.merge else ("not measured after writing: the base in training is not here",)
     prompts = _prompts(wanted.run)
@@ -203,12 +214,15 @@ def _merge(
     return compare(before, _logits(out, None, dtype, rows)), ()
 
 
-def _copy_adapter(found: _Found, out: Path) -> None:
-    """Copies the adapter and the base's tokenizer. The base is named by its hub name, or not at all."""
-    copy_those_there(TOKENIZER_FILES, found.own, out)
+def _copy(found: _Found, out: Path) -> None:
+    """Copies the model, or adapter and tokenizer. The adapter's base is named by its hub name, or not at all."""
+    if not found.is_model:
+        copy_those_there(TOKENIZER_FILES, found.own, out)
     for path in filter(Path.is_file, found.adapter.iterdir()):  # a chat template beside the adapter replaces the base's
         with naming(out / path.name):
             shutil.copyfile(path, out / path.name)
+    if found.is_model:
+        return
     trained = found.trained
     config = read_json(out / "adapter_config.json")
     config |= {"base_model_name_or_path": trained.name, "revision": trained.revision}
@@ -228,9 +242,7 @@ def _found(wanted: Export) -> _Found:
     check_model_folder(base)
     adapter = folder / picked.adapter
     try:
-        read_as(dict[str, Any], adapter / "adapter_config.json", mend="")
-        with opened(adapter / "adapter_model.safetensors"):
-            pass
+        _check_whole(adapter)
     except (StageError, ExportError) as e:
         raise ExportError(f"{adapter}: not whole ({e}) `oneday pick {wanted.run}` writes it anew.") from e
     trained = find_trained_base(adapter) or _as_picked(picked, base)
@@ -241,6 +253,15 @@ def _found(wanted: Export) -> _Found:
         name, revision = hub_name(reference, _recipe_base(wanted.run))
         trained = replace(trained, name=name, revision=revision)
     return _Found(picked=picked, adapter=adapter, base=base, trained=trained, reference=reference)
+
+
+def _check_whole(picked: Path) -> None:
+    """Opens the weights of an adapter or of a model."""
+    whole = picked.is_dir() and is_model([path.name for path in picked.iterdir()])
+    read_as(dict[str, Any], picked / (MODEL_CONFIG if whole else ADAPTER_FILES[1]), mend="")
+    for shard in weight_files(picked) if whole else [picked / ADAPTER_FILES[0]]:
+        with opened(shard):
+            pass
 
 
 def _as_picked(picked: Picked, base: Path) -> TrainedBase:

@@ -45,6 +45,10 @@ class Told:
     train: _Trained = _Trained()
 
 
+ALL_TRAINED = "all trained"
+"""In place of the type of merged weights: nothing was merged."""
+
+
 def model_card(
     manifest: Mapping[str, Any],
     picked: Mapping[str, Any],
@@ -68,7 +72,7 @@ def model_card(
         base_name: As the hub knows it.
         base_licence: As the base's own card has it; it binds what was made from it.
         quantisation: How the base was kept in training.
-        merged: The type of merged weights; None: an adapter.
+        merged: The type of merged weights, or `ALL_TRAINED`; None: an adapter.
         is_changed: The weights are merged into another base than the one in training.
         agreement: Merged weights against base and adapter.
         measured: The written folder as another program loads it.
@@ -111,6 +115,7 @@ def _what(
     agreement: Mapping[str, Any] | None,
 ) -> str:
     kind = f"Merged weights ({merged})" if merged else "A LoRA adapter (PEFT)"
+    kind = "A model, all of its weights trained," if merged == ALL_TRAINED else kind
     text = (
         f"{kind} of {picked['checkpoint']}, trained on `{base_name}` within one budget on one card "
         f"({train.get('card', 'unknown')}). Prompts follow the Alpaca template: `### Instruction:`, `### Input:`, "
@@ -156,16 +161,19 @@ _FOUR_BIT = """, quantization_config=BitsAndBytesConfig(
 )"""
 
 
+_EIGHT_BIT = ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
+
+
 def _load(base_name: str, kept: Quantisation, merged: str | None) -> str:
     """Code that loads it as it was trained."""
     if merged:
         return f"## Load it\n\nIn this folder:\n\n{_MERGED}"
-    four_bit = kept.load_in_4bit
+    quantised = (_FOUR_BIT.format(**asdict(kept)) if kept.load_in_4bit else _EIGHT_BIT) if kept.is_quantised else ""
     code = _ADAPTER.format(
-        imported=", BitsAndBytesConfig" if four_bit else "",
+        imported=", BitsAndBytesConfig" if quantised else "",
         base=base_name if "/" in base_name else f"PATH/TO/{base_name}",
         dtype=kept.compute_dtype,
-        option=_FOUR_BIT.format(**asdict(kept)) if four_bit else "",
+        option=quantised,
     )
     return (
         f"## Load it\n\nIn training the base was kept so: {kept.describe()}. Kept in another way, base and adapter are "
@@ -184,8 +192,9 @@ def _data(section: Mapping[str, Any]) -> str:
 
 def _training(train: Mapping[str, Any], picked: Mapping[str, Any]) -> str:
     recipe, ledger = train.get("recipe", {}), train.get("ledger", {})
+    lora = f"r {recipe.get('lora_r')}, alpha {recipe.get('lora_alpha')}, dropout {recipe.get('lora_dropout')}"
     rows = [
-        ("LoRA", f"r {recipe.get('lora_r')}, alpha {recipe.get('lora_alpha')}, dropout {recipe.get('lora_dropout')}"),
+        ("LoRA", lora) if recipe.get("lora_r") else ("weights", "all trained"),
         ("optimizer", f"{recipe.get('optimizer')}, {recipe.get('learning_rate')}, {recipe.get('lr_scheduler')}"),
         ("steps", f"{train.get('steps')} ({train.get('because')})"),
         ("validation loss", f"{picked['validation_loss']:.4f} nats per answer token"),

@@ -29,7 +29,8 @@ from typing import Any
 import yaml
 
 from harness.budget.clock import uptime
-from harness.checkpoint.seal import ADAPTER_FILES, RESUME_FILES, SAVING, save_sealed
+from harness.checkpoint.content import ADAPTER_FILES, RESUME_FILES
+from harness.checkpoint.seal import SAVING, save_sealed
 from harness.pack import PackPlan
 
 RNG = random.Random(os.environ.get("FAKE_SEED", "0"))

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import OnedayError
-from harness.base_model import find_model, licence_of
+from harness.base_model import check_special_tokens, find_model, licence_of, load_tokenizer
+from harness.errors import DataError
 from tests.conftest import DEMO_BASE, write_small_mix
 
 STATUS = {"owner/gated": (403, "GatedRepo"), "owner/unknown": (404, "RepoNotFound"), "owner/open": (200, "")}
@@ -159,3 +160,19 @@ def test_what_is_neither_a_folder_nor_a_name_is_one_line(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OnedayError, match="no such model folder"):
         find_model(name)
+
+
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        ({"pad_token": "<new>"}, r"special_tokens\.pad_token <new> is no token of its tokenizer"),
+        ({"eos_token": "<unk>"}, r"special_tokens\.eos_token <unk>, but its tokenizer has </s>"),
+    ],
+)
+def test_special_tokens_that_rows_are_not_tokenised_with_are_refused(
+    named: dict[str, str], problem: str, demo_base: Path
+) -> None:
+    tokenizer = load_tokenizer(demo_base)
+    check_special_tokens(demo_base, tokenizer, {"pad_token": "<unk>", "eos_token": "</s>", "unk_token": None})
+    with pytest.raises(DataError, match=problem):
+        check_special_tokens(demo_base, tokenizer, named)

@@ -111,16 +111,13 @@ def write(tmp_path: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"random_split": False}, "unknown key 'random_split'. Axolotl would ignore it"),
         ({"lora_dropout": -3}, "lora_dropout: .*greater than or equal to 0"),
         ({"learning_rate": "fast"}, "learning_rate"),
-        ({"attn_implementation": "DELETE"}, "attn_implementation: Field required"),
-        ({"save_steps": 50}, "eval_steps 100 and save_steps 50 differ"),
-        ({"optimizer": "adamm"}, "optimizer"),
-        ({"train_on_inputs": True}, "train_on_inputs"),
+        ({"learning_rate": "DELETE"}, "learning_rate: Field required"),
+        ({"optimizer": "adamw_tosch"}, "optimizer: adamw_tosch is none of Axolotl's. Use adamw_torch"),
         ({"learning_rate": float("inf")}, "learning_rate"),
-        ({"lora_r": True}, "lora_r: .*true is not a number"),
-        ({"neftune_noise_alpha": False}, "neftune_noise_alpha: .*false is not a number"),
+        ({"lora_r": True}, "lora_r: true is not int"),
+        ({"neftune_noise_alpha": False}, "neftune_noise_alpha: false is not float"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_key(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -140,7 +137,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str | None
 
 def test_a_7b_recipe_is_refused_on_a_cpu() -> None:
     recipe = read_recipe(RECIPES[0].parent / "mistral_7b_qlora_4090.yml")
-    with pytest.raises(ConfigError, match="paged_adamw_32bit needs a GPU"):
+    with pytest.raises(ConfigError, match=r"needs a GPU for .*optimizer: paged_adamw_32bit, bf16: true"):
         check_card(recipe, get_gpu_profile("cpu"))
     check_card(recipe, get_gpu_profile("rtx4090"))
 
@@ -158,25 +155,6 @@ def test_the_document_trains_on_our_own_token_ids(tmp_path: Path) -> None:
     assert "val_set_size" not in document
     assert document["plugins"] == ["harness.inside.plugin.OnedayPlugin"]
     assert document["lora_qkv_kernel"] is False
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"adapter": None}, "adapter is missing: Axolotl would train all weights. Write adapter: qlora, or lora"),
-        ({"load_in_4bit": False}, "adapter: qlora with load_in_4bit: false"),
-        ({"adapter": "lora", "load_in_4bit": True}, "adapter: lora with load_in_4bit: true"),
-        ({"lora_target_linear": None}, "the layers of the adapter are missing"),
-    ],
-)
-def test_what_is_trained_is_never_guessed(tmp_path: Path, changes: dict[str, object], message: str) -> None:
-    raw = yaml.safe_load((RECIPES[0].parent / "tiny_cpu.yml").read_text())
-    path = tmp_path / "recipe.yml"
-    path.write_text(yaml.safe_dump({k: v for k, v in (raw | changes).items() if v is not None}))
-    with pytest.raises(ConfigError) as e:
-        read_recipe(path)
-    assert message in str(e.value)
-    assert "\n" not in str(e.value)
 
 
 def test_lora_without_four_bits_and_named_layers_are_told_as_they_are(tmp_path: Path) -> None:

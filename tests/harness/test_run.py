@@ -38,7 +38,7 @@ MEASURED = Rehearsal(
 
 
 def make_job(tmp_path: Path, mix: Path, base: Path, *, budget_s: float) -> TrainJob:
-    recipe = read_recipe(RECIPE).model_copy(update={"eval_steps": 10, "save_steps": 10, "logging_steps": 1})
+    recipe = read_recipe(RECIPE).model_copy(update={"eval_steps": 10, "logging_steps": 1})
     return TrainJob(
         run=tmp_path / "run", mix=mix, base=base, recipe=recipe, card=get_gpu_profile("cpu"), budget_s=budget_s
     )

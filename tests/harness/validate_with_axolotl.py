@@ -5,20 +5,23 @@ from pathlib import Path
 
 import yaml
 from axolotl.cli.config import prepare_plugins
-from axolotl.integrations.liger.args import LigerArgs
 from axolotl.utils.config import validate_config
 from axolotl.utils.dict import DictDefault
 from axolotl.utils.schemas.config import AxolotlInputConfig
 from axolotl.utils.schemas.datasets import SFTDataset
 
 from harness.inside.plugin_args import OnedayArgs
+from harness.keys.schema import schema
 
 GPU = {"bf16": True, "fp8": False, "n_gpu": 1, "compute_capability": "sm_89", "n_node": 1, "tf32": True}
 
 
+NAMES = {f.alias: name for name, f in AxolotlInputConfig.model_fields.items() if f.alias}
+"""Names that Axolotl gives to keys that are written otherwise."""
+
+
 def unknown_keys(raw: dict) -> set[str]:
-    known = set(AxolotlInputConfig.model_fields) | set(OnedayArgs.model_fields) | set(LigerArgs.model_fields)
-    unknown = set(raw) - known
+    unknown = {key for key in raw if schema().key(key, raw["plugins"]) is None} - set(OnedayArgs.model_fields)
     for dataset in [*raw["datasets"], *raw["test_datasets"]]:
         unknown |= set(dataset) - set(SFTDataset.model_fields)
     return unknown
@@ -29,9 +32,13 @@ def main() -> None:
         raw = yaml.safe_load(path.read_text())
         cfg = DictDefault(raw)
         prepare_plugins(cfg)
-        validated = validate_config(cfg, capabilities=dict(GPU), env_capabilities={"torch_version": "2.13.0"})
+        try:
+            validated = validate_config(cfg, capabilities=dict(GPU), env_capabilities={"torch_version": "2.13.0"})
+        except Exception as e:
+            print(f"{path.name}: {type(e).__name__} {' '.join(str(e).split())[:300]}")
+            continue
         unknown = unknown_keys(raw)
-        lost = [key for key in raw if raw[key] is not None and key not in validated]
+        lost = [key for key in raw if raw[key] is not None and NAMES.get(key, key) not in validated]
         print(f"{path.name}: " + (f"unknown {unknown} lost {lost}" if unknown or lost else "valid, no unknown key"))
 
 

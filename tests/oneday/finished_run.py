@@ -11,8 +11,9 @@ from core.stage import Stage, Summary, Tally
 from harness.budget.clock import Clock
 from harness.budget.ledger import Ledger
 from harness.budget.rehearse import REHEARSAL, Rehearsal
+from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.pick import pick
-from harness.checkpoint.seal import RESUME_FILES, seal
+from harness.checkpoint.seal import seal
 from harness.dataset import read_dataset_rows
 from harness.recipe import read_recipe
 from oneday.commands.compare import run_compare
@@ -42,7 +43,7 @@ def write_finished_run(run: Path) -> Path:
     }  # fmt: skip
     record(run, "train", described)
     output = run / "07_train" / "output"
-    record(run, "pick", asdict(pick(run=run, output=output, base=DEMO_BASE, four_bit=True)))
+    record(run, "pick", asdict(pick(run=run, output=output, base=DEMO_BASE, precision="4bit")))
     run_compare(CompareRequest(run=run, questions=2, max_new_tokens=2), Console())
     return run
 

@@ -7,10 +7,11 @@ Where it sits: below `rehearse`, `plan` and `train`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.encoding.long_example import LongExamples
+from core.encoding.rendering import Loss
 from core.manifest import read_manifest
 from core.model.folder import check_model_folder
 from core.run_folder import MIX
@@ -18,9 +19,13 @@ from harness.base_model import find_model
 from harness.budget.day import Charging
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.profile_choice import NAMED_BY_USER, ProfileChoice, choose_profile
+from harness.data.template import Template
 from harness.dataset import check_mix
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
+from harness.keys.acceptance import Acceptance
+from harness.keys.sources import recipe_data
+from harness.keys.yaml_file import read_mapping
 from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
 from oneday.commands.training.own_mix import data_files, data_mix, run_of
 from oneday.display.console import Console
@@ -63,6 +68,14 @@ class Setting:
         check_card(recipe, self.card)
         return recipe
 
+    def acceptance(self) -> Acceptance:
+        """What the recipe's keys become, and whether it can be trained.
+
+        Raises:
+            ConfigError: The file cannot be read.
+        """
+        return Acceptance.of(read_mapping(self.recipe_path))
+
     def say_card(self, console: Console) -> None:
         """Tells the user which card was found, unless they named one. Called once all options are checked."""
         if self.choice.reason != NAMED_BY_USER:
@@ -86,12 +99,8 @@ def training_job(
     Raises:
         OnedayError: The mix is missing or empty, or there is no base model.
     """
-    request, recipe = setting.request, setting.recipe()
-    if request.mix is None and not request.data:
-        raise DataError(
-            "`mix=` is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix, or files of "
-            "your own with `data=`."
-        )
+    recipe = setting.recipe()
+    request = _with_rows(setting.request, recipe, console)
     run = run_of_request(request)
     if not redo:
         _check_same_card(setting.choice, run)
@@ -113,6 +122,39 @@ def training_job(
         budget_s=budget_s,
         shared_card=shared_card,
         redo=redo,
+    )
+
+
+def _with_rows(request: TrainingRequest, recipe: AxolotlConfig, console: Console | None) -> TrainingRequest:
+    """The request; where it names neither a mix nor data, with those that the recipe names.
+
+    Raises:
+        DataError: None of them names rows.
+        ConfigError: The recipe asks for labels that a mix does not have, or its rows cannot be read.
+    """
+    if request.mix is not None:
+        if recipe.train_on_inputs:
+            raise ConfigError("train_on_inputs: true with `mix=`: a mix says itself what is trained. Remove the key.")
+        return request
+    loss = Loss.ALL.value if recipe.train_on_inputs else request.loss
+    if request.data:
+        return replace(request, loss=loss)
+    if not (recipe.data.get("datasets") or recipe.data.get("pretraining_dataset")):
+        raise DataError(
+            "`mix=` is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix, or files of "
+            "your own with `data=`. A recipe may name datasets too."
+        )
+    found = recipe_data(recipe)
+    if console:
+        for note in found.notes:
+            console.say(f"recipe: {note}")
+    return replace(
+        request,
+        data=found.files,
+        loss=loss,
+        template=found.template.value if request.template == Template.AUTO else request.template,
+        layout=request.layout or (found.layout.value if found.layout else None),
+        validation_share=request.validation_share or found.validation_share,
     )
 
 

@@ -24,7 +24,7 @@ from harness.budget.plan import (
     estimate_mixes,
 )
 from harness.budget.profile_choice import NAMED_BY_USER
-from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, rehearse
+from harness.budget.rehearse import REHEARSAL, Rehearsal, pack_plan, planned, rehearse
 from harness.errors import ConfigError
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig
@@ -68,11 +68,12 @@ def run_plan(request: PlanRequest, console: Console) -> None:
     lengths, means = dataset.lengths(), mean_lengths(dataset.train.path)
     packs = pack_plan(job.recipe, lengths, epochs=job.recipe.num_epochs)
     costs = _costs(job, validation_tokens=dataset.validation.num_tokens)
-    plan = estimate_budget(job.recipe, packs, costs, budget_s=budget_s)
+    recipe = planned(job.recipe, packs)
+    plan = estimate_budget(recipe, packs, costs, budget_s=budget_s)
     of_paper = not set(means).isdisjoint(MIXES["200k"])
     needed = (
         estimate_mixes(
-            job.recipe,
+            recipe,
             costs,
             mixes=MIXES,
             papers_epochs=EPOCHS,
@@ -84,7 +85,7 @@ def run_plan(request: PlanRequest, console: Console) -> None:
         else []
     )
     setting.say_card(console)
-    show_plan(plan, job.recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
+    show_plan(plan, recipe, job.card, budget_s, dataset.train.num_tokens, packs.efficiency, console)
     note = few_steps_warning(job.recipe, lengths, packs.num_steps(job.recipe.gradient_accumulation_steps))
     if note:
         console.alarm(note)
@@ -105,6 +106,7 @@ def _plan_from_profile(setting: Setting, budget: str, console: Console) -> None:
     with _naming_found_card(setting.choice.reason):
         costs = Costs.estimated(card, recipe, validation_tokens=num_tokens)
     packs = pack_plan(recipe, lengths, epochs=recipe.num_epochs)
+    recipe = planned(recipe, packs)
     plan = estimate_budget(recipe, packs, costs, budget_s=budget_s)
     needed = estimate_mixes(
         recipe, costs, mixes=MIXES, papers_epochs=EPOCHS, mean_tokens=ESTIMATED_TOKENS,
@@ -165,7 +167,8 @@ def show_plan(
     console: Console,
 ) -> None:
     """Shows the plan as a table."""
-    ending = "the deadline ends" if plan.because == "deadline" else "the epochs end"
+    planned_end = "max_steps ends" if recipe.max_steps else "the epochs end"
+    ending = "the deadline ends" if plan.because == "deadline" else planned_end
     rows = [
         (
             "costs",
@@ -176,9 +179,9 @@ def show_plan(
         ("training tokens", f"{num_tokens:,} a pass, packed {efficiency:.1%} full"),
         (
             "steps",
-            f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs; {ending} it",
+            f"{_length(plan, recipe)}; {ending} it",
         ),
-        ("evaluations and saves", f"{plan.num_evaluations}, every {recipe.eval_steps} steps"),
+        ("evaluations and saves", f"{plan.num_evaluations}, every {recipe.evaluation_interval} steps"),
         ("kept for the last ones and the pick", pretty(plan.reserve_s)),
         ("finish", f"{pretty(plan.finish_s)} of {pretty(budget_s)}"),
         (
@@ -190,6 +193,12 @@ def show_plan(
     unused_s = budget_s - plan.finish_s
     if plan.because == "epochs" and unused_s > MAX_UNUSED_SHARE * budget_s:
         console.say(f"{pretty(unused_s)} of the budget are not used: take a larger mix, or raise num_epochs")
+
+
+def _length(plan: BudgetEstimate, recipe: AxolotlConfig) -> str:
+    if recipe.max_steps:
+        return f"{plan.steps:,} of {recipe.max_steps:,} = {plan.epochs:g} epochs"
+    return f"{plan.steps:,} = {plan.epochs:g} of {recipe.num_epochs:g} epochs"
 
 
 def show_needed(needed: list[MixEstimate], costs: Costs, console: Console) -> None:

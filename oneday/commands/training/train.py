@@ -12,24 +12,24 @@ from evaluation.errors import EvaluationError
 from evaluation.held_out import held_out_questions
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import pretty, seconds
-from harness.budget.gpu_profile import GpuProfile
 from harness.budget.ledger import Ledger
 from harness.budget.memory import ModelShape, memory_reductions
-from harness.budget.rehearse import Rehearsal, rehearse
+from harness.budget.pace import first_horizon
+from harness.budget.rehearse import Rehearsal, pack_plan, planned, rehearse
 from harness.budget.schedule import check_plan
 from harness.checkpoint.pick import read_picked
-from harness.dataset import check_rows, read_mix
-from harness.errors import MemoryFullError, TrainError
+from harness.dataset import check_rows
+from harness.errors import ConfigError, MemoryFullError, TrainError
 from harness.job import TrainJob
-from harness.recipe import AxolotlConfig, has_flash_attn, recipe_for, with_attention
 from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
 from harness.tracker import read_trackers, view_commands
 from oneday import child
 from oneday.commands.compare import compare_run
 from oneday.commands.report import leave_report
-from oneday.commands.training.job import Setting, charging_of, run_of_request, training_job
-from oneday.commands.training.own_mix import data_files, show_dataset
+from oneday.commands.training.dry_run import run_dry_run, show_keys
+from oneday.commands.training.job import Setting, charging_of, training_job
+from oneday.commands.training.own_mix import show_dataset
 from oneday.commands.training.pick import pick_within
 from oneday.display.console import Console
 from oneday.display.live_view import live
@@ -50,12 +50,10 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
     """Checks, rehearses, trains, picks."""
     setting = Setting.of(request)
     if request.dry_run:
-        setting.recipe()
-        budget_s = seconds(request.budget)
-        setting.say_card(console)
-        show_dry_run(request, setting, budget_s, console)
+        run_dry_run(request, setting, console)
         return
     job = _job(request, setting, console)
+    show_keys(setting.acceptance(), console)
     setting.say_card(console)
     result = rehearse_and_train(
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearsal
@@ -120,6 +118,8 @@ def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
     )
     if request.follow_plan is not None:
         check_plan(request.follow_plan)
+    if request.average > 1 and not job.recipe.weights.is_adapter:
+        raise ConfigError(f"`average={request.average}`: adapters are averaged, and this recipe trains all weights.")
     return replace(
         job,
         average=request.average,
@@ -192,7 +192,23 @@ def measure(
     else:
         measured = rehearse(job, launch=launch)
     show_rehearsal(measured, job, console)
+    if job.recipe.max_steps and (fitting := steps_that_fit_budget(job, measured)) < job.recipe.max_steps:
+        console.alarm(
+            f"max_steps {job.recipe.max_steps:,}: the budget holds about {fitting:,} steps at the measured costs, and "
+            "the run ends with it"
+        )
     return job, measured
+
+
+def steps_that_fit_budget(job: TrainJob, measured: Rehearsal) -> int:
+    """Steps that the job's budget holds at the measured costs."""
+    recipe = planned(job.recipe, pack_plan(job.recipe, job.dataset().lengths(), epochs=job.recipe.num_epochs))
+    return first_horizon(
+        left_s=job.budget_s - measured.load_s - measured.prepare_s - measured.pick_reserve_s(job.average),
+        step_s=measured.typical_step_s,
+        closing_s=measured.usual_closing_s,
+        eval_steps=recipe.evaluation_interval,
+    )
 
 
 def try_average(job: TrainJob, result: TrainResult, console: Console) -> TrainResult:
@@ -245,56 +261,3 @@ def _fitted_before(job: TrainJob) -> TrainJob | None:
             return None
         job = replace(job, recipe=job.recipe.model_copy(update=less[0].changes))
     return job
-
-
-def _lora(recipe: AxolotlConfig) -> str:
-    numbers = f"r {recipe.lora_r}, alpha {recipe.lora_alpha}, dropout {recipe.lora_dropout}"
-    return f"{numbers}, {recipe.adapted_layers}"
-
-
-def _attention(recipe: AxolotlConfig, card: GpuProfile) -> str:
-    named, used = recipe.attn_implementation, with_attention(recipe, card).attn_implementation
-    missing = "" if has_flash_attn() else " (the flash-attn package is not installed here)"
-    return f"{used}{' by auto' * (named == 'auto')}{missing if named in ('auto', 'flash_attention_2') else ''}"
-
-
-def _mix_text(request: TrainRequest, rows: str) -> str:
-    return f"{request.mix}, {rows}" if request.mix else "not given: `mix=runs/200k/05_mix`, or `data=mine.jsonl`"
-
-
-def show_dry_run(request: TrainRequest, setting: Setting, budget_s: float, console: Console) -> None:
-    """Shows what `oneday train` would do, without rehearsing or training."""
-    recipe, card, how = setting.recipe(), setting.card, setting.choice.reason
-    rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
-    tokens = rows_per_step * recipe.sequence_len
-    files = data_files(request) if request.data else []
-    there = request.mix is not None and (request.mix / "train.jsonl").is_file()
-    rows = f"{sum(1 for _ in read_mix(request.mix / 'train.jsonl'))} rows" if there and request.mix else "not there yet"
-    lines = [
-        ("recipe", str(request.config or recipe_for(card))),
-        ("card", f"{card.name}, {card.memory_gib:g} GiB; {how}"),
-        ("base model", str(request.base or recipe.base_model or "the one that curation asked")),
-        ("data", ", ".join(request.data)) if files else ("mix", _mix_text(request, rows)),
-        ("run folder", str(run_of_request(request)) if files or request.mix else str(request.run or "the mix's run")),
-        ("budget", f"{pretty(budget_s)} from the start of training to the published pick"),
-        ("LoRA", _lora(recipe)),
-        ("batch", f"{rows_per_step} packed rows of {recipe.sequence_len} = {tokens:,} tokens a step"),
-        ("optimizer", f"{recipe.optimizer}, weight decay {recipe.weight_decay}"),
-        ("learning rate", f"{recipe.learning_rate:g}, {recipe.lr_scheduler}, warm-up {recipe.warmup_steps} steps"),
-        ("NEFTune alpha", f"{recipe.neftune_noise_alpha}"),
-        ("epochs", f"at most {recipe.num_epochs:g}; the budget may end it earlier"),
-        ("checkpoints", f"every {recipe.eval_steps} steps with an evaluation; {recipe.save_total_limit} kept"),
-        ("attention", _attention(recipe, card)),
-        ("before the clock", "rehearse" if request.rehearsal else "nothing: `rehearsal=false`"),
-        ("then", f"train, evaluate, save, pick by validation loss{', try an average' * (request.average > 1)}"),
-    ]  # fmt: skip
-    console.table("oneday train --dry-run: nothing is started", ("what", "value"), lines)
-    console.result(
-        {
-            "dry_run": True,
-            "budget_s": budget_s,
-            "recipe": recipe.model_dump(),
-            "card": card.name,
-            "card_how": how,
-        }
-    )

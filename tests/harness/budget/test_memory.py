@@ -3,8 +3,16 @@ from pathlib import Path
 import pytest
 
 from harness.budget.gpu_profile import get_gpu_profile
-from harness.budget.memory import MISTRAL_7B, ModelShape, memory_reductions, peak_memory, recipe_peak_memory
+from harness.budget.memory import (
+    MISTRAL_7B,
+    ComputedPeak,
+    ModelShape,
+    memory_reductions,
+    peak_memory,
+    recipe_peak_memory,
+)
 from harness.errors import ConfigError
+from harness.keys.weights import Weights
 from harness.recipe import read_recipe
 from oneday.demo.demo import DEMO_BASE, RECIPE
 
@@ -61,3 +69,23 @@ def test_smaller_settings_are_named_from_the_cheapest_to_the_dearest() -> None:
     }  # fmt: skip
     assert found[-1].changes["sequence_len"] == 1_024
     assert str(found[0]).endswith(f"cross_entropy: True ({found[0].gib:.1f} GiB)")
+
+
+def test_each_kind_of_weights_needs_what_it_stores() -> None:
+    def peak(weights: Weights, optimizer: str = "adamw_torch") -> ComputedPeak:
+        return peak_memory(
+            MISTRAL_7B, lora_r=16, tokens=1, fused=True, liger=True, weights=weights, optimizer=optimizer
+        )
+
+    sizes = [peak(weights).weights / MISTRAL_7B.num_linear for weights in Weights]
+    assert sizes[0] < sizes[2] < sizes[1] == sizes[3]
+    assert list(Weights) == ["qlora", "lora", "lora_8bit", "full"]
+    num_weights = MISTRAL_7B.num_linear + 2 * 32_000 * 4_096
+    for optimizer, num_bytes in (
+        ("paged_adamw_32bit", 10),
+        ("adamw_torch", 6),
+        ("adamw_bnb_8bit", 4),
+        ("adafactor", 2),
+    ):
+        assert peak(Weights.FULL, optimizer).trained == pytest.approx(num_bytes * num_weights), optimizer
+    assert peak(Weights.LORA).trained == 18 * MISTRAL_7B.num_lora(16)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.budget.curve import Curve
 from harness.budget.pace import Pace, first_horizon, steps_that_fit
-from harness.budget.schedule import LRSchedule, Segment, learning_rate
+from harness.budget.schedule import LRSchedule, Segment
 
 DRIFT = 0.02
 
@@ -59,7 +60,7 @@ class Trainer:
 
 def steps_without_rate(steps: int, plan: LRSchedule) -> int:
     """Steps that the plan gave no rate when it was new enough to know of them."""
-    return sum(learning_rate(step, plan, peak=1.0, warmup_steps=0, shape="linear") <= 1e-12 for step in range(steps))
+    return sum(Curve(shape="linear").share(step, plan) <= 1e-12 for step in range(steps))
 
 
 @settings(deadline=None, max_examples=25)

@@ -10,7 +10,7 @@ from harness.pack import PackPlan
 from harness.recipe import read_recipe
 from oneday.demo.demo import RECIPE
 
-TINY = read_recipe(RECIPE).model_copy(update={"eval_steps": 10, "save_steps": 10, "gradient_accumulation_steps": 2})
+TINY = read_recipe(RECIPE).model_copy(update={"eval_steps": 10, "gradient_accumulation_steps": 2})
 WINNERS = read_recipe(RECIPE.parent / "mistral_7b_qlora_4090.yml")
 COSTS = Costs(start_s=20, step_s=1.0, eval_s=4.0, save_s=1.0, pick_s=2.0, measured=True)
 PACKS = PackPlan.make([256] * 400, capacity=512, bins_per_batch=2, epochs=3, seed=1)  # 100 micro-batches an epoch

@@ -10,7 +10,7 @@ from tests.harness.checkpoint.test_seal import save
 
 
 def choose(run: Path, *, verify: bool = True) -> Picked:
-    return pick(run=run, output=run / "output", base=Path("base"), four_bit=True, verify=verify)
+    return pick(run=run, output=run / "output", base=Path("base"), precision="4bit", verify=verify)
 
 
 def test_the_lowest_validation_loss_wins_and_its_adapter_is_copied(tmp_path: Path) -> None:

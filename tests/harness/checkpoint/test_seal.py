@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.checkpoint.content import ADAPTER_FILES, RESUME_FILES
 from harness.checkpoint.seal import (
-    ADAPTER_FILES,
-    RESUME_FILES,
     SEAL,
     Checkpoint,
     inspect,

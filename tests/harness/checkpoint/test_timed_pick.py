@@ -15,9 +15,10 @@ from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.ledger import Ledger
 from harness.checkpoint.adapter import find_adapters
+from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.loss import AdapterLosses
 from harness.checkpoint.pick import Picked, pick
-from harness.checkpoint.seal import RESUME_FILES, Checkpoint, inspect_all, seal
+from harness.checkpoint.seal import Checkpoint, inspect_all, seal
 from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError
@@ -222,7 +223,7 @@ def test_a_used_up_budget_refuses_to_pick_unless_it_is_outside_of_it(run: Path) 
 
 @pytest.mark.slow
 def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows: list[RowIds]) -> None:
-    pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
+    pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, precision="16bit")
     path = run / "ledger.jsonl"
     set_budget(path, 1000)
     result = TrainResult(
@@ -268,7 +269,7 @@ def test_an_average_is_measured_although_all_losses_are_known(
 @pytest.mark.timed
 @pytest.mark.parametrize("left_s", [0.05, 1.0])
 def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, left_s: float) -> None:
-    pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=False)
+    pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, precision="16bit")
     path = run / "ledger.jsonl"
     set_budget(path, 60.1 + left_s)
     picked = Picked(**read_json(run / "08_pick" / "picked.json"))

@@ -39,7 +39,7 @@ def other_weights(folder: Path) -> Path:
         ("cpu", {}, True, "float32"),
         ("rtx4090", {}, True, "bfloat16"),
         ("rtx4090", {"bf16": False}, True, "float32"),
-        ("rtx4090", {"adapter": "lora"}, False, "bfloat16"),
+        ("rtx4090", {"adapter": None, "load_in_4bit": False}, False, "bfloat16"),
         ("rtx4090", {"adapter": "lora", "load_in_4bit": False}, False, "bfloat16"),
     ],
 )

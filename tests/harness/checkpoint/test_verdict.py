@@ -12,6 +12,7 @@ import pytest
 from core.files import read_json
 from core.run_folder import PLAN
 from harness.axolotl_process import Child, Launcher
+from harness.budget.curve import Curve
 from harness.budget.rehearse import rehearse
 from harness.checkpoint.verdict import Verdict, faint_share
 from harness.errors import DataError, TrainError
@@ -50,6 +51,9 @@ def test_better_than_the_base_and_diverged_are_two_things(
     assert ("diverged" in found.headline) == diverged
 
 
+LINEAR = Curve(shape="linear")
+
+
 def rates(num: int, horizon: int) -> list[float]:
     return [max(0.0, 1 - step / horizon) for step in range(num)]
 
@@ -58,14 +62,14 @@ def test_steps_without_a_rate_are_told_of_beyond_what_the_shape_has() -> None:
     import math
 
     cosine = [0.5 * (1 + math.cos(math.pi * step / 1_000)) for step in range(1_000)]
-    assert faint_share(cosine, peak=1.0, shape="cosine", floor=0.0) == pytest.approx(0.0, abs=0.002)
-    assert faint_share(rates(200, 200), peak=1.0, shape="linear", floor=0.0) < 0.01
-    share = faint_share(rates(230, 101), peak=1.0, shape="linear", floor=0.0)  # 129 of 230 steps at rate 0, as seen
+    assert faint_share(cosine, peak=1.0, curve=Curve(shape="cosine")) == pytest.approx(0.0, abs=0.002)
+    assert faint_share(rates(200, 200), peak=1.0, curve=LINEAR) < 0.01
+    share = faint_share(rates(230, 101), peak=1.0, curve=LINEAR)  # 129 of 230 steps at rate 0, as seen
     assert share == pytest.approx(130 / 230 - 0.01, abs=0.01)
     assert "below 1%" in verdict(faint_share=share).warning
     assert verdict(faint_share=0.04).warning == ""
     warm_up = [step / 1_000 for step in range(1_000)]
-    assert faint_share([*warm_up, *rates(1_000, 1_000)], peak=1.0, shape="linear", floor=0.0) < 0.01
+    assert faint_share([*warm_up, *rates(1_000, 1_000)], peak=1.0, curve=LINEAR) < 0.01
 
 
 def test_a_run_that_ends_worse_than_its_base_says_so_first_and_keeps_its_best(

@@ -48,7 +48,7 @@ def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_by
     tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, axolotl: Launcher
 ) -> None:
     whole = make_job(tmp_path / "whole", write_mix(), demo_base, budget_s=300.0)
-    recipe = whole.recipe.model_copy(update={"num_epochs": 9.5, "eval_steps": 4, "save_steps": 4})
+    recipe = whole.recipe.model_copy(update={"num_epochs": 9.5, "eval_steps": 4})
     whole = replace(whole, recipe=recipe.model_copy(update={"gradient_accumulation_steps": 1}))
     result = train(whole, SLOW, launch=axolotl)
     assert result.stop_reason == "epochs"

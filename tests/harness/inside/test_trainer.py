@@ -11,7 +11,8 @@ import torch
 from core.model.language_model import LanguageModel
 from core.model.libraries import disable_cpu_repack
 from core.model.token_ids import IGNORED_LABEL
-from harness.checkpoint.seal import ADAPTER_FILES, RESUME_FILES, SAVING, Checkpoint, inspect, inspect_all, save_sealed
+from harness.checkpoint.content import ADAPTER_FILES, RESUME_FILES
+from harness.checkpoint.seal import SAVING, Checkpoint, inspect, inspect_all, save_sealed
 from harness.inside.trainer import (
     ExactTrainer,
     PlannedBatches,

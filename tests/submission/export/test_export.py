@@ -22,8 +22,9 @@ from core.model.quantisation import Quantisation
 from core.model.token_ids import encode, rows_ids
 from harness.base_model import load_tokenizer
 from harness.budget.ledger import Ledger
+from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.pick import pick
-from harness.checkpoint.seal import RESUME_FILES, seal
+from harness.checkpoint.seal import seal
 from oneday.cli import main
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.local_server import ask, local_server
@@ -71,7 +72,7 @@ def run(tmp_path: Path, lora_adapter: Path) -> Path:
             },
         },
     )  # fmt: skip
-    pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, four_bit=True)
+    pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, precision="4bit")
     return run
 
 
@@ -257,7 +258,8 @@ def test_the_tokenizer_goes_out_with_the_adapter(run: Path) -> None:
 def test_card_and_manifest_say_how_the_base_was_kept(run: Path) -> None:
     folder = exported_adapter(run)
     assert read_json(folder / "trained_base.json") == {
-        "quantisation": {"load_in_4bit": True, "compute_dtype": "float32", "quant_type": "nf4", "double_quant": True},
+        "quantisation": {"load_in_4bit": True, "compute_dtype": "float32", "quant_type": "nf4", "double_quant": True,
+                         "load_in_8bit": False},
         "fingerprint": model_fingerprint(DEMO_BASE), "name": None, "revision": None,
     }  # fmt: skip
     assert "4 bits (NF4 with double quantisation), computed in float32" in (folder / "README.md").read_text()
@@ -271,7 +273,7 @@ def on_the_hub(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     manifest["train"]["recipe"]["base_model"] = "org/small"
     manifest["train"]["base_path"] = str(tmp_path / "org" / "small")
     write_json(run / "manifest.json", manifest)
-    pick(run=run, output=run / "07_train" / "output", base=tmp_path / "org" / "small", four_bit=True)
+    pick(run=run, output=run / "07_train" / "output", base=tmp_path / "org" / "small", precision="4bit")
     monkeypatch.chdir(tmp_path)
     return exported_adapter(run)
 
