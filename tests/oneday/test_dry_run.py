@@ -25,6 +25,7 @@ CASES: dict[str, Given] = {
     "pick, with time": lambda p: ["pick", p / "run", "--time", "1m", "--average", "2"],
     "pick, of anybody's": lambda p: ["pick", p / "run/07_train/output", "--validation", p / "run/05_mix/train.jsonl"],
     "pick, of nothing": lambda p: ["pick", p / "new"],
+    "generate": lambda p: ["generate", "held-out", "--items", p / "run/05_mix", "--model", p / "run"],
     "study": lambda p: ["study", "finnish", "--run", p / "new"],
     "helm": lambda p: ["helm", "--checkpoint", p / "run", "--out", p / "new", "--environment", p / "helm"],
     "curate": lambda p: ["curate", "--tasks", NI_TASKS, "--base", DEMO_BASE, "--run", p / "new"],
