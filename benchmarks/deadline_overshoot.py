@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import tests.harness.faults as faults
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from tests.conftest import DEMO_BASE, write_small_mix
 
 

@@ -21,13 +21,13 @@ from core.files import read_as
 from core.manifest import read_manifest
 from core.run_folder import PICK, TRAIN
 from core.stage import SUMMARY, Summary, is_locked
-from harness.budget.day import Charging, LedgerReport, Span
-from harness.budget.ledger import Ledger
 from harness.budget.speed import SpeedMeter
 from harness.checkpoint.pick import PICKED, Picked, read_picked
 from harness.errors import DataError
 from harness.inside import events as trainer
 from harness.inside.events import Event, EventReader
+from harness.ledger.day import Charging, LedgerReport, Span
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER
 from harness.supervise import METRICS
 

@@ -10,9 +10,9 @@ from typing import Any
 from core.encoding.long_example import LongExamples
 from core.files import file_sha256
 from core.model.folder import model_fingerprint
-from harness.budget.day import Charging
 from harness.budget.gpu_profile import GpuProfile
 from harness.dataset import Dataset, find_dataset
+from harness.ledger.day import Charging
 from harness.recipe import AxolotlConfig
 from harness.tracker import Tracker
 

@@ -20,9 +20,7 @@ from core.stage import Dropped, Stage, Summary, locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import licence_of
 from harness.budget.clock import uptime
-from harness.budget.day import LedgerReport
 from harness.budget.duration import CLOSING_MARGIN, pretty
-from harness.budget.ledger import Ledger
 from harness.budget.rehearse import Rehearsal
 from harness.budget.schedule import check_plan
 from harness.budget.speed import SpeedMeter
@@ -35,6 +33,8 @@ from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.inside.batch_log import read_batches
 from harness.inside.events import Evaluation, Event
 from harness.job import TrainJob
+from harness.ledger.day import LedgerReport
+from harness.ledger.ledger import Ledger
 from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
 

@@ -24,7 +24,6 @@ from core.files import cut_torn_line, make_folder, naming
 from core.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, error_from_log
-from harness.budget.ledger import Ledger
 from harness.budget.pace import first_horizon
 from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal, pack_plan, planned
 from harness.budget.schedule import Segment, read_segments, write_segment
@@ -47,6 +46,7 @@ from harness.inside.events import (
     now,
 )
 from harness.job import TrainJob
+from harness.ledger.ledger import Ledger
 from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig
 from harness.tracker import tracking_environment, tracking_keys

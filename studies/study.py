@@ -12,8 +12,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.budget.day import Charging
 from harness.data.template import Template
+from harness.ledger.day import Charging
 from studies.data import Source
 from studies.document import Strict, nearest, read_document, validated, with_changes
 from studies.errors import StudyError

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from core.stage import locked
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER
 from oneday.display.console import Console
 from oneday.requests.submission import ExportRequest

@@ -3,9 +3,7 @@
 from core.files import read_json
 from core.run_folder import PICK, TRAIN
 from harness.base_model import licence_of
-from harness.budget.day import LedgerReport
 from harness.budget.duration import pretty
-from harness.budget.ledger import Ledger
 from harness.budget.rehearse import Rehearsal
 from harness.budget.speed import SpeedMeter
 from harness.inside.events import (
@@ -24,6 +22,8 @@ from harness.inside.events import (
 )
 from harness.inside.kernels import describe
 from harness.job import TrainJob
+from harness.ledger.day import LedgerReport
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER, TrainResult
 from oneday.display.console import Console
 from oneday.requests.looking import LedgerRequest

@@ -179,7 +179,6 @@ def recipe_of(stage: Stage, *, seed: int) -> AxolotlConfig:
         "num_epochs": stage.num_epochs or 1.0,
         "warmup_steps": stage.warmup_steps or 0,
         "cosine_min_lr_ratio": stage.lr_end,
-        "save_steps": stage.eval_steps,
         "seed": seed,
         **stage.axolotl,
     }

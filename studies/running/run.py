@@ -16,11 +16,11 @@ from typing import Any
 from core.errors import Interrupted, OnedayError
 from core.files import write_json
 from core.stage import locked
-from harness.budget.account import Account
 from harness.budget.clock import Clock
-from harness.budget.day import LedgerReport
 from harness.budget.duration import pretty, seconds
-from harness.budget.ledger import Ledger
+from harness.ledger.account import Account
+from harness.ledger.day import LedgerReport
+from harness.ledger.ledger import Ledger
 from studies.graph import Generation, Group, Training
 from studies.identity import data_key
 from studies.running.folder import LEDGER, RESULTS, SHORT, STATE

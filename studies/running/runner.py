@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.budget.account import Account
+from harness.ledger.account import Account
 from studies.estimate import Measured
 from studies.graph import Generation, Training
 from studies.selection import MetricRow

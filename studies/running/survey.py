@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from studies.arm import ResolvedArm
 from studies.budget import Fitted, fit, priority_of, share_of
 from studies.errors import SelectionRefused

@@ -18,7 +18,7 @@ from core.files import read_as
 from core.page import write_page
 from core.stage import is_locked
 from harness.budget.duration import pretty
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from studies.running.folder import LEDGER, RESULTS, SHORT, STATE, STUDY
 
 

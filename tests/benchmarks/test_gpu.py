@@ -151,7 +151,7 @@ def test_the_rehearsal_script_writes_its_line(
     assert line["gflop_per_token"] > 0
     assert line["hardware_utilisation"] is None
     assert line["peak_by_phase_gib"] == {}
-    assert set(line["computed_peak_gib"]) == {"whole", "weights", "adapters", "buffers", "activations"}
+    assert set(line["computed_peak_gib"]) == {"whole", "weights", "trained", "buffers", "activations"}
 
 
 @pytest.mark.slow

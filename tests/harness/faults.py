@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from core.files import read_json
-from harness.budget.ledger import Ledger
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
+from harness.ledger.ledger import Ledger
 from harness.pack import PackPlan
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import harness.budget.ledger
 import harness.checkpoint.pick
+import harness.ledger.ledger
 import harness.run
 import harness.supervise
 from core.errors import Interrupted
@@ -57,7 +57,7 @@ def _move_clock(jump_s: float) -> None:
     real, moved = time.time, threading.Event()
     threading.Timer(1.0, moved.set).start()
     time.time = lambda: real() + (jump_s if moved.is_set() else 0.0)
-    harness.budget.ledger.Clock = lambda: Clock(wall=time.time)  # type: ignore[misc,assignment]
+    harness.ledger.ledger.Clock = lambda: Clock(wall=time.time)  # type: ignore[misc,assignment]
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from core.run_folder import TRAIN
-from harness.budget.ledger import Ledger
 from harness.errors import DataError
 from harness.history import State, read_history, smoothed
 from harness.inside.events import Events, Step, TrainBegin, TrainerEvent
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER, train
 from harness.supervise import METRICS
 from tests.harness.test_run import MEASURED, fake, make_job

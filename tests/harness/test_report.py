@@ -14,8 +14,8 @@ from core.comparison import ANSWERS, COMPARISON
 from core.errors import StageError
 from core.lm_eval_figure import LmEvalFigure, record_figures
 from core.run_folder import SCORED
-from harness.budget.ledger import Ledger
 from harness.history import read_history
+from harness.ledger.ledger import Ledger
 from harness.report import write_report
 from harness.run import LEDGER, train
 from oneday.commands.report import next_commands

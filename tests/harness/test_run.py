@@ -134,7 +134,7 @@ def test_a_run_resumed_past_its_deadline_publishes_without_training(
     with pytest.raises(TrainError):
         train(job, MEASURED, launch=fake(end="crash", save="2"))
     later = Clock(up=lambda: uptime() + 60.0, wall=lambda: time.time() + 60.0)
-    monkeypatch.setattr("harness.budget.ledger.Clock", lambda: later)
+    monkeypatch.setattr("harness.ledger.ledger.Clock", lambda: later)
     result = train(job, MEASURED, launch=fake(end="silent"))
     assert (result.stop_reason, result.picked.checkpoint) == ("deadline", "checkpoint-2")
     assert result.ledger.by_phase["down"] > 50
@@ -314,7 +314,7 @@ def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
 ) -> None:
     """Reading a checkpoint takes .4 s here. It was over by .41 s: the pick began anew with what was left."""
     import harness.checkpoint.pick
-    from harness.budget.ledger import Ledger
+    from harness.ledger.ledger import Ledger
     from harness.run import LEDGER
 
     class Killed(BaseException):

@@ -9,12 +9,12 @@ from core.manifest import record
 from core.model.folder import model_fingerprint
 from core.stage import Stage, Summary, Tally
 from harness.budget.clock import Clock
-from harness.budget.ledger import Ledger
 from harness.budget.rehearse import REHEARSAL, Rehearsal
 from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.pick import pick
 from harness.checkpoint.seal import seal
 from harness.dataset import read_dataset_rows
+from harness.ledger.ledger import Ledger
 from harness.recipe import read_recipe
 from oneday.commands.compare import run_compare
 from oneday.commands.training.job import Setting, training_job

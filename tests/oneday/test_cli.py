@@ -143,7 +143,7 @@ def test_version_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_ledger_shows_the_day_as_table_bar_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from harness.budget.clock import Clock
-    from harness.budget.ledger import Ledger
+    from harness.ledger.ledger import Ledger
 
     up = [1_000.0]
     day = Ledger.start(tmp_path / "ledger.jsonl", budget_s=100, clock=Clock(up=lambda: up[0]))

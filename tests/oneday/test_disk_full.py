@@ -16,7 +16,7 @@ import pytest
 
 from core.files import atomic_writer, naming, write_json, write_text
 from core.stage import Dropped, Stage
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from oneday.demo.demo import DEMO_BASE
 from tests.oneday.finished_run import write_finished_run
 from tests.oneday.own_rows import letters, write_rows
@@ -146,7 +146,7 @@ COMMANDS: dict[str, tuple[Sequence[str], int, str]] = {
     "report": (["report", "run", "--out", "page.html"], 200_000, "page.html"),
     "compare": (["compare", "run", "--redo", "--questions", "7", "--max-new-tokens", "64"], 1_200, "run/"),
     "rehearse": (["rehearse", "--mix", "run/05_mix", "--base", str(DEMO_BASE), "--config", "tiny_cpu.yml", "--card",
-                  "cpu", "--run", "new"], 1_000, "new/06_plan/"),
+                  "cpu", "--run", "new"], 1_000, "new/05_table/"),
 }  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def test_all_rows_are_kept_and_nothing_is_asked(tmp_path: Path, run: Run) -> Non
         code, said = run(*question, "--tasks", "mine.jsonl", "--take-all", *near, base=base)
         assert (code, "error" in said) == (0, False), said
     code, said = run("--tasks", "mine.jsonl", "--take-all", "--dry-run", base=base)
-    assert (code, "the base makes no predictions: every row of your own is kept" in said) == (0, True)
+    assert (code, "no predictions: every row of your own is kept" in said) == (0, True)
 
 
 def test_what_the_base_solves_is_left_out_unless_all_are_taken(tmp_path: Path, run: Run) -> None:
@@ -264,7 +264,7 @@ def test_a_budget_is_filled_with_own_rows_first(tmp_path: Path, run: Run) -> Non
     assert counts["mine"] == 57
     assert sum(counts.values()) > 57
     code, said = run("--tasks", "mine.jsonl", "--fit", "10h", *fit, "--run", "runs/alone")
-    assert (code, "the sources hold too little to fill the budget" in said) == (0, True), said
+    assert (code, "the sources have too few rows to fill the budget" in said) == (0, True), said
     assert "200k" not in said, "the paper's mixes have no row of these"
 
 

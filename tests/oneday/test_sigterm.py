@@ -196,7 +196,7 @@ def test_a_server_drains_and_ends_well(tmp_path: Path, moment: str) -> None:
 
 @pytest.mark.slow
 def test_who_watches_is_let_go(tmp_path: Path) -> None:
-    from harness.budget.ledger import Ledger
+    from harness.ledger.ledger import Ledger
     from harness.run import LEDGER
 
     ledger = Ledger.start(tmp_path / LEDGER, budget_s=1_000.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER
 from oneday.cli.main import interrupts_kept
 from tests.harness.test_history import step, tell

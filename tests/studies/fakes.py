@@ -13,8 +13,8 @@ from pathlib import Path
 
 from core.errors import OnedayError
 from core.files import file_sha256, write_json, write_text
-from harness.budget.account import Account
 from harness.budget.clock import Clock
+from harness.ledger.account import Account
 from studies.arm import resolve_arms
 from studies.estimate import Measured, Speeds, estimate
 from studies.graph import Generation, Training, build_graph

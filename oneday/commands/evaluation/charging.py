@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.budget.clock import uptime
-from harness.budget.day import PhaseName
 from harness.budget.duration import pretty
-from harness.budget.ledger import Ledger
+from harness.ledger.day import PhaseName
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER
 from oneday.display.console import Console
 

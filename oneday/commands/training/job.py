@@ -16,7 +16,6 @@ from core.manifest import read_manifest
 from core.model.folder import check_model_folder
 from core.run_folder import MIX
 from harness.base_model import find_model
-from harness.budget.day import Charging
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.profile_choice import NAMED_BY_USER, ProfileChoice, choose_profile
 from harness.data.template import Template
@@ -26,6 +25,7 @@ from harness.job import TrainJob
 from harness.keys.acceptance import Acceptance
 from harness.keys.sources import recipe_data
 from harness.keys.yaml_file import read_mapping
+from harness.ledger.day import Charging
 from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
 from oneday.commands.training.own_mix import data_files, data_mix, run_of
 from oneday.display.console import Console

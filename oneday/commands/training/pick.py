@@ -18,7 +18,6 @@ from core.run_folder import PICK, TRAIN
 from core.stage import Dropped, locked
 from harness.budget.clock import uptime
 from harness.budget.duration import pretty, seconds
-from harness.budget.ledger import Ledger
 from harness.budget.rehearse import rehearsed_base_loss
 from harness.checkpoint.adapter import find_adapters
 from harness.checkpoint.pick import Picked
@@ -28,6 +27,7 @@ from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER
 from harness.supervise import DATA, OUTPUT
 from oneday.bounded_process import run_within

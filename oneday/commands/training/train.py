@@ -12,7 +12,6 @@ from evaluation.errors import EvaluationError
 from evaluation.held_out import held_out_questions
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import pretty, seconds
-from harness.budget.ledger import Ledger
 from harness.budget.memory import ModelShape, memory_reductions
 from harness.budget.pace import first_horizon
 from harness.budget.rehearse import Rehearsal, pack_plan, planned, rehearse
@@ -21,6 +20,7 @@ from harness.checkpoint.pick import read_picked
 from harness.dataset import check_rows
 from harness.errors import ConfigError, MemoryFullError, TrainError
 from harness.job import TrainJob
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
 from harness.tracker import read_trackers, view_commands

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from core.run_folder import TRAIN
-from harness.budget.ledger import Ledger
 from harness.budget.speed import SpeedMeter
 from harness.history import read_history
 from harness.inside.events import DiskFull, Evaluation, EventReader, Save, TrainBegin
+from harness.ledger.ledger import Ledger
 from harness.report import write_report
 from harness.run import LEDGER, train
 from harness.supervise import METRICS

@@ -13,7 +13,6 @@ from core.files import read_json, write_jsonl
 from core.model.token_ids import RowIds
 from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_gpu_profile
-from harness.budget.ledger import Ledger
 from harness.checkpoint.adapter import find_adapters
 from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.loss import AdapterLosses
@@ -23,6 +22,7 @@ from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
+from harness.ledger.ledger import Ledger
 from harness.recipe import read_recipe
 from harness.run import TrainResult
 from oneday.commands.training.pick import run_pick, run_pick_within_its_time

@@ -84,7 +84,7 @@ def test_what_check_passes_curate_takes_whole(
     said = capsys.readouterr().err
     mix = Path("run/05_mix")
     assert usable == 4 == sum(1 for part in ("train", "validation") for _ in read_jsonl(mix / f"{part}.jsonl"))
-    assert ("rows are conversations" in said) == (name == "messages_multiturn.jsonl")
+    assert ("rows are conversations" in said) == (name in ("messages_multiturn.jsonl", "union.jsonl"))
 
 
 def test_a_layout_that_is_forced_is_read_alike_by_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from core.files import read_json, read_jsonl
 from harness.budget.clock import Clock
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from oneday.commands.evaluation.charging import charged
 from oneday.demo.demo import DEMO_BASE
 from oneday.display.console import Console

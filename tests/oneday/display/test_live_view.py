@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console as RichConsole
 
 from core.stage import locked
-from harness.budget.ledger import Ledger
 from harness.errors import DataError
 from harness.history import read_history
 from harness.inside.events import Evaluation, Events, Heartbeat, TrainerEvent, now
+from harness.ledger.ledger import Ledger
 from harness.run import LEDGER, train
 from oneday.cli import main
 from oneday.display.console import Console

@@ -18,7 +18,6 @@ from tests.studies.studies import SMALL, study_of
         ({}, r"stage dpo of dpo-both cannot be trained here: kind dpo: the harness trains kind sft alone so far"),
         ({"sft.weights": "full"}, r"stage sft of .*whole.* cannot be trained here: weights full"),
         ({"sft.adam_beta2": 0.95}, r"adam_beta1 and adam_beta2"),
-        ({"sft.lr_scheduler": "inverse_sqrt"}, r"sft: lr_scheduler: "),
         ({"sft.axolotl": {"no_such_key": 1}}, r"sft: no_such_key: "),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.budget.ledger import Ledger
+from harness.ledger.ledger import Ledger
 from studies.errors import LinkError, StudyError
 from studies.graph import Generation
 from studies.running.folder import RESULTS, SHORT

@@ -21,10 +21,10 @@ from core.model.language_model import LanguageModel
 from core.model.quantisation import Quantisation
 from core.model.token_ids import encode, rows_ids
 from harness.base_model import load_tokenizer
-from harness.budget.ledger import Ledger
 from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.pick import pick
 from harness.checkpoint.seal import seal
+from harness.ledger.ledger import Ledger
 from oneday.cli import main
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.local_server import ask, local_server

@@ -9,7 +9,7 @@ measured by the machine's uptime, so that setting the system clock has no effect
 counts, and at least the time since boot. A kill hides at most one heartbeat, which is two seconds. Downtime is charged
 to the phase `down` with the strict clock, and not charged with the compute clock.
 
-Where it sits: the supervisor writes it; picker, report and demo read it. Its arithmetic is in harness/budget/day.py.
+Where it sits: the supervisor writes it; picker, report and demo read it. Its arithmetic is in harness/ledger/day.py.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from core.files import make_folder, naming, sync_directory
 from harness.budget.clock import Clock
-from harness.budget.day import (
+from harness.errors import HarnessError
+from harness.ledger.day import (
     BEAT_S,
     PHASES,
     BudgetChange,
@@ -42,7 +43,6 @@ from harness.budget.day import (
     UnchargedWork,
     elapsed,
 )
-from harness.errors import HarnessError
 
 
 class ClockReading(TypedDict):

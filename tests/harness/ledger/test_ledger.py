@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from harness.budget.clock import Clock
-from harness.budget.day import BEAT_S, Charging
-from harness.budget.ledger import Ledger
 from harness.errors import HarnessError
+from harness.ledger.day import BEAT_S, Charging
+from harness.ledger.ledger import Ledger
 
 
 class Machine:

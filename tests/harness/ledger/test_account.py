@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.budget.account import Account
-from harness.budget.day import BEAT_S, Charging
-from harness.budget.ledger import Ledger
+from harness.ledger.account import Account
+from harness.ledger.day import BEAT_S, Charging
+from harness.ledger.ledger import Ledger
 from tests.harness.budget.test_ledger import Machine
 
 

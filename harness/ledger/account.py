@@ -13,8 +13,8 @@ Where it sits: ledger -> **account** -> a study's trainings and generations.
 from pathlib import Path
 
 from harness.budget.clock import Clock
-from harness.budget.day import PhaseName
-from harness.budget.ledger import Ledger
+from harness.ledger.day import PhaseName
+from harness.ledger.ledger import Ledger
 
 
 class Account(Ledger):
