@@ -7,7 +7,7 @@ import pytest
 from harness.ledger.account import Account
 from harness.ledger.day import BEAT_S, Charging
 from harness.ledger.ledger import Ledger
-from tests.harness.budget.test_ledger import Machine
+from tests.harness.ledger.test_ledger import Machine
 
 
 @pytest.fixture
