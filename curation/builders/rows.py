@@ -19,7 +19,6 @@ from typing import Any
 from core.errors import DataError
 from core.example.example import Conversation, Example, Message, Preference, Prompted, Text
 from core.example.language import language_code
-from core.example.reading import open_source, read_record
 from core.example.writing import as_row
 from core.records.hub import hub_records, is_hub_name
 from core.records.name import stem
@@ -70,6 +69,8 @@ class InputSpec:
         Raises:
             DataError: it cannot be read, or it is on the hub and no revision was given.
         """
+        from core.example.reading import open_source  # imported by those who read: the options are imported for --help
+
         source = open_source(self.path)
         on_hub = not source.parts and "@" in self.path  # the revision identifies the content
         return {"name": self.name, "key": self.key, "content": self.path if on_hub else source.fingerprint()}
@@ -109,6 +110,8 @@ def records(data: InputSpec) -> Iterator[Record | Rejected]:
     Raises:
         DataError: a file cannot be read.
     """
+    from core.example.reading import open_source
+
     source = open_source(data.path)
     for part in source.parts:
         for item in part.records():
@@ -136,6 +139,8 @@ def rows(data: InputSpec) -> Iterator[Row | Dropped]:
 
 def row_of(record: Record, data: InputSpec) -> Row | Rejected:
     """Returns the row of a record."""
+    from core.example.reading import read_record
+
     read = read_record(record)
     if isinstance(read, Rejected):
         return read
