@@ -12,6 +12,8 @@
     ├── FileError               a file or folder that cannot be read or written; an `OSError` too
     ├── MissingPackage          a package of an extra that is not installed; an `ImportError` too
     ├── HarnessError            see harness/errors.py
+    ├── EvaluationError         see evaluation/errors.py
+    ├── StudyError              see studies/errors.py
     └── SubmissionError         see submission/errors.py
     Interrupted                 exit code 3: stopped by a signal, can be resumed
 

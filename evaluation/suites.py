@@ -7,14 +7,15 @@ A suite's module is imported only when it is asked for.
 Where it sits: above all suites; the command asks here.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from core.hint import did_you_mean
 from core.records.hub import is_hub_name
+from core.typed_options import typed_options
 from evaluation.errors import EvaluationError
 from evaluation.hub_items import fetched
 from evaluation.suite import Suite
@@ -107,7 +108,7 @@ def load_suite(name: str, items: Path, settings: Mapping[str, str]) -> Suite[Any
     """
     entry = find_suite(name)
     module = import_module(entry.module)
-    parameters = _parameters(getattr(module, entry.parameters), settings, name)
+    parameters = typed_options(getattr(module, entry.parameters), settings, of=name, error=EvaluationError)
     load: Loader = getattr(module, entry.load)
     return load(_items_file(items, entry, name), parameters)
 
@@ -134,7 +135,7 @@ def find_suite(name: str) -> SuiteEntry:
         EvaluationError: unknown.
     """
     if name not in SUITES:
-        raise EvaluationError(f"suite {name}: unknown{_nearest(name, SUITES)}. Known are {', '.join(SUITES)}.")
+        raise EvaluationError(f"suite {name}: unknown{did_you_mean(name, SUITES)}. Known are {', '.join(SUITES)}.")
     return SUITES[name]
 
 
@@ -147,25 +148,3 @@ def _items_file(path: Path, entry: SuiteEntry, name: str) -> Path:
     if found is None:
         raise EvaluationError(f"{path}: holds no {' or '.join(entry.items)}. Give the file with the items of {name}.")
     return found
-
-
-def _parameters(kind: type, settings: Mapping[str, str], suite: str) -> Any:
-    """Checked by the types of the class."""
-    from pydantic import TypeAdapter, ValidationError
-
-    names = [f.name for f in fields(kind)]
-    for key in settings:
-        if key not in names:
-            known = ", ".join(names) or "none"
-            raise EvaluationError(f"{key}: no parameter of {suite}{_nearest(key, names)}. Its parameters: {known}.")
-    try:
-        return TypeAdapter(kind).validate_python(dict(settings))
-    except ValidationError as e:
-        problem = e.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise EvaluationError(f"{key}={problem['input']}: {problem['msg']}. Give {suite} another value.") from e
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -10,14 +10,14 @@ Where it sits: below study.py.
 """
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from core.hint import did_you_mean
+from core.yaml_text import load_yaml
 from studies.errors import StudyError
 
 STAGES = "stages"
@@ -46,21 +46,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean x?)`, or which names there are."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]}?)" if near else f". Known are {', '.join(names) or 'none'}"
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win; a study that says two things is refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Like upstream, but every key once."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                mark = node.value[number][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", mark)
-        return super().construct_mapping(node, deep)
+    return did_you_mean(name, names, cutoff=0.5) or f". Known are {', '.join(names) or 'none'}"
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -70,14 +56,11 @@ def read_document(path: Path) -> dict[str, Any]:
         StudyError: unreadable, not YAML, or not a mapping.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        raw = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise StudyError(f"{path}: cannot be read ({e}). Give a study's YAML; `list=true` shows some.") from e
-    except (yaml.YAMLError, TypeError) as e:
-        said = " ".join(str(e).replace('"<unicode string>", ', "").split())
-        raise StudyError(f"{path}: not YAML ({said}). Correct the file.") from e
-    except RecursionError as e:
-        raise StudyError(f"{path}: nested too deeply. Correct the file.") from e
+    except ValueError as e:
+        raise StudyError(f"{path}: {e}. Correct the file.") from e
     if not isinstance(raw, dict) or not isinstance(raw.get(STAGES), list):
         raise StudyError(f"{path}: not a study, which is a mapping with a list of stages. See docs/studies.md.")
     return raw

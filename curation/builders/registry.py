@@ -8,13 +8,14 @@ The module of a builder is imported when it is used.
 Where it sits: above all builders. `build` uses it, and code that builds from a settings file.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from core.errors import MixError
+from core.hint import did_you_mean
+from core.typed_options import typed_options
 from curation.builders.work import BuildContext, BuildOptions, Output
 
 
@@ -90,7 +91,7 @@ def find_builder(kind: str) -> Builder:
         MixError: unknown.
     """
     if kind not in BUILDERS:
-        raise MixError(f"builder {kind}: unknown{_nearest(kind, BUILDERS)}. Known are {', '.join(BUILDERS)}.")
+        raise MixError(f"builder {kind}: unknown{did_you_mean(kind, BUILDERS)}. Known are {', '.join(BUILDERS)}.")
     return BUILDERS[kind]
 
 
@@ -100,21 +101,5 @@ def parse_options(kind: str, settings: Mapping[str, object]) -> BuildOptions:
     Raises:
         MixError: the builder or an option is unknown, a value is wrong, or an option is missing.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    options = find_builder(kind).options
-    names = [f.name for f in fields(options)]
-    for name in settings:
-        if name not in names:
-            raise MixError(f"{name}: no option of {kind}{_nearest(name, names)}. Its options: {', '.join(names)}.")
-    try:
-        return TypeAdapter(options).validate_python(dict(settings))
-    except ValidationError as e:
-        problem = e.errors()[0]
-        name = ".".join(map(str, problem["loc"]))
-        raise MixError(f"{kind}: {name}: {problem['msg']}. Correct it.") from e
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    options: BuildOptions = typed_options(find_builder(kind).options, settings, of=kind, error=MixError)
+    return options

@@ -25,6 +25,7 @@ from core.example.language import language_code
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
 from core.generation.request import Answer, Kind, Predictor, Refused, Request
+from core.generation.wrapped import WrappedPredictor
 from core.model.completion import Completion
 from core.records.record import Record, Rejected
 from core.stage import Dropped
@@ -235,40 +236,21 @@ def _in_target_language(job: _Job, to: str) -> Row:
     return replace(job.row, example=replace(example, description=replace(example.description, language=to)))
 
 
-class WholeLines:
+class WholeLines(WrappedPredictor):
     """A predictor that refuses answers which were cut off at `max_new_tokens` before the translation ended.
 
     Engines that do not report why an answer ended are used as they are.
     """
 
     def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+        super().__init__(predictor)
         self._respond: Callable[[Sequence[Request]], Sequence[Completion | Refused]] | None
         self._respond = getattr(predictor, "respond", None)
-
-    @property
-    def in_flight(self) -> int:
-        """As of the predictor."""
-        return self._predictor.in_flight
-
-    @property
-    def keeps_answers(self) -> bool:
-        """As of the predictor."""
-        return self._predictor.keeps_answers
-
-    @property
-    def revision(self) -> str:
-        """As of the predictor."""
-        return self._predictor.revision
-
-    def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        """As of the predictor."""
-        return self._predictor.fits(prompt, max_new_tokens)
 
     def complete(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """The answers, those that were cut off refused."""
         if self._respond is None:
-            return self._predictor.complete(requests)
+            return super().complete(requests)
         return [_whole(answer, request) for answer, request in zip(self._respond(requests), requests, strict=True)]
 
 

@@ -21,7 +21,8 @@ from core.files import sha256, write_jsonl
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
 from core.generation.engine import close
-from core.generation.request import Answer, Kind, Predictor, Refused, Request
+from core.generation.request import Kind, Predictor, Refused, Request
+from core.generation.wrapped import WrappedPredictor
 from evaluation.errors import EvaluationError
 
 MAX_NEW_TOKENS = 512
@@ -179,26 +180,14 @@ def _reply(question: Question, text: str | None, num_tries: int) -> Reply:
     )
 
 
-class _Retry:
+class _Retry(WrappedPredictor):
     """A judge that is asked again: a further reply is kept beside the first one."""
 
     def __init__(self, predictor: Predictor, number: int) -> None:
-        self._predictor, self._number = predictor, number
-
-    @property
-    def in_flight(self) -> int:
-        return self._predictor.in_flight
-
-    @property
-    def keeps_answers(self) -> bool:
-        return self._predictor.keeps_answers
+        super().__init__(predictor)
+        self._number = number
 
     @property
     def revision(self) -> str:
-        return f"{self._predictor.revision} retry {self._number}"
-
-    def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        return self._predictor.fits(prompt, max_new_tokens)
-
-    def complete(self, requests: Sequence[Request]) -> Sequence[Answer]:
-        return self._predictor.complete(requests)
+        """Another one for each try."""
+        return f"{super().revision} retry {self._number}"

@@ -8,6 +8,7 @@ from core.generation.engine import Engine, close
 from core.model.folder import check_model_folder
 from curation.builders.build import Built, as_values, build
 from curation.builders.registry import BUILDERS, find_builder
+from oneday.commands.engine import engine_of
 from oneday.display.console import Console
 from oneday.requests.building import BuildersRequest, BuildRequest, BuildTranslateRequest
 
@@ -51,19 +52,7 @@ def as_result(request: BuildRequest, built: Built) -> dict[str, Any]:
 
 
 def _engine(request: BuildTranslateRequest) -> Engine:
-    engine = Engine(
-        name=request.predictor,
-        base=request.base,
-        predictions=request.predictions,
-        batch_size=request.batch_size,
-        precision=request.precision,
-        url=request.url,
-        sends_key=request.url is not None,
-        model=request.model,
-        concurrency=request.concurrency,
-        ray_address=request.ray_address,
-        ray_workers=request.ray_workers,
-    )
+    engine = engine_of(request)
     engine.check_inner()
     if request.base is not None:
         check_model_folder(request.base)

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import MixError, OnedayError, SourceError, TaskError
 from core.example.reading import layout_named
 from core.files import read_as, read_json
-from core.generation.engine import Engine, close
+from core.generation.engine import close
 from core.generation.none import NoPredictor
 from core.manifest import record
 from core.model.folder import check_model_folder
@@ -30,6 +30,7 @@ from curation.sources.record import records, resolve_on_hub
 from curation.sources.source import SOURCES, Located, locate, mix_targets
 from curation.stages.context import Curation, asks_anything
 from harness.budget.duration import seconds
+from oneday.commands.engine import engine_of
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_curation
 from oneday.requests.curation import CheckRequest, CurateRequest, CurationRequest
@@ -53,23 +54,6 @@ def run_folder(request: CurationRequest) -> Path:
     """The folder that the user gave, else one named after the mix, the first file of own rows, or `ni`."""
     own = [own_file_name(path) for path in request.tasks if is_own(path)]
     return request.run or Path("runs") / (request.mix or (own[0] if own else "ni"))
-
-
-def engine_of(request: CurationRequest) -> Engine:
-    """The engine that generates the base model's predictions."""
-    return Engine(
-        name=request.predictor,
-        base=request.base,
-        predictions=request.predictions,
-        batch_size=request.batch_size,
-        precision=request.precision,
-        url=request.url,
-        sends_key=request.url is not None,
-        model=request.model,
-        concurrency=request.concurrency,
-        ray_address=request.ray_address,
-        ray_workers=request.ray_workers,
-    )
 
 
 @contextmanager

@@ -29,11 +29,11 @@ from harness.budget.duration import pretty
 from oneday.commands.curate import (
     curation_parameters,
     described,
-    engine_of,
     options_of_choices,
     run_curate,
     run_folder,
 )
+from oneday.commands.engine import engine_of
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_kinds
 from oneday.requests.curation import (

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from core.model.quantisation import Precision
 from curation.builders.clean import CleanOptions
 from curation.builders.feedback import FeedbackOptions
 from curation.builders.mix import MixOptions
@@ -14,10 +13,8 @@ from curation.builders.translate import TranslateOptions
 from curation.builders.tree import ConversationOptions
 from curation.builders.uniform import UniformOptions
 from curation.builders.verdicts import VerdictOptions
-from oneday.requests.request import Option, Redoing, Reporting
-
-MODEL = "Base model"
-"""A panel."""
+from oneday.requests.engine import WithEngine
+from oneday.requests.request import Redoing, Reporting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +122,7 @@ class BuildVerdictsRequest(BuildRequest, VerdictOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildTranslateRequest(BuildRequest, TranslateOptions):
+class BuildTranslateRequest(WithEngine, BuildRequest, TranslateOptions):
     """Translate rows line by line with a base model that is given examples.
 
     Code and white space are copied byte for byte. A row is dropped if one of its lines gets no translation. The same
@@ -135,26 +132,6 @@ class BuildTranslateRequest(BuildRequest, TranslateOptions):
     """
 
     kind = "translate"
-    base: Annotated[Path | None, Option(panel=MODEL)] = None
-    """Folder of the base model."""
-    predictor: Annotated[str, Option(panel=MODEL, suggests="core.generation.engine:NAMES")] = "transformers"
-    """transformers, openai, replay, or ray: before one of them."""
-    predictions: Annotated[tuple[Path, ...], Option(panel=MODEL, is_rare=True)] = ()
-    """Stored predictions, with replay."""
-    url: Annotated[str | None, Option(panel=MODEL, is_rare=True)] = None
-    """With openai: http://HOST:PORT/v1."""
-    model: Annotated[str | None, Option(panel=MODEL, is_rare=True)] = None
-    """With openai: the model's name there."""
-    concurrency: Annotated[int, Option(panel=MODEL, is_rare=True, low=1, high=65_536)] = 64
-    """With openai: most requests in flight."""
-    ray_address: Annotated[str | None, Option(panel=MODEL, is_rare=True)] = None
-    """With ray: auto, or HOST:PORT. Default: this machine."""
-    ray_workers: Annotated[int | None, Option(panel=MODEL, is_rare=True, low=1, high=65_536)] = None
-    """With ray. Default: one per GPU or machine."""
-    batch_size: Annotated[int, Option(panel=MODEL, is_rare=True, low=1, high=65_536)] = 32
-    """Prompts per forward pass."""
-    precision: Annotated[Precision | None, Option(panel=MODEL, is_rare=True)] = None
-    """Default: bf16 on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

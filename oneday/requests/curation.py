@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from core.model.quantisation import Precision
+from oneday.requests.engine import MODEL, WithEngine
 from oneday.requests.request import GENERAL, Option, Redoing, Reporting, WithDryRun
 
 Preset = Literal["recommended", "birbal-paper", "birbal-scripts"]
 
-DATA, MODEL, MIX = "Data", "Base model", "Mix"
+DATA, MIX = "Data", "Mix"
 """Panels."""
 
 
@@ -31,8 +31,8 @@ class DemoRequest(Redoing):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurationRequest(Redoing):
-    """The options that determine a mix. The preset supplies values that are None."""
+class WithTasks(Redoing):
+    """Of a command that selects rows."""
 
     tasks: Annotated[tuple[Path, ...], Option(panel=DATA)] = ()
     """Folder or file of NI tasks, or data of your own in any layout and file."""
@@ -54,26 +54,12 @@ class CurationRequest(Redoing):
     """File of task names, used instead of the selection rules; birbal: the winner's 462."""
     kinds: Annotated[Path | None, Option(panel=DATA, is_rare=True, sets=("kinds",))] = None
     """Overrides: lines of `task exact_match|generation`."""
-    base: Annotated[Path | None, Option(panel=MODEL)] = None
-    """Folder of the base model."""
-    predictor: Annotated[str, Option(panel=MODEL, suggests="core.generation.engine:NAMES")] = "transformers"
-    """transformers, openai or replay; ray: before one of them."""
-    predictions: Annotated[tuple[Path, ...], Option(panel=MODEL, is_rare=True)] = ()
-    """Stored predictions, with replay."""
-    url: Annotated[str | None, Option(panel=MODEL, is_rare=True)] = None
-    """With openai: http://HOST:PORT/v1."""
-    model: Annotated[str | None, Option(panel=MODEL, is_rare=True)] = None
-    """With openai: the model's name there."""
-    concurrency: Annotated[int, Option(panel=MODEL, is_rare=True, low=1, high=65_536)] = 64
-    """With openai: largest number of requests in flight."""
-    ray_address: Annotated[str | None, Option(panel=MODEL, is_rare=True)] = None
-    """With ray: auto, or HOST:PORT. Default: this machine."""
-    ray_workers: Annotated[int | None, Option(panel=MODEL, is_rare=True, low=1, high=65_536)] = None
-    """With ray. Default: one per GPU or machine."""
-    batch_size: Annotated[int, Option(panel=MODEL, is_rare=True, low=1, high=65_536)] = 32
-    """Prompts per forward pass."""
-    precision: Annotated[Precision | None, Option(panel=MODEL, is_rare=True)] = None
-    """Precision of the base. Default: bf16 on a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurationRequest(WithEngine, WithTasks):
+    """The options that determine a mix. The preset supplies values that are None."""
+
     tokenizer: Annotated[str | None, Option(panel=MODEL, is_rare=True)] = None
     """Folder or file that counts tokens, or none. Default: the base's."""
     run: Annotated[Path | None, Option(panel=MIX)] = None

@@ -33,7 +33,7 @@ def test_parameters_are_read_as_text(tmp_path: Path) -> None:
     ("name", "settings", "message"),
     [
         ("ifevla", {}, r"suite ifevla: unknown \(did you mean ifeval\?\)\. Known are ifeval, "),
-        ("ifeval", {"letter": "a"}, r"letter: no parameter of ifeval.* Its parameters: letter_rule, letter_seed"),
+        ("ifeval", {"letter": "a"}, r"letter: no option of ifeval.* Its options: letter_rule, letter_seed"),
         ("ifeval", {"letter_rule": "strict"}, r"letter_rule=strict: Input should be 'literal' or 'upstream'"),
         ("ifeval", {"letter_seed": "x"}, r"letter_seed=x: Input should be a valid integer"),
     ],
@@ -104,7 +104,7 @@ def test_every_suite_of_the_list_is_there_under_its_name() -> None:
     [
         ("language", {"detector": "cld3"}, "detector=cld3: Input should be 'fasttext-lite' or 'langdetect'"),
         ("drcd", {"prompts": "mine"}, "prompts=mine: Input should be 'taiwan-llm' or 'tc-eval'"),
-        ("judge", {"judge": "x"}, r"judge: no parameter of judge.* Its parameters: judge_url, "),
+        ("judge", {"judge": "x"}, r"judge: no option of judge.* Its options: judge_url, "),
         ("modifiers", {"judge_retries": "two"}, "judge_retries=two: Input should be a valid integer"),
         ("judge", {"judge_retries": "-1"}, "judge_retries=-1: below 0"),
         ("language", {"max_characters": "-1"}, "max_characters=-1: below 0"),

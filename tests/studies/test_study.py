@@ -18,7 +18,7 @@ from tests.studies.studies import SMALL, SWEPT, study_of
 WRONG = {
     "an unknown key": (SMALL.replace("about:", "abuot:"), {}, r"unknown key 'abuot' \(did you mean about\?\)"),
     "an unknown key of a stage": (SMALL, {"sft.learning_rat": 1e-5}, r"sft: unknown key 'learning_rat' \(did you mean"),
-    "a key twice": (SMALL.replace("about: a", "study: a"), {}, r"key 'study' stands twice"),
+    "a key twice": (SMALL.replace("about: a", "study: a"), {}, r"key 'study' occurs twice"),
     "a truth value for a number": (SMALL, {"sft.num_epochs": True}, r"num_epochs: true is no number"),
     "no length": (SMALL, {"sft.num_epochs": None}, r"sft: give num_epochs or max_steps, one of both"),
     "two lengths": (SMALL, {"sft.max_steps": 10}, r"sft: give num_epochs or max_steps, one of both"),

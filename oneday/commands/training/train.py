@@ -34,6 +34,7 @@ from oneday.commands.training.pick import pick_within
 from oneday.display.console import Console
 from oneday.display.live_view import live
 from oneday.display.training import TrainingDisplay, show_rehearsal, show_training
+from oneday.requests.looking import CompareRequest
 from oneday.requests.request import arguments
 from oneday.requests.training import PickRequest, TrainRequest
 
@@ -85,13 +86,8 @@ def compare_held_out(job: TrainJob, num: int, console: Console, *, redo: bool) -
         console.say("not compared on held-out questions: the validation rows are texts, which ask nothing")
         return
     console.say("held-out questions, after the budget (not charged to it):")
-    compare_run(
-        job.run, questions, base=job.base, max_new_tokens=LONGEST_ANSWER, redo=redo, console=console
-    )  # fmt: skip
-
-
-LONGEST_ANSWER = 128
-"""Tokens of an answer to a held-out question, as `oneday compare` has it."""
+    longest = CompareRequest(run=job.run).max_new_tokens
+    compare_run(job.run, questions, base=job.base, max_new_tokens=longest, redo=redo, console=console)
 
 
 def check_converged(result: TrainResult) -> None:

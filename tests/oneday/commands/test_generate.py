@@ -101,7 +101,7 @@ def set_budget(path: Path, seconds: float) -> None:
         (["--model", "gone/model"], "gone/model: neither a folder nor whole in the hub's cache on this machine"),
         (["--model", "http://127.0.0.1:9/v1"], "http://127.0.0.1:9/v1: no answer after 3 tries"),
         (["--model", str(DEMO_BASE), "--out", "."], "--out .: a folder"),
-        (["--model", str(DEMO_BASE), "--set", "x=1"], "x: no parameter of ifeval"),
+        (["--model", str(DEMO_BASE), "--set", "x=1"], "x: no option of ifeval"),
         (["--model", str(DEMO_BASE), "--max-new-tokens", "2048"], "none of 8 prompts can be asked (prompt_too_long"),
     ],
 )
