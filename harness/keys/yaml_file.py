@@ -25,7 +25,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read ({e}). `config=` takes a recipe of axolotl_configs/.") from e
     except ValueError as e:
-        raise ConfigError(f"{path}: {e}. A recipe is a flat mapping; mend the file.") from e
+        raise ConfigError(f"{path}: {e}. Mend the file; a recipe is a flat mapping.") from e
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: not a recipe, which is a mapping of Axolotl's keys. See axolotl_configs/.")
     for key, value in raw.items():

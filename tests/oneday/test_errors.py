@@ -446,7 +446,7 @@ TRAIN = [
     Case(
         "train: a recipe nested too deeply",
         lambda p: dry_train("--config", p.recipe(f"x: {'[' * 2000}{']' * 2000}\n")),
-        r"recipe\.yml: nested too deeply\. A recipe is a flat mapping; mend the file",
+        r"recipe\.yml: nested too deeply\. Mend the file; a recipe is a flat mapping",
         lambda p: dry_train("--config", p.recipe()),
     ),
     Case(

@@ -208,3 +208,17 @@ def test_who_watches_is_let_go(tmp_path: Path) -> None:
             time.sleep(0.1)
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=PATIENCE_S) == 0
+
+
+def test_an_interrupt_while_a_dataclass_is_made_has_the_exit_code_of_any_other(tmp_path: Path) -> None:
+    """CPython would end `python -m` by SIGINT, for the interrupt passes through an `exec` of text."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from oneday.cli.main import exit_code\n"
+        "sys.exit(exit_code(lambda: exec('raise KeyboardInterrupt'), ['plan']))\n"
+    )
+    path = f"{tmp_path}:{Path(__file__).parents[2]}"
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert (done.returncode, "interrupted: finished stages are kept." in done.stderr) == (3, True), done.stderr
