@@ -16,8 +16,8 @@ from benchmarks.timed_pick import write_mix
 from harness.budget.duration import seconds
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.plan import ESTIMATED_VALIDATION_ROWS, Costs, estimate_budget
+from harness.data.pack import PackPlan
 from harness.job import TrainJob
-from harness.pack import PackPlan
 from harness.recipe import find_recipe, read_recipe, recipe_for
 from oneday.commands.training.train import rehearse_and_train
 from oneday.demo.demo import DEMO_BASE, RECIPE

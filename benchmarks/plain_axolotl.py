@@ -29,10 +29,10 @@ from harness.axolotl_process import axolotl_environment
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.schedule import Segment, write_segment
-from harness.dataset import prepare_dataset
+from harness.data.dataset import prepare_dataset
+from harness.data.pack import PackPlan, digest_of, pack_in_order
 from harness.inside.batch_log import read_batches
 from harness.inside.events import EventReader, Step
-from harness.pack import PackPlan, digest_of, pack_in_order
 from harness.recipe import read_recipe
 from oneday.demo.demo import DEMO_BASE, RECIPE
 

@@ -26,7 +26,7 @@ from harness.checkpoint.adapter import find_adapters
 from harness.checkpoint.pick import BASE, Picked
 from harness.checkpoint.race import Race
 from harness.checkpoint.timed_pick import PickJob, timed_pick
-from harness.dataset import read_dataset_rows
+from harness.data.dataset import read_dataset_rows
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.supervise import OUTPUT

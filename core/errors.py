@@ -6,6 +6,7 @@
     ├── DataError               a file of examples
     ├── SelectionError          a task list, a kind override
     ├── PredictionError         a model, a stored prediction
+    ├── MergeError              an adapter that cannot be merged into its base
     ├── ScoreError              references, a ROUGE implementation
     ├── SourceError             a data source of the mix
     ├── MixError                the mix itself
@@ -46,6 +47,10 @@ class SelectionError(OnedayError):
 
 class PredictionError(OnedayError):
     """A model or a file of stored predictions cannot be used."""
+
+
+class MergeError(OnedayError):
+    """An adapter cannot be merged into its base."""
 
 
 class ScoreError(OnedayError):

@@ -1,7 +1,8 @@
 """The names in a run folder: numbered, so that opening it in order tells the story.
 
     runs/200k/
-      00_own         own rows as tasks                  05_table       these rows as token ids
+      00_base        merged weights of a parent run     05_table       these rows as token ids
+      00_own         own rows as tasks
       01_tasks       chosen tasks and instances         06_plan        the rehearsal
       02_predictions the base model's answers           07_train       the trainer's output
       03_scores      a score per answer, buckets        08_pick        the picked checkpoint
@@ -13,6 +14,7 @@ What `build` makes has one stage, `01_rows`.
 Where it sits: at the bottom; the packages find each other's results by these names.
 """
 
+PARENT = "00_base"
 OWN = "00_own"
 TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
 CURATION = (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)

@@ -11,8 +11,9 @@ from core.encoding.long_example import LongExamples
 from core.files import file_sha256
 from core.model.folder import model_fingerprint
 from harness.budget.gpu_profile import GpuProfile
-from harness.dataset import Dataset, find_dataset
+from harness.data.dataset import Dataset, find_dataset
 from harness.ledger.day import Charging
+from harness.parent import Parent
 from harness.recipe import AxolotlConfig
 from harness.tracker import Tracker
 
@@ -41,12 +42,15 @@ class TrainJob:
     """Why this card's profile was chosen; recorded only, without influence on the result."""
     long_examples: LongExamples = LongExamples.AUTO
     """How an example longer than `sequence_len` is handled."""
+    parent: Parent | None = None
+    """The run whose picked weights are the base; None: the base is nobody's."""
     device: str = ""
     """The only card visible to the trainer, as a value of CUDA_VISIBLE_DEVICES; empty: no restriction."""
 
     def inputs(self) -> dict[str, Any]:
         """Everything but the budget that determines the result, as recorded in `inputs.json`."""
-        return {
+        parent = {"parent": self.parent.described()} if self.parent else {}
+        return parent | {
             "train": file_sha256(self.mix / "train.jsonl"),
             "validation": file_sha256(self.mix / "validation.jsonl"),
             "base": model_fingerprint(self.base),

@@ -28,7 +28,7 @@ from harness.checkpoint.pick import Picked, pick, read_picked
 from harness.checkpoint.seal import checkpoint_folders
 from harness.checkpoint.trained_base import base_precision, quantisation_in_training
 from harness.checkpoint.verdict import Verdict, faint_share
-from harness.dataset import DROPPED, described_dataset
+from harness.data.dataset import DROPPED, described_dataset
 from harness.errors import BudgetError, CheckpointError, TrainError
 from harness.inside.batch_log import read_batches
 from harness.inside.events import Evaluation, Event

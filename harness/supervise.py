@@ -28,7 +28,8 @@ from harness.budget.pace import first_horizon
 from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal, pack_plan, planned
 from harness.budget.schedule import Segment, read_segments, write_segment
 from harness.checkpoint.seal import SAVING, newest_whole, set_aside
-from harness.dataset import Dataset, link_dataset, read_dataset
+from harness.data.dataset import Dataset, link_dataset, read_dataset
+from harness.data.pack import PackPlan
 from harness.drive import ChildExit, ExitReason, LastEvents, drive
 from harness.errors import TrainError
 from harness.inside.events import (
@@ -47,7 +48,6 @@ from harness.inside.events import (
 )
 from harness.job import TrainJob
 from harness.ledger.ledger import Ledger
-from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig
 from harness.tracker import tracking_environment, tracking_keys
 

@@ -24,7 +24,7 @@ from harness.budget.flops import flops_per_token, hardware_utilisation
 from harness.budget.gpu_profile import GpuProfile, get_gpu_profile
 from harness.budget.memory import ModelShape
 from harness.budget.profile_choice import profile_of
-from harness.dataset import check_rows
+from harness.data.dataset import check_rows
 from harness.doctor.card import find_gpu
 from harness.job import TrainJob
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe, recipe_for

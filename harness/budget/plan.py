@@ -18,8 +18,8 @@ from harness.budget.flops import estimated_tokens_per_s
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import MISTRAL_7B, ModelShape
 from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal
+from harness.data.pack import PackPlan
 from harness.errors import ConfigError
-from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig
 
 ESTIMATED_VALIDATION_ROWS = 2_000

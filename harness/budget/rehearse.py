@@ -30,7 +30,8 @@ from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import ModelShape, memory_reductions
 from harness.budget.schedule import Segment, write_segment
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
-from harness.dataset import check_window
+from harness.data.dataset import check_window
+from harness.data.pack import PackPlan
 from harness.doctor.card import check_gpu, check_torch, find_gpu
 from harness.drive import ChildExit, ExitReason, drive
 from harness.errors import ConfigError, DataError, MemoryFullError, TrainError
@@ -47,7 +48,6 @@ from harness.inside.events import (
     TrainEnd,
 )
 from harness.job import TrainJob
-from harness.pack import PackPlan
 from harness.recipe import AxolotlConfig, has_flash_attn
 
 REHEARSAL = "rehearsal.json"

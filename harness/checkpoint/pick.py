@@ -193,7 +193,7 @@ def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     for file in files:
-        _link_or_copy(adapter / file, temporary / file)
+        link_or_copy(adapter / file, temporary / file)
     if trained := trained or find_trained_base(adapter):
         write_trained_base(temporary, trained)
     template = folder.parent / TRAIN / "data" / CHAT_TEMPLATE
@@ -211,7 +211,7 @@ def publish(folder: Path, adapter: Path, picked: Picked, *, trained: TrainedBase
     return picked
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """Links weights, which nobody edits in place, and copies the configuration, which people edit."""
     if source.suffix == ".safetensors":
         try:

@@ -20,9 +20,9 @@ from core.files import read_jsonl
 from core.run_folder import MIX
 from core.stage import DROPPED, Dropped
 from harness.base_model import load_tokenizer
+from harness.data.dataset import long_notes, prepare_dataset
 from harness.data.own_mix import OwnMixDetails, OwnMixParameters, own_mix
 from harness.data.share import DataFile
-from harness.dataset import long_notes, prepare_dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from core.model.weights import check_weights
 from harness.budget.curve import Curve
 from harness.budget.schedule import LRSchedule, read_segments
 from harness.checkpoint.seal import checkpoint_folders
+from harness.data.pack import PackPlan, digest_of
 from harness.inside.callback import BudgetCallback, PlannedLR
 from harness.inside.events import (
     CheckpointTest,
@@ -41,7 +42,6 @@ from harness.inside.neftune import PerSampleNoise
 from harness.inside.rows import PACKED_WITHOUT_MASK, training_rows
 from harness.inside.tracker_guard import guard_trackers
 from harness.inside.trainer import ExactTrainer, lengths_of
-from harness.pack import PackPlan, digest_of
 
 PROBE_TOKENS = 32
 """Length of each of the two samples whose isolation is measured."""

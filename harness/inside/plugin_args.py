@@ -17,7 +17,7 @@ class OnedayArgs(BaseModel):
     oneday_follow_plan: bool = False
     """Follow the plan file without changing it, and end where it ends."""
     oneday_packs: str | None = None
-    """File with the batches of the run (`harness.pack`)."""
+    """File with the batches of the run (`harness.data.pack`)."""
     oneday_batches: str | None = None
     """JSON-lines file with the hash, learning rate and loss of every step."""
     oneday_deadline: float | None = None

@@ -17,10 +17,10 @@ from torch.utils.data import BatchSampler
 
 from core.model.token_ids import IGNORED_LABEL
 from harness.checkpoint.seal import SAVING, save_sealed
+from harness.data.pack import Bin, PackPlan, pack_in_order
 from harness.inside.callback import BudgetCallback
 from harness.inside.events import EvaluationHalved, now
 from harness.inside.neftune import PerSampleNoise, lengths_of_samples
-from harness.pack import Bin, PackPlan, pack_in_order
 
 Base: Any = object  # in the plugin's class, Axolotl's trainer follows
 

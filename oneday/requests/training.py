@@ -32,6 +32,8 @@ class TrainingRequest(Reporting):
     """cpu, rtx4090, a100-40gb, a100-80gb, h100-80gb, h200, or NAME-MEMORYgb. Default: the card of this machine."""
     base: Path | None = None
     """Base model: a folder, or OWNER/NAME[@REVISION] of the hub, fetched once. Default: the mix's, or the recipe's."""
+    init_from: Path | None = None
+    """Run to start from: its picked weights, merged, are the base."""
     run: Path | None = None
     """Run folder. Default: the one that holds the mix."""
 
@@ -73,6 +75,7 @@ class TrainRequest(TrainingRequest, Redoing, WithDryRun):
     Examples: oneday train --mix runs/200k/05_mix --config axolotl_configs/mistral_7b_qlora_4090.yml --card rtx4090
               oneday train --data mine.jsonl --base models/Mistral-7B-v0.1 --budget 8h
               oneday train --data mine.jsonl:0.3 --data chats/ --base mistralai/Mistral-7B-v0.1 --run runs/mixed
+              oneday train --data pairs.jsonl --init-from runs/mixed --config dpo.yml --run runs/preferred
     """
 
     budget: str = "24h"

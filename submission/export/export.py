@@ -20,12 +20,13 @@ import torch
 from core.comparison import Comparison
 from core.encoding.rendering import CHAT_TEMPLATE
 from core.encoding.table import read_rows
-from core.errors import StageError
+from core.errors import MergeError, StageError
 from core.files import make_folder, naming, read_as, read_json, sync_directory, write_json, write_text
 from core.manifest import MANIFEST, read_manifest
 from core.model.folder import check_model_folder, model_fingerprint, weight_files
 from core.model.language_model import LanguageModel
 from core.model.libraries import quieten
+from core.model.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
 from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import IGNORED_LABEL, RowIds
 from core.run_folder import EXPORT, PICK, TRAIN
@@ -41,7 +42,6 @@ from harness.checkpoint.trained_base import (
 )
 from harness.supervise import DATA
 from submission.errors import ExportError
-from submission.export.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
 from submission.export.model_card import ALL_TRAINED, Told, model_card
 from submission.export.other_program import NUM_PROMPTS, Measured, bound_of, check, measure
 
@@ -243,7 +243,7 @@ def _found(wanted: Export) -> _Found:
     adapter = folder / picked.adapter
     try:
         _check_whole(adapter)
-    except (StageError, ExportError) as e:
+    except (StageError, MergeError) as e:
         raise ExportError(f"{adapter}: not whole ({e}) `oneday pick {wanted.run}` writes it anew.") from e
     trained = find_trained_base(adapter) or _as_picked(picked, base)
     check_same_base(trained, base, wanted.run, on_purpose=wanted.base_changed)

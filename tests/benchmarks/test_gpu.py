@@ -25,7 +25,7 @@ from benchmarks.gpu.training import _lines, compare_repeated_steps, repeated_ste
 from harness.axolotl_process import Launcher
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import rehearse
-from harness.dataset import read_mix
+from harness.data.dataset import read_mix
 from harness.recipe import AxolotlConfig, find_recipe, read_recipe, recipe_for
 
 ROOT = Path(__file__).parents[2]

@@ -31,7 +31,7 @@ import yaml
 from harness.budget.clock import uptime
 from harness.checkpoint.content import ADAPTER_FILES, RESUME_FILES
 from harness.checkpoint.seal import SAVING, save_sealed
-from harness.pack import PackPlan
+from harness.data.pack import PackPlan
 
 RNG = random.Random(os.environ.get("FAKE_SEED", "0"))
 

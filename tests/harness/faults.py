@@ -25,8 +25,8 @@ from typing import Any
 
 from core.files import read_json
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
+from harness.data.pack import PackPlan
 from harness.ledger.ledger import Ledger
-from harness.pack import PackPlan
 
 ROOT = Path(__file__).parents[2]
 LEAST_BUDGET_S = 14.0
@@ -173,7 +173,7 @@ def faults(*, real: dict[str, Any] | None = None) -> Iterator[Fault]:
 def start_s() -> float:
     """Seconds that a supervisor takes here until it can begin: its imports."""
     began = time.monotonic()
-    imports = "import harness.run, harness.dataset, transformers, tokenizers; transformers.AutoTokenizer"
+    imports = "import harness.run, harness.data.dataset, transformers, tokenizers; transformers.AutoTokenizer"
     subprocess.run([sys.executable, "-c", imports], cwd=ROOT, check=True, capture_output=True)
     return time.monotonic() - began
 

@@ -22,7 +22,7 @@ from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import Rehearsal, rehearse
 from harness.checkpoint.loss import AdapterLosses
-from harness.dataset import read_dataset, read_dataset_rows
+from harness.data.dataset import read_dataset, read_dataset_rows
 from harness.errors import BudgetError, TrainError
 from harness.inside.events import Evaluation, Event, PluginAlive, PluginRegistered, Save, Step, TrainBegin, TrainEnd
 from harness.job import TrainJob

@@ -13,7 +13,7 @@ from harness.budget.rehearse import REHEARSAL, Rehearsal
 from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.pick import pick
 from harness.checkpoint.seal import seal
-from harness.dataset import read_dataset_rows
+from harness.data.dataset import read_dataset_rows
 from harness.ledger.ledger import Ledger
 from harness.recipe import read_recipe
 from oneday.commands.compare import run_compare

@@ -11,7 +11,7 @@ import pytest
 from core.files import read_json, read_jsonl
 from curation.curate import curate
 from evaluation.held_out import held_out_questions, score_answer
-from harness.dataset import prepare_dataset
+from harness.data.dataset import prepare_dataset
 from harness.reproduce import Verdict, compare_curations
 from oneday.cli import main
 from oneday.demo.demo import DEMO_BASE

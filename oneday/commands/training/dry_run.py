@@ -10,7 +10,7 @@ from typing import Any
 from harness.budget.duration import pretty, seconds
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.profile_choice import NAMED_BY_USER
-from harness.dataset import read_mix
+from harness.data.dataset import read_mix
 from harness.errors import ConfigError
 from harness.keys.acceptance import Acceptance
 from harness.keys.table import sources
@@ -80,7 +80,7 @@ def _lines(
         ("weights", _weights(recipe)),
         ("needs", ", ".join(found.needs) or "nothing that is not in every installation"),
         ("card", f"{card.name}, {card.memory_gib:g} GiB; {setting.choice.reason}"),
-        ("base model", str(request.base or recipe.base_model or "the one that curation asked")),
+        ("base model", _base(request, recipe)),
         ("data", ", ".join(request.data)) if files else ("mix", _mix(request, recipe)),
         ("run folder", str(run_of_request(request)) if files or request.mix else str(request.run or "the mix's run")),
         ("budget", f"{pretty(budget_s)} from the start of training to the published pick"),
@@ -94,6 +94,12 @@ def _lines(
         ("before the clock", "rehearse" if request.rehearsal else "nothing: `rehearsal=false`"),
         ("then", f"train, evaluate, save, pick by validation loss{', try an average' * (request.average > 1)}"),
     ]  # fmt: skip
+
+
+def _base(request: TrainRequest, recipe: AxolotlConfig) -> str:
+    if request.init_from:
+        return f"the picked weights of {request.init_from}"
+    return str(request.base or recipe.base_model or "the one that curation asked")
 
 
 def _weights(recipe: AxolotlConfig) -> str:

@@ -14,18 +14,20 @@ from core.encoding.long_example import LongExamples
 from core.encoding.rendering import Loss
 from core.manifest import read_manifest
 from core.model.folder import check_model_folder
-from core.run_folder import MIX
+from core.run_folder import MIX, PARENT
+from core.stage import locked
 from harness.base_model import find_model
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.profile_choice import NAMED_BY_USER, ProfileChoice, choose_profile
+from harness.data.dataset import check_mix
 from harness.data.template import Template
-from harness.dataset import check_mix
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
 from harness.keys.acceptance import Acceptance
 from harness.keys.sources import recipe_data
 from harness.keys.yaml_file import read_mapping
 from harness.ledger.day import Charging
+from harness.parent import Parent
 from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
 from oneday.commands.training.own_mix import data_files, data_mix, run_of
 from oneday.display.console import Console
@@ -104,7 +106,11 @@ def training_job(
     run = run_of_request(request)
     if not redo:
         _check_same_card(setting.choice, run)
-    base = find_base(request.base, request.mix, recipe, fetch=console.say if console and fetches else None)
+    parent = _parent(request)
+    if parent:
+        base = _base_of_parent(parent, run, console)
+    else:
+        base = find_base(request.base, request.mix, recipe, fetch=console.say if console and fetches else None)
     if request.data:
         mix = data_mix(request, run, base=base, seed=recipe.seed, redo=redo, console=console).directory
     else:
@@ -114,6 +120,7 @@ def training_job(
         run=run,
         mix=mix,
         base=base,
+        parent=parent,
         long_examples=LongExamples(request.long_examples),
         recipe=with_attention(recipe, setting.card),
         card=setting.card,
@@ -123,6 +130,35 @@ def training_job(
         shared_card=shared_card,
         redo=redo,
     )
+
+
+def _parent(request: TrainingRequest) -> Parent | None:
+    """The run to start from.
+
+    Raises:
+        ConfigError: A base is named besides it, or it is the run itself.
+        OnedayError: Nothing is picked in it, or its files are not here.
+    """
+    if request.init_from is None:
+        return None
+    if request.base is not None:
+        raise ConfigError("`base=` and `init_from=`: the parent's picked weights are the base. Leave one of them out.")
+    if request.init_from.resolve() == run_of_request(request).resolve():
+        raise ConfigError(f"`init_from={request.init_from}`: is the run itself. Give `run=` another folder.")
+    return Parent.of(request.init_from)
+
+
+def _base_of_parent(parent: Parent, run: Path, console: Console | None) -> Path:
+    def shown(done: int, total: int) -> None:
+        if console:
+            console.progress("weights merged", done, total)
+
+    with locked(run / PARENT):
+        base = parent.write_base(run, on_progress=shown)
+    if console:
+        how = "merged into its base" if parent.is_merged else "of which all weights were trained"
+        console.say(f"starts from {parent.checkpoint} of {parent.run}, {how}: {base}")
+    return base
 
 
 def _with_rows(request: TrainingRequest, recipe: AxolotlConfig, console: Console | None) -> TrainingRequest:

@@ -14,12 +14,12 @@ from core.records.hub import is_hub_name
 from core.records.name import stem
 from core.stage import DROPPED, Stage, locked
 from harness.base_model import load_tokenizer
+from harness.data.dataset import DROPPED as DATASET_DROPPED
+from harness.data.dataset import SAMPLE, Dataset, long_notes
 from harness.data.own_mix import OwnMixDetails, OwnMixParameters, own_mix
 from harness.data.share import DataFile
 from harness.data.split import SplitParameters
 from harness.data.template import Template
-from harness.dataset import DROPPED as DATASET_DROPPED
-from harness.dataset import SAMPLE, Dataset, long_notes
 from harness.errors import DataError
 from oneday.display.console import Console
 from oneday.requests.training import TrainingRequest

@@ -25,7 +25,7 @@ from harness.checkpoint.race import Race
 from harness.checkpoint.seal import SEAL, Checkpoint, checkpoint_folders, inspect_all
 from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
-from harness.dataset import read_dataset_rows
+from harness.data.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
 from harness.ledger.ledger import Ledger
 from harness.run import LEDGER

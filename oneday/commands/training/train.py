@@ -17,7 +17,7 @@ from harness.budget.pace import first_horizon
 from harness.budget.rehearse import Rehearsal, pack_plan, planned, rehearse
 from harness.budget.schedule import check_plan
 from harness.checkpoint.pick import read_picked
-from harness.dataset import check_rows
+from harness.data.dataset import check_rows
 from harness.errors import ConfigError, MemoryFullError, TrainError
 from harness.job import TrainJob
 from harness.ledger.ledger import Ledger

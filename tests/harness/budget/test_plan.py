@@ -5,8 +5,8 @@ import pytest
 from curation.sources.source import EPOCHS, MIXES
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.plan import Costs, estimate_budget, estimate_mixes, tokens_per_step
+from harness.data.pack import PackPlan
 from harness.errors import ConfigError
-from harness.pack import PackPlan
 from harness.recipe import read_recipe
 from oneday.demo.demo import RECIPE
 

@@ -19,7 +19,7 @@ from harness.checkpoint.loss import AdapterLosses
 from harness.checkpoint.pick import Picked, pick
 from harness.checkpoint.seal import Checkpoint, inspect_all, seal
 from harness.checkpoint.timed_pick import PickJob, timed_pick
-from harness.dataset import read_dataset_rows
+from harness.data.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError
 from harness.job import TrainJob
 from harness.ledger.ledger import Ledger

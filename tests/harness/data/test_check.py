@@ -12,9 +12,9 @@ from core.encoding.long_example import LongExamples
 from core.files import read_jsonl
 from harness.base_model import load_tokenizer
 from harness.data.check import check_training
+from harness.data.dataset import prepare_dataset
 from harness.data.own_mix import OwnMixParameters, own_mix
 from harness.data.share import DataFile
-from harness.dataset import prepare_dataset
 
 PIECES = [
     {"instruction": "Say it.", "output": "yes"},

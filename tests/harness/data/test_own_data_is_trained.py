@@ -13,9 +13,9 @@ from core.run_folder import TRAIN
 from harness.axolotl_process import Launcher
 from harness.budget.rehearse import rehearse
 from harness.checkpoint.loss import AdapterLosses
+from harness.data.dataset import read_dataset_rows
 from harness.data.own_mix import OwnMixParameters, own_mix
 from harness.data.share import DataFile
-from harness.dataset import read_dataset_rows
 from harness.run import train
 from harness.supervise import DATA, OUTPUT
 from submission.checkpoint import find_served

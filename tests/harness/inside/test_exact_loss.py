@@ -17,11 +17,11 @@ from core.run_folder import PLAN, TRAIN
 from harness.axolotl_process import Child, Launcher
 from harness.budget.rehearse import rehearse
 from harness.checkpoint.loss import AdapterLosses, answer_losses
-from harness.dataset import read_dataset_rows
+from harness.data.dataset import read_dataset_rows
+from harness.data.pack import PackPlan, rows_of
 from harness.errors import TrainError
 from harness.inside.events import Event, Isolation, Kernels
 from harness.job import TrainJob
-from harness.pack import PackPlan, rows_of
 from harness.run import train
 from harness.supervise import BATCHES, DATA, OUTPUT, PACKS
 from tests.harness.test_run import MEASURED, make_job

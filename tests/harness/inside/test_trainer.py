@@ -13,6 +13,7 @@ from core.model.libraries import disable_cpu_repack
 from core.model.token_ids import IGNORED_LABEL
 from harness.checkpoint.content import ADAPTER_FILES, RESUME_FILES
 from harness.checkpoint.seal import SAVING, Checkpoint, inspect, inspect_all, save_sealed
+from harness.data.pack import PackPlan
 from harness.inside.trainer import (
     ExactTrainer,
     PlannedBatches,
@@ -21,7 +22,6 @@ from harness.inside.trainer import (
     num_real_tokens,
     split_batch,
 )
-from harness.pack import PackPlan
 
 
 def packed(*rows: tuple[int, ...]) -> dict[str, torch.Tensor]:

@@ -157,9 +157,9 @@ def test_a_request_is_checked_by_its_own_type() -> None:
 
 def test_a_closed_set_that_is_written_out_is_that_of_the_package() -> None:
     """A Literal where importing the package would be slow."""
+    from core.model.merge import Dtype
     from curation.preset import PRESETS
     from harness.ledger.day import Charging
-    from submission.export.merge import Dtype
     from submission.score.score import Rule
 
     values = {(entry.name, f.name): f.values for entry in ENTRIES for f in request_fields(entry.request)}

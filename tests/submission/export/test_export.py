@@ -14,10 +14,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from core.encoding.table import TableRow, write_table
+from core.errors import MergeError
 from core.example.prompt import training_prompt
 from core.files import read_json, write_json
 from core.model.folder import model_fingerprint
 from core.model.language_model import LanguageModel
+from core.model.merge import as_trained, linear_names, merge, read_deltas
 from core.model.quantisation import Quantisation
 from core.model.token_ids import encode, rows_ids
 from harness.base_model import load_tokenizer
@@ -31,7 +33,6 @@ from oneday.local_server import ask, local_server
 from oneday.requests.submission import ServeRequest
 from submission.errors import ExportError
 from submission.export.export import Export, compare, export
-from submission.export.merge import as_trained, linear_names, merge, read_deltas
 from tests.conftest import DEMO_BASE
 from tests.harness.checkpoint.adapters import write_adapters
 from tests.harness.checkpoint.test_trained_base import other_weights
@@ -133,7 +134,7 @@ def test_more_than_plain_lora_is_not_merged(
     other = Path(shutil.copytree(lora_adapter, tmp_path / "other"))
     config = json.loads((other / "adapter_config.json").read_text())
     (other / "adapter_config.json").write_text(json.dumps({**config, **change}))
-    with pytest.raises(ExportError, match=message):
+    with pytest.raises(MergeError, match=message):
         read_deltas(other)
 
 
@@ -152,7 +153,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, lora_adapter: Pat
     other = Path(shutil.copytree(lora_adapter, tmp_path / "other"))
     weights = load_file(other / "adapter_model.safetensors")
     save_file({k.replace("layers.0.", "layers.9."): v for k, v in weights.items()}, other / "adapter_model.safetensors")
-    with pytest.raises(ExportError, match="is no weight of the base"):
+    with pytest.raises(MergeError, match="is no weight of the base"):
         merge(DEMO_BASE, other, tmp_path / "merged", quantisation=PLAIN, dtype="fp32")
 
 

@@ -11,7 +11,7 @@ from core.files import read_jsonl
 from core.model.token_ids import IGNORED_LABEL, row_ids
 from core.run_folder import TABLE
 from harness.base_model import load_tokenizer
-from harness.dataset import (
+from harness.data.dataset import (
     Dataset,
     TableInputs,
     check_mix,

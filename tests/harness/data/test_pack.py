@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.data.pack import PackPlan, digest_of, pack_in_order, rows_of
 from harness.errors import DataError
-from harness.pack import PackPlan, digest_of, pack_in_order, rows_of
 
 LENGTHS = [100, 300, 50, 512, 200, 210, 90, 30, 400, 111]
 

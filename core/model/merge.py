@@ -9,7 +9,7 @@ onto unrounded weights changes them by 0.21, this method by 2e-6. LLM.int8() rou
 weight can hold: in 8 bits a logit still differs by 0.13 (of deviation 2.0, measured on the demo's base). One shard is
 in memory at a time, so a 7B model does not need 28 GB.
 
-Where it sits: picked checkpoint -> **merge** -> export.
+Where it sits: picked checkpoint -> **merge** -> export, the base of a run that starts from another one.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from core.errors import MergeError
 from core.files import make_folder, naming, read_as, read_json, write_json
 from core.model.folder import WEIGHT_INDEX, weight_files
 from core.model.quantisation import Quantisation
-from submission.errors import ExportError
 
 Dtype = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -79,7 +79,7 @@ def merge(
         quantisation: The base's quantisation when the adapter was trained.
         on_progress: Called with (weights done, total weights).
     Raises:
-        ExportError: the adapter is not plain LoRA, or names weights that the base does not have.
+        MergeError: the adapter is not plain LoRA, or names weights that the base does not have.
     """
     deltas = read_deltas(lora_adapter)
     rounded = linear_names(base) if quantisation.is_quantised else frozenset()
@@ -95,7 +95,7 @@ def merge(
             if module in deltas:
                 delta = deltas[module].weight()
                 if delta.shape != weight.shape:
-                    raise ExportError(f"{lora_adapter}: {module} does not fit the base {base}. Pass its own `base=`.")
+                    raise MergeError(f"{lora_adapter}: {module} does not fit the base {base}. Pass its own `base=`.")
                 weight = weight.float() + delta
                 unused.discard(module)
             merged[name] = weight.to(_DTYPES[dtype]).contiguous() if weight.is_floating_point() else weight
@@ -105,7 +105,7 @@ def merge(
             save_file(merged, out / shard.name, metadata={"format": "pt"})
         (out / shard.name).chmod(READABLE)
     if unused:
-        raise ExportError(f"{lora_adapter}: {min(unused)} is no weight of the base {base}. Pass its own `base=`.")
+        raise MergeError(f"{lora_adapter}: {min(unused)} is no weight of the base {base}. Pass its own `base=`.")
     _describe(base, out, dtype)
 
 
@@ -113,15 +113,15 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
     """The deltas of an adapter, by the name of the base's module.
 
     Raises:
-        ExportError: the adapter is not plain LoRA.
+        MergeError: the adapter is not plain LoRA.
     """
     config = read_as(dict[str, Any], lora_adapter / "adapter_config.json", mend="Save the adapter again.")
     for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "layer_replication"):
         if config.get(key):
-            raise ExportError(f"{lora_adapter}: {key} is set; plain LoRA alone can be merged. Export the adapter.")
+            raise MergeError(f"{lora_adapter}: {key} is set; plain LoRA alone can be merged. Export the adapter.")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float)):
-        raise ExportError(f"{lora_adapter}/adapter_config.json: r or lora_alpha is no number. Save the adapter again.")
+        raise MergeError(f"{lora_adapter}/adapter_config.json: r or lora_alpha is no number. Save the adapter again.")
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     tensors = dict(_tensors(lora_adapter / "adapter_model.safetensors"))
     deltas = {}
@@ -131,7 +131,7 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
             module = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
             deltas[module] = Delta(a=a, b=b, scale=scale)
     if 2 * len(deltas) != len(tensors):
-        raise ExportError(f"{lora_adapter}: holds more than LoRA's A and B; it cannot be merged. Export the adapter.")
+        raise MergeError(f"{lora_adapter}: holds more than LoRA's A and B; it cannot be merged. Export the adapter.")
     return deltas
 
 
@@ -139,7 +139,7 @@ def linear_names(base: Path) -> frozenset[str]:
     """The linear layers that 4-bit loading quantises: all except the output layer.
 
     Raises:
-        ExportError: no model can be built from the config.
+        MergeError: no model can be built from the config.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -148,7 +148,7 @@ def linear_names(base: Path) -> frozenset[str]:
             model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True))
     except Exception as e:  # each model class raises its own errors for a wrong config
         why = next(iter(str(e).splitlines()), "") or type(e).__name__
-        raise ExportError(f"{base}/config.json: no model of it ({why[:200]}). Pass `base=` of a whole model.") from e
+        raise MergeError(f"{base}/config.json: no model of it ({why[:200]}). Pass `base=` of a whole model.") from e
     head = model.get_output_embeddings()
     return frozenset(
         name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
@@ -180,13 +180,13 @@ def opened(path: Path) -> Iterator[Any]:
     """An open safetensors file; its header is checked.
 
     Raises:
-        ExportError: missing or damaged.
+        MergeError: missing or damaged.
     """
     try:
         with safe_open(path, framework="pt") as f:
             yield f
     except (SafetensorError, OSError) as e:
-        raise ExportError(f"{path}: cannot be read ({e}). Fetch or save it again.") from e
+        raise MergeError(f"{path}: cannot be read ({e}). Fetch or save it again.") from e
 
 
 def _names(path: Path) -> list[str]:
