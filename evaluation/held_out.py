@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from core.example.example import Conversation, Message, Text, Unusable
+from core.example.example import Conversation, Message, Preference, Text, Unusable
 from core.example.mix_line import read_line
 from core.example.prompt import STOP, training_prompt
 from core.files import read_jsonl
@@ -103,6 +103,8 @@ def _question(row: Mapping[str, object], where: str) -> Question | None:
     if isinstance(example, Conversation):
         *before, last = example.messages
         messages, instruction, text, output = tuple(before), "", "", last.content
+    if isinstance(example, Preference):
+        messages, instruction, text, output = example.prompt, "", "", example.chosen[0].content
     source = str(row.get("source", "mix"))
     return Question(
         id=str(row.get("id") or ""),

@@ -20,6 +20,8 @@ LIGER_PLUGIN = "axolotl.integrations.liger.LigerPlugin"
 
 
 PLUGIN = "harness.inside.plugin.OnedayPlugin"
+PAIR_TRAINER = "harness.inside.plugin.OnedayPairTrainer"
+"""Under `rl`, Axolotl builds the class that a plugin returns without a model, but one that this key names with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,8 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProf
     }
     if recipe.neftune_mode == "per_sample" and recipe.neftune_noise_alpha:
         document["oneday_neftune"] = document.pop("neftune_noise_alpha")
+    if recipe.is_paired:
+        document |= {"trainer_cls": PAIR_TRAINER, "oneday_token_weighted": False}
     document |= settings.tracking
     if settings.resume_from is not None:
         document["resume_from_checkpoint"] = str(settings.resume_from)

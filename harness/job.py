@@ -72,4 +72,5 @@ class TrainJob:
             base=self.base,
             sequence_len=self.recipe.sequence_len,
             long_examples=self.long_examples,
+            pairs=self.recipe.is_paired,
         )

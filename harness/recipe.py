@@ -21,7 +21,7 @@ from harness.budget.curve import Curve, curve_of
 from harness.budget.gpu_profile import GpuProfile
 from harness.errors import ConfigError
 from harness.keys.needs import gpu_keys
-from harness.keys.objective import Objective, check_trained, objective_of
+from harness.keys.objective import PAIRED, Objective, check_trained, objective_of
 from harness.keys.refused import refusals
 from harness.keys.schema import schema, yaml_text
 from harness.keys.table import KeyTable
@@ -30,6 +30,10 @@ from harness.keys.yaml_file import read_mapping
 
 EVALS_PER_EPOCH = 4
 """Evaluations in a pass over the rows where a recipe says nothing: what most of Axolotl's examples say."""
+
+
+DEFAULT_BETA = 0.1
+"""Of a preference objective where a recipe says nothing: TRL's."""
 
 
 class AxolotlConfig(BaseModel):
@@ -131,6 +135,17 @@ class AxolotlConfig(BaseModel):
     def weights(self) -> Weights:
         """What is trained."""
         return weights_of(self.model_dump(include={"adapter", "load_in_4bit", "load_in_8bit"}))
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether pairs of answers are trained, against a reference."""
+        return self.further.get("rl") in PAIRED
+
+    @property
+    def measured_beta(self) -> float | None:
+        """The beta of a loss on pairs that the picker can measure; None for every other loss."""
+        plain = self.further.get("rl") == "dpo" and not any(key.startswith("dpo_") for key in self.further)
+        return float(self.further.get("rl_beta") or DEFAULT_BETA) if plain else None
 
     @property
     def adapted_layers(self) -> str:

@@ -198,7 +198,7 @@ def _finish(
     report = ledger.report()
     dropped = [Dropped(**row) for row in read_jsonl(stage.path(DATA) / DROPPED)]
     dataset = described_dataset(stage.path(DATA))
-    num_kept = dataset.train.num_rows + dataset.validation.num_rows
+    num_kept = dataset.num_examples
     for row in dropped:
         stage.drop(row)
     tally = stage.tally("row", read=num_kept + len(dropped), kept=num_kept)

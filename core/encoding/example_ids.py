@@ -4,7 +4,8 @@
     for encoded in encoder.encode(examples):          # RowIds, or Unusable with the reason
 
 Prompted examples are rendered by the Alpaca prompt, conversations by the base's chat template, and a text is trained
-whole. The first token of a row bears no loss: in a packed batch it would be predicted from another row.
+whole. A pair of answers is rendered as two conversations, each up to the end token of its last answer. The first token
+of a row bears no loss: in a packed batch it would be predicted from another row.
 
 Where it sits: mix_line -> **example_ids** -> tokenised table, losses.
 """
@@ -14,10 +15,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.encoding.rendering import ChatRenderer, Loss
-from core.example.example import Conversation, Prompted, Role, Text, Unusable
+from core.example.example import Conversation, Example, Message, Preference, Prompted, Role, Text, Unusable
 from core.example.mix_line import MixExample
 from core.example.prompt import training_prompt
 from core.model.token_ids import IGNORED_LABEL, RowIds, encode, end_id, rows_ids, without_end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairIds:
+    """A prompt with its chosen, and with its rejected answer. Only the answers have labels."""
+
+    chosen: RowIds
+    rejected: RowIds
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longer side."""
+        return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,6 +73,26 @@ class ExampleEncoder:
             if number not in found:
                 found[number] = self._encode_one(item)
         return [_checked(_whole(found[n]) if item.trains_prompt else found[n]) for n, item in enumerate(examples)]
+
+    def encode_pairs(self, examples: Sequence[MixExample]) -> list[PairIds | Unusable]:
+        """The ids of both sides of each pair, or why it has none."""
+        return [self._encode_pair(item.example) for item in examples]
+
+    def _encode_pair(self, example: Example) -> PairIds | Unusable:
+        if not isinstance(example, Preference):
+            return Unusable("no_rejected_answer", "has no rejected answer, and the recipe trains preferences")
+        try:
+            chosen, rejected = (self._side(example.prompt, answer) for answer in (example.chosen, example.rejected))
+        except Unusable as e:
+            return e
+        if chosen == rejected:
+            return Unusable("equal_sides", "its sides are the same once the chat template has shown them")
+        return PairIds(chosen=chosen, rejected=rejected)
+
+    def _side(self, prompt: Sequence[Message], answer: Sequence[Message]) -> RowIds:
+        row = self.renderer.render(self._ends_removed(Conversation(messages=(*prompt, *answer))), Loss.RESPONSES)
+        end = max(number for number, label in enumerate(row.labels) if label != IGNORED_LABEL) + 1
+        return RowIds(input_ids=row.input_ids[:end], labels=row.labels[:end])
 
     def _encode_one(self, item: MixExample) -> RowIds | Unusable:
         try:

@@ -7,7 +7,8 @@
     'Once.'
 
 The keys of a line say how it is rendered: `instruction`, `input` and `output` by the Alpaca prompt, `messages` by the
-chat template of the base, `text` as it is. A `weight` of 0 keeps a message from being trained.
+chat template of the base, `text` as it is; `prompt`, `chosen` and `rejected` are a pair for a preference objective. A
+`weight` of 0 keeps a message from being trained.
 
 Where it sits: reading and curation -> **mix_line** -> example_ids, questions of a comparison.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.example.columns import Columns
-from core.example.example import Conversation, Example, Message, Prompted, Role, Text, Unusable
+from core.example.example import Conversation, Example, Message, Preference, Prompted, Role, Text, Unusable
 from core.example.layout import Layout, read_layout
 
 
@@ -49,7 +50,9 @@ def as_line(item: MixExample) -> dict[str, object]:
             return head | asked | {"output": example.outputs[0]} | whole
         case Conversation():
             return head | dialogue_columns(example) | whole
-    raise TypeError(f"a {type(example).__name__} has no line in a mix for supervised training")
+        case Preference():
+            sides = {name: getattr(example, name) for name in ("prompt", "chosen", "rejected")}
+            return head | {name: [_as_message(message) for message in side] for name, side in sides.items()}
 
 
 def dialogue_columns(conversation: Conversation) -> dict[str, object]:
@@ -84,6 +87,8 @@ def read_line(line: Mapping[str, Any], *, number: int = 1) -> MixExample:
 
 
 def _example(line: Mapping[str, Any]) -> Example:
+    if "chosen" in line:
+        return read_layout(Layout.PREFERENCE, Columns(line))
     if "messages" in line:
         return read_layout(Layout.MESSAGES, Columns(line))
     if "text" in line and "instruction" not in line:

@@ -14,7 +14,7 @@ Where it sits: the rehearsal calls it when something does not fit; plans call it
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.budget.gpu_profile import GpuProfile
@@ -229,14 +229,16 @@ def memory_reductions(recipe: AxolotlConfig, shape: ModelShape, card: GpuProfile
 def recipe_peak_memory(recipe: AxolotlConfig, shape: ModelShape) -> ComputedPeak:
     """The peak memory of a recipe on a GPU."""
     fused = recipe.lora_qkv_kernel is not False and recipe.lora_mlp_kernel is not False
-    return peak_memory(
+    peak = peak_memory(
         shape,
         lora_r=recipe.lora_r or 0,
-        tokens=recipe.micro_batch_size * recipe.sequence_len,
+        tokens=recipe.micro_batch_size * recipe.sequence_len * (2 if recipe.is_paired else 1),
         fused=fused,
-        liger=bool(recipe.liger_fused_linear_cross_entropy),
+        liger=bool(recipe.liger_fused_linear_cross_entropy) and not recipe.is_paired,
         checkpointing=bool(recipe.gradient_checkpointing),
         weights=recipe.weights,
         optimizer=recipe.optimizer,
         targets=LINEARS if recipe.lora_target_linear else recipe.target_modules or LINEARS,
     )
+    has_reference = recipe.is_paired and not recipe.weights.is_adapter  # an adapter's reference is its base
+    return replace(peak, weights=2 * peak.weights) if has_reference else peak

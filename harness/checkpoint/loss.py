@@ -6,6 +6,7 @@
 Where it sits: below the timed picker.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -71,6 +72,53 @@ class AdapterLosses:
     def mean(self, lora_adapter: Path) -> float:
         """Mean loss over all rows, in nats per answer token."""
         return sum(self.sums(lora_adapter, range(len(self._rows)))) / sum(self.num_answer_tokens)
+
+
+class PairLosses(AdapterLosses):
+    """Losses of pairs of answers against the base as reference: -log sigmoid(beta x margin), as in DPO.
+
+    Args:
+        rows: Of each pair the chosen side and the rejected one, in turn.
+        beta: The recipe's `rl_beta`.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        *,
+        precision: Precision | Quantisation | None,
+        rows: Sequence[RowIds],
+        beta: float,
+        before_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(base, precision=precision, rows=rows, before_batch=before_batch)
+        self.num_answer_tokens = [1] * (len(rows) // 2)  # every pair has the same weight
+        self._beta = beta
+        self._reference: dict[int, float] = {}
+
+    def sums(self, lora_adapter: Path, rows: Sequence[int]) -> list[float]:
+        """The loss of each of these pairs."""
+        if self._model.lora_adapter != lora_adapter:
+            self._model.load_adapter(lora_adapter)
+        unknown = [row for row in rows if row not in self._reference]
+        with self._model.without_adapter():
+            self._reference |= dict(zip(unknown, self._margins(unknown), strict=True))
+        gained = (now - self._reference[row] for row, now in zip(rows, self._margins(rows), strict=True))
+        return [math.log1p(math.exp(-abs(x))) + max(0.0, -x) for x in (self._beta * gain for gain in gained)]
+
+    def base_mean(self, rows: Sequence[int]) -> float:
+        """The loss of the reference itself."""
+        return math.log(2)
+
+    def _margins(self, rows: Sequence[int]) -> list[float]:
+        """The log-probability of each pair's chosen answer, minus that of its rejected answer."""
+        sides = self._losses([side for row in rows for side in (2 * row, 2 * row + 1)])
+        return [rejected - chosen for (chosen, _), (rejected, _) in zip(sides[::2], sides[1::2], strict=True)]
+
+    def mean(self, lora_adapter: Path) -> float:
+        """Mean loss over all pairs."""
+        losses = self.sums(lora_adapter, range(len(self.num_answer_tokens)))
+        return sum(losses) / len(losses)
 
 
 def answer_losses(

@@ -9,6 +9,7 @@ Where it sits: checkpoints + validation rows -> **timed pick** -> serve. `oneday
 measured in training (harness/checkpoint/pick.py), which takes no time.
 """
 
+import functools
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -50,7 +51,9 @@ class PickJob:
     base: Path
     precision: Precision | Quantisation | None
     rows: Sequence[RowIds]
-    """Validation rows."""
+    """Validation rows; of pairs the chosen side and the rejected one, in turn."""
+    beta: float | None = None
+    """Of pairs: the recipe's `rl_beta`; None: the rows are no pairs."""
     seed: int = 2023
     average: int = 0
     """Number of best adapters to average; below 2: no average is tried."""
@@ -124,7 +127,7 @@ class _Measuring:
     def __init__(
         self, job: PickJob, known: Sequence[Candidate], on_slice: OnSlice, while_measuring: Callable[[], None]
     ) -> None:
-        from harness.checkpoint.loss import AdapterLosses
+        from harness.checkpoint.loss import AdapterLosses, PairLosses
 
         def before_batch() -> None:
             while_measuring()
@@ -136,7 +139,8 @@ class _Measuring:
         self._paths = {c.path.name: c.path for c in job.checkpoints}
         self._steps = {c.path.name: c.step for c in job.checkpoints}
         self._unreadable: dict[str, str] = {}
-        self._losses = AdapterLosses(job.base, precision=job.precision, rows=job.rows, before_batch=before_batch)
+        load = AdapterLosses if job.beta is None else functools.partial(PairLosses, beta=job.beta)
+        self._losses = load(job.base, precision=job.precision, rows=job.rows, before_batch=before_batch)
         self._rows: Sequence[int] = ()
         self.average_folder = job.folder / PICK / "average"
 

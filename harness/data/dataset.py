@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from core.encoding.example_ids import ExampleEncoder
+from core.encoding.example_ids import ExampleEncoder, PairIds
 from core.encoding.labels import trained_runs
 from core.encoding.long_example import LongExamples, fitted
 from core.encoding.rendering import CHAT_TEMPLATE, CHATML
@@ -76,9 +76,13 @@ class TableInputs:
     long_examples: LongExamples
     libraries: str
     """Versions of the libraries that tokenise."""
+    pairs: bool = False
+    """Each pair of answers is two rows, the chosen one first."""
 
     @classmethod
-    def of(cls, mix: Path, *, base: Path, sequence_len: int, long_examples: LongExamples) -> "TableInputs":
+    def of(
+        cls, mix: Path, *, base: Path, sequence_len: int, long_examples: LongExamples, pairs: bool = False
+    ) -> "TableInputs":
         """Hashes the current files.
 
         Raises:
@@ -94,6 +98,7 @@ class TableInputs:
             sequence_len=sequence_len,
             rendering=sha256("\0".join([*prompts, CHATML, str(schema())]).encode()),
             long_examples=long_examples,
+            pairs=pairs,
             libraries=", ".join(f"{k} {installed[k]}" for k in ("tokenizers", "transformers") if k in installed),
         )
 
@@ -120,9 +125,15 @@ class Dataset:
     chat_template: str = ""
     """A sentence about the chat template of conversations; empty if there are none."""
 
+    @property
+    def num_examples(self) -> int:
+        """Rows of both tables; a pair of answers, which is two rows, is one."""
+        return (self.train.num_rows + self.validation.num_rows) // (2 if self.inputs.pairs else 1)
+
     def lengths(self) -> tuple[int, ...]:
-        """Token count of each training row, in order."""
-        return read_lengths(self.train.path)
+        """Token count of each training row, in order; of a pair the sum of both sides."""
+        lengths = read_lengths(self.train.path)
+        return tuple(map(sum, zip(lengths[::2], lengths[1::2], strict=True))) if self.inputs.pairs else lengths
 
 
 def check_mix(mix: Path) -> None:
@@ -175,7 +186,13 @@ def read_mix(path: Path) -> Iterator[MixExample]:
 
 
 def find_dataset(
-    run: Path, *, mix: Path, base: Path, sequence_len: int, long_examples: LongExamples = LongExamples.AUTO
+    run: Path,
+    *,
+    mix: Path,
+    base: Path,
+    sequence_len: int,
+    long_examples: LongExamples = LongExamples.AUTO,
+    pairs: bool = False,
 ) -> Dataset:
     """The run's table for these inputs: the one that an earlier command wrote, or a new one.
 
@@ -183,23 +200,32 @@ def find_dataset(
         DataError: As for `prepare_dataset`.
         StageError: Another command is writing a table of this run.
     """
-    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples)
+    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples, pairs=pairs)
     out = run / TABLE / f"{sequence_len}-{inputs.digest[:16]}"
     with locked(run / TABLE):
         return read_dataset(out) or prepare_dataset(
-            mix, base=base, sequence_len=sequence_len, out=out, long_examples=long_examples
+            mix, base=base, sequence_len=sequence_len, out=out, long_examples=long_examples, pairs=pairs
         )
 
 
 def prepare_dataset(
-    mix: Path, *, base: Path, sequence_len: int, out: Path, long_examples: LongExamples = LongExamples.AUTO
+    mix: Path,
+    *,
+    base: Path,
+    sequence_len: int,
+    out: Path,
+    long_examples: LongExamples = LongExamples.AUTO,
+    pairs: bool = False,
 ) -> Dataset:
     """Renders and tokenises both files of a mix into `out`.
+
+    Args:
+        pairs: The mix holds pairs of answers for a preference objective.
 
     Raises:
         DataError: A file is missing or empty, or none of its rows can be trained on.
     """
-    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples)
+    inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples, pairs=pairs)
     (out / DESCRIPTION).unlink(missing_ok=True)
     work = _Preparation(encoder=ExampleEncoder(tokenizer=load_tokenizer(base)), inputs=inputs)
     train, validation = (work.write(mix / f"{name}.jsonl", out / f"{name}.parquet") for name in PARTS)
@@ -254,19 +280,29 @@ class _Preparation:
 
     def _rows(self, mix: Path) -> Iterator[TableRow]:
         examples = read_mix(mix)
+        encode = self.encoder.encode_pairs if self.inputs.pairs else self.encoder.encode
         while batch := list(itertools.islice(examples, ROWS_AT_ONCE)):
-            for item, encoded in zip(batch, self.encoder.encode(batch), strict=True):
+            for item, encoded in zip(batch, encode(batch), strict=True):
                 try:
-                    pieces = self._fitted(item, encoded)
+                    rows = self._rows_of(item, encoded)
                 except Unusable as e:
                     detail = f"{mix.stem}: {e.detail}"
                     place = item.origin
                     self.dropped.append(Dropped(unit="row", id=item.id, reason=e.reason, detail=detail, source=place))
                     continue
-                for number, ids in enumerate(pieces, start=1):
-                    row_id = item.id if len(pieces) == 1 else f"{item.id}#{number}"
-                    yield TableRow(id=row_id, source=item.source, ids=ids)
+                yield from (TableRow(id=row_id, source=item.source, ids=ids) for row_id, ids in rows)
         self.chat_template = self.encoder.chat_template
+
+    def _rows_of(self, item: MixExample, encoded: RowIds | PairIds | Unusable) -> list[tuple[str, RowIds]]:
+        """The rows of an example with their ids."""
+        if isinstance(encoded, PairIds):
+            if encoded.longest > self.inputs.sequence_len:
+                raise Unusable("too_long", f"one side has {encoded.longest} tokens")
+            return [(f"{item.id}#chosen", encoded.chosen), (f"{item.id}#rejected", encoded.rejected)]
+        pieces = self._fitted(item, encoded)
+        if len(pieces) == 1:
+            return [(item.id, pieces[0])]
+        return [(f"{item.id}#{number}", ids) for number, ids in enumerate(pieces, start=1)]
 
     def _fitted(self, item: MixExample, encoded: RowIds | Unusable) -> list[RowIds]:
         """The rows of an example, each at most `sequence_len` tokens long."""

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from core.encoding.example_ids import ExampleEncoder
+from core.encoding.example_ids import ExampleEncoder, PairIds
 from core.encoding.rendering import Loss
 from core.errors import DataError
-from core.example.example import Conversation, Example, Message, Preference, Prompted, Role, kind
+from core.example.example import Conversation, Example, Message, Preference, Prompted, Role, Unusable, kind
 from core.example.layout import Layout
 from core.example.licence import spdx_expression
 from core.example.mix_line import MixExample, as_line
@@ -52,6 +52,12 @@ class OwnMixParameters:
     template: Template = Template.AUTO
     layout: Layout | None = None
     """Of every record; None: found by looking."""
+    pairs: bool = False
+    """Take pairs of answers, for a preference objective, and nothing else; False: take everything else."""
+
+    def described(self) -> dict[str, object]:
+        """The parameters as inputs of the stage."""
+        return {name: value for name, value in asdict(self).items() if name != "pairs" or value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +115,7 @@ def own_mix(
     by_share = any(share is not None for share in shares.values())
     inputs: dict[str, object] = {
         "data": {name: {"fingerprint": _fingerprint(s), "share": f.share} for name, (f, s) in sources.items()},
-        "parameters": asdict(parameters),
+        "parameters": parameters.described(),
         "tokenizer": tokenizer_name if by_share else "",
     }
     stage = Stage(run / MIX, inputs=inputs, redo=redo)
@@ -151,6 +157,13 @@ def _is_chat(template: Template, sources: Sequence[Source]) -> bool:
         for source in sources
         for item in source.examples()
     )
+
+
+_OTHER_OBJECTIVE = {
+    True: ("no_rejected_answer", "has no rejected answer, and the recipe trains preferences"),
+    False: ("preference", "a pair of answers is trained by a recipe with rl: dpo"),
+}
+"""Why an example is left out, by whether pairs are taken: reason and detail."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -209,8 +222,9 @@ class _Work:
             self.stage.drop(Dropped(unit="record", id=place, reason=item.reason, detail=item.detail, source=place))
             return None
         row_id = self._row_id(name, item.example.description.id, number)
-        if isinstance(item.example, Preference):
-            self._drop(row_id, "preference", "a pair of answers needs an objective for preferences", item.place)
+        if isinstance(item.example, Preference) is not self.parameters.pairs:
+            reason, detail = _OTHER_OBJECTIVE[self.parameters.pairs]
+            self._drop(row_id, reason, detail, item.place)
             return None
         key = sha256("\0".join(map(nfc, texts(item.example))).encode())
         if key in self._seen:
@@ -266,6 +280,8 @@ class _Work:
         """Tokens of each example; 0 where they are not needed, and of an example that cannot be rendered."""
         if self.encoder is None:
             return [0] * len(examples)
+        if self.parameters.pairs:
+            return [_pair_length(ids) for ids in self.encoder.encode_pairs(examples)]
         return [len(ids.input_ids) if isinstance(ids, RowIds) else 0 for ids in self.encoder.encode(examples)]
 
     def write(self, shares: Mapping[str, float | None]) -> None:
@@ -331,6 +347,10 @@ class _Work:
             for kept in rows:
                 file.seek(kept.offset)
                 yield orjson.loads(file.readline())
+
+
+def _pair_length(ids: PairIds | Unusable) -> int:
+    return 0 if isinstance(ids, Unusable) else len(ids.chosen.input_ids) + len(ids.rejected.input_ids)
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

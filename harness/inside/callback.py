@@ -220,6 +220,8 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             step=state.global_step,
             validation_loss=loss,
             answer_tokens=tokens,
+            reward_accuracy=(metrics or {}).get("eval_reward_accuracy"),
+            reward_margin=(metrics or {}).get("eval_reward_margin"),
             seconds=round(seconds, 3),
         )
         self.events.emit(evaluation)

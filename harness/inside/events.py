@@ -167,6 +167,10 @@ class Evaluation(Event):
     step: int
     validation_loss: float
     answer_tokens: int | None = None
+    reward_accuracy: float | None = None
+    """Of pairs: share of which the chosen answer gained more probability than the rejected one."""
+    reward_margin: float | None = None
+    """Of pairs: mean difference of both rewards."""
     seconds: FiniteFloat
 
 

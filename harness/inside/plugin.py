@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from axolotl.common.datasets import TrainDatasetMeta
 from axolotl.core.trainers import AxolotlTrainer
+from axolotl.core.trainers.dpo.trainer import AxolotlDPOTrainer
 from axolotl.integrations.base import BasePlugin
 from transformers import TrainerCallback, set_seed
 
@@ -39,6 +40,7 @@ from harness.inside.events import (
 )
 from harness.inside.kernels import kernel_paths
 from harness.inside.neftune import PerSampleNoise
+from harness.inside.pairs import PairCollator, PairTrainer, pair_rows
 from harness.inside.rows import PACKED_WITHOUT_MASK, training_rows
 from harness.inside.tracker_guard import guard_trackers
 from harness.inside.trainer import ExactTrainer, lengths_of
@@ -52,6 +54,10 @@ LARGER_CARD, CONTEXT_GIB = 1.1, 0.9
 
 class OnedayTrainer(ExactTrainer, AxolotlTrainer):  # type: ignore[misc,unused-ignore]
     """Axolotl's trainer with the methods of `ExactTrainer`."""
+
+
+class OnedayPairTrainer(PairTrainer, AxolotlDPOTrainer):  # type: ignore[misc,unused-ignore]
+    """Axolotl's trainer of preferences with the methods of `PairTrainer`."""
 
 
 class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
@@ -75,6 +81,9 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
 
         Axolotl could read token ids too, but it would iterate over them three times in Python and copy them on disk.
         """
+        if cfg.rl:
+            train, validation = (pair_rows(Path(of[0]["path"])) for of in (cfg.datasets, cfg.test_datasets))
+            return TrainDatasetMeta(train_dataset=train, eval_dataset=validation, total_num_steps=cfg.max_steps)
         train, validation = (
             training_rows(Path(given["path"]), packed=packed, masked=cfg.model_config_type not in PACKED_WITHOUT_MASK)
             for given, packed in (
@@ -106,9 +115,9 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         """Keeps NaN losses visible, and lets a rehearsal evaluate before the first step to get the base's loss."""
         return {"eval_on_start": bool(cfg.oneday_rehearsal), "logging_nan_inf_filter": False}
 
-    def get_trainer_cls(self, cfg: Any) -> type[OnedayTrainer]:
-        """The trainer class for Axolotl to use."""
-        return OnedayTrainer
+    def get_trainer_cls(self, cfg: Any) -> type[OnedayTrainer] | None:
+        """The trainer class for Axolotl to use; None under `rl`, where `trainer_cls` names it."""
+        return None if cfg.rl else OnedayTrainer
 
     def create_lr_scheduler(self, cfg: Any, trainer: Any, optimizer: Any, num_training_steps: int) -> PlannedLR:
         """The learning rate by the plan file, which the supervisor or an earlier run has written."""
@@ -124,6 +133,8 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         """Sets up the trainer: budget, batches, trackers and noise. A rehearsal also measures isolation and kernels."""
         trainer.budget, trainer.run_id, trainer.save_total_limit = self.callback, cfg.oneday_job or "", cfg.oneday_keep
         trainer.packs = _packs(cfg, trainer)
+        if cfg.rl:
+            trainer.data_collator = PairCollator(trainer.processing_class.pad_token_id)
         guard_trackers(trainer, lambda name, why: self.events.emit(TrackerFailed(**now(), tracker=name, why=why)))
         if cfg.oneday_token_weighted:
             trainer.model_accepts_loss_kwargs = True  # divide by the answer tokens of the whole step
@@ -186,7 +197,10 @@ def _packs(cfg: Any, trainer: Any) -> PackPlan:
 
 
 def _probe(trainer: Any) -> dict[str, torch.Tensor]:
-    """A batch of one row with two samples of the same tokens, made by the trainer's own collator."""
+    """A batch of one row with two samples of the same tokens, made by the trainer's own collator; or of one pair."""
+    if isinstance(trainer, PairTrainer):
+        batch = trainer.data_collator([trainer.train_dataset[0]])
+        return {key: batch[key][:, :PROBE_TOKENS] for key in ("input_ids", "attention_mask")}
     unused = {"length"} | ({"attention_mask"} if trainer.args.sample_packing_drop_attention_mask else set())
     row = {key: value[:PROBE_TOKENS] for key, value in trainer.train_dataset[0].items() if key not in unused}
     batch = trainer.data_collator([[row, row]] if trainer.args.sample_packing else [row, row])

@@ -167,9 +167,9 @@ def micro_step_seed(seed: int, step: int, micro: int) -> int:
 
 
 def batch_digest(inputs: Any) -> bytes:
-    """SHA-256 of the token ids, labels and position ids of a batch."""
+    """SHA-256 of the token ids, labels and position ids of a batch, and of the mask that says which tokens answer."""
     digest = hashlib.sha256()
-    for name in ("input_ids", "labels", "position_ids"):
+    for name in ("input_ids", "labels", "position_ids", "completion_mask"):
         if inputs.get(name) is not None:
             digest.update(inputs[name].to("cpu", torch.int64).numpy().tobytes())
     return digest.digest()

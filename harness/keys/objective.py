@@ -24,8 +24,15 @@ class Objective(StrEnum):
     """To prefer a chosen answer to a rejected one."""
 
 
-TRAINED = (Objective.COMPLETION, Objective.SFT)
-"""Objectives that the harness has a trainer for."""
+PAIRED = ("dpo", "ipo")
+"""Values of `rl` that learn from pairs of answers to one prompt, against a reference."""
+
+_NO_TRAINER: Mapping[str, str] = {
+    "kto": "learns from single answers that are marked as good or bad",
+    "orpo": "adds a preference to the loss of supervised training, without a reference",
+    "simpo": "learns from pairs without a reference",
+}
+"""Values of `rl` that prefer answers too and have no trainer here, and how they differ."""
 
 OTHERS: Mapping[str, str] = {
     "reward_model": "trains a reward model, which scores answers and writes none",
@@ -34,7 +41,6 @@ OTHERS: Mapping[str, str] = {
 }
 """Keys that ask for an objective of another kind, and why there is no trainer for it."""
 
-_PREFERENCE = ("dpo", "ipo", "kto", "orpo", "simpo")
 _TEXTS = ("completion", "pretrain")
 
 
@@ -48,7 +54,7 @@ def objective_of(values: Mapping[str, Any]) -> Objective:
         if values.get(key):
             raise ConfigError(f"{key}: {why}. Objectives are {', '.join(Objective)}.")
     asked = values.get("rl")
-    if asked in _PREFERENCE:
+    if asked in PAIRED or asked in _NO_TRAINER:
         return Objective.PREFERENCE
     if asked:
         raise ConfigError(
@@ -61,13 +67,28 @@ def objective_of(values: Mapping[str, Any]) -> Objective:
 
 
 def check_trained(objective: Objective, values: Mapping[str, Any]) -> None:
-    """Refuses an objective that has no trainer yet.
+    """Refuses what has no trainer, and keys that its trainer would ignore.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: The objective has no trainer here, or a key asks for what it does not do.
     """
-    if objective not in TRAINED:
+    if objective is not Objective.PREFERENCE:
+        return
+    asked = values["rl"]
+    if asked in _NO_TRAINER:
         raise ConfigError(
-            f"rl: {values['rl']} asks for the objective {objective}, which is not trained here yet. Trained are "
-            f"{' and '.join(TRAINED)}."
+            f"rl: {asked} {_NO_TRAINER[asked]}, which is not trained here. Pairs are trained, by rl: "
+            f"{' and '.join(PAIRED)}."
         )
+    for key, why in _IGNORED_BY_PAIRS.items():
+        if values.get(key):
+            raise ConfigError(f"{key} with rl: {asked}: {why}. Remove the key.")
+
+
+_IGNORED_BY_PAIRS: Mapping[str, str] = {
+    "neftune_noise_alpha": "Axolotl adds no noise under rl, and says nothing",
+    "sample_packing": "pairs are not packed",
+    "train_on_inputs": "a prompt bears no preference",
+    "precompute_ref_log_probs": "the reference answers in every step, so that nothing is computed before the clock",
+    "rl_adapter_ref_model": "the reference is the base of the run; begin from a parent with `init_from=`",
+}

@@ -61,7 +61,8 @@ class TrainingDisplay:
             self._best = event.validation_loss if better else self._best
             mark = " (best so far)" if better else ""
             self._console.say(
-                f"step {event.step:>6}  validation loss {event.validation_loss:.4f}{mark}, {event.seconds:.1f} s"
+                f"step {event.step:>6}  validation loss {event.validation_loss:.4f}{mark}{_rewards(event)}, "
+                f"{event.seconds:.1f} s"
             )
         elif text := _unusual_event_text(event):
             self._console.say(text)
@@ -151,6 +152,13 @@ def show_training(result: TrainResult, console: Console) -> None:
         f"picked {picked.checkpoint} of {picked.num_checkpoints}, validation loss {picked.validation_loss:.4f}"
     )
     console.say(f"LoRA adapter: {result.run / PICK / 'adapter'}")
+
+
+def _rewards(event: Evaluation) -> str:
+    """What is measured of pairs besides their loss; empty for other objectives."""
+    if event.reward_accuracy is None or event.reward_margin is None:
+        return ""
+    return f", chosen answer preferred in {event.reward_accuracy:.1%} of pairs, margin {event.reward_margin:+.3f}"
 
 
 def show_ledger(report: LedgerReport, console: Console) -> None:

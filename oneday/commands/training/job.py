@@ -112,7 +112,9 @@ def training_job(
     else:
         base = find_base(request.base, request.mix, recipe, fetch=console.say if console and fetches else None)
     if request.data:
-        mix = data_mix(request, run, base=base, seed=recipe.seed, redo=redo, console=console).directory
+        mix = data_mix(
+            request, run, base=base, seed=recipe.seed, pairs=recipe.is_paired, redo=redo, console=console
+        ).directory
     else:
         mix = request.mix or run / MIX
         check_mix(mix)

@@ -43,9 +43,12 @@ def run_of(files: Sequence[DataFile]) -> Path:
 
 
 def data_mix(
-    request: TrainingRequest, run: Path, *, base: Path, seed: int, redo: bool, console: Console | None
+    request: TrainingRequest, run: Path, *, base: Path, seed: int, pairs: bool, redo: bool, console: Console | None
 ) -> Stage:
     """The run's mix of these files; an existing one is reused.
+
+    Args:
+        pairs: Take the pairs of answers that a preference objective trains.
 
     Raises:
         DataError: A file cannot be read, or has no example to train on.
@@ -57,6 +60,7 @@ def data_mix(
         loss=Loss(request.loss),
         template=Template(request.template),
         layout=Layout(request.layout) if request.layout else None,
+        pairs=pairs,
     )
     with locked(run):
         stage = own_mix(

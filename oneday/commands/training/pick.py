@@ -28,6 +28,7 @@ from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_bas
 from harness.data.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
 from harness.ledger.ledger import Ledger
+from harness.recipe import AxolotlConfig
 from harness.run import LEDGER
 from harness.supervise import DATA, OUTPUT
 from oneday.bounded_process import run_within
@@ -61,6 +62,7 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
             base=base,
             precision=precision,
             rows=read_dataset_rows(_validation(request), base) if measures else (),
+            beta=_beta(request) if measures and _measures_its_own_rows(request, trained=trained) else None,
             seed=request.seed,
             average=request.average,
             base_loss=rehearsed_base_loss(request.folder) if _measures_its_own_rows(request, trained=trained) else None,
@@ -189,6 +191,23 @@ def _check_validation(request: PickRequest, *, trained: bool) -> None:
 def _measures_its_own_rows(request: PickRequest, *, trained: bool) -> bool:
     """Whether the run's own base is measured on the run's own validation rows."""
     return trained and request.validation is None and not request.base_changed_on_purpose
+
+
+def _beta(request: PickRequest) -> float | None:
+    """The beta of a run that trained on pairs; None: it did not.
+
+    Raises:
+        ConfigError: Its loss is another one than is measured here.
+    """
+    recipe = read_manifest(request.folder).get("train", {}).get("recipe")
+    if not isinstance(recipe, dict) or not (found := AxolotlConfig(**recipe)).is_paired:
+        return None
+    if found.measured_beta is None:
+        raise ConfigError(
+            f"{request.folder}: of pairs, only the plain loss of rl: dpo is measured here, without keys dpo_. Leave "
+            "`average=` out, and train with an evaluation at every save."
+        )
+    return found.measured_beta
 
 
 def _validation(request: PickRequest) -> Path:

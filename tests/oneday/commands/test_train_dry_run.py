@@ -32,10 +32,14 @@ def test_a_recipe_is_judged_by_its_keys_alone(capsys: pytest.CaptureFixture[str]
     assert found["unknown"] == ["gptq_groupsize"]
 
 
-def test_one_that_cannot_be_trained_says_why_and_ends_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    code, found, said = dry_run(capsys, "--config", RECIPES / "dpo.yml")
+def test_one_that_cannot_be_trained_says_why_and_ends_with_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "kto.yml"
+    recipe.write_text((RECIPES / "dpo.yml").read_text().replace("rl: dpo", "rl: kto"))
+    code, found, said = dry_run(capsys, "--config", recipe)
     assert (code, found["accepted"], found["objective"]) == (2, False, "preference")
-    assert f"error: {RECIPES / 'dpo.yml'}: {found['problem']}" in said
+    assert f"error: {recipe}: {found['problem']}" in said
 
 
 def test_the_card_that_was_named_must_be_able_to_run_it(capsys: pytest.CaptureFixture[str]) -> None:
