@@ -48,5 +48,7 @@ def estimated_tokens_per_s(
     """Estimated speed from a card's profile, at the low end of published speeds; None if the profile has no speed."""
     r, checkpointing = recipe.lora_r if recipe.weights.is_adapter else None, bool(recipe.gradient_checkpointing)
     per_token = flops_per_token(shape, r=r, checkpointing=checkpointing, context=context)
+    if recipe.is_paired:
+        per_token += 2 * (shape.num_linear + shape.hidden * shape.vocab)  # the reference's forward pass
     plain = PLAIN_SHARE if recipe.lora_qkv_kernel is False else 1.0
     return card.utilisation * card.tflops * 1e12 / per_token * plain or None

@@ -89,3 +89,16 @@ def test_each_kind_of_weights_needs_what_it_stores() -> None:
     ):
         assert peak(Weights.FULL, optimizer).trained == pytest.approx(num_bytes * num_weights), optimizer
     assert peak(Weights.LORA).trained == 18 * MISTRAL_7B.num_lora(16)
+
+
+def test_pairs_need_two_sequences_a_row_and_a_model_its_reference() -> None:
+    winner = read_recipe(RECIPE.parent / "mistral_7b_qlora_4090.yml")
+    plain = winner.model_copy(update={"liger_fused_linear_cross_entropy": False})
+    pairs = plain.model_copy(update={"further": {"rl": "dpo"}})
+    one, two = (recipe_peak_memory(recipe, MISTRAL_7B) for recipe in (plain, pairs))
+    assert two.activations == 2 * one.activations
+    assert two.weights == one.weights, "an adapter's reference is its base"
+    whole = pairs.model_copy(update={"adapter": None, "load_in_4bit": False})
+    assert recipe_peak_memory(whole, MISTRAL_7B).weights == pytest.approx(
+        2 * peak_memory(MISTRAL_7B, lora_r=0, tokens=1, fused=False, liger=False, weights=Weights.FULL).weights
+    )
