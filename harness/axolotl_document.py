@@ -130,8 +130,9 @@ _PLUGIN_ONLY_KEYS = ("neftune_mode", "gradient_accumulation_mode")
 """Recipe keys that Axolotl does not know; they are passed to the plugin as `oneday_...` keys."""
 
 _DECIDED_BEFORE = (
-    "data", "further", "evals_per_epoch", "val_set_size", "train_on_inputs", "lr_scheduler_kwargs", "warmup_steps",
-    "warmup_ratio", "lr_quadratic_warmup", "cosine_min_lr_ratio", "cosine_constant_lr_ratio",
+    "data", "further", "learning_rate_auto", "evals_per_epoch", "val_set_size", "train_on_inputs",
+    "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "lr_quadratic_warmup", "cosine_min_lr_ratio",
+    "cosine_constant_lr_ratio",
 )  # fmt: skip
 """Fields that became rows, labels, batches or the curve before the trainer starts."""
 

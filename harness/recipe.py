@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from harness.budget.curve import Curve, curve_of
 from harness.budget.gpu_profile import GpuProfile
+from harness.budget.rate import BASE_RATE, FormulaRate, formula_rate
 from harness.errors import ConfigError
 from harness.keys.needs import gpu_keys
 from harness.keys.objective import PAIRED, Objective, check_trained, objective_of
@@ -34,6 +35,9 @@ EVALS_PER_EPOCH = 4
 
 DEFAULT_BETA = 0.1
 """Of a preference objective where a recipe says nothing: TRL's."""
+
+
+AUTO = "auto"
 
 
 class AxolotlConfig(BaseModel):
@@ -89,6 +93,8 @@ class AxolotlConfig(BaseModel):
     """Shape of the decay. Its horizon follows from the budget, not from the epochs: see harness/budget/curve.py."""
     lr_scheduler_kwargs: dict[str, Any] | None = None
     learning_rate: float = Field(gt=0)
+    learning_rate_auto: bool = False
+    """Written `learning_rate: auto`. The rate is then a formula's, around which the run probes."""
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
     warmup_ratio: float | None = Field(default=None, ge=0, lt=1)
@@ -228,6 +234,8 @@ def _typed(table: KeyTable) -> AxolotlConfig:
     values = dict(table.values)
     if values.get("adapter") == "qlora":
         values["load_in_4bit"] = True
+    if values.get("learning_rate") == AUTO:
+        values |= {"learning_rate": BASE_RATE, "learning_rate_auto": True}
     fields = set(AxolotlConfig.model_fields) - {"data", "further"}
     typed = {key: value for key, value in values.items() if key in fields}
     data = {key: value for key, value in values.items() if key in DATA_KEYS}
@@ -239,6 +247,17 @@ def _typed(table: KeyTable) -> AxolotlConfig:
         key = ".".join(map(str, first["loc"][:1]))
         said = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{key}: {said}. Mend the value." if key else f"{said}.") from e
+
+
+def with_rate(recipe: AxolotlConfig, config: Mapping[str, Any]) -> tuple[AxolotlConfig, FormulaRate]:
+    """A recipe with `learning_rate: auto` with the formula's rate for a base of this `config.json`."""
+    found = formula_rate(
+        config,
+        is_adapter=recipe.weights.is_adapter,
+        alpha=recipe.lora_alpha,
+        rank=recipe.lora_r if recipe.further.get("peft_use_rslora") else None,
+    )
+    return recipe.model_copy(update={"learning_rate": found.rate}), found
 
 
 def read_recipe(path: Path) -> AxolotlConfig:

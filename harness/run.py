@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.files import read_json, read_jsonl, write_json
+from core.files import make_folder, read_json, read_jsonl, write_json
 from core.manifest import record
 from core.run_folder import TRAIN
 from core.stage import Dropped, Stage, Summary, locked
@@ -119,7 +119,7 @@ def train(
             "card_how": job.card_how,
         }
         record(job.run, "train", train_record)
-        run_id = _run_id(stage)
+        run_id = run_id_of(job.run)
         ledger = ledger or Ledger.start(job.run / LEDGER, budget_s=job.budget_s, run_id=run_id, charging=job.charging)
         if checkpoint_folders(stage.path(OUTPUT)) and _is_late(ledger, measured):
             ledger.stop(at_last=True)  # at the record of the resume, because writing it took time as well
@@ -139,12 +139,12 @@ def train(
         return _finish(job, stage, ledger, stop_reason, train_record, measured)
 
 
-def _run_id(stage: Stage) -> str:
-    """The identifier of this run; a new one is created after the stage's folder was removed."""
-    path = stage.path("id")
+def run_id_of(run: Path) -> str:
+    """The identifier of this run; a new one is created after the folder of its training was removed."""
+    path = make_folder(run / TRAIN) / "id"
     if not path.is_file():
         write_json(path, uuid.uuid4().hex)
-    return str(read_json(path, mend=f"Restore it, or remove {stage.directory} to start again."))
+    return str(read_json(path, mend=f"Restore it, or remove {run / TRAIN} to start again."))
 
 
 def _is_late(ledger: Ledger, measured: Rehearsal) -> bool:

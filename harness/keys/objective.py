@@ -80,6 +80,10 @@ def check_trained(objective: Objective, values: Mapping[str, Any]) -> None:
             f"rl: {asked} {_NO_TRAINER[asked]}, which is not trained here. Pairs are trained, by rl: "
             f"{' and '.join(PAIRED)}."
         )
+    if values.get("learning_rate") == "auto":
+        raise ConfigError(
+            f"learning_rate: auto with rl: {asked}: its formula is one of supervised training. Name a rate, as 5e-7."
+        )
     for key, why in _IGNORED_BY_PAIRS.items():
         if values.get(key):
             raise ConfigError(f"{key} with rl: {asked}: {why}. Remove the key.")

@@ -9,6 +9,7 @@ FAKE_UNMEASURED  steps whose checkpoint has no loss
 FAKE_EVAL_S, FAKE_SAVE_S   seconds, or `LOW-HIGH` for a random cost
 FAKE_END         `clean`, `hang` (deaf to SIGTERM), `crash`, or `silent` (exit 0 without a sign of life)
 FAKE_HANG_AT     falls silent at this step, once: a resumed child goes past it
+FAKE_BEST_RATE  losses are higher the further the learning rate is from this one
 FAKE_NAN_AT      the loss of this step is not a number
 FAKE_FULL_AT     the disk is full when this step is saved
 """
@@ -124,7 +125,8 @@ class Fake:
         self.emit("phase", phase="evaluate")
         time.sleep(seconds("EVAL_S", 0.0))
         self.costs[0] = max(self.costs[0], uptime() - start)
-        self.emit("evaluate", step=step, validation_loss=1.0 / step, seconds=uptime() - start)
+        loss = 1.0 / step + self._from_best_rate()
+        self.emit("evaluate", step=step, validation_loss=loss, seconds=uptime() - start)
         measured = str(step) not in os.environ.get("FAKE_UNMEASURED", "").split(",")
         start = uptime()
         self.emit("phase", phase="save")
@@ -132,13 +134,18 @@ class Fake:
             self.output,
             lambda: self._write(step),
             step=step,
-            validation_loss=1.0 / step if measured else None,
+            validation_loss=loss if measured else None,
             run_id=self.cfg["oneday_job"],
             save_total_limit=self.cfg["oneday_keep"],
         )
         self.costs[1] = max(self.costs[1], uptime() - start)
         event = "save" if saved.whole else "disk_full"
         self.emit(event, step=step, seconds=uptime() - start, deleted=list(saved.deleted))
+
+    def _from_best_rate(self) -> float:
+        """Decades between the run's learning rate and the best one."""
+        best = os.environ.get("FAKE_BEST_RATE")
+        return abs(math.log10(float(self.cfg["learning_rate"]) / float(best))) if best else 0.0
 
     def _write(self, step: int) -> None:
         folder = self.output / SAVING / f"checkpoint-{step}"

@@ -86,7 +86,7 @@ def _lines(
         ("budget", f"{pretty(budget_s)} from the start of training to the published pick"),
         ("batch", f"{batch} = {tokens:,} tokens a step"),
         ("optimizer", f"{recipe.optimizer}, weight decay {recipe.weight_decay}"),
-        ("learning rate", f"{recipe.learning_rate:g}, {recipe.lr_scheduler}, warm-up {_warmup(recipe)}"),
+        ("learning rate", f"{_rate(recipe)}, {recipe.lr_scheduler}, warm-up {_warmup(recipe)}"),
         ("NEFTune alpha", f"{recipe.neftune_noise_alpha}"),
         ("length", f"{_length(recipe)}; the budget may end it earlier"),
         ("checkpoints", f"{_rhythm(recipe)} with an evaluation; {recipe.save_total_limit} kept"),
@@ -116,6 +116,10 @@ def _mix(request: TrainRequest, recipe: AxolotlConfig) -> str:
         return f"the recipe's datasets: {', '.join(named)}" if named else missing
     rows = request.mix / "train.jsonl"
     return f"{request.mix}, " + (f"{sum(1 for _ in read_mix(rows))} rows" if rows.is_file() else "not there yet")
+
+
+def _rate(recipe: AxolotlConfig) -> str:
+    return "auto: a formula's, then probed" if recipe.learning_rate_auto else f"{recipe.learning_rate:g}"
 
 
 def _warmup(recipe: AxolotlConfig) -> str:

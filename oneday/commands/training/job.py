@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.encoding.long_example import LongExamples
 from core.encoding.rendering import Loss
+from core.files import read_json
 from core.manifest import read_manifest
 from core.model.folder import check_model_folder
 from core.run_folder import MIX, PARENT
@@ -28,7 +29,7 @@ from harness.keys.sources import recipe_data
 from harness.keys.yaml_file import read_mapping
 from harness.ledger.day import Charging
 from harness.parent import Parent
-from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention
+from harness.recipe import AxolotlConfig, check_card, find_recipe, read_recipe, recipe_for, with_attention, with_rate
 from oneday.commands.training.own_mix import data_files, data_mix, run_of
 from oneday.display.console import Console
 from oneday.requests.training import TrainingRequest
@@ -118,6 +119,8 @@ def training_job(
     else:
         mix = request.mix or run / MIX
         check_mix(mix)
+    if recipe.learning_rate_auto:
+        recipe, _ = with_rate(recipe, read_json(base / "config.json"))
     return TrainJob(
         run=run,
         mix=mix,

@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import replace
 from typing import Any
 
-from core.files import naming, read_as
+from core.files import naming, read_as, read_json
 from core.run_folder import PLAN, TRAIN
 from core.stage import locked
 from evaluation.errors import EvaluationError
@@ -21,6 +21,8 @@ from harness.data.dataset import check_rows
 from harness.errors import ConfigError, MemoryFullError, TrainError
 from harness.job import TrainJob
 from harness.ledger.ledger import Ledger
+from harness.rate_probe import choose_rate
+from harness.recipe import with_rate
 from harness.run import LEDGER, TrainResult, train
 from harness.supervise import TRACKING
 from harness.tracker import read_trackers, view_commands
@@ -114,6 +116,8 @@ def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
     )
     if request.follow_plan is not None:
         check_plan(request.follow_plan)
+    if job.recipe.learning_rate_auto and not request.rehearsal:
+        raise ConfigError("learning_rate: auto with `rehearsal=false`: its probes need measured costs. Rehearse.")
     if request.average > 1 and not job.recipe.weights.is_adapter:
         raise ConfigError(f"`average={request.average}`: adapters are averaged, and this recipe trains all weights.")
     return replace(
@@ -156,7 +160,32 @@ def rehearse_and_train(
 ) -> TrainResult:
     """Rehearses without charging the budget, then trains."""
     job, measured = measure(job, console, launch=launch, auto_fit=auto_fit, rehearses=rehearses)
+    if job.recipe.learning_rate_auto:
+        job = with_chosen_rate(job, measured, console, launch=launch)
     return train_measured(job, measured, console, launch=launch)
+
+
+def with_chosen_rate(
+    job: TrainJob, measured: Rehearsal, console: Console, *, launch: Launcher = start_axolotl
+) -> TrainJob:
+    """Probes learning rates within the budget; returns the job with the best one."""
+    formula = with_rate(job.recipe, read_json(job.base / "config.json"))[1]
+    told = "" if formula.is_calibrated else ", which was fitted to other families of models"
+    console.say(f"learning_rate: auto; a published formula gives {formula.rate:g}{told}")
+    choice = choose_rate(
+        job,
+        measured,
+        launch=launch,
+        on_probe=lambda rate, steps: console.say(f"probing {rate:g} for {steps} steps (charged to the budget)"),
+    )
+    rows = [
+        (f"{p.rate:g}", str(p.steps), f"{p.loss:.4f}", "stopped half-way: clearly worse" if p.stopped else "")
+        for p in choice.probes
+    ]
+    if rows:
+        console.table("learning rates that were tried", ("rate", "steps", "validation loss", ""), rows)
+    console.say(f"learning rate {choice.rate:g}: {choice.reason}")
+    return choice.job(job)
 
 
 def train_measured(
