@@ -237,7 +237,7 @@ def with_choice(parameters: CurationParameters, key: str, other: CurationParamet
     return replace(parameters, **{group: changed})
 
 
-def with_settings(parameters: CurationParameters, settings: Mapping[str, Any]) -> CurationParameters:
+def with_settings(parameters: CurationParameters, settings: Mapping[str, object]) -> CurationParameters:
     """`parameters` with dotted keys set: `{"policies.max_tokens": "1024", "buckets.rouge_edges": "[.3,.6]"}`.
 
     A value that is no text is taken as it is.

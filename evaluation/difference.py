@@ -9,7 +9,7 @@ one in twenty is expected to exclude zero by chance.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evaluation.cells import Cell, Place, breakdowns, collect, matrix, parts_of
 from evaluation.errors import EvaluationError
@@ -41,7 +41,7 @@ class Difference:
         """Whether the interval excludes zero."""
         return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Rounded to six decimals."""
         return {
             "value": round(self.value, 6),
@@ -60,7 +60,7 @@ class Differences:
     settings: tuple[str, ...]
     """`generation.KEY: ours, theirs` for each setting that differs; the files are then no fair comparison."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """As in `Evaluation.as_json`, with the other file's figures beside the differences."""
         return {
             "responses": str(self.against.responses.path),
@@ -145,7 +145,7 @@ def settings_that_differ(ours: Evaluation, theirs: Evaluation) -> list[str]:
     ]
 
 
-def _settings(evaluation: Evaluation) -> Mapping[str, Any]:
+def _settings(evaluation: Evaluation) -> Mapping[str, object]:
     """Those of all responses.
 
     Raises:

@@ -51,16 +51,16 @@ class Response:
     """Of the rendered text that the model received."""
     finish: Literal["stop", "length"] | None = None
     tokens: int | None = None
-    generation: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, object] = field(default_factory=dict)
     """Engine, template, `max_new_tokens`, `temperature`, ...: a document of the border, copied and compared only."""
-    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Mapping[str, object] = field(default_factory=dict)
     """Name, hashes, recipe, arm and stage of the model; for recorded responses its name alone."""
     recorded: bool = False
     """Read from a recorded form: its prompt may be an older wording of the item's."""
     line: int = 0
     """Where it stands in its file, from 1; 0 if it was not read from one."""
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, object]:
         """As the contract writes it."""
         row = {"response" if name == "text" else name: value for name, value in asdict(self).items()}
         return {name: value for name, value in row.items() if name not in ("recorded", "line")}
@@ -75,7 +75,7 @@ class ResponseManifest:
     """Of the responses file."""
     suite_sha256: str
     """`Suite.fingerprint()` of the questions that were asked."""
-    settings: dict[str, Any]
+    settings: dict[str, object]
     """Everything that decided the responses: model, generation, seed."""
 
 
@@ -98,7 +98,7 @@ def manifest_path(path: Path) -> Path:
 
 
 def write_responses(
-    path: Path, rows: Iterable[Response], *, suite_sha256: str, settings: Mapping[str, Any]
+    path: Path, rows: Iterable[Response], *, suite_sha256: str, settings: Mapping[str, object]
 ) -> ResponseManifest:
     """Writes `responses.jsonl` and the manifest beside it; the manifest comes last, so that it is never ahead.
 

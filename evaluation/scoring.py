@@ -10,7 +10,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from evaluation.cells import Cell, Place, ScoredItem, breakdowns, collect, matrix, parts_of
 from evaluation.join import Joined
@@ -32,7 +31,7 @@ class Figure:
     interval: Interval | None
     """95 %; None where there is none, as for a median."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """`{k, n, value, interval}`, rounded to six decimals."""
         return {
             "k": self.k,
@@ -89,7 +88,7 @@ class Evaluation:
         dimension, label, metric = place
         return self.by[dimension][label][metric] if dimension else self.metrics[metric]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The machine-readable result. Counts, not lists: the lists stand in the report."""
         return {
             "suite": self.suite,
@@ -110,6 +109,15 @@ class Evaluation:
             "parameters": dict(self.parameters),
             "tables": [asdict(table) for table in self.tables],
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What another stage reads of `Evaluation.as_json`."""
+
+    metrics: Mapping[str, Figure]
+    by: Mapping[str, Mapping[str, Mapping[str, Figure]]]
+    not_run: Mapping[str, str]
 
 
 def evaluate(

@@ -24,8 +24,6 @@ import orjson
 from core.files import sha256
 from evaluation.responses import Prompt, Response
 
-NO_BREAKDOWN: Mapping[str, str] = {}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:

@@ -8,7 +8,6 @@ Where it sits: recipe + mix + card -> **document** -> axolotl_process.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -51,17 +50,17 @@ class RunSettings:
     """Duration of a save in the rehearsal."""
     rehearsal: bool = False
     resume_from: Path | None = None
-    tracking: Mapping[str, Any] = field(default_factory=dict)
+    tracking: Mapping[str, object] = field(default_factory=dict)
     """Axolotl's keys for the requested experiment trackers."""
 
 
-def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProfile) -> dict[str, Any]:
+def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProfile) -> dict[str, object]:
     """The complete configuration that Axolotl reads."""
     recipe = with_attention(recipe, card)
     left_out = {*_PLUGIN_ONLY_KEYS, *_DECIDED_BEFORE} | (set() if recipe.weights.is_adapter else _OF_ADAPTERS)
     document = recipe.model_dump(exclude_none=True, exclude=left_out)
 
-    def dataset(path: Path) -> dict[str, Any]:
+    def dataset(path: Path) -> dict[str, str]:
         """A tokenised table, which our plugin reads."""
         return {"path": str(path), "ds_type": "parquet", "split": "train"}
 
@@ -107,7 +106,7 @@ def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProf
     return {key: value for key, value in document.items() if value is not None or key == "dataloader_prefetch_factor"}
 
 
-def _plugin_keys(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, Any]:
+def _plugin_keys(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, object]:
     """The keys that our plugin reads."""
     return {
         "oneday_events": str(settings.events),

@@ -151,7 +151,7 @@ def check_embeddings(base: Path, tokenizer: Any) -> None:
         )
 
 
-def check_special_tokens(base: Path, tokenizer: Any, named: Mapping[str, Any]) -> None:
+def check_special_tokens(base: Path, tokenizer: Any, named: Mapping[str, object]) -> None:
     """Refuses special tokens of a recipe that are not those of the base's tokenizer; any of its tokens may pad.
 
     Rows are tokenised with the base's own tokenizer, and Axolotl would silently enlarge the embeddings for a new token.

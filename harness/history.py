@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from core.files import read_as
-from core.manifest import read_manifest
+from core.manifest import Origins, read_manifest, read_origins
 from core.run_folder import PICK, TRAIN
 from core.stage import SUMMARY, Summary, is_locked
 from harness.budget.speed import SpeedMeter
@@ -99,7 +99,8 @@ class History:
     """Events of types that only a newer version knows."""
     tokens_per_s: float | None
     """Mean speed of the run; for a finished run, the value in its summary."""
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, object]
+    origins: Origins
     picked: Picked | None
 
     @property
@@ -151,6 +152,7 @@ def read_history(run: Path) -> History:
         horizon=next((e.horizon for e in reversed(events) if isinstance(e, trainer.Step)), 0),
         num_unknown_events=reader.unknown.total(),
         manifest=read_manifest(run),
+        origins=read_origins(run),
         picked=read_picked(run) if picked.is_file() else None,
     )
 

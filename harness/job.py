@@ -5,7 +5,6 @@ Where it sits: the command line creates it; rehearsal, plan and run receive it.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.encoding.long_example import LongExamples
 from core.files import file_sha256
@@ -47,7 +46,7 @@ class TrainJob:
     device: str = ""
     """The only card visible to the trainer, as a value of CUDA_VISIBLE_DEVICES; empty: no restriction."""
 
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, object]:
         """Everything but the budget that determines the result, as recorded in `inputs.json`."""
         parent = {"parent": self.parent.described()} if self.parent else {}
         return parent | {

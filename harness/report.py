@@ -8,7 +8,7 @@ Where it sits: history -> **report**; `oneday report` and the end of a run write
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from core.lm_eval_figure import LmEvalFigure, read_figures
 from core.manifest import MANIFEST
 from core.page import write_page
 from core.run_folder import MIX, PLAN, SCORED
-from core.stage import Summary
 from harness.budget.duration import pretty
 from harness.budget.rehearse import REHEARSAL, Rehearsal
 from harness.charts import Chart, bar_chart, run_charts, script
@@ -44,7 +43,18 @@ class Example:
 
     verdict: str
     """`better`, `worse` or `the same`."""
-    question: Mapping[str, Any]
+    question: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixCounts:
+    """What the page shows of a mix's summary."""
+
+    train_rows: int
+    validation_rows: int
+    rows_by_source: Mapping[str, int]
+    rows_by_task: Mapping[str, int] = field(default_factory=dict)
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +67,7 @@ class RunPage:
     status: str
     comparison: Sequence[Comparison]
     examples: Sequence[Example]
-    mix: Mapping[str, Any]
+    mix: MixCounts | None
     rehearsal: Rehearsal | None
     commands: Sequence[tuple[str, str]]
     lm_eval: Sequence[LmEvalFigure] = ()
@@ -110,7 +120,7 @@ def _page(run: Path, commands: Commands) -> RunPage:
         status=status_sentence(history),
         comparison=read_as(list[Comparison], comparison) if comparison.is_file() else [],
         examples=_examples(run / SCORED / ANSWERS) if comparison.is_file() else [],
-        mix=dict(read_as(Summary, mix).details) if mix.is_file() else {},
+        mix=read_as(MixCounts, mix, key="details") if mix.is_file() else None,
         rehearsal=read_as(Rehearsal, rehearsal) if rehearsal.is_file() else None,
         commands=commands(history),
         lm_eval=read_figures(run),
@@ -189,11 +199,11 @@ def _shortened(value: Any) -> Any:
     return {key: _shortened(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
-def _mix_charts(mix: Mapping[str, Any]) -> dict[str, Chart]:
-    if not mix:
+def _mix_charts(mix: MixCounts | None) -> dict[str, Chart]:
+    if mix is None:
         return {}
-    sources = list(mix["rows_by_source"].items())
-    tasks = sorted(mix.get("rows_by_task", {}).items(), key=lambda item: (-item[1], item[0]))
+    sources = list(mix.rows_by_source.items())
+    tasks = sorted(mix.rows_by_task.items(), key=lambda item: (-item[1], item[0]))
     shown = [(name.rpartition("/")[2], rows) for name, rows in tasks[:MAX_TASKS]]
     rest = sum(rows for _, rows in tasks[MAX_TASKS:])
     if rest:
@@ -211,8 +221,8 @@ def _facts(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
     unknown = [page.history.num_unknown_events for page in pages]
     return [
         line("state", lambda p: str(p.history.state)),
-        line("card", lambda p: str(p.history.manifest.get("train", {}).get("card", "not on record"))),
-        line("base model", lambda p: Path(p.history.manifest.get("train", {}).get("base_path", "-")).name),
+        line("card", lambda p: p.history.origins.train.card or "not on record"),
+        line("base model", lambda p: Path(p.history.origins.train.base_path or "-").name),
         line("budget", lambda p: pretty(p.history.day.budget_s)),
         line("charged", lambda p: pretty(p.history.day.charged_s)),
         line("past the deadline", lambda p: f"{p.history.day.overshoot_s:.1f} s"),

@@ -68,7 +68,7 @@ class Figure:
 class TrainRecord:
     """The keys of a manifest's section `train` that a repetition needs."""
 
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, object]
     card: str
     clock: Literal["strict", "compute"]
     budget_s: Annotated[float, Field(gt=0)]
@@ -112,7 +112,7 @@ def read_record(manifest: Path) -> Record:
     run = manifest.parent
     try:
         checked = read_as(_Manifest, manifest, mend="")
-        recipe = AxolotlConfig(**checked.train.recipe)
+        recipe = AxolotlConfig.model_validate(checked.train.recipe)
     except (StageError, OSError, ValidationError) as e:
         reason = (
             e.errors()[0]["msg"] if isinstance(e, ValidationError) else str(e).removeprefix(f"{manifest}: ").strip()
@@ -206,7 +206,7 @@ def compare_runs(before: Path, now: Path) -> list[Figure]:
     ]  # fmt: skip
 
 
-def compare_curations(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Figure]:
+def compare_curations(before: Mapping[str, object], now: Mapping[str, object]) -> list[Figure]:
     """Compares two curations stage by stage, so that the first difference shows the stage that caused it.
 
     Args:
@@ -225,7 +225,7 @@ def compare_curations(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     return [_compare_exactly(name, _inside(before, path), _inside(now, path)) for name, path in parts.items()]
 
 
-def _inside(section: Mapping[str, Any], path: Sequence[str]) -> Any:
+def _inside(section: Mapping[str, object], path: Sequence[str]) -> object:
     value: Any = section
     for key in path:
         value = value.get(key, {})

@@ -14,7 +14,6 @@ import os
 from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from harness.errors import ConfigError
 
@@ -44,9 +43,9 @@ def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
     return tuple(dict.fromkeys(Tracker(name) for name in names))
 
 
-def tracking_keys(trackers: Collection[Tracker], *, run: str) -> dict[str, Any]:
+def tracking_keys(trackers: Collection[Tracker], *, run: str) -> dict[str, object]:
     """The keys of Axolotl's configuration that enable the trackers."""
-    keys: dict[str, Any] = {f"use_{tracker}": True for tracker in trackers}
+    keys: dict[str, object] = {f"use_{tracker}": True for tracker in trackers}
     if Tracker.WANDB in trackers:
         keys |= {"wandb_project": PROJECT, "wandb_name": run}
     if Tracker.MLFLOW in trackers:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class BoundedJob:
     """`module:function`; it is called with the request, the console and the deadline."""
     request: str
     """`module:class` of the request."""
-    values: dict[str, Any]
+    values: Mapping[str, object]
     deadline: float
     """Uptime at which the work must be finished. A duration would not include the time that importing takes."""
     parent: int

@@ -6,7 +6,7 @@
 Where it sits: study -> **arms** -> graph.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +165,7 @@ def _whose(study: Study, key: str, anchor: ResolvedArm) -> str:
     return f"the anchor {study.anchor}" if stage in anchor.stages or stage in HEAD else f"the stage {stage}"
 
 
-def _differences(name: str, there: Stage, here: Stage, *, declared: Mapping[str, Any]) -> list[Change]:
+def _differences(name: str, there: Stage, here: Stage, *, declared: Iterable[str]) -> list[Change]:
     """Settings, and data key by key.
 
     A setting that one of both does not have, such as a rank without LoRA, follows from another change: it counts only

@@ -8,9 +8,10 @@ Where it sits: study + arms -> **deviations** -> plan, report.
 from collections.abc import Mapping
 from typing import Any
 
-from studies.arm import ResolvedArm
+from studies.arm import HEAD, ResolvedArm
 from studies.document import nearest
 from studies.errors import StudyError
+from studies.stage import Stage
 from studies.study import Deviation, Study
 
 UNDECLARED = "not declared"
@@ -41,12 +42,6 @@ def undeclared(study: Study, arms: Mapping[str, ResolvedArm]) -> list[str]:
     return [line.what for line in deviations(study, arms) if line.why == UNDECLARED]
 
 
-def stale(study: Study, arms: Mapping[str, ResolvedArm]) -> list[str]:
-    """Lines about a key whose value is the paper's."""
-    differ = {line.what for line in deviations(study, arms)}
-    return [line.what for line in study.deviations if line.what not in differ]
-
-
 def value_of(study: Study, arms: Mapping[str, ResolvedArm], key: str) -> Any:
     """The value of a dotted key; `arms.NAME.KEY` is that of an arm.
 
@@ -59,13 +54,16 @@ def value_of(study: Study, arms: Mapping[str, ResolvedArm], key: str) -> Any:
         if name not in arms:
             raise StudyError(f"{where}: '{key}': no such arm{nearest(name, arms)}.")
         arm = arms[name]
-        known: dict[str, Any] = {"base": arm.base, "template": arm.template, "seed": arm.seed}
-        return _walk({**known, **{stage: _values(arm.stages[stage]) for stage in arm.stages}}, rest, where)
+        return _walk(
+            {**{key: getattr(arm, key) for key in HEAD}, **{stage: _values(arm.stages[stage]) for stage in arm.stages}},
+            rest,
+            where,
+        )
     stages = {stage.name: _values(stage) for stage in study.stages}
     return _walk({**study.model_dump(mode="json"), **stages}, key, where)
 
 
-def _values(stage: Any) -> dict[str, Any]:
+def _values(stage: Stage) -> dict[str, object]:
     return {**stage.model_dump(mode="json"), **{name: getattr(stage, name) for name in DERIVED}}
 
 

@@ -73,7 +73,7 @@ def stages_by_name(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {str(stage["name"]): stage for stage in found if isinstance(stage, dict) and "name" in stage}
 
 
-def with_changes(raw: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+def with_changes(raw: Mapping[str, Any], changes: Mapping[str, object], *, where: str) -> dict[str, Any]:
     """A copy of the document with dotted keys set.
 
     Args:

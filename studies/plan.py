@@ -7,8 +7,7 @@ Where it sits: all of the above -> **plan** -> `oneday study`, before it starts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from harness.budget.duration import seconds
 from studies.arm import ResolvedArm, resolve_arms
@@ -46,7 +45,7 @@ class StudyPlan:
         """Trainings on which several arms rest."""
         return [training for training in self.graph.trainings.values() if len(training.arms) > 1]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """For a program; hours are estimates."""
         return {
             "study": self.study.study,
@@ -57,12 +56,12 @@ class StudyPlan:
             "budget_hours": round(seconds(self.study.budget) / HOUR_S, 2),
             "deviations": [line.model_dump(mode="json") for line in self.deviations],
             "arms": {
-                name: {"priority": arm.priority, "differs": [_change(change) for change in arm.difference]}
+                name: {"priority": arm.priority, "differs": [asdict(change) for change in arm.difference]}
                 for name, arm in self.arms.items()
             },
         }
 
-    def _training(self, training: Training) -> dict[str, Any]:
+    def _training(self, training: Training) -> dict[str, object]:
         cost = self.costs[training.identity]
         return {
             "identity": training.identity,
@@ -80,7 +79,7 @@ class StudyPlan:
             "dropped": self.is_dropped(training),
         }
 
-    def _generation(self, generation: Generation) -> dict[str, Any]:
+    def _generation(self, generation: Generation) -> dict[str, object]:
         cost = self.costs[generation.identity]
         return {
             "identity": generation.identity,
@@ -94,10 +93,6 @@ class StudyPlan:
             "measured": cost.measured,
             "dropped": self.is_dropped(generation),
         }
-
-
-def _change(change: Any) -> dict[str, Any]:
-    return {"key": change.key, "anchor": change.anchor, "here": change.here}
 
 
 def plan_study(

@@ -277,7 +277,7 @@ def read_presets(path: Path) -> dict[str, Preset]:
     return {str(name): validated(Preset, preset, f"{path}: {PRESETS}.{name}") for name, preset in raw.items()}
 
 
-def read_study(path: Path, *, preset: str | None = None, changes: Mapping[str, Any] | None = None) -> Study:
+def read_study(path: Path, *, preset: str | None = None, changes: Mapping[str, object] | None = None) -> Study:
     """A study from YAML, with a preset and the caller's changes applied, in this order.
 
     Raises:

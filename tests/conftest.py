@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 REDUCED = Path(__file__).parent / "data" / "real"
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups the tests of a file, and all tests that start the real Axolotl, by process; the longest run first."""
+    """Marks tests that read whole real files as slow, and gives every test its group of xdist.
+
+    The tests of a file are one group, and all tests that start the real Axolotl are one. The longest run first.
+    """
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -65,6 +73,19 @@ def real_data(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def demo_base() -> Path:
     return DEMO_BASE
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run that was not trained. Tests that change it copy it with `copy_run`."""
+    from tests.oneday.finished_run import write_finished_run
+
+    return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
+
+
+def copy_run(run: Path, to: Path) -> Path:
+    """Copies a run folder with its links."""
+    return Path(shutil.copytree(run, to, symlinks=True))
 
 
 def write_small_mix(folder: Path, num_train: int = 60, num_validation: int = 12) -> Path:

@@ -105,6 +105,56 @@ def test_a_folder_holds_few_modules() -> None:
     assert {str(folder): size for folder, size in sizes.items() if size > MOST_MODULES} == {}
 
 
+BORDERS = {
+    "core/records/": "reads data files of unknown layout",
+    "core/example/": "reads the columns of such a file's rows",
+    "core/files.py": "reads JSON",
+    "core/manifest.py": "reads and writes the sections of manifest.json, which each stage defines for itself",
+    "core/encoding/rendering.py": "calls chat templates",
+    "core/generation/openai.py": "calls a server over HTTP",
+    "core/model/": "calls transformers and PEFT",
+    "curation/builders/": "reads columns that options name",
+    "curation/sources/mapping.py": "reads the records of published data sets",
+    "evaluation/asking/lm_harness.py": "calls lm_eval",
+    "evaluation/crosslingual/": "reads rating and judge files",
+    "evaluation/ifeval/": "reads IFEval's item files",
+    "evaluation/responses.py": "reads response files of four forms",
+    "harness/inside/": "runs in Axolotl's process",
+    "harness/keys/": "reads recipes, whose keys Axolotl defines",
+    "harness/recipe.py": "keeps the keys that only Axolotl reads",
+    "oneday/cli/": "builds click's commands",
+    "oneday/local_server.py": "calls a server over HTTP",
+    "studies/document.py": "reads a study's YAML and sets dotted keys in it",
+    "studies/stage.py": "describes a study's YAML",
+    "studies/study.py": "describes a study's YAML",
+    "submission/export/merge.py": "reads PEFT's and transformers' configuration files",
+    "submission/score/lm_eval.py": "reads lm_eval's result files",
+    "submission/server/": "describes HTTP bodies for FastAPI",
+}
+"""Modules and folders where untyped documents enter or leave the project, with what they do there."""
+
+UNTYPED = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
+MOST_UNTYPED = 19
+
+
+def test_stages_hand_each_other_types() -> None:
+    """Mappings of anything are for the borders: a value that one module hands to another has a type."""
+    lines = {
+        f"{path.relative_to(ROOT)}:{number}": line.strip()
+        for path in module_paths().values()
+        if not str(path.relative_to(ROOT)).startswith(tuple(BORDERS))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if UNTYPED.search(line)
+    }
+    assert len(lines) <= MOST_UNTYPED, lines
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_a_border_has_untyped_documents(border: str) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in module_paths().values() if border in str(path)]
+    assert any(map(UNTYPED.search, texts)), f"{border} is typed: remove it from the list"
+
+
 FOREIGN = {
     "submission/helm/run.py": {"--suite"},  # an argument of helm-run and helm-summarize
     "submission/helm/tables.py": {"--suite"},  # the same

@@ -10,13 +10,12 @@ Where it sits: the counterpart of reading, used by the builders of `curation`. `
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from core.example.example import Conversation, Description, Example, Message, Preference, Prompted, Text
 from core.example.mix_line import dialogue_columns
 
 
-def as_row(example: Example) -> dict[str, Any]:
+def as_row(example: Example) -> dict[str, object]:
     """Returns the columns of an example."""
     row = _described(example.description)
     match example:
@@ -31,7 +30,7 @@ def as_row(example: Example) -> dict[str, Any]:
             return row | {name: _messages(side) for name, side in sides.items()}
 
 
-def _described(description: Description) -> dict[str, Any]:
+def _described(description: Description) -> dict[str, object]:
     said = {
         "id": description.id,
         "source": description.source,

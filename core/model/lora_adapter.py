@@ -35,7 +35,7 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__} {first}".strip() if isinstance(error, LookupError) or not first else first
 
 
-def adapter_shape(lora_adapter: Path) -> dict[str, Any]:
+def adapter_shape(lora_adapter: Path) -> dict[str, object]:
     """What must be equal for two adapters to take each other's place."""
     raw = json.loads((lora_adapter / "adapter_config.json").read_bytes())
     names = ("base_model_name_or_path", "revision", "inference_mode", "task_type", "peft_version")

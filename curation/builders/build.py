@@ -12,7 +12,6 @@ Where it sits: registry, work -> **build** -> the command line, and code that bu
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from core.errors import MixError, OnedayError
 from core.files import file_sha256
@@ -22,7 +21,7 @@ from core.model.token_counter import TokenCounter
 from core.run_folder import CURATION, OWN, ROWS
 from core.stage import Dropped, Stage, Summary, Tally, locked
 from curation.builders.registry import find_builder
-from curation.builders.work import BuildContext, BuildOptions, Output
+from curation.builders.work import BuildContext, BuildOptions, Line, Output
 
 ANSWERS = "answers.jsonl"
 """The engine's answers, in the run folder. A build that is resumed repeats no request."""
@@ -45,7 +44,7 @@ class Built:
 
     files: Mapping[str, BuiltFile]
     tallies: Mapping[str, Tally]
-    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+    tables: Mapping[str, Sequence[Line]]
     """Title -> lines of a table."""
 
 
@@ -60,7 +59,7 @@ class _Details:
     """The details in the summary of the stage."""
 
     files: Mapping[str, _FileDetails]
-    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+    tables: Mapping[str, Sequence[Line]]
 
 
 def build(
@@ -99,13 +98,8 @@ def build(
             _work(stage, builder.outputs(options, context), context)
         built = _built(stage)
         said = {name: {"num_rows": file.num_rows, "sha256": file.sha256} for name, file in built.files.items()}
-        record(run, "build", {**inputs, "files": said, "tallies": as_values(built.tallies)})
+        record(run, "build", {**inputs, "files": said, "tallies": built.tallies})
     return built
-
-
-def as_values(tallies: Mapping[str, Tally]) -> dict[str, dict[str, Any]]:
-    """Returns tallies as plain values."""
-    return {unit: asdict(tally) for unit, tally in tallies.items()}
 
 
 def fingerprint(options: BuildOptions) -> dict[str, object]:
@@ -144,7 +138,7 @@ def _work(stage: Stage, outputs: Iterator[Output], context: BuildContext) -> Non
 def _write(stage: Stage, output: Output, context: BuildContext) -> tuple[_FileDetails, Tally]:
     counts = {"rows": 0, "repeats": 0}
 
-    def lines() -> Iterator[dict[str, Any]]:
+    def lines() -> Iterator[dict[str, object]]:
         for item in output.items:
             if isinstance(item, Dropped):
                 stage.drop(replace(item, unit=output.unit))

@@ -97,7 +97,7 @@ class Row:
             is_repeat=bool(suffix),
         )
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Returns the line of the output."""
         described = self.example.description
         described = replace(described, id=self.id, source=described.source or self.source)

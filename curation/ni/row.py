@@ -6,9 +6,9 @@
 Where it sits: instances and bucket -> **row** -> policies and mix.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import orjson
 
@@ -52,6 +52,11 @@ class TaskRows:
         return _dialogue_row(row, orjson.loads(instance.dialogue)) if instance.dialogue else row
 
 
-def _dialogue_row(row: MixRow, dialogue: Mapping[str, Any]) -> DialogueRow:
+class _Dialogue(TypedDict):
+    messages: Sequence[Mapping[str, object]]
+    tools: NotRequired[Sequence[Mapping[str, object]]]
+
+
+def _dialogue_row(row: MixRow, dialogue: _Dialogue) -> DialogueRow:
     columns = {field.name: getattr(row, field.name) for field in fields(row)}
     return DialogueRow(**columns, messages=tuple(dialogue["messages"]), tools=tuple(dialogue.get("tools", ())))

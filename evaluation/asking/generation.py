@@ -12,7 +12,7 @@ Where it sits: suite -> **generation** -> responses; the predictor is passed in.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Generic
+from typing import Generic
 
 import orjson
 
@@ -58,7 +58,7 @@ class GenerationSettings:
             response_prefix=defaults.response_prefix,
         )
 
-    def as_generation(self, engine: str) -> dict[str, Any]:
+    def as_generation(self, engine: str) -> dict[str, object]:
         """As the contract stores them."""
         values = {**asdict(self), "template": str(self.template), "stop": list(self.stop)}
         return {"engine": engine, **values, "temperature": 0.0, "seed": None}
@@ -70,7 +70,7 @@ class Asked:
 
     engine: str
     """`transformers`, `openai`."""
-    checkpoint: Mapping[str, Any]
+    checkpoint: Mapping[str, object]
     """As the contract stores it: name and hashes of the model."""
     batch_size: int
     """Number of requests that the predictor gets in one call."""
@@ -242,8 +242,8 @@ def _response(
     suite: Suite[ItemT],
     question: _Question[ItemT],
     answer: Completion | Refused | None,
-    generation: Mapping[str, Any],
-    checkpoint: Mapping[str, Any],
+    generation: Mapping[str, object],
+    checkpoint: Mapping[str, object],
 ) -> Response:
     assert answer is not None
     item = question.item

@@ -53,7 +53,7 @@ class LmEvalResult:
 
     version: str
     figures: tuple[LmEvalFigure, ...]
-    samples: tuple[Mapping[str, Any], ...]
+    samples: tuple[Mapping[str, object], ...]
     """Every document with the model's answer, as lm_eval logs it."""
 
 
@@ -198,7 +198,7 @@ def _figures(raw: Mapping[str, Any], settings: LmEvalSettings) -> tuple[LmEvalFi
     return tuple(sorted(found, key=lambda f: (f.task, f.metric, f.filter)))
 
 
-def _samples(raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _samples(raw: Mapping[str, Any]) -> Iterator[dict[str, object]]:
     """As lm_eval logs them; what JSON lacks is written as text."""
     for task, rows in raw.get("samples", {}).items():
         for row in rows:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.errors import PredictionError
 from core.files import sha256, write_jsonl
@@ -54,7 +53,7 @@ class Reply:
     """None: it said nothing, or refused."""
     num_tries: int
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, object]:
         """As a replay file holds it."""
         return {
             "about": self.about,

@@ -30,9 +30,9 @@ from evaluation.crosslingual.judge_parameters import NO_JUDGE, JudgeParameters
 from evaluation.crosslingual.judged import EMPTY, questions
 from evaluation.crosslingual.language import MAX_CHARACTERS, Detect, Detector, primary_subtag
 from evaluation.crosslingual.modifiers import parse_modifier
-from evaluation.crosslingual.surface import GENERATION, LanguageParameters, Parameter
-from evaluation.responses import Prompt, Response
-from evaluation.suite import GenerationDefaults, Metric, Outcome, Suite
+from evaluation.crosslingual.surface import InstructionSuite, LanguageParameters, Parameter
+from evaluation.responses import Response
+from evaluation.suite import Metric, Outcome
 
 REQUIREMENTS: Mapping[str, str] = {
     "short": "The submission is brief: it answers in just a few sentences.",
@@ -88,7 +88,7 @@ class ModifierParameters(JudgeParameters):
         return LanguageParameters(detector=self.detector, max_characters=self.max_characters)
 
 
-class Modifiers(Suite[Instruction]):
+class Modifiers(InstructionSuite):
     """Macro over the eleven modifiers.
 
     Args:
@@ -106,30 +106,11 @@ class Modifiers(Suite[Instruction]):
     def __init__(
         self, items: Sequence[Instruction], prompt: str, judge: Judge | None, parameters: ModifierParameters
     ) -> None:
-        self._items, self._judge_prompt, self._judge, self._parameters = items, prompt, judge, parameters
+        super().__init__(items)
+        self._judge_prompt, self._judge, self._parameters = prompt, judge, parameters
         self._modifiers = {item.modifier: parse_modifier(item.modifier) for item in items}
         self._scores: dict[tuple[str, str], Scores] = {}
         self._fulfilled: dict[tuple[str, str], int | None] = {}
-
-    def items(self) -> Sequence[Instruction]:
-        """Languages sorted, each in the order of its file."""
-        return self._items
-
-    def prompt(self, item: Instruction) -> Prompt:
-        """The modified instruction."""
-        return item.text
-
-    def expected_language(self, item: Instruction) -> str:
-        """That which the modifier asks for, else that of the instruction."""
-        return item.expected_language
-
-    def generation(self) -> GenerationDefaults:
-        """As for the instructions without a modifier."""
-        return GENERATION
-
-    def cluster(self, item: Instruction) -> str:
-        """A line in all its languages: the same base instruction with a modifier of the same type."""
-        return f"{item.suite} {item.id}"
 
     def parameters(self) -> Mapping[str, Parameter]:
         """The judge, both prompts, the detector, and who says that a language is wrong."""

@@ -36,8 +36,8 @@ GENERATION = GenerationDefaults(max_new_tokens=512, repetition_penalty=1.1)
 """Source: Chirkova and Nikoulina 2024."""
 
 
-class CrosslingualSuite(Suite[Instruction]):
-    """Any suite over the 113 instructions; one file of responses serves them all."""
+class InstructionSuite(Suite[Instruction]):
+    """Any suite over instructions in several languages."""
 
     def __init__(self, items: Sequence[Instruction]) -> None:
         self._items = items
@@ -47,11 +47,11 @@ class CrosslingualSuite(Suite[Instruction]):
         return self._items
 
     def prompt(self, item: Instruction) -> Prompt:
-        """The instruction alone."""
+        """The instruction alone, with its modifier if it has one."""
         return item.text
 
     def expected_language(self, item: Instruction) -> str:
-        """That of the instruction."""
+        """The language of the instruction, or the one that its modifier asks for."""
         return item.expected_language
 
     def generation(self) -> GenerationDefaults:
@@ -61,6 +61,10 @@ class CrosslingualSuite(Suite[Instruction]):
     def cluster(self, item: Instruction) -> str:
         """An instruction in all its languages."""
         return f"{item.suite} {item.id}"
+
+
+class CrosslingualSuite(InstructionSuite):
+    """Any suite over the 113 instructions; one file of responses serves them all."""
 
     def part(self, recorded: str) -> str | None:
         """The responses are recorded as `crosslingual`, or under the name of a suite that scores them."""

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import StageError
 from core.files import make_folder, naming, read_json
@@ -18,6 +18,9 @@ from core.stage import Dropped
 from harness.checkpoint.content import ADAPTER_FILES
 from harness.checkpoint.seal import SEAL, Checkpoint, inspect
 from harness.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
 
 WEIGHTS, CONFIG = ADAPTER_FILES
 
@@ -79,8 +82,8 @@ def average_adapters(adapters: Sequence[Path], out: Path) -> Path:
     """
     from safetensors.torch import load_file, save_file
 
-    sums: dict[str, Any] = {}
-    dtypes: dict[str, Any] = {}
+    sums: dict[str, torch.Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
     for adapter in adapters:
         weights = load_file(adapter / WEIGHTS)
         shapes = {name: tensor.shape for name, tensor in weights.items()}

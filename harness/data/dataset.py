@@ -377,7 +377,7 @@ def link_dataset(dataset: Dataset, out: Path) -> Dataset:
     return described_dataset(out)
 
 
-def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, Any] | None) -> None:
+def check_window(dataset: Dataset, base: Path, overrides: Mapping[str, object] | None) -> None:
     """Checks that no sample is longer than the base's sliding window if the recipe disables that window.
 
     Raises:

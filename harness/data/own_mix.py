@@ -342,7 +342,7 @@ class _Work:
             counts[kept.source] += kept.num_tokens
         return dict(sorted(counts.items())) if self.encoder else {}
 
-    def _read_lines(self, rows: Sequence[_Kept]) -> Iterator[Mapping[str, Any]]:
+    def _read_lines(self, rows: Sequence[_Kept]) -> Iterator[Mapping[str, object]]:
         with self._lines.open("rb") as file:
             for kept in rows:
                 file.seek(kept.offset)

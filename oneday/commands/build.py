@@ -6,8 +6,9 @@ from typing import Any
 
 from core.generation.engine import Engine, close
 from core.model.folder import check_model_folder
-from curation.builders.build import Built, as_values, build
+from curation.builders.build import Built, build
 from curation.builders.registry import BUILDERS, find_builder
+from curation.builders.work import Line
 from oneday.commands.engine import engine_of
 from oneday.display.console import Console
 from oneday.requests.building import BuildersRequest, BuildRequest, BuildTranslateRequest
@@ -42,13 +43,13 @@ def run_build(request: BuildRequest, console: Console) -> None:
     console.result(as_result(request, built))
 
 
-def as_result(request: BuildRequest, built: Built) -> dict[str, Any]:
+def as_result(request: BuildRequest, built: Built) -> dict[str, object]:
     """The machine-readable line."""
     files = [
         {"path": str(file.path), "rows": file.num_rows, "repeats": file.num_repeats, "sha256": file.sha256}
         for file in built.files.values()
     ]
-    return {"run": str(request.run), "files": files, "tallies": as_values(built.tallies), "tables": dict(built.tables)}
+    return {"run": str(request.run), "files": files, "tallies": built.tallies, "tables": built.tables}
 
 
 def _engine(request: BuildTranslateRequest) -> Engine:
@@ -72,7 +73,7 @@ def _show(built: Built, console: Console) -> None:
         console.say(f"{file.path}: {file.num_rows:,} rows{repeats}")
 
 
-def _show_lines(title: str, lines: Sequence[Mapping[str, Any]], console: Console) -> None:
+def _show_lines(title: str, lines: Sequence[Line], console: Console) -> None:
     names = list(dict.fromkeys(name for line in lines for name in line))
     console.table(title, names, [[_cell(line.get(name)) for name in names] for line in lines])
 

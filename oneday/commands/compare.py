@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from core.comparison import Comparison
-from core.manifest import read_manifest, record
+from core.manifest import read_origins, record
 from core.run_folder import MIX, PICK, SCORED
 from evaluation.asking.base_against_tuned import compare_models
 from evaluation.held_out import Question, held_out_questions
@@ -38,7 +38,7 @@ def run_compare(request: CompareRequest, console: Console) -> None:
 def mix_of(run: Path) -> Path:
     """The mix that a run was trained on: its own, else the recorded folder."""
     own = run / MIX
-    return own if own.is_dir() else Path(str(read_manifest(run).get("train", {}).get("mix_path", own)))
+    return own if own.is_dir() else Path(read_origins(run).train.mix_path or own)
 
 
 def compare_run(

@@ -5,7 +5,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from core.errors import MixError, OnedayError, SourceError, TaskError
 from core.example.reading import layout_named
@@ -232,9 +231,9 @@ def curation_parameters(request: CurationRequest) -> CurationParameters:
     )
 
 
-def options_of_choices(request: Request) -> dict[str, Any]:
+def options_of_choices(request: Request) -> dict[str, object]:
     """The choices that have their own options: key of `CurationParameters` -> value."""
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for f in request_fields(type(request)):
         value = getattr(request, f.name)
         if value is not None and value is not False:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import PredictionError, StageError
-from core.files import read_as
+from core.files import as_json, read_as
 from core.generation.engine import close
 from core.generation.prediction import read_predictions
 from core.generation.request import Predictor
@@ -122,24 +122,17 @@ def run_diff(request: DiffRequest, console: Console) -> None:
 class _MixManifest:
     """The parameters in a mix's manifest."""
 
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
 
 
 def _refuse_other_parameters(run: Path, curation: Curation) -> None:
     stored = read_as(_MixManifest, run / MIX / "manifest.json").parameters
     mine = curation.parameters.fingerprint()
-    differ = [key for key in mine if read_back(mine[key]) != stored.get(key)]
+    differ = [key for key in mine if as_json(mine[key]) != stored.get(key)]
     if differ:
         raise StageError(
             f"{run}: was made with other {', '.join(differ)}. Give the run's own options, or another `run=`."
         )
-
-
-def read_back(value: Any) -> Any:
-    """A value after a round trip through JSON."""
-    import orjson
-
-    return orjson.loads(orjson.dumps(value))
 
 
 def _show_differences(

@@ -10,7 +10,6 @@ import random
 import urllib.request
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from core.comparison import OVERALL, Comparison
 from core.example.prompt import training_prompt
@@ -21,6 +20,7 @@ from core.manifest import record
 from core.run_folder import PREDICTIONS, SCORED, SCORES, TRAIN
 from core.stage import INPUTS, Stage
 from curation.curate import curate
+from curation.ni.bucket import TaskBucket, read_buckets
 from curation.preset import CurationParameters
 from curation.sample import SampleParameters
 from curation.stages.context import Curation
@@ -103,7 +103,7 @@ def run_demo(request: DemoRequest, console: Console) -> None:
 def _budget_before(run: Path, *, redo: bool) -> float | None:
     """Of a run that was begun here already: the same command goes on with it."""
     stored = run / TRAIN / INPUTS
-    return float(read_as(dict[str, Any], stored)["budget_s"]) if stored.is_file() and not redo else None
+    return read_as(float, stored, key="budget_s") if stored.is_file() and not redo else None
 
 
 def _too_slow(run: Path, measured: Rehearsal, console: Console) -> None:
@@ -162,13 +162,13 @@ def curate_demo(run: Path, *, retain: float, redo: bool, console: Console) -> No
     call = curation_call(curation, engine)
     record(run, "curate", {"base_path": str(DEMO_BASE), "call": call, **read_json(mix / "manifest.json")})
     show_curation(run, console)
-    bands = [band(row) for row in read_jsonl(run / SCORES / "buckets.jsonl")]
+    bands = [band(bucket) for bucket in read_buckets(run / SCORES / "buckets.jsonl")]
     assert {"solved", "half", "unsolved"} <= set(bands), f"the demo base's accuracy does not differ by task: {bands}"
 
 
-def band(bucket: dict[str, Any]) -> str:
+def band(bucket: TaskBucket) -> str:
     """How well the base model solves a task, from its mean few-shot score."""
-    mean = bucket["mean_score"]
+    mean = bucket.mean_score
     return "solved" if mean >= 0.9 else "half" if mean >= 0.2 else "unsolved"
 
 
@@ -183,7 +183,7 @@ def _per_task(run: Path, *, redo: bool) -> int:
     num_tasks = sum(not task.unwanted for task in DEMO_TASKS)
     stored = run / SCORED / INPUTS
     if stored.is_file() and not redo:
-        return int(read_as(dict[str, Any], stored)["questions"]) // num_tasks
+        return read_as(int, stored, key="questions") // num_tasks
     asked = Stage(run / PREDICTIONS, inputs=read_json(run / PREDICTIONS / INPUTS))
     num_prompts = sum(tally.read for tally in asked.summary().tallies.values())
     return questions_per_task(num_tasks=num_tasks, seconds_per_prompt=asked.seconds() / max(1, num_prompts))
@@ -192,7 +192,7 @@ def _per_task(run: Path, *, redo: bool) -> int:
 def fresh_questions(run: Path, *, per_task: int) -> list[Question]:
     """New instances of every wanted task, with inputs that occur neither in the mix nor in the task's file."""
     known = {row["input"] for name in ("train", "validation") for row in read_jsonl(run / "05_mix" / f"{name}.jsonl")}
-    buckets = {row["task"]: row for row in read_jsonl(run / SCORES / "buckets.jsonl")}
+    buckets = {bucket.task: bucket for bucket in read_buckets(run / SCORES / "buckets.jsonl")}
     questions = []
     for task in DEMO_TASKS:
         if task.unwanted:
@@ -204,18 +204,18 @@ def fresh_questions(run: Path, *, per_task: int) -> list[Question]:
         for query, answer in draw_pairs(task, rng, per_task, avoid=[*seen, *known]):
             questions.append(
                 Question(
-                    group=f"{bucket['kind'].replace('_', ' ')}, {band(bucket)} by the base",
+                    group=f"{bucket.kind.replace('_', ' ')}, {band(bucket)} by the base",
                     task=task.name,
                     instruction=task.definition,
                     input=query,
                     reference=answer,
-                    exact=bucket["kind"] == Kind.EXACT_MATCH,
+                    exact=bucket.kind is Kind.EXACT_MATCH,
                 )
             )
     return questions
 
 
-def check_server(run: Path, console: Console) -> dict[str, Any]:
+def check_server(run: Path, console: Console) -> dict[str, object]:
     """Starts `oneday serve` on a free port, asks every endpoint once, stops it."""
     with local_server(ServeRequest(checkpoint=run), log=run / SCORED / "server.log") as url:
         replies = ask_all(url)
@@ -223,7 +223,7 @@ def check_server(run: Path, console: Console) -> dict[str, Any]:
     return replies
 
 
-def ask_all(url: str) -> dict[str, Any]:
+def ask_all(url: str) -> dict[str, object]:
     """One request to each endpoint, with HELM's field names."""
     task = DEMO_TASKS[14]
     query, _ = draw_pairs(task, random.Random(SEED), 1)[0]

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 from rich.box import SIMPLE
@@ -123,7 +122,7 @@ class Console:
                 rows.append((f"{name} {unit}s", str(tally.read), str(tally.kept), dropped, f"{stage.seconds():.1f}"))
         self.table("stages", ("stage", "in", "kept", "dropped", "s"), rows)
 
-    def result(self, values: Mapping[str, Any]) -> None:
+    def result(self, values: Mapping[str, object]) -> None:
         """The machine-readable last line, if `--json` was given."""
         self._end_line()
         if self._json_line:

@@ -1,8 +1,5 @@
 """What a study has found, as tables."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from harness.budget.duration import pretty
 from oneday.display.console import Console
 from studies.running.run import StudyResult
@@ -10,20 +7,17 @@ from studies.running.run import StudyResult
 
 def show_results(result: StudyResult, console: Console) -> None:
     """Arms by metrics, what was selected, and where the budget went."""
-    arms: Mapping[str, Mapping[str, Any]] = result.results["arms"]
-    metrics = sorted(
-        {(metric, lang) for arm in arms.values() for metric, found in arm["metrics"].items() for lang in found}
-    )
-    columns = ["arm", "state", "eval loss", *(f"{metric} {language}".strip() for metric, language in metrics)]
+    results = result.results
+    columns = ["arm", "state", "eval loss", *(f"{metric} {language}".strip() for metric, language in results.columns)]
     rows = []
-    for name, arm in arms.items():
-        values = [_figure(arm["metrics"].get(metric, {}).get(language)) for metric, language in metrics]
-        rows.append([name, arm["stopped"] or arm["state"], _figure(arm["eval_loss"]), *values])
-    console.table(f"study {result.results['study']}", columns, rows)
-    for arm, choice in result.results["selections"].items():
-        scores = ", ".join(f"{value}: {score:.4f}" for value, score in choice["scores"].items())
-        notes = f"; {'; '.join(choice['notes'])}" if choice["notes"] else ""
-        console.line(f"selected for {arm}: {choice['value']} ({scores}{notes})")
+    for name, arm in results.arms.items():
+        values = [_figure(arm.metrics.get(metric, {}).get(language)) for metric, language in results.columns]
+        rows.append([name, arm.stopped or arm.state, _figure(arm.eval_loss), *values])
+    console.table(f"study {results.study}", columns, rows)
+    for arm_name, choice in results.selections.items():
+        scores = ", ".join(f"{value}: {score:.4f}" for value, score in choice.scores.items())
+        notes = f"; {'; '.join(choice.notes)}" if choice.notes else ""
+        console.line(f"selected for {arm_name}: {choice.value} ({scores}{notes})")
     if result.dropped:
         console.line(f"dropped for the budget: {', '.join(result.dropped)}")
     report = result.ledger

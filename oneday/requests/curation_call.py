@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import TypeAdapter, ValidationError
@@ -30,7 +29,7 @@ RUN, BASE = "{run}", "{base}"
 """Placeholders for the folders of the run and of the base model, which may be moved."""
 
 
-def curation_call(curation: Curation, engine: Engine) -> dict[str, Any]:
+def curation_call(curation: Curation, engine: Engine) -> dict[str, object]:
     """The call as JSON values. Paths are absolute or begin with a placeholder."""
     folders = {RUN: curation.run.resolve(), **({BASE: engine.base.resolve()} if engine.base else {})}
 
@@ -48,7 +47,7 @@ def curation_call(curation: Curation, engine: Engine) -> dict[str, Any]:
         "tokenizer": MISTRAL_7B if shipped else place(curation.tokenizer) if curation.tokenizer else None,
         "engine": {**asdict(replace(engine, url=_without_secrets(engine.url))), **_NOT_RECORDED},
     }
-    as_json: dict[str, Any] = json.loads(json.dumps(call, default=lambda path: str(path.resolve())))
+    as_json: dict[str, object] = json.loads(json.dumps(call, default=lambda path: str(path.resolve())))
     return as_json
 
 
@@ -72,7 +71,18 @@ class Servers:
     ray_address: str | None = None
 
 
-def recorded_engine(recorded: Path, section: Mapping[str, Any], servers: Servers) -> Engine:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCall:
+    """What `curation_call` has recorded."""
+
+    tasks: tuple[str, ...]
+    sources: Mapping[str, Located]
+    suites: Mapping[str, str]
+    tokenizer: str | None
+    engine: Engine
+
+
+def recorded_engine(recorded: Path, section: Mapping[str, object], servers: Servers) -> Engine:
     """The recorded engine, with the servers of this call.
 
     A manifest may come from somebody else. A server that it names gets requests, but no key. A Ray cluster that it
@@ -81,15 +91,19 @@ def recorded_engine(recorded: Path, section: Mapping[str, Any], servers: Servers
     Raises:
         MixError: The manifest has no call of a curation, or a damaged one.
     """
-    if "call" not in section:
-        raise MixError(f"{recorded}: its manifest does not record how the mix was curated. Leave --curate out.")
-    try:
-        engine = TypeAdapter(Engine).validate_python(section["call"]["engine"])
-    except (ValidationError, KeyError, TypeError, AttributeError) as e:
-        raise _damaged(recorded, e) from e
+    engine = _recorded_call(recorded, section).engine
     return replace(
         engine, url=servers.url or engine.url, sends_key=servers.url is not None, ray_address=servers.ray_address
     )
+
+
+def _recorded_call(recorded: Path, section: Mapping[str, object]) -> RecordedCall:
+    if "call" not in section:
+        raise MixError(f"{recorded}: its manifest does not record how the mix was curated. Leave --curate out.")
+    try:
+        return TypeAdapter(RecordedCall).validate_python(section["call"])
+    except ValidationError as e:
+        raise _damaged(recorded, e) from e
 
 
 def _damaged(recorded: Path, e: Exception) -> MixError:
@@ -98,7 +112,7 @@ def _damaged(recorded: Path, e: Exception) -> MixError:
 
 def curation_again(
     recorded: Path,
-    section: Mapping[str, Any],
+    section: Mapping[str, object],
     *,
     run: Path,
     tasks: tuple[Path, ...],
@@ -119,7 +133,11 @@ def curation_again(
         OnedayError: The manifest does not record the call, or a file no longer exists.
     """
     engine = recorded_engine(recorded, section, servers or Servers())
-    call = section["call"]
+    call = _recorded_call(recorded, section)
+    try:
+        parameters = TypeAdapter(CurationParameters).validate_python(section.get("parameters"))
+    except ValidationError as e:
+        raise _damaged(recorded, e) from e
     folders = {RUN: str(recorded), BASE: str(base)}
 
     def existing(place: str) -> Path:
@@ -129,19 +147,14 @@ def curation_again(
             raise MixError(f"{path}: no such file; the recorded curation read it. Restore it, or leave --curate out.")
         return path
 
-    try:
-        parameters = TypeAdapter(CurationParameters).validate_python(section["parameters"])
-        sources = TypeAdapter(dict[str, Located]).validate_python(call["sources"])
-        places = tasks or tuple(existing(place) for place in call["tasks"])
-        suites = {name: existing(place) for name, place in call["suites"].items()}
-        tokenizer = call["tokenizer"]
-        if tokenizer is not None:
-            tokenizer = TokenCounter.mistral_7b().path if tokenizer == MISTRAL_7B else existing(tokenizer)
-    except (ValidationError, KeyError, TypeError, AttributeError) as e:
-        raise _damaged(recorded, e) from e
-    for path in [*engine.predictions, *(path for located in sources.values() for path in located.paths)]:
+    places = tasks or tuple(map(existing, call.tasks))
+    suites = {name: existing(place) for name, place in call.suites.items()}
+    tokenizer = None
+    if call.tokenizer is not None:
+        tokenizer = TokenCounter.mistral_7b().path if call.tokenizer == MISTRAL_7B else existing(call.tokenizer)
+    for path in [*engine.predictions, *(path for located in call.sources.values() for path in located.paths)]:
         existing(str(path))
-    own = tuple(existing(place) for place in call["tasks"] if place.startswith(f"{RUN}/{OWN}/"))
+    own = tuple(existing(place) for place in call.tasks if place.startswith(f"{RUN}/{OWN}/"))
     places = (*places, *(path for path in own if path not in places))
     task_paths(places)
     if engine.base is not None:
@@ -151,7 +164,7 @@ def curation_again(
         tasks=places,
         predictor=NoPredictor(),
         parameters=parameters,
-        sources=sources,
+        sources=call.sources,
         suites=suites,
         tokenizer=tokenizer,
         redo=redo,

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import orjson
 
@@ -32,7 +32,7 @@ from studies.study import Study
 
 DATA, TABLE = "data", "table.jsonl"
 
-Call: TypeAlias = tuple[str, Mapping[str, Any]]
+Call: TypeAlias = tuple[str, Mapping[str, object]]
 """Name of a builder of curation, and its options."""
 
 
@@ -134,7 +134,7 @@ def builder_call(study: Study, stage: Stage, seed: int, folder: Path) -> Call:
     raise AssertionError(f"no builder for {stage.data}")
 
 
-def _table(study: Study, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _table(study: Study, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
     for name in names:
         source = study.sources[name]
         yield {

@@ -1,66 +1,130 @@
-"""What a study found, as plain values: arms with metrics and the paper's figures, selections, what was cut or dropped.
+"""What a study found: arms with metrics and the paper's figures, selections, what was cut or dropped.
 
     results = results_of(survey)
-    results["arms"]["dpo-both"]["metrics"]["ifeval.instruction_strict"]["en"]
+    results.arms["dpo-both"].metrics["ifeval.instruction_strict"]["en"]
 
 Nothing in it depends on how long something took, so a study that was killed on the way ends with the same results.
 
 Where it sits: survey -> **results** -> results.json, report.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pydantic import TypeAdapter
 
 from core.files import read_json
+from studies.arm import Change
 from studies.deviations import deviations
 from studies.graph import Training
-from studies.running.folder import StudyFolder
+from studies.running.folder import StudyFolder, TrainedRecord
 from studies.running.survey import Survey, Work
-from studies.study import Study
+from studies.selection import Choice
+from studies.study import Deviation, Study
+
+PaperValue: TypeAlias = float | int | str | None
+"""A cell of a paper's tables."""
 
 
-def results_of(survey: Survey) -> dict[str, Any]:
-    """Everything that the report shows, but for the time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmResult:
+    """What one arm has reached."""
+
+    state: str
+    """`done`, `dropped`, `failed: why`, `incomplete: why` (trained, but not scored) or `not done`."""
+    checkpoint: str | None
+    """Identity of the weights that were trained last."""
+    stopped: str
+    eval_loss: float | None
+    metrics: Mapping[str, Mapping[str, float | None]]
+    """Metric -> language -> value."""
+    paper: Mapping[str, PaperValue]
+    """Metric -> the paper's value, as its file writes it; empty without the file."""
+    differs: Sequence[Change]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedTraining:
+    """A training on which several arms rest."""
+
+    identity: str
+    arms: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResults:
+    """What `results.json` holds: everything that the report shows, except the time."""
+
+    study: str
+    arms: Mapping[str, ArmResult]
+    selections: Mapping[str, Choice]
+    """By arm."""
+    same_prompts: Sequence[str]
+    """Suites whose prompts both select and report."""
+    not_run: Mapping[str, str]
+    """Suite -> why."""
+    trainings: Mapping[str, TrainedRecord]
+    """By identity, sorted."""
+    shared: Sequence[SharedTraining]
+    dropped: Sequence[str]
+    failed: Mapping[str, str]
+    refused: Mapping[str, str]
+    """Arm -> why nothing was selected for it."""
+    deviations: Sequence[Deviation]
+
+    @property
+    def columns(self) -> Sequence[tuple[str, str]]:
+        """(metric, language) of every value that some arm has, sorted."""
+        return sorted(
+            {(metric, lang) for arm in self.arms.values() for metric, by in arm.metrics.items() for lang in by}
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Returns plain values, as `results.json` and the last line of the command have them."""
+        plain: dict[str, object] = TypeAdapter(StudyResults).dump_python(self, mode="json")
+        return plain
+
+
+def results_of(survey: Survey) -> StudyResults:
+    """Collects the results of a study."""
     context = survey.context
     study = context.study
     figures = paper_figures(study)
-    return {
-        "study": study.study,
-        "arms": {name: _arm(survey, name, figures) for name in study.arms},
-        "selections": {arm: asdict(choice) for arm, choice in survey.choices.items()},
-        "same_prompts": [name for name, suite in study.suites.items() if {"select", "report"} <= set(suite.use)],
-        "not_run": dict(context.not_run),
-        "trainings": {identity: asdict(record) for identity, record in sorted(survey.trained.items())},
-        "shared": [
-            {"identity": training.identity, "arms": list(training.arms)}
+    return StudyResults(
+        study=study.study,
+        arms={name: _arm(survey, name, figures) for name in study.arms},
+        selections=survey.choices,
+        same_prompts=[name for name, suite in study.suites.items() if {"select", "report"} <= set(suite.use)],
+        not_run=context.not_run,
+        trainings=dict(sorted(survey.trained.items())),
+        shared=[
+            SharedTraining(identity=training.identity, arms=training.arms)
             for training in survey.graph.trainings.values()
             if len(training.arms) > 1
         ],
-        "dropped": list(survey.fitted.dropped),
-        "failed": dict(survey.failed),
-        "refused": dict(survey.refused),
-        "deviations": [line.model_dump(mode="json") for line in deviations(study, context.arms)],
-    }
+        dropped=survey.fitted.dropped,
+        failed=survey.failed,
+        refused=survey.refused,
+        deviations=deviations(study, context.arms),
+    )
 
 
-def _arm(survey: Survey, name: str, figures: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
+def _arm(survey: Survey, name: str, figures: Mapping[tuple[str, str], PaperValue]) -> ArmResult:
     tip = survey.graph.tips[name]
     record = survey.trained.get(tip or "")
-    study = survey.context.study
-    return {
-        "state": _state(survey, name),
-        "checkpoint": record.identity if record else None,
-        "stopped": record.stopped if record else "",
-        "eval_loss": record.eval_loss if record else None,
-        "metrics": _metrics(survey, tip, name),
-        "paper": _paper(study, name, figures),
-        "differs": [asdict(change) for change in survey.context.arms[name].difference],
-    }
+    return ArmResult(
+        state=_state(survey, name),
+        checkpoint=record.identity if record else None,
+        stopped=record.stopped if record else "",
+        eval_loss=record.eval_loss if record else None,
+        metrics=_metrics(survey, tip, name),
+        paper=_paper(survey.context.study, name, figures),
+        differs=survey.context.arms[name].difference,
+    )
 
 
-def _paper(study: Study, arm: str, figures: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
-    """Metric -> the paper's value of the arm; empty without the paper's file."""
+def _paper(study: Study, arm: str, figures: Mapping[tuple[str, str], PaperValue]) -> Mapping[str, PaperValue]:
     if study.paper is None or not figures:
         return {}
     row = study.paper.rows.get(arm, "")
@@ -68,7 +132,6 @@ def _paper(study: Study, arm: str, figures: Mapping[tuple[str, str], Any]) -> di
 
 
 def _state(survey: Survey, name: str) -> str:
-    """`done`, `dropped`, `failed: why`, `incomplete: why` (trained, but not scored) or `not done`."""
     if name in survey.fitted.dropped:
         return "dropped"
     needs = survey.graph.needs[name]
@@ -92,7 +155,7 @@ def _metrics(survey: Survey, tip: str | None, arm: str) -> dict[str, dict[str, f
     return found
 
 
-def paper_figures(study: Study) -> dict[tuple[str, str], Any]:
+def paper_figures(study: Study) -> dict[tuple[str, str], PaperValue]:
     """(row, column) -> value of the paper's tables; empty without a paper, or where its file is not at hand."""
     if study.paper is None or not study.path(study.paper.file).is_file():
         return {}
@@ -100,21 +163,57 @@ def paper_figures(study: Study) -> dict[tuple[str, str], Any]:
     return {(line["row"], line["column"]): line["value"] for line in values}
 
 
-def state_of(survey: Survey, running: Work | None) -> dict[str, Any]:
-    """What is done, runs, waits or failed, for `oneday watch`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkName:
+    """One training or generation, as a person calls it."""
+
+    identity: str
+    what: str
+    which: str
+    arms: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """In one line."""
+        return f"{self.what} {self.which} ({', '.join(self.arms)})".replace("  ", " ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkState(WorkName):
+    """How far one training or generation is."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyState:
+    """What `state.json` holds for `oneday watch`: what is done, runs, waits or failed."""
+
+    study: str
+    running: WorkName | None
+    work: Sequence[WorkState]
+    dropped: Sequence[str]
+
+
+def state_of(survey: Survey, running: Work | None) -> StudyState:
+    """Collects the state of a study."""
     works: list[Work] = [*survey.graph.trainings.values(), *survey.graph.generations.values()]
-    return {
-        "study": survey.context.study.study,
-        "running": _work(running) if running else None,
-        "work": [{**_work(work), "state": _work_state(survey, work)} for work in works],
-        "dropped": list(survey.fitted.dropped),
-    }
+    return StudyState(
+        study=survey.context.study.study,
+        running=_name(running) if running else None,
+        work=[_with_state(_name(work), _work_state(survey, work)) for work in works],
+        dropped=survey.fitted.dropped,
+    )
 
 
-def _work(work: Work) -> dict[str, Any]:
+def _name(work: Work) -> WorkName:
     if isinstance(work, Training):
-        return {"identity": work.identity, "what": work.stage.name, "which": work.swept, "arms": list(work.arms)}
-    return {"identity": work.identity, "what": work.suite, "which": ", ".join(work.languages), "arms": list(work.arms)}
+        return WorkName(identity=work.identity, what=work.stage.name, which=work.swept, arms=work.arms)
+    return WorkName(identity=work.identity, what=work.suite, which=", ".join(work.languages), arms=work.arms)
+
+
+def _with_state(work: WorkName, state: str) -> WorkState:
+    return WorkState(identity=work.identity, what=work.what, which=work.which, arms=work.arms, state=state)
 
 
 def _work_state(survey: Survey, work: Work) -> str:

@@ -11,7 +11,6 @@ Where it sits: above all of studies/; `oneday study` calls it.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from core.errors import Interrupted, OnedayError
 from core.files import write_json
@@ -24,7 +23,7 @@ from harness.ledger.ledger import Ledger
 from studies.graph import Generation, Group, Training
 from studies.identity import data_key
 from studies.running.folder import LEDGER, RESULTS, SHORT, STATE
-from studies.running.results import results_of, state_of
+from studies.running.results import StudyResults, results_of, state_of
 from studies.running.runner import Evaluator, GenerationWork, TrainingRunner, TrainingWork
 from studies.running.survey import Context, Survey, Work, take_survey
 
@@ -45,8 +44,7 @@ OnEvent = Callable[[str], None]
 class StudyResult:
     """How a study ended."""
 
-    results: Mapping[str, Any]
-    """As `results.json` has them."""
+    results: StudyResults
     dropped: tuple[str, ...]
     failed: Mapping[str, str]
     unfinished: tuple[str, ...]
@@ -118,7 +116,7 @@ class _Loop:
             work = survey.next_work()
             share_s = survey.share_s(work, left_s) if work else 0.0
             write_json(self.context.folder.path / STATE, state_of(survey, work if share_s >= LEAST_S else None))
-            write_json(self.context.folder.path / RESULTS, results_of(survey))
+            write_json(self.context.folder.path / RESULTS, results_of(survey).as_json())
             if work is None or share_s < LEAST_S:
                 if self._retries(left_s):
                     continue

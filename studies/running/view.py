@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.files import read_as
 from core.page import write_page
@@ -20,32 +19,7 @@ from core.stage import is_locked
 from harness.budget.duration import pretty
 from harness.ledger.ledger import Ledger
 from studies.running.folder import LEDGER, RESULTS, SHORT, STATE, STUDY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkState:
-    """One line of `state.json`."""
-
-    identity: str
-    what: str
-    which: str
-    arms: Sequence[str]
-    state: str = "running"
-
-    @property
-    def name(self) -> str:
-        """For a person."""
-        return f"{self.what} {self.which} ({', '.join(self.arms)})".replace("  ", " ")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyState:
-    """What `state.json` holds."""
-
-    study: str
-    running: WorkState | None
-    work: Sequence[WorkState]
-    dropped: Sequence[str]
+from studies.running.results import StudyResults, StudyState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,27 +92,20 @@ def write_study_report(folder: Path, path: Path) -> None:
     Raises:
         OnedayError: a file is damaged, or the page cannot be written.
     """
-    results = read_as(dict[str, Any], folder / RESULTS)
-    arms = results["arms"].values()
-    metrics = sorted({(metric, lang) for arm in arms for metric, by in arm["metrics"].items() for lang in by})
+    results = read_as(StudyResults, folder / RESULTS)
     by_account = Ledger.of_run(folder / LEDGER).report().by_account or {}
     far = how_far(folder)
     values = {
         "results": results,
         "about": read_as(str, folder / STUDY, key="about"),
         "status": f"{pretty(max(0.0, far.left_s))} of {pretty(far.budget_s)} left; {far.doing}.",
-        "metrics": metrics,
+        "metrics": results.columns,
         "paper_metrics": sorted(
-            {metric for arm in arms for metric, value in arm["paper"].items() if value is not None}
+            {metric for arm in results.arms.values() for metric, value in arm.paper.items() if value is not None}
         ),
-        "spend": [_spent(work, by_account) for work in far.state.work],
+        "spend": [(work, by_account.get(work.identity[:SHORT])) for work in far.state.work],
     }
     write_page(path, "studies", "report.html.j2", values, filters={"value": _figure})
-
-
-def _spent(work: WorkState, by_account: Mapping[str, float]) -> dict[str, Any]:
-    seconds = by_account.get(work.identity[:SHORT])
-    return {name: getattr(work, name) for name in WorkState.__slots__} | {"seconds": seconds}
 
 
 def _figure(value: float | None) -> str:

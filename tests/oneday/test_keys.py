@@ -17,7 +17,7 @@ from core.generation.openai import OpenAIPredictor
 from oneday.cli import main
 from oneday.demo.demo import DEMO_BASE
 from oneday.requests.curation_call import Servers, recorded_engine
-from tests.oneday.finished_run import write_finished_run
+from tests.conftest import copy_run
 from tests.oneday.place import TASKS, WITHOUT
 
 KEY = "sk-of-the-user"
@@ -84,7 +84,7 @@ def ended(*arguments: object) -> int:
 
 
 @pytest.fixture
-def foreign(tmp_path: Path, listen: Callable[..., Listener]) -> tuple[Path, Listener, Listener]:
+def foreign(tmp_path: Path, finished_run: Path, listen: Callable[..., Listener]) -> tuple[Path, Listener, Listener]:
     """A finished run as somebody hands it on: its manifest names a server of theirs, and asks for the key.
 
     With the server that its base was really asked at, and theirs.
@@ -93,7 +93,7 @@ def foreign(tmp_path: Path, listen: Callable[..., Listener]) -> tuple[Path, List
     few = ["--scale", "0.001", "--instances-per-task", "2", WITHOUT]
     asked = ["--predictor", "openai", "--url", mine.url]
     assert ended("curate", "--tasks", TASKS, *asked, "--base", DEMO_BASE, "--run", tmp_path / "curated", *few) == 0
-    run = write_finished_run(tmp_path / "run")
+    run = copy_run(finished_run, tmp_path / "run")
     section = read_json(tmp_path / "curated" / "manifest.json")["curate"]
     section["call"]["engine"] |= {"url": theirs.url, "sends_key": True}
     write_json(run / "manifest.json", read_json(run / "manifest.json") | {"curate": section})
@@ -142,7 +142,7 @@ def test_a_redirect_to_another_server_does_not_take_the_key_along(listen: Callab
 
 def test_a_cluster_that_a_manifest_names_is_not_joined(tmp_path: Path) -> None:
     engine = {"name": "ray:transformers", "base": str(DEMO_BASE), "ray_address": "ray://theirs:10001"}
-    section = {"call": {"engine": engine}}
+    section = {"call": {"tasks": [], "sources": {}, "suites": {}, "tokenizer": None, "engine": engine}}
     assert recorded_engine(tmp_path, section, Servers()).ray_address is None
     assert recorded_engine(tmp_path, section, Servers(ray_address="auto")).ray_address == "auto"
 

@@ -9,7 +9,6 @@ Where it sits: below `generate` and `evaluate`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.files import read_jsonl
 from core.generation.engine import Engine
@@ -32,7 +31,7 @@ class AskedModel:
     """Who answers."""
 
     engine: Engine
-    checkpoint: Mapping[str, Any]
+    checkpoint: Mapping[str, object]
     """Name and hashes, as every response stores them."""
     precision: str
     """Of the weights; `default` where nothing says it."""
@@ -93,7 +92,7 @@ def find_asked_model(
     )  # fmt: skip
 
 
-def _hashes(served: Served) -> dict[str, Any]:
+def _hashes(served: Served) -> dict[str, object]:
     base = model_fingerprint(served.base)
     if served.lora_adapter is None:
         return {"sha256": base}

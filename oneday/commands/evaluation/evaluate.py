@@ -88,7 +88,7 @@ def _write(
     request: EvaluateRequest,
     evaluation: Evaluation,
     found: Differences | None,
-    result: Mapping[str, Any],
+    result: Mapping[str, object],
     suite_sha256: str,
 ) -> None:
     """Writes the results, then the page."""
@@ -107,7 +107,7 @@ def _write(
     write_report(request.folder / REPORT, evaluation, found)
 
 
-def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+def _rows(evaluation: Evaluation) -> list[dict[str, object]]:
     """One record for each item, with the outcome of every check."""
     return [
         {

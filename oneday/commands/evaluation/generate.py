@@ -2,12 +2,13 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import click
+from pydantic import TypeAdapter
 
 from core.errors import PredictionError, StageError
 from core.files import as_json, make_folder
@@ -38,7 +39,7 @@ class _Work:
     suite: Suite[Any]
     asked: AskedModel
     settings: GenerationSettings
-    decides: Mapping[str, Any]
+    decides: Mapping[str, object]
     """What the manifest says of it; another value makes another file."""
 
 
@@ -212,23 +213,32 @@ def _renamed(error: PredictionError, request: GenerateRequest) -> PredictionErro
     return PredictionError(str(error).replace("`model=", "`served_model=").replace("`url=", "`model="))
 
 
-def _counts(found: Generated) -> dict[str, Any]:
+def _counts(found: Generated) -> dict[str, object]:
     return {
         "finish": dict(Counter(str(row.finish) for row in found.rows)),
         "tokens": sum(row.tokens or 0 for row in found.rows),
     }
 
 
-def _report(request: GenerateRequest, num: int, settings: Mapping[str, Any], console: Console) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ended:
+    """The part of a manifest's settings that says how the responses ended."""
+
+    unanswered: Mapping[str, int] = field(default_factory=dict)
+    finish: Mapping[str, int] = field(default_factory=dict)
+    tokens: int | None = None
+
+
+def _report(request: GenerateRequest, num: int, settings: Mapping[str, object], console: Console) -> None:
     """How the responses ended, and what to do with them."""
-    unanswered: Mapping[str, int] = settings.get("unanswered", {})
-    for reason, count in unanswered.items():
+    ended = TypeAdapter(_Ended).validate_python(settings)
+    for reason, count in ended.unanswered.items():
         console.say(
             f"warning: {count} prompts were not asked ({reason}); their responses are empty and count as failed"
         )
-    ended: Sequence[tuple[str, str]] = [(str(key), str(value)) for key, value in settings.get("finish", {}).items()]
-    rows = [("responses", str(num)), *((f"ended by {key}", value) for key, value in ended)]
-    rows += [("tokens", str(settings.get("tokens", "-"))), *((reason, str(n)) for reason, n in unanswered.items())]
+    rows = [("responses", str(num)), *((f"ended by {key}", str(count)) for key, count in ended.finish.items())]
+    rows += [("tokens", "-" if ended.tokens is None else str(ended.tokens))]
+    rows += [(reason, str(count)) for reason, count in ended.unanswered.items()]
     console.table(f"{request.file}", ("what", "number"), rows)
     console.say(f"score them: oneday evaluate {request.suite} --items {request.items} --responses {request.file}")
     shown = {key: settings.get(key) for key in ("generation", "checkpoint", "finish", "tokens", "unanswered")}
@@ -236,7 +246,7 @@ def _report(request: GenerateRequest, num: int, settings: Mapping[str, Any], con
 
 
 def _show_dry_run(request: GenerateRequest, work: _Work, console: Console) -> None:
-    generation = work.decides["generation"]
+    generation = work.settings.as_generation(work.asked.engine.name)
     rows = [
         ("prompts", str(len(work.suite.items()))),
         ("model", f"{request.model}, precision {work.asked.precision}"),

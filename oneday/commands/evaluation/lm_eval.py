@@ -1,8 +1,8 @@
 """`oneday evaluate --lm-eval`: the real lm-evaluation-harness on a model, its figures kept and shown."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from core.files import write_jsonl
 from core.lm_eval_figure import LmEvalFigure, record_figures
@@ -23,7 +23,7 @@ class LmEvalReport:
     """What a call gave, for table, page and JSON."""
 
     version: str
-    checkpoint: dict[str, Any]
+    checkpoint: Mapping[str, object]
     precision: str
     settings: LmEvalSettings
     figures: tuple[LmEvalFigure, ...]
@@ -38,7 +38,7 @@ class LmEvalReport:
             rows=tuple(_row(figure) for figure in self.figures),
         )
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """As the last line and scores.json have it."""
         return asdict(self)
 

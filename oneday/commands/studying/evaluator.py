@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from core.files import file_sha256, make_folder, read_as
+from evaluation.scoring import Scores
 from oneday.bounded_process import run_within
 from oneday.commands.evaluation.evaluate import SCORES, run_evaluate
 from oneday.display.console import Console
@@ -62,7 +62,7 @@ class CommandEvaluator:
             settings = tuple(f"{key}={value}" for key, value in work.suite.settings.get(score, {}).items())
             request = EvaluateRequest(suite=score, items=_items(work), responses=responses.path, out=out, set=settings)
             _bounded("evaluate", EVALUATE, request, work)
-            rows += _rows(score, read_as(dict[str, Any], out / SCORES), work.suite.languages)
+            rows += _rows(score, read_as(Scores, out / SCORES), work.suite.languages)
         return rows
 
 
@@ -99,12 +99,12 @@ def _tags(path: Path) -> list[str]:
     return [part for part in path.name.split(".")[1:] if len(part) == 2 and part.isalpha() and part != "gz"]
 
 
-def _rows(score: str, found: dict[str, Any], languages: Sequence[str]) -> Iterator[MetricRow]:
+def _rows(score: str, found: Scores, languages: Sequence[str]) -> Iterator[MetricRow]:
     """Figures by language where the suite has them; else of its one language."""
-    by_language = found["by"].get("language", {})
-    for metric, figure in found["metrics"].items():
+    by_language = found.by.get("language", {})
+    for metric, figure in found.metrics.items():
         parts = {language: figures[metric] for language, figures in by_language.items() if metric in figures}
         for language, part in (parts or {languages[0] if len(languages) == 1 else "": figure}).items():
-            yield MetricRow(metric=f"{score}.{metric}", language=language, value=part["value"])
-    for metric in found["not_run"]:
+            yield MetricRow(metric=f"{score}.{metric}", language=language, value=part.value)
+    for metric in found.not_run:
         yield MetricRow(metric=f"{score}.{metric}", language="", value=None)

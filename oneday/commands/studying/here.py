@@ -1,7 +1,6 @@
 """`oneday study FILE`: a study run on this machine, or gone on with."""
 
 from pathlib import Path
-from typing import Any
 
 from harness.budget.duration import pretty
 from harness.budget.profile_choice import choose_profile
@@ -40,7 +39,9 @@ def run_here(request: StudyRequest, console: Console) -> None:
     show_results(result, console)
     write_study_report(folder, folder / REPORT)
     console.say(f"report: {folder / REPORT}")
-    console.result({"run": str(folder), **result.results, "unfinished": list(result.unfinished)} | _spent(result))
+    console.result(
+        {"run": str(folder), **result.results.as_json(), "unfinished": list(result.unfinished)} | _spent(result)
+    )
     _check_anchor(study, result, folder)
 
 
@@ -49,7 +50,7 @@ def _refuse_halving(study: Study) -> None:
         raise StudyError("sweep.halving: the harness cannot pause a training so far. Take halving away.")
 
 
-def _spent(result: StudyResult) -> dict[str, Any]:
+def _spent(result: StudyResult) -> dict[str, object]:
     report = result.ledger
     return {
         "budget_s": report.budget_s,
@@ -65,7 +66,7 @@ def _check_anchor(study: Study, result: StudyResult, folder: Path) -> None:
     Raises:
         StudyError: it has none.
     """
-    state = str(result.results["arms"][study.anchor]["state"])
+    state = result.results.arms[study.anchor].state
     if state != "done":
         left = pretty(max(0.0, result.ledger.budget_s - result.ledger.charged_s))
         raise StudyError(f"{folder}: the anchor {study.anchor} is {state}. {left} of the budget are left.")

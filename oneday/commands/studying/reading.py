@@ -1,7 +1,5 @@
 """The study that the options of `oneday study` describe."""
 
-from typing import Any
-
 import yaml
 
 from harness.budget.duration import seconds
@@ -25,7 +23,7 @@ def study_of(request: StudyRequest, card: str | None) -> Study:
     if card is not None:
         get_gpu_profile(card)
     given = {"budget": request.budget, "base": request.base, "card": card}
-    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
     if request.data_folder is not None:
         changes["data_folder"] = str(request.data_folder)
     changes |= dict(map(_pair, request.set))
@@ -35,7 +33,7 @@ def study_of(request: StudyRequest, card: str | None) -> Study:
     return study
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def _pair(text: str) -> tuple[str, object]:
     """`KEY=VALUE`, where the value is YAML: `[0.01, 0.1]`, `1e-5`, `null`."""
     key, equals, value = text.partition("=")
     if not equals:

@@ -5,8 +5,6 @@ No model, data, network or GPU is needed, and torch is not imported.
 Where it sits: the request of `train` -> **dry run** -> tables and a JSON line.
 """
 
-from typing import Any
-
 from harness.budget.duration import pretty, seconds
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.profile_choice import NAMED_BY_USER
@@ -48,7 +46,7 @@ def show_keys(found: Acceptance, console: Console) -> None:
         console.table(f"keys of the recipe: {len(found.kept)} are kept, these are not", ("key", "is", "why"), rows)
 
 
-def _result(setting: Setting, found: Acceptance, budget_s: float) -> dict[str, Any]:
+def _result(setting: Setting, found: Acceptance, budget_s: float) -> dict[str, object]:
     return {
         "dry_run": True,
         "budget_s": budget_s,

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.encoding.long_example import LongExamples
 from core.encoding.rendering import Loss
 from core.files import read_json
-from core.manifest import read_manifest
+from core.manifest import read_origins
 from core.model.folder import check_model_folder
 from core.run_folder import MIX, PARENT
 from core.stage import locked
@@ -205,7 +205,7 @@ def _check_same_card(choice: ProfileChoice, run: Path) -> None:
     Raises:
         ConfigError: Another card was found; the message says how to continue.
     """
-    first_card = read_manifest(run).get("train", {}).get("card")
+    first_card = read_origins(run).train.card
     if choice.reason != NAMED_BY_USER and first_card not in (None, choice.card.name):
         raise ConfigError(
             f"{run}: was started on {first_card}, but this machine has {choice.card.name} ({choice.reason}). Give "
@@ -249,9 +249,9 @@ def find_base(
     """
     if given is not None:
         return find_model(str(given), fetch=fetch)
-    curated = mix and read_manifest(mix.resolve().parent).get("curate", {}).get("base_path")
+    curated = read_origins(mix.resolve().parent).curate.base_path if mix else None
     if curated:
-        return check_model_folder(Path(str(curated)))
+        return check_model_folder(Path(curated))
     if recipe.base_model:
         return find_model(recipe.base_model, fetch=fetch)
     raise ConfigError("no base model: neither the mix's run nor the recipe names one. Pass `base=FOLDER`.")

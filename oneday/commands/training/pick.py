@@ -3,15 +3,14 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from core.errors import StageError
 from core.files import read_as
-from core.manifest import read_manifest, record
+from core.manifest import Origins, read_manifest, read_origins, record
 from core.model.folder import check_model_folder
 from core.model.quantisation import Precision, Quantisation
 from core.run_folder import PICK, TRAIN
@@ -112,9 +111,19 @@ def _will_measure(request: PickRequest, *, trained: bool) -> bool:
     return any(map(_lacks_loss, seals))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SealedLoss:
+    validation_loss: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AdapterConfig:
+    base_model_name_or_path: str | None = None
+
+
 def _lacks_loss(seal: Path) -> bool:
     try:
-        return read_as(dict[str, Any], seal).get("validation_loss") is None
+        return read_as(_SealedLoss, seal).validation_loss is None
     except StageError:  # the checkpoint will be rejected
         return False
 
@@ -160,11 +169,9 @@ def _model(
         ConfigError: There is no base, or it is not the one in training.
     """
     adapter = checkpoints[0].path
-    manifest = read_manifest(request.folder) if trained else {}
-    run = manifest.get("train", {})
-    named = run.get("base_path") or manifest.get("curate", {}).get("base_path")
-    named = named or read_as(dict[str, Any], adapter / "adapter_config.json").get("base_model_name_or_path")
-    if request.base is None and not Path(str(named or "not named")).is_dir():
+    origins = read_origins(request.folder) if trained else Origins()
+    named = origins.base_path or read_as(_AdapterConfig, adapter / "adapter_config.json").base_model_name_or_path
+    if request.base is None and not Path(named or "not named").is_dir():
         raise ConfigError(
             f"{request.folder}: its base model, {named or 'not named'}, is not a local folder. Pass `base=FOLDER`."
         )
@@ -178,9 +185,7 @@ def _model(
     if not trained:
         unknown = QUANTISATION_UNKNOWN.format(folder=request.folder)
         console.say(f"warning: {unknown} `precision=4bit` measures and publishes them in NF4.")
-    recipe = run.get("recipe")
-    four_bit = trained and (not isinstance(recipe, dict) or recipe.get("load_in_4bit", True))
-    return base, "4bit" if four_bit else None
+    return base, "4bit" if trained and origins.train.recipe.load_in_4bit else None
 
 
 def _check_validation(request: PickRequest, *, trained: bool) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from core.encoding.table import mean_lengths
 from core.files import read_as
@@ -140,7 +139,7 @@ def _show_memory(recipe: AxolotlConfig, shape: ModelShape, card: GpuProfile, con
 def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
     stored, made_with = job.run / PLAN / REHEARSAL, job.run / PLAN / INPUTS
     mend = "`oneday rehearse --redo` measures again."
-    if stored.is_file() and made_with.is_file() and read_as(dict[str, Any], made_with, mend=mend) == job.inputs():
+    if stored.is_file() and made_with.is_file() and read_as(dict[str, object], made_with, mend=mend) == job.inputs():
         return Costs.of(read_as(Rehearsal, stored, mend=mend), job.average)
     with _naming_found_card(job.card_how):
         return Costs.estimated(job.card, job.recipe, ModelShape.of(job.base), validation_tokens=validation_tokens)

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from dataclasses import replace
-from typing import Any
 
 from core.files import naming, read_as, read_json
 from core.run_folder import PLAN, TRAIN
@@ -279,7 +278,7 @@ def _fitted_before(job: TrainJob) -> TrainJob | None:
     stored = job.run / PLAN / "inputs.json"
     if not stored.is_file() or job.redo:
         return None
-    wanted, shape = read_as(dict[str, Any], stored), ModelShape.of(job.base)
+    wanted, shape = read_as(dict[str, object], stored), ModelShape.of(job.base)
     while job.inputs() != wanted:
         less = memory_reductions(job.recipe, shape, job.card)
         if not less:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_everything_is_done_once_and_again_nothing(small: Run) -> None:
     result = small()
     assert (len(small.runner.started), len(set(small.runner.started))) == (7, 7)
     assert len(small.evaluator.generated) == len(set(small.evaluator.generated)) == 7
-    assert {arm["state"] for arm in result.results["arms"].values()} == {"done"}
+    assert {arm.state for arm in result.results.arms.values()} == {"done"}
     before, charged = content(small.folder), result.ledger.charged_s
     small.machine.now += 5_000  # the study has ended: this is not charged
     again = small()
@@ -84,7 +85,7 @@ def test_the_sweep_comes_before_those_who_take_its_choice(small: Run) -> None:
     graph = build_graph(small.study, context.arms, context.known, {})
     winners = {t.identity for t in graph.trainings.values() if t.swept == best}
     result = small()
-    assert result.results["selections"]["dpo-both"]["value"] == 0.1
+    assert result.results.selections["dpo-both"].value == 0.1
     (taker,) = [i for i in small.runner.started if i not in graph.trainings]
     candidates = graph.groups["dpo-both"].candidates.values()
     assert small.runner.started.index(taker) > max(map(small.runner.started.index, candidates))
@@ -160,7 +161,7 @@ def test_no_study_ends_after_its_budget_whatever_things_cost(twenty: list[tuple[
 def test_the_twenty_studies_are_under_pressure(twenty: list[tuple[Run, StudyResult]]) -> None:
     """The test above would pass if everything fitted."""
     results = [result for _, result in twenty]
-    cut = sum(bool(record["stopped"]) for result in results for record in result.results["trainings"].values())
+    cut = sum(bool(record.stopped) for result in results for record in result.results.trainings.values())
     assert cut > 5
     assert sum(len(result.dropped) for result in results) > 5
     assert sum(len(result.failed) for result in results) > 5
@@ -170,7 +171,7 @@ def test_the_twenty_studies_are_under_pressure(twenty: list[tuple[Run, StudyResu
 def test_the_lowest_priority_leaves_first_when_things_cost_more_than_they_should(tmp_path: Path) -> None:
     study = study_of(SMALL, tmp_path, {"budget": "2h"})
     result = Run(study, tmp_path / "run", trains_s=lambda identity: 900.0)()
-    states = {name: arm["state"] for name, arm in result.results["arms"].items()}
+    states = {name: arm.state for name, arm in result.results.arms.items()}
     assert states["whole"] == "done"
     assert states["masked"] == "dropped"
     assert result.dropped[0] == "masked"
@@ -178,10 +179,10 @@ def test_the_lowest_priority_leaves_first_when_things_cost_more_than_they_should
 
 def test_an_arm_without_its_responses_is_incomplete(tmp_path: Path) -> None:
     run = Run(study_of(SMALL, tmp_path), tmp_path / "run", asks_s=lambda identity: math.inf)
-    arms = run().results["arms"]
-    assert arms["whole"]["checkpoint"]
-    assert arms["whole"]["state"].endswith("its time ended before all items were answered.")
-    assert arms["whole"]["state"].startswith("incomplete: ")
+    arms = run().results.arms
+    assert arms["whole"].checkpoint
+    assert arms["whole"].state.endswith("its time ended before all items were answered.")
+    assert arms["whole"].state.startswith("incomplete: ")
 
 
 @pytest.fixture(scope="module")
@@ -215,17 +216,17 @@ def test_a_training_that_its_share_cuts_is_marked_and_is_another_training(tmp_pa
     study = study_of(SMALL, tmp_path, {"budget": "1h"})
     run = Run(study, tmp_path / "run", trains_s=lambda identity: 7_000.0)
     result = run()
-    whole = result.results["arms"]["whole"]
-    (record,) = [r for r in result.results["trainings"].values() if r["identity"] == whole["checkpoint"]]
-    assert record["stopped"].startswith("cut at step ")
-    assert record["identity"] != record["planned"]
-    assert whole["stopped"] == record["stopped"]
+    whole = result.results.arms["whole"]
+    (record,) = [r for r in result.results.trainings.values() if r.identity == whole.checkpoint]
+    assert record.stopped.startswith("cut at step ")
+    assert record.identity != record.planned
+    assert whole.stopped == record.stopped
 
 
 def test_a_metric_that_never_ran_refuses_the_selection_and_the_rest_goes_on(small: Run) -> None:
     small.evaluator.metric = lambda metric, generation: None
     result = small()
-    states = {name: arm["state"] for name, arm in result.results["arms"].items()}
+    states = {name: arm.state for name, arm in result.results.arms.items()}
     refusal = r"failed: dpo-both: selection: none of language\.accuracy was computed for all candidates"
     assert re.match(refusal, states["dpo-both"])
     assert re.match(refusal, states["dpo-en"])
@@ -244,8 +245,8 @@ def test_every_arm_selects_its_own_value(tmp_path: Path) -> None:
     groups = build_graph(run.study, context.arms, context.known, {}).groups
     best = {groups["whole"].candidates[1e-5], groups["other"].candidates[1e-4]}
     run.evaluator.metric = metric
-    selections = run().results["selections"]
-    assert {arm: choice["value"] for arm, choice in selections.items()} == {"whole": 1e-5, "other": 1e-4}
+    selections = run().results.selections
+    assert {arm: choice.value for arm, choice in selections.items()} == {"whole": 1e-5, "other": 1e-4}
 
 
 def test_halving_stops_what_is_clearly_worse_and_goes_on_with_the_rest(tmp_path: Path) -> None:
@@ -253,13 +254,13 @@ def test_halving_stops_what_is_clearly_worse_and_goes_on_with_the_rest(tmp_path:
     run = Run(study, tmp_path / "run")
     run.runner.losses = {"learning_rate=1e-06": 3.0, "learning_rate=1e-05": 1.0, "learning_rate=0.0001": 1.2}
     result = run()
-    stopped = [r for r in result.results["trainings"].values() if r["stopped"]]
-    assert [record["step"] for record in stopped] == [50, 50]
-    assert all("worse by 2.00" in record["stopped"] for record in stopped)
+    stopped = [r for r in result.results.trainings.values() if r.stopped]
+    assert [record.step for record in stopped] == [50, 50]
+    assert all("worse by 2.00" in record.stopped for record in stopped)
     assert sorted(map(run.runner.started.count, set(run.runner.started))) == [1, 1, 2, 2, 2, 2]
-    choice = result.results["selections"]["whole"]
-    assert choice["value"] == 1e-5
-    assert any("stopped at step 50" in note for note in choice["notes"])
+    choice = result.results.selections["whole"]
+    assert choice.value == 1e-5
+    assert any("stopped at step 50" in note for note in choice.notes)
     assert len(run.evaluator.generated) == 6
 
 
@@ -309,14 +310,14 @@ def test_the_papers_figures_stand_beside_ours_and_vanish_with_their_file(tmp_pat
     file = tmp_path / "paper.json"
     file.write_text('{"values": [{"row": "baseline", "column": "accuracy", "value": 39.97}]}')
     run = Run(study, tmp_path / "run")
-    with_paper = run().results["arms"]
-    assert with_paper["whole"]["paper"] == {"language.accuracy": 39.97, "eval_loss": None}
-    assert with_paper["masked"]["paper"] == {"language.accuracy": None, "eval_loss": None}
+    with_paper = run().results.arms
+    assert with_paper["whole"].paper == {"language.accuracy": 39.97, "eval_loss": None}
+    assert with_paper["masked"].paper == {"language.accuracy": None, "eval_loss": None}
     write_study_report(run.folder, tmp_path / "with.html")
     file.unlink()
-    without = run().results["arms"]
-    assert {name: arm["paper"] for name, arm in without.items()} == {name: {} for name in study.arms}
-    assert without == {name: {**arm, "paper": {}} for name, arm in with_paper.items()}
+    without = run().results.arms
+    assert {name: arm.paper for name, arm in without.items()} == {name: {} for name in study.arms}
+    assert without == {name: replace(arm, paper={}) for name, arm in with_paper.items()}
     write_study_report(run.folder, tmp_path / "without.html")
     pages = [(tmp_path / f"{name}.html").read_text() for name in ("with", "without")]
     assert ["paper: language.accuracy" in page and "39.97" in page for page in pages] == [True, False]
@@ -345,6 +346,6 @@ def test_a_suite_that_cannot_be_run_is_not_generated(tmp_path: Path) -> None:
     context = replace(context_of(study, run.folder), not_run={"crosslingual": "its items are not here"})
     result = run_study(context, runner=run.runner, evaluator=run.evaluator, clock=run.machine.clock())
     assert run.evaluator.generated == []
-    assert result.results["not_run"] == {"crosslingual": "its items are not here"}
-    assert result.results["arms"]["whole"]["metrics"] == {}
+    assert result.results.not_run == {"crosslingual": "its items are not here"}
+    assert result.results.arms["whole"].metrics == {}
     assert (run.folder / RESULTS).is_file()
