@@ -40,6 +40,9 @@ install-tests: $(TEST_READY) ## also install what the tests need
 demo: $(READY) ## run the whole chain with a tiny model, offline, on the CPU: about 4 minutes
 	$(BIN)/oneday demo
 
+# Without bytecode files every process that a test starts compiles the project again, and pytest every test file.
+unexport PYTHONDONTWRITEBYTECODE
+
 IN_TWO_PROCESSES = $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test: $(TEST_READY) ## run all tests in two processes, then the tests that measure time in one

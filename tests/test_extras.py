@@ -10,7 +10,7 @@ import pytest
 
 from core.extras import MODULES, missing_package
 from oneday.demo.demo import DEMO_BASE
-from tests.oneday.finished_run import write_finished_run
+from tests.conftest import copy_run
 from tests.oneday.place import TASKS, WITHOUT, Place
 from tests.test_architecture import MAY_IMPORT, imported_names, module_paths
 
@@ -56,8 +56,8 @@ def bare(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
 
 
-def test_a_bare_install_scores_and_reports(tmp_path: Path) -> None:
-    run = write_finished_run(tmp_path / "run")
+def test_a_bare_install_scores_and_reports(tmp_path: Path, finished_run: Path) -> None:
+    run = copy_run(finished_run, tmp_path / "run")
     commands = [
         ["--help"],
         ["score", Place(tmp_path, tmp_path).table(), "--plot", tmp_path / "scores.svg"],

@@ -18,7 +18,7 @@ from core.files import atomic_writer, naming, write_json, write_text
 from core.stage import Dropped, Stage
 from harness.ledger.ledger import Ledger
 from oneday.demo.demo import DEMO_BASE
-from tests.oneday.finished_run import write_finished_run
+from tests.conftest import copy_run
 from tests.oneday.own_rows import letters, write_rows
 
 ROOT = Path(__file__).parents[2]
@@ -134,8 +134,8 @@ def test_a_curation_on_a_full_disk_names_the_file_and_goes_on_with_room(tmp_path
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
+def finished(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_run(finished_run, tmp_path_factory.mktemp("finished") / "run")
 
 
 COMMANDS: dict[str, tuple[Sequence[str], int, str]] = {

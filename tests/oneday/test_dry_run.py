@@ -10,8 +10,8 @@ import pytest
 from oneday.cli import app, main
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.reference import commands
+from tests.conftest import copy_run
 from tests.curation.test_curate import DATA as NI_TASKS
-from tests.oneday.finished_run import write_finished_run
 from tests.oneday.own_rows import letters, write_rows
 
 Given = Callable[[Path], Sequence[object]]
@@ -53,10 +53,10 @@ def content(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, rows of somebody's own, and what was curated from them."""
     folder = tmp_path_factory.mktemp("place")
-    write_finished_run(folder / "run")
+    copy_run(finished_run, folder / "run")
     write_rows(folder / "mine.jsonl", letters(12))
     tasks = ["--tasks", str(folder / "mine.jsonl"), "--base", str(DEMO_BASE)]
     with pytest.raises(SystemExit) as e:

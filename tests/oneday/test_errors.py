@@ -19,7 +19,6 @@ import pytest
 from oneday.cli import main
 from oneday.cli.app import COMMANDS
 from oneday.demo.demo import DEMO_BASE, RECIPE
-from tests.oneday.finished_run import write_finished_run
 from tests.oneday.place import (
     HUGE,
     LONG,
@@ -887,17 +886,12 @@ GENERATE = [
 CASES = [*CURATE, *TRAIN, *LOOK, *GIVE, *EVALUATE, *GENERATE]
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
-
-
 @pytest.fixture
-def place(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["oneday"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the same answers on a machine with a card
-    found = Place(tmp_path, finished)
+    found = Place(tmp_path, finished_run)
     yield found
     found.close()
 

@@ -14,9 +14,8 @@ import pytest
 
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from submission.helm import run as helm
-from tests.conftest import write_small_mix
+from tests.conftest import copy_run, write_small_mix
 from tests.curation.test_curate import DATA as NI_TASKS
-from tests.oneday.finished_run import write_finished_run
 from tests.submission.server.scripted_server import scripted
 
 ONEDAY = [sys.executable, "-P", "-m", "oneday.cli"]
@@ -24,8 +23,8 @@ PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
+def finished(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_run(finished_run, tmp_path_factory.mktemp("finished") / "run")
 
 
 @contextlib.contextmanager

@@ -1,18 +1,21 @@
-"""A small server that speaks `/v1/completions` and chat, with faults on demand; run as a program or by a test.
+"""A small server that speaks `/v1/completions` and chat, with faults on demand.
 
-    python tests/core/generation/completion_server.py PORT_FILE '{"latency_s": 0.05, "fail_first": 3}'
+    with served(latency_s=0.05, fail_first=3) as url: ...
 
 It answers a prompt with its last line that is not empty, reversed.
 """
 
 import asyncio
+import contextlib
 import json
-import sys
+import threading
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 from aiohttp import web
+
+T = TypeVar("T")
 
 
 def answer_to(prompt: str) -> str:
@@ -58,21 +61,28 @@ class Server:
         return web.json_response({"most_at_once": self.most, "asked": sum(self.seen.values())})
 
 
-async def serve(port_file: Path, server: Server) -> None:
+@contextlib.contextmanager
+def served(**faults: Any) -> Iterator[str]:
+    """Runs the server in a thread of this process; yields its address without `/v1`."""
+    server, loop = Server(**faults), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def wait_for(work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=30)
+
     app = web.Application()
     app.router.add_get("/v1/models", server.models)
     app.router.add_post("/v1/completions", server.completions)
     app.router.add_post("/v1/chat/completions", server.chat)
     app.router.add_get("/stats", server.stats)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    addresses: Any = runner.addresses
-    port_file.with_suffix(".tmp").write_text(str(addresses[0][1]))
-    port_file.with_suffix(".tmp").replace(port_file)
-    await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), Server(**json.loads(sys.argv[2]))))
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    try:
+        wait_for(runner.setup())
+        wait_for(web.TCPSite(runner, "127.0.0.1", 0).start())
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        wait_for(runner.cleanup())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

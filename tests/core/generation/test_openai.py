@@ -1,14 +1,11 @@
 import json
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,29 +17,14 @@ from core.generation.openai import OpenAIPredictor
 from core.generation.request import Kind, Refused, Request
 from core.model.completion import Completion
 from core.model.folder import model_fingerprint
-from tests.core.generation.completion_server import answer_to
-
-SERVER = Path(__file__).parent / "completion_server.py"
+from tests.core.generation.completion_server import answer_to, served
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Starts a server with faults; gives its address without `/v1`."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def launch(**faults: Any) -> str:
-        port_file = tmp_path / f"port{len(running)}"
-        running.append(subprocess.Popen([sys.executable, str(SERVER), str(port_file), json.dumps(faults)]))
-        until = time.monotonic() + 30
-        while not port_file.is_file():
-            assert time.monotonic() < until, "the server did not start"
-            time.sleep(0.02)
-        return f"http://127.0.0.1:{port_file.read_text()}"
-
-    yield launch
-    for server in running:
-        server.kill()
-        server.wait()
+def start() -> Iterator[Callable[..., str]]:
+    """Starts a server with faults; returns its address without `/v1`."""
+    with ExitStack() as running:
+        yield lambda **faults: running.enter_context(served(**faults))
 
 
 def requests(num: int) -> list[Request]:

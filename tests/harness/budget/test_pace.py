@@ -60,7 +60,8 @@ class Trainer:
 
 def steps_without_rate(steps: int, plan: LRSchedule) -> int:
     """Steps that the plan gave no rate when it was new enough to know of them."""
-    return sum(Curve(shape="linear").share(step, plan) <= 1e-12 for step in range(steps))
+    curve = Curve(shape="linear")
+    return sum(curve.share(step, plan) <= 1e-12 for step in range(steps))
 
 
 @settings(deadline=None, max_examples=25)

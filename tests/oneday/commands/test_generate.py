@@ -11,9 +11,9 @@ from harness.ledger.ledger import Ledger
 from oneday.commands.evaluation.charging import charged
 from oneday.demo.demo import DEMO_BASE
 from oneday.display.console import Console
+from tests.conftest import copy_run
 from tests.evaluation.capitals import write
 from tests.oneday.commands.test_evaluate import ITEMS
-from tests.oneday.finished_run import write_finished_run
 from tests.oneday.test_cli import last_json, run
 
 
@@ -48,9 +48,11 @@ def test_responses_are_generated_once_and_can_be_scored(place: Path, capsys: pyt
 
 
 @pytest.mark.slow
-def test_a_runs_budget_is_charged_and_ends_the_work(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_runs_budget_is_charged_and_ends_the_work(
+    place: Path, finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In 40 ms no model is loaded."""
-    folder = write_finished_run(place / "run")
+    folder = copy_run(finished_run, place / "run")
     ledger = folder / "ledger.jsonl"
     set_budget(ledger, 300)
     assert run(*ASK, "run") == 0
