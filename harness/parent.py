@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.encoding.rendering import CHAT_TEMPLATE
 from core.errors import StageError
@@ -73,7 +72,7 @@ class Parent:
         """Whether an adapter is merged into its base; else the parent trained all weights."""
         return self.trained is not None
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """The parent by the hashes of its files, for records and as an input of the run."""
         return {
             "checkpoint": self.checkpoint,
@@ -92,7 +91,7 @@ class Parent:
         folder, record = run / PARENT / MODEL, run / PARENT / RECORD
         described = self.described()
         if record.is_file():
-            stored = read_as(dict[str, Any], record)
+            stored = read_as(dict[str, object], record)
             if stored.pop("fingerprint", None) != model_fingerprint(check_model_folder(folder)):
                 raise StageError(f"{folder}: changed since it was written. Remove {run / PARENT} to make it again.")
             if stored == described:

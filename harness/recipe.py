@@ -249,7 +249,7 @@ def _typed(table: KeyTable) -> AxolotlConfig:
         raise ConfigError(f"{key}: {said}. Mend the value." if key else f"{said}.") from e
 
 
-def with_rate(recipe: AxolotlConfig, config: Mapping[str, Any]) -> tuple[AxolotlConfig, FormulaRate]:
+def with_rate(recipe: AxolotlConfig, config: Mapping[str, object]) -> tuple[AxolotlConfig, FormulaRate]:
     """A recipe with `learning_rate: auto` with the formula's rate for a base of this `config.json`."""
     found = formula_rate(
         config,

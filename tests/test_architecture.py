@@ -127,7 +127,6 @@ BORDERS = {
     "studies/document.py": "reads a study's YAML and sets dotted keys in it",
     "studies/stage.py": "describes a study's YAML",
     "studies/study.py": "describes a study's YAML",
-    "submission/export/merge.py": "reads PEFT's and transformers' configuration files",
     "submission/score/lm_eval.py": "reads lm_eval's result files",
     "submission/server/": "describes HTTP bodies for FastAPI",
 }

@@ -16,7 +16,6 @@ Where it sits: a recipe with `learning_rate: auto` -> **rate** -> probes (harnes
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 BASE_RATE, OF_ADAPTERS, WIDTH, ALPHA = 5e-5, 10.0, 2_000, 32
 """Of all weights at the width; the factor of an adapter; and the alpha that it was fitted at."""
@@ -38,7 +37,7 @@ class FormulaRate:
 
 
 def formula_rate(
-    config: Mapping[str, Any], *, is_adapter: bool, alpha: float | None = None, rank: int | None = None
+    config: Mapping[str, object], *, is_adapter: bool, alpha: float | None = None, rank: int | None = None
 ) -> FormulaRate:
     """The rate for a base.
 
@@ -47,8 +46,8 @@ def formula_rate(
         alpha: The adapter's `lora_alpha`.
         rank: The adapter's rank if its scale is alpha / sqrt(rank), else None.
     """
-    family, width = config.get("model_type"), config.get("hidden_size") or WIDTH
-    rate = BASE_RATE * (WIDTH / float(width)) ** EXPONENTS.get(str(family), EXPONENTS["llama"])
+    family, width = config.get("model_type"), float(str(config.get("hidden_size") or WIDTH))
+    rate = BASE_RATE * (WIDTH / width) ** EXPONENTS.get(str(family), EXPONENTS["llama"])
     if is_adapter:
         rate *= OF_ADAPTERS * ALPHA / ((alpha or ALPHA) * (math.sqrt(rank) if rank else 1.0))
     return FormulaRate(rate=float(f"{rate:.{SIGNIFICANT - 1}e}"), is_calibrated=family in EXPONENTS)
