@@ -15,7 +15,7 @@ export DO_NOT_TRACK = 1
 # Debian's pip 23 builds a package without it by an old way that some no longer allow.
 export PIP_USE_PEP517 = 1
 
-.PHONY: need-inputs need-flash-attn need-run help install install-tests demo test test-fast faults check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
+.PHONY: need-inputs need-flash-attn need-run help install install-tests demo test test-fast faults bench check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -61,6 +61,9 @@ lint: $(TEST_READY) ## run ruff
 
 types: $(TEST_READY) ## run mypy (strict)
 	$(BIN)/mypy
+
+bench: $(TEST_READY) ## measure the quick benchmarks again, and say what moved
+	$(BIN)/python -m benchmarks.bench
 
 check: lint types test ## run what CI runs
 
