@@ -1,7 +1,6 @@
 """Intervals: Wilson for a share of independent items, a bootstrap over clusters for everything else.
 
     wilson(488, 510)                    # (0.936, 0.971)
-    clustered_se([2, 1], [2, 3])        # of 3/5, from two prompts with two and three instructions
 
 A cluster is what was drawn together: a prompt with its instructions, or an instruction in its languages. Whole clusters
 are resampled, so observations within one are never taken as independent.
@@ -10,7 +9,6 @@ Where it sits: join -> **resampling** -> scoring, difference.
 """
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,24 +36,6 @@ def wilson(k: float, n: int) -> Interval:
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def clustered_se(sums: Sequence[float], counts: Sequence[int]) -> float:
-    """Standard error of sum(sums) / sum(counts), where observations share clusters.
-
-    Args:
-        sums: Per cluster, the sum of its observations.
-        counts: Per cluster, how many observations it has.
-
-    Returns:
-        sqrt(sum over clusters of (sum - count x mean)^2) / n x sqrt(J / (J - 1)); nan for fewer than two clusters.
-    """
-    num, total = len(counts), sum(counts)
-    if num < 2 or total == 0:
-        return math.nan
-    mean = sum(sums) / total
-    squares = sum((s - c * mean) ** 2 for s, c in zip(sums, counts, strict=True))
-    return math.sqrt(squares) / total * math.sqrt(num / (num - 1))
 
 
 def resampled_ratios(sums: "Array", counts: "Array", *, seed: int = SEED, draws: int = DRAWS) -> "Array":

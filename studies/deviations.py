@@ -37,11 +37,6 @@ def deviations(study: Study, arms: Mapping[str, ResolvedArm]) -> list[Deviation]
     return found + [line for line in study.deviations if line.what not in settings]
 
 
-def undeclared(study: Study, arms: Mapping[str, ResolvedArm]) -> list[str]:
-    """Keys that differ from the paper's without a line that says why."""
-    return [line.what for line in deviations(study, arms) if line.why == UNDECLARED]
-
-
 def value_of(study: Study, arms: Mapping[str, ResolvedArm], key: str) -> Any:
     """The value of a dotted key; `arms.NAME.KEY` is that of an arm.
 

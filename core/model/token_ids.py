@@ -1,7 +1,7 @@
 """Encodes texts as token ids, in the same way for curation, training and the server.
 
     encode(tokenizer, "### Response:\\n")                 # the leading special tokens, then the text
-    row_ids(tokenizer, "### Response:\\n", "yes</s>")     # the same, then the answer and one end token
+    rows_ids(tokenizer, [("### Response:\\n", "yes</s>")])     # the same, then the answer and one end token
 
 The name of a special token inside a text is encoded as ordinary text. The only special ids are the tokens that the
 tokenizer puts in front of every text, and the end token of an answer.
@@ -58,15 +58,6 @@ def leading_ids(tokenizer: Any) -> tuple[int, ...]:
     with_special: list[int] = tokenizer("a")["input_ids"]
     begins = bos is not None and with_special[:1] == [bos] and _plain(tokenizer, "a")[:1] != [bos]
     return (bos,) if begins and bos is not None else ()
-
-
-def row_ids(tokenizer: Any, prompt: str, answer: str) -> RowIds:
-    """Encodes a training row. Prompt and answer are encoded apart, so that a prompt has the same ids when it is asked.
-
-    Raises:
-        PredictionError: the tokenizer has no end token.
-    """
-    return rows_ids(tokenizer, [(prompt, answer)])[0]
 
 
 def rows_ids(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> list[RowIds]:

@@ -2,8 +2,6 @@
 
     needs({"optimizer": "paged_adamw_32bit", "attn_implementation": "flash_attention_2"}, {})
     # ("gpu", "package flash-attn")
-    without_gpu_keys({"optimizer": "paged_adamw_32bit", "bf16": True, "lora_r": 8})
-    # {"optimizer": "adamw_torch", "lora_r": 8}
 
 Where it sits: keys -> **needs** -> the dry run, and the check of a recipe against a card.
 """
@@ -40,9 +38,6 @@ _SOMETIMES: Mapping[str, Callable[[Any], bool]] = {
 }
 """Keys that do so with some values."""
 
-ON_CPU: Mapping[str, Any] = {"optimizer": "adamw_torch", "gradient_checkpointing": True, "attn_implementation": "sdpa"}
-"""What stands for them on a CPU; the others are left out."""
-
 GPU_PLUGINS = ("axolotl.integrations.liger", "axolotl.integrations.cut_cross_entropy", "axolotl.integrations.kernels")
 
 _OPTIMIZER_PACKAGES = {
@@ -68,13 +63,6 @@ def _asks_for_gpu(key: str, value: Any) -> bool:
     if value is None or value is False:
         return False
     return key in _ALWAYS or key.startswith("liger_") or (key in _SOMETIMES and _SOMETIMES[key](value))
-
-
-def without_gpu_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same recipe for a CPU: an optimizer of torch, torch's attention, no kernels of a GPU."""
-    plugins = [name for name in values.get("plugins") or [] if not name.startswith(GPU_PLUGINS)]
-    kept = {key: ON_CPU.get(key) if _asks_for_gpu(key, value) else value for key, value in values.items()}
-    return {key: value for key, value in (kept | {"plugins": plugins or None}).items() if value is not None}
 
 
 def needs(values: Mapping[str, Any], plugins: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.resampling import clustered_se, percentile_interval, resampled_ratios, wilson
+from evaluation.resampling import percentile_interval, resampled_ratios, wilson
+from tests.evaluation.clustered_error import clustered_se
 
 
 @pytest.mark.parametrize(

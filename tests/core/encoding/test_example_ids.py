@@ -10,7 +10,7 @@ from core.encoding.labels import trained_runs
 from core.example.example import Conversation, Example, Message, Preference, Prompted, Role, Text, Unusable
 from core.example.mix_line import MixExample
 from core.example.prompt import training_prompt
-from core.model.token_ids import RowIds, row_ids
+from core.model.token_ids import RowIds, rows_ids
 from harness.base_model import load_tokenizer
 
 QUESTION = Message(role=Role.USER, content="One?", is_trained=False)
@@ -35,7 +35,7 @@ def trained(tokenizer: Any, row: RowIds | Unusable) -> list[str]:
 
 def test_a_prompted_example_is_rendered_by_the_alpaca_prompt(tokenizer: Any) -> None:
     row = encode(tokenizer, Prompted(instruction="Add.", input="1 2", outputs=("3", "three")))
-    assert row == row_ids(tokenizer, training_prompt("Add.", "1 2"), "3")
+    assert [row] == rows_ids(tokenizer, [(training_prompt("Add.", "1 2"), "3")])
 
 
 def test_a_conversation_trains_its_answers_and_their_ends(tokenizer: Any) -> None:

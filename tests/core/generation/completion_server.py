@@ -76,7 +76,7 @@ def served(**faults: Any) -> Iterator[str]:
     app.router.add_post("/v1/completions", server.completions)
     app.router.add_post("/v1/chat/completions", server.chat)
     app.router.add_get("/stats", server.stats)
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)  # 0 means without a limit
     try:
         wait_for(runner.setup())
         wait_for(web.TCPSite(runner, "127.0.0.1", 0).start())

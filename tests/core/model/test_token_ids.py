@@ -8,7 +8,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from core.errors import PredictionError
-from core.model.token_ids import IGNORED_LABEL, encode, leading_ids, row_ids, rows_ids, without_end
+from core.model.token_ids import IGNORED_LABEL, encode, leading_ids, rows_ids, without_end
 from harness.base_model import load_tokenizer
 
 PROMPT = "### Instruction:\nSay it.\n\n### Response:\n"
@@ -50,7 +50,7 @@ def load(folder: Path) -> Any:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "no EOS"])
 def test_what_is_trained_is_what_is_served(tmp_path: Path, kind: str) -> None:
     tokenizer = load(write_tokenizer(tmp_path, **KINDS[kind]))
-    row = row_ids(tokenizer, PROMPT, ANSWER)
+    (row,) = rows_ids(tokenizer, [(PROMPT, ANSWER)])
     served = encode(tokenizer, PROMPT)
     assert list(row.input_ids[: len(served)]) == served == tokenizer(PROMPT)["input_ids"]
     answer = row.input_ids[len(served) :]
@@ -77,7 +77,7 @@ def test_a_special_token_in_a_text_is_text(tmp_path: Path, kind: str, text: str)
     body = encode(tokenizer, text, bos=False)
     assert not special & set(body)
     assert tokenizer.decode(body) == text
-    row = row_ids(tokenizer, text, text)
+    (row,) = rows_ids(tokenizer, [(text, text)])
     assert list(row.labels).count(tokenizer.eos_token_id) == 1
     assert list(row.input_ids) == [*leading_ids(tokenizer), *body, *body, tokenizer.eos_token_id]
 
@@ -102,7 +102,7 @@ def test_an_end_token_written_behind_an_answer_is_taken_off(tmp_path: Path, answ
 def test_many_rows_at_once_are_the_rows_one_by_one(demo_base: Path) -> None:
     tokenizer = load(demo_base)
     texts = [(f"{PROMPT}{n}", f"{ANSWER} {n}" * (n % 3)) for n in range(2_500)]
-    assert rows_ids(tokenizer, texts) == [row_ids(tokenizer, *text) for text in texts]
+    assert rows_ids(tokenizer, texts) == [row for text in texts for row in rows_ids(tokenizer, [text])]
 
 
 def test_a_real_tokenizer_spells_special_tokens_out_too(demo_base: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from evaluation.ifeval.items import read_items
 from evaluation.ifeval.suite import Ifeval, IfevalParameters, loose_variants
 from evaluation.join import join
-from evaluation.resampling import clustered_se
 from evaluation.responses import ResponseFile, read_responses
 from evaluation.scoring import Evaluation, evaluate
+from tests.evaluation.clustered_error import clustered_se
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.files import read_jsonl
-from core.model.token_ids import IGNORED_LABEL, row_ids
+from core.model.token_ids import IGNORED_LABEL, rows_ids
 from core.run_folder import TABLE
 from harness.base_model import load_tokenizer
 from harness.data.dataset import (
@@ -32,7 +32,7 @@ WriteMix = Callable[..., Path]
 
 
 def test_loss_falls_on_the_answer_and_its_end_alone(demo_base: Path) -> None:
-    row = row_ids(load_tokenizer(demo_base), "### Response:\n", "yes")
+    (row,) = rows_ids(load_tokenizer(demo_base), [("### Response:\n", "yes")])
     answer = [token for token in row.labels if token != IGNORED_LABEL]
     assert list(row.input_ids[-len(answer) :]) == answer
     assert answer[-1] == 2  # </s>
@@ -44,7 +44,7 @@ def test_rows_are_rendered_with_the_one_template(write_mix: WriteMix, demo_base:
     dataset = prepare_dataset(write_mix(), base=demo_base, sequence_len=512, out=tmp_path / "data")
     first = read_dataset_rows(dataset.train.path, demo_base)[0]
     prompt = "### Instruction:\nWrite the last word.\n\n### Input:\nhot 0 cold\n\n### Response:\n"
-    assert first == row_ids(load_tokenizer(demo_base), prompt, "cold")
+    assert [first] == rows_ids(load_tokenizer(demo_base), [(prompt, "cold")])
     assert (dataset.train.num_rows, dataset.validation.num_rows, dataset.num_dropped) == (60, 12, 0)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from harness.axolotl_process import Launcher
-from harness.keys.needs import without_gpu_keys
 from harness.keys.table import KeyTable
 from harness.keys.yaml_file import read_mapping
 from harness.recipe import recipe_of
 from harness.run import train
 from tests.harness.inside.test_exact import SLOW
 from tests.harness.keys.test_acceptance import EXAMPLES
+from tests.harness.on_cpu import without_gpu_keys
 from tests.harness.test_run import make_job
 
 SMALLER = {"sequence_len": 512, "max_steps": 2, "special_tokens": None, "model_type": None, "cls_model_config": None}

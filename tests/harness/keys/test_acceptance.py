@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from harness.axolotl_document import write_config
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.keys.acceptance import Acceptance
-from harness.keys.needs import gpu_keys, without_gpu_keys
+from harness.keys.needs import gpu_keys
 from harness.keys.schema import schema
 from harness.keys.table import KeyTable
 from harness.keys.yaml_file import read_mapping
 from harness.recipe import asked_of, recipe_of
+from tests.harness.on_cpu import without_gpu_keys
 from tests.harness.test_recipe import settings
 
 RECIPES = Path(__file__).parents[2] / "data" / "recipes"
