@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from core.errors import MixError, OnedayError
-from core.files import file_sha256
+from core.files import file_sha256, read_jsonl
 from core.generation.request import Predictor
 from core.manifest import record
 from core.model.token_counter import TokenCounter
 from core.run_folder import CURATION, OWN, ROWS
-from core.stage import Dropped, Stage, Summary, Tally, locked
+from core.stage import DROPPED, Dropped, Stage, Summary, Tally, locked
 from curation.builders.registry import find_builder
 from curation.builders.work import BuildContext, BuildOptions, Line, Output
 
@@ -123,11 +123,12 @@ def _work(stage: Stage, outputs: Iterator[Output], context: BuildContext) -> Non
     try:
         for output in outputs:
             files[output.name], tallies[output.unit] = _write(stage, output, context)
-        if not any(found.num_rows for found in files.values()):
-            raise MixError(f"no row is left ({_reasons(stage)}). Correct the input, or the options that drop rows.")
     except OnedayError:
         stage.give_up()
         raise
+    if not any(found.num_rows for found in files.values()):
+        stage.give_up()
+        raise MixError(_no_row(stage))
     before = {
         unit: stage.tally(unit, read=num, kept=num - context.num_dropped[unit])
         for unit, num in context.num_read.items()
@@ -152,6 +153,14 @@ def _write(stage: Stage, output: Output, context: BuildContext) -> tuple[_FileDe
     tally = stage.tally(output.unit, read=output.num_in(), kept=kept)
     context.on_progress(f"wrote {output.name}", counts["rows"])
     return _FileDetails(num_rows=counts["rows"], num_repeats=counts["repeats"]), tally
+
+
+def _no_row(stage: Stage) -> str:
+    """Why no row is left, with the first record that was dropped; its file is written."""
+    first = next(read_jsonl(stage.path(DROPPED)), {})
+    told = f"; the first one {first['detail']}" if first.get("detail") else ""
+    mend = "Correct the input (FILE#KEY takes a part of each record), or the options that drop rows."
+    return f"no row is left ({_reasons(stage)}{told}). {mend}"
 
 
 def _reasons(stage: Stage) -> str:
