@@ -144,7 +144,7 @@ def _loss(histories: Sequence[History]) -> Chart | None:
     if not figure.data:
         return None
     figure.update_xaxes(title="step")
-    figure.update_yaxes(title="nats per answer token", rangemode="tozero")
+    figure.update_yaxes(title=histories[0].loss_unit, rangemode="tozero")
     return _chart("loss", "Training loss", figure)
 
 
@@ -170,7 +170,7 @@ def _validation(histories: Sequence[History]) -> Chart | None:
     if not figure.data:
         return None
     figure.update_xaxes(title="step")
-    figure.update_yaxes(title="nats per answer token")
+    figure.update_yaxes(title=histories[0].loss_unit)
     return _chart("validation", "Validation loss", figure)
 
 
