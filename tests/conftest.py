@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from oneday.demo.demo import DEMO_BASE
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; torch reads this when it is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("oneday", deadline=None)  # the time of an example depends on the machine
+# the time of an example depends on the machine
+settings.register_profile("oneday", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("oneday")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import click
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oneday.cli import main
@@ -65,6 +65,7 @@ def test_what_is_typed_for_a_request_gives_it_back(name: str) -> None:
     entry = BY_NAME[name]
     requests = st.builds(entry.request, **{f.name: some(f) for f in request_fields(entry.request)})
 
+    @settings(max_examples=40)  # each draws a value for every field
     @given(requests)
     def typed(request: Request) -> None:
         assert parsed(entry, arguments(request)) == request
