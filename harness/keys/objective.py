@@ -54,7 +54,7 @@ def objective_of(values: Mapping[str, Any]) -> Objective:
         if values.get(key):
             raise ConfigError(f"{key}: {why}. Objectives are {', '.join(Objective)}.")
     asked = values.get("rl")
-    if asked in PAIRED or asked in _NO_TRAINER:
+    if asked in (*PAIRED, *_NO_TRAINER):  # a list or mapping has no hash
         return Objective.PREFERENCE
     if asked:
         raise ConfigError(
