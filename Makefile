@@ -8,6 +8,7 @@ READY  := $(VENV)/.installed
 TEST_READY := $(VENV)/.installed-for-tests
 BUDGET ?= 24h
 SCALE  ?= 1.0
+WITHIN ?= 15%
 CARD   ?= rtx4090
 export HF_HUB_OFFLINE ?= 1
 export AXOLOTL_DO_NOT_TRACK = 1
@@ -70,8 +71,8 @@ check: lint types test ## run what CI runs
 reference: $(READY) ## generate docs/reference.md from the code; `make test` compares them
 	$(BIN)/python -m oneday.reference > docs/reference.md
 
-curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## curate the paper's mix from NI_TASKS with BASE_MODEL
-	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
+curate-200k curate-400k curate-700k: curate-%: need-inputs $(READY) ## curate the paper's mix from NI_TASKS with BASE_MODEL; WITHIN=3h asks within a time, WITHIN= asks all
+	$(BIN)/oneday curate --mix $* --scale $(SCALE) --tasks "$(NI_TASKS)" --base "$(BASE_MODEL)" --run runs/$* $(if $(WITHIN),--within $(WITHIN) --budget $(BUDGET)) $(if $(WITHOUT),--without "$(WITHOUT)") $(ARGS)
 
 need-inputs:
 	@test -n "$(NI_TASKS)" || { echo "set NI_TASKS to the folder of NI task files: make $(MAKECMDGOALS) NI_TASKS=natural-instructions/tasks BASE_MODEL=models/Mistral-7B-v0.1"; exit 2; }

@@ -8,6 +8,7 @@ Where it sits: called by the command line; it runs the stages of this package.
 from pathlib import Path
 
 from core.stage import locked
+from curation.stages.asking import with_rounds
 from curation.stages.context import Curation
 from curation.stages.mix import mix_stage
 from curation.stages.predictions import predict_stage
@@ -24,7 +25,8 @@ def curate(curation: Curation) -> Path:
     """
     with locked(curation.run):
         chosen = select_stage(curation)
-        predicted = predict_stage(curation, chosen)
+        curation, asked = with_rounds(curation, chosen)
+        predicted = predict_stage(curation, chosen, asked)
         scored = score_stage(curation, predicted)
         sampled = sample_stage(curation, chosen, scored)
         return mix_stage(curation, sampled).directory

@@ -75,7 +75,7 @@ class CurationParameters:
         if self.adaptive and self.samples.quota is Quota.POOLED:
             raise MixError(
                 "`adaptive=true`: samples.quota=pooled draws from the wrong answers of all instances, so all must be "
-                "asked. Leave `adaptive=true` out, or `samples.quota=proportional`."
+                "asked. Leave `adaptive=true` and `within=` out, or set `samples.quota=proportional`."
             )
 
     def fingerprint(self) -> dict[str, object]:
@@ -251,7 +251,11 @@ def with_settings(parameters: CurationParameters, settings: Mapping[str, object]
         choices = getattr(parameters, group) if group in _SETTABLE else None
         if choices is None or name not in {f.name for f in fields(choices)}:
             known = ", ".join(k for k in flat(parameters) if "." in k and k.split(".")[0] in _SETTABLE)
-            hint = "Say `adaptive=true` too" if group == "adaptive" and choices is None else f"Use one of {known}"
+            hint = (
+                "Say `adaptive=true` or `within=` too"
+                if group == "adaptive" and choices is None
+                else f"Use one of {known}"
+            )
             raise MixError(f"`set={key}`: no such choice. {hint}.")
         parsed = _parsed(type(choices), name, value, key) if isinstance(value, str) else value
         groups.setdefault(group, {})[name] = parsed

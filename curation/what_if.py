@@ -26,6 +26,7 @@ from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters,
 from core.stage import INPUTS, SUMMARY, Summary
 from curation.ni.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
 from curation.preset import CurationParameters, differences, with_choice
+from curation.stages.asking import with_rounds
 from curation.stages.context import Curation, asks_anything
 from curation.stages.predictions import predict_stage
 from curation.stages.samples import ROWS, sample_stage
@@ -92,9 +93,15 @@ class Alternatives:
     def __init__(self, curation: Curation) -> None:
         predictor = Stored(curation.run) if asks_anything(curation) else NoPredictor()
         as_made = replace(curation, predictor=predictor, redo=False)
+        as_made, _ = with_rounds(as_made, select_stage(as_made))
         _sampled(as_made)  # raises StageError if the run was made with other options
         self._curation = replace(as_made, redo=True)
         self._as_is = self._outcome(curation.run, curation.parameters.buckets)
+
+    @property
+    def parameters(self) -> CurationParameters:
+        """Of the run, with the number of rounds that it asked."""
+        return self._curation.parameters
 
     def changes(self, other: CurationParameters) -> Iterator[Change]:
         """The change for each single choice in which `other` differs."""

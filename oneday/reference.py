@@ -70,8 +70,8 @@ CURATION = """\
 
 `CurationParameters` (curation/preset.py) decides a mix, given the task files and the base model. All of it stands in
 the run's `manifest.json`. The column `set by` names the option of `oneday curate`; `--set` means `--set KEY=VALUE`,
-with `none`, a number, a word or a JSON list as the value. `-` means that no option changes it; `--adaptive` turns the
-group `adaptive` on as it stands here. Defaults are those of the preset `recommended`.
+with `none`, a number, a word or a JSON list as the value. `-` means that no option changes it; `--within` and
+`--adaptive` turn the group `adaptive` on as it stands here. Defaults are those of the preset `recommended`.
 """
 
 PRESET_TABLE = """\

@@ -1,188 +1,232 @@
-"""Adaptive asking: stops asking an exact-match task once its bucket is certain and its quota is filled.
+"""Adaptive asking: which instances of which task the base is asked next, until quotas are filled and buckets certain.
 
-    is_certain(num_right=2, num_asked=120, population=2000, parameters=BucketParameters(), error=0.05)
+    while batch := next_round(tasks, goal):
+        ...  # ask `batch`, and record every answer in `tasks`
 
-The test is valid at every look, however many there are. Instances are asked in random order, so after n of N answers
-the number of right ones is hypergeometric in the unknown total K. With a uniform prior on K the ratio of prior to
-posterior, 1 / ((n + 1) * P(k | K)), is a martingale under the true K, and by Ville's inequality it ever reaches
-1/error with a probability of at most `error`. The totals that are not ruled out form an interval. Once it lies inside
-one bucket, that is the bucket of all N answers, wrongly in at most a share `error` of tasks.
-Source: Waudby-Smith and Ramdas 2020, "Confidence sequences for sampling without replacement".
+A round asks, in this order: a first look at each task; the tasks whose quota is furthest from filled; the exact-match
+tasks whose risk falls most per prompt. Asking stops once the quotas are filled and the expected share of exact-match
+tasks in another bucket than that of all answers is at most `error`. The tasks on an edge between two buckets, which
+would need nearly all of their instances, are left uncertain within that share.
 
-Where it sits: used by 02_predictions to decide which instances are asked.
+Generation tasks have no bucket of their own. All of them are asked the same share of their instances, so that the rows
+of a ROUGE-L bucket come from the same tasks as if all were asked.
+
+Where it sits: risk + sample -> **adaptive** -> the asking of 02_predictions.
 """
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from core.errors import PredictionError
+from core.generation.request import Kind
 from curation.ni.bucket import BucketParameters, likeliest_right, task_bucket
+from curation.ni.risk import best_gain, bucket_risk
 from curation.sample import Quota, SampleParameters, allocate
 
-FIRST_LOOK, GROWTH = 64, 0.25
-"""A task is asked 64 instances, then a quarter more at each look."""
+FIRST_LOOK = 64
+"""Instances that every exact-match task is asked at first."""
+
+STEP_SHARE, LEAST_STEP = 1 / 32, 32
+"""Share of a generation task that one step asks, and the least number of its instances."""
+
+MOST_OF_A_ROUND, LEAST_OF_A_ROUND, ROUNDS_OF_ALL = 4_096, 256, 64
+"""A round asks a 64th of all instances, but at least 256 and at most 4,096: three minutes at 20 prompts/s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveParameters:
     """When to stop asking."""
 
-    error: float = 0.05
-    """Largest share of tasks whose bucket may differ from that of a full run."""
+    error: float = 0.02
+    """Expected share of exact-match tasks whose bucket may differ from that of all answers."""
     slack: float = 1.1
     """Usable rows to collect per row of the quota, because later policies drop some."""
+    least_yield: float = 0.02
+    """Usable rows per prompt below which a quota is not asked for any longer: the other quotas give its rows. This
+    project's choice: a row costs at most fifty prompts."""
+    rounds: int | None = None
+    """Number of rounds to ask. None: as many as are needed, or as fit into the time limit. A finished run's manifest
+    holds the number that was asked."""
 
     def __post_init__(self) -> None:
         if not 0 < self.error < 0.5:
-            raise PredictionError(f"adaptive.error: {self.error} is not in (0, 0.5). 0.05 is usual.")
+            raise PredictionError(f"adaptive.error: {self.error} is not in (0, 0.5). 0.02 is usual.")
         if self.slack < 1:
             raise PredictionError(f"adaptive.slack: {self.slack} is below 1: the quota would not be filled.")
+        if not 0 < self.least_yield < 1:
+            raise PredictionError(f"adaptive.least_yield: {self.least_yield} is not in (0, 1). 0.02 is usual.")
+        if self.rounds is not None and self.rounds < 1:
+            raise PredictionError(f"adaptive.rounds: {self.rounds}. Give 1 or more.")
 
 
-def likely_totals(num_right: int, num_asked: int, population: int, error: float) -> tuple[int, int]:
-    """The smallest and the largest total of right answers that is not ruled out."""
-    low, high = num_right, population - (num_asked - num_right)
-    if num_asked in (0, population):
-        return low, high
-    bar = math.log(error) - math.log(num_asked + 1)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What asking is to reach."""
 
-    def stays(total: int) -> bool:
-        return _log_likelihood(num_right, num_asked, population, total) > bar
-
-    top = likeliest_right(num_right, num_asked, population)
-    return _border(low, top, stays), _border(high, top, stays)
-
-
-def _border(outside: int, inside: int, stays: Callable[[int], bool]) -> int:
-    """The last value, from `inside` towards `outside`, for which `stays` holds. The likelihood is unimodal."""
-    if stays(outside):
-        return outside
-    while abs(outside - inside) > 1:
-        middle = (outside + inside) // 2
-        if stays(middle):
-            inside = middle
-        else:
-            outside = middle
-    return inside
-
-
-def _log_likelihood(num_right: int, num_asked: int, population: int, total: int) -> float:
-    return (
-        _log_choose(total, num_right)
-        + _log_choose(population - total, num_asked - num_right)
-        - _log_choose(population, num_asked)
-    )
-
-
-def _log_choose(n: int, k: int) -> float:
-    if not 0 <= k <= n:
-        return -math.inf
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def is_certain(*, num_right: int, num_asked: int, population: int, parameters: BucketParameters, error: float) -> bool:
-    """Whether all totals that are not ruled out are in one bucket."""
-    low, high = likely_totals(num_right, num_asked, population, error)
-    return task_bucket(low, population, parameters) == task_bucket(high, population, parameters)
+    exact_match_rows: int
+    """Weak rows wanted from exact-match tasks."""
+    generation_rows: int
+    samples: SampleParameters
+    buckets: BucketParameters
+    parameters: AdaptiveParameters
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class TaskProgress:
     """How far one task has been asked."""
 
     task: str
+    kind: Kind
     order: list[str]
     """All its instances, shuffled: the population."""
     num_asked: int = 0
     num_right: int = 0
-    num_usable: int = 0
-    """Wrong answers that may be trained on."""
-    errors: list[str] = field(default_factory=list)
+    """Answers that solve the instance."""
+    usable: list[int] = field(default_factory=list)
+    """Rows that may be trained on, by the bucket of the answer; of an exact-match task, all in one number."""
+    risk: float = 1.0
+    """See `bucket_risk`; 0 for a generation task."""
+    gain: float = 0.0
+    """See `best_gain`."""
 
     @property
-    def is_exhausted(self) -> bool:
-        """Every instance was asked."""
-        return self.num_asked >= len(self.order)
+    def num_usable(self) -> int:
+        """Rows that may be trained on."""
+        return sum(self.usable)
+
+    @property
+    def num_left(self) -> int:
+        """Instances that were not asked."""
+        return len(self.order) - self.num_asked
+
+    def add(self, *, num_asked: int, num_right: int, usable: Sequence[int], buckets: BucketParameters) -> None:
+        """Records the answers of one round.
+
+        Args:
+            usable: By bucket, as in `TaskProgress.usable`.
+        """
+        self.num_asked += num_asked
+        self.num_right += num_right
+        self.usable = [a + b for a, b in zip(self.usable or [0] * len(usable), usable, strict=True)]
+        if self.kind is Kind.EXACT_MATCH:
+            counts = (self.num_right, self.num_asked, len(self.order))
+            self.risk = bucket_risk(*counts, buckets)
+            self.gain = best_gain(self.risk, *counts, buckets)
 
     def bucket(self, parameters: BucketParameters) -> int:
-        """The most likely bucket."""
+        """The most likely bucket of an exact-match task."""
         right = likeliest_right(self.num_right, self.num_asked, len(self.order)) if self.num_asked else 0
         return task_bucket(right, len(self.order), parameters)
 
-    def next_ids(self) -> list[str]:
-        """The instances of the next look."""
-        size = max(FIRST_LOOK, int(self.num_asked * GROWTH))
-        return self.order[self.num_asked : self.num_asked + size]
+    def rate(self, bucket: int = 0) -> float:
+        """Estimated usable rows per prompt, of one bucket."""
+        return (self.usable[bucket] + 1) / (self.num_asked + 1 + len(self.usable)) if self.usable else 0.5
 
-
-Look = Callable[[Mapping[str, Sequence[str]]], Mapping[str, Sequence[tuple[bool, bool]]]]
-"""Asks instances by task. Returns for each whether it was right, and whether it may be trained on if it was wrong."""
-
-
-def ask_adaptively(
-    tasks: Sequence[Progress],
-    look: Look,
-    *,
-    target: int,
-    samples: SampleParameters,
-    buckets: BucketParameters,
-    parameters: AdaptiveParameters,
-) -> Iterator[int]:
-    """Asks in rounds until every task is certain and filled, or exhausted.
-
-    Args:
-        tasks: Updated in place.
-        look: Asks one round.
-        target: Rows wanted from all these tasks together.
-    Yields:
-        The number of instances that each round asked.
-    """
-    while wanting := _wanting(tasks, target, samples, buckets, parameters):
-        chunks = {progress.task: progress.next_ids() for progress in wanting}
-        answers = look(chunks)
-        for progress in wanting:
-            for right, usable in answers[progress.task]:
-                progress.num_asked += 1
-                progress.num_right += right
-                progress.num_usable += usable and not right
-        yield sum(map(len, chunks.values()))
-
-
-def _wanting(
-    tasks: Sequence[Progress],
-    target: int,
-    samples: SampleParameters,
-    buckets: BucketParameters,
-    parameters: AdaptiveParameters,
-) -> list[Progress]:
-    """The tasks that need more answers."""
-    weights = [samples.task_weights[p.bucket(buckets)] for p in tasks]
-    if samples.quota is Quota.PER_BUCKET:
-        quotas = [int(weight * samples.quota_factor) for weight in weights]
-    else:
-        could_give = [p.num_usable + len(p.order) - p.num_asked for p in tasks]
-        quotas = allocate(target, weights, could_give)
-    return [
-        p
-        for p, quota in zip(tasks, quotas, strict=True)
-        if not p.is_exhausted and not (_certain(p, buckets, parameters) and p.num_usable >= quota * parameters.slack)
-    ]
-
-
-def _certain(p: Progress, buckets: BucketParameters, parameters: AdaptiveParameters) -> bool:
-    return p.num_asked > 0 and is_certain(
-        num_right=p.num_right,
-        num_asked=p.num_asked,
-        population=len(p.order),
-        parameters=buckets,
-        error=parameters.error,
-    )
+    def next_ids(self, num: int) -> list[str]:
+        """The instances to ask next."""
+        return self.order[self.num_asked : self.num_asked + num]
 
 
 def shuffled(ids: Sequence[str], *, seed: int, task: str) -> list[str]:
-    """The random order in which a task's instances are asked. The test is valid only for a random order."""
+    """The random order in which a task's instances are asked. The risk is right only for a random order."""
     order = list(ids)
     random.Random(f"adaptive-{seed}-{task}").shuffle(order)
     return order
+
+
+def round_size(num_instances: int) -> int:
+    """Number of prompts of a round."""
+    return max(LEAST_OF_A_ROUND, min(MOST_OF_A_ROUND, num_instances // ROUNDS_OF_ALL))
+
+
+def next_round(tasks: Sequence[TaskProgress], goal: Goal) -> dict[str, list[str]]:
+    """The instances of the next round, by task; empty if nothing more is needed."""
+    size, batch = round_size(sum(len(t.order) for t in tasks)), dict[str, list[str]]()
+    for task, num in _wanted(tasks, goal):
+        ids = task.next_ids(min(num, size))
+        if ids and task.task not in batch:
+            batch[task.task] = ids
+            size -= len(ids)
+            if size <= 0:
+                break
+    return batch
+
+
+def _wanted(tasks: Sequence[TaskProgress], goal: Goal) -> Iterator[tuple[TaskProgress, int]]:
+    """Tasks and how many instances of each, the most urgent first."""
+    new = [t for t in tasks if not t.num_asked]
+    if new:
+        yield from ((t, FIRST_LOOK if t.kind is Kind.EXACT_MATCH else _step(t)) for t in new)
+        return
+    exact = [t for t in tasks if t.kind is Kind.EXACT_MATCH]
+    generation = [t for t in tasks if t.kind is Kind.GENERATION]
+    short = sorted([*_short_exact(exact, goal), *_short_generation(generation, goal)], key=lambda need: need[0])
+    yield from ((task, num) for _, task, num in short)
+    yield from _uncertain(exact, goal)
+
+
+def _step(task: TaskProgress) -> int:
+    return max(LEAST_STEP, math.ceil(len(task.order) * STEP_SHARE))
+
+
+def exact_quotas(tasks: Sequence[TaskProgress], goal: Goal) -> list[int]:
+    """Weak rows that each exact-match task is to give, as the answers so far tell."""
+    weights = [goal.samples.task_weights[t.bucket(goal.buckets)] for t in tasks]
+    if goal.samples.quota is Quota.PER_BUCKET:
+        return [int(weight * goal.samples.quota_factor) for weight in weights]
+    could_give = [t.num_usable + (round(t.num_left * t.rate()) if _yields(t, goal) else 0) for t in tasks]
+    return allocate(goal.exact_match_rows, weights, could_give)
+
+
+def _yields(task: TaskProgress, goal: Goal, buckets: Sequence[int] = (0,)) -> bool:
+    return sum(task.rate(b) for b in buckets) >= goal.parameters.least_yield
+
+
+def _short_exact(tasks: Sequence[TaskProgress], goal: Goal) -> Iterator[tuple[float, TaskProgress, int]]:
+    """Filled share of the quota, task and number of instances, where a quota is not filled."""
+    for task, quota in zip(tasks, exact_quotas(tasks, goal), strict=True):
+        missing = quota * goal.parameters.slack - task.num_usable
+        if missing > 0 and task.num_left and _yields(task, goal):
+            num = max(LEAST_STEP, math.ceil(missing / task.rate()))
+            yield task.num_usable / quota, task, min(num, max(FIRST_LOOK, task.num_asked))
+
+
+def generation_quotas(tasks: Sequence[TaskProgress], goal: Goal) -> tuple[list[int], list[int]]:
+    """Rows that each ROUGE-L bucket is to give, and the usable rows that it has."""
+    have = [sum(column) for column in zip(*(t.usable for t in tasks if t.usable), strict=True)]
+    num_asked, num_left = sum(t.num_asked for t in tasks), sum(t.num_left for t in tasks)
+    rates = [(n + 1) / (num_asked + len(have)) for n in have]
+    could_give = [
+        n + (round(num_left * rate) if rate >= goal.parameters.least_yield else 0)
+        for n, rate in zip(have, rates, strict=True)
+    ]
+    return allocate(goal.generation_rows, goal.samples.generation_shares[: len(have)], could_give), have
+
+
+def _short_generation(tasks: Sequence[TaskProgress], goal: Goal) -> Iterator[tuple[float, TaskProgress, int]]:
+    """As `_short_exact`; the tasks of which the smallest share was asked come first."""
+    if not tasks:
+        return
+    quotas, have = generation_quotas(tasks, goal)
+    slack = goal.parameters.slack
+    missing = [b for b, quota in enumerate(quotas) if have[b] < quota * slack]
+    filled = min((have[b] / quotas[b] for b in missing), default=1.0)
+    for task in sorted(tasks, key=lambda t: t.num_asked / len(t.order)):
+        if missing and task.num_left and _yields(task, goal, missing):
+            yield filled, task, _step(task)
+
+
+def expected_errors(tasks: Sequence[TaskProgress]) -> float:
+    """Expected number of exact-match tasks whose bucket differs from that of all answers."""
+    return sum(t.risk for t in tasks if t.kind is Kind.EXACT_MATCH)
+
+
+def _uncertain(tasks: Sequence[TaskProgress], goal: Goal) -> Iterator[tuple[TaskProgress, int]]:
+    """The tasks whose risk falls most per prompt, if too many are expected in another bucket."""
+    if expected_errors(tasks) <= goal.parameters.error * len(tasks):
+        return
+    open_tasks = [t for t in tasks if t.num_left and t.risk > 0]
+    for task in sorted(open_tasks, key=lambda t: -t.gain):
+        yield task, max(LEAST_STEP, min(FIRST_LOOK, task.num_asked // 4))

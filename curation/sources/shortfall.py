@@ -46,6 +46,8 @@ class ToldShortfall(Shortfall):
         return cls(**values, text=str(shortfall))
 
 
+_ASK_MORE = "leave `adaptive=true` and `within=` out to ask {n:,} more instances"
+
 _MENDS = {
     "non_commercial": "`policies.licences=all` takes {n:,} non-commercial rows",
     "unknown_licence": "`policies.licences=commercial` takes {n:,} rows of unknown licence",
@@ -58,7 +60,10 @@ _MENDS = {
     "low_accuracy": "`candidates.min_accuracy=0` takes {n:,} rows of tasks that the base hardly ever gets right",
     "short_input": "`policies.min_input_words=0` takes {n:,} rows with short inputs",
     "near_duplicate": "`policies.near_duplicates=none` takes {n:,} near duplicates",
-    "bucket_certain": "leave `adaptive=true` out to ask {n:,} more instances",
+    "bucket_certain": _ASK_MORE,
+    "bucket_uncertain": _ASK_MORE,
+    "quota_filled": _ASK_MORE,
+    "time_is_up": "give a longer `within=` and `redo=true`: {n:,} instances were not asked",
     "not_asked": "raise `instances_per_task=`: {n:,} instances were not asked",
 }
 """Reason -> how to get such rows back. There is no way for other reasons."""

@@ -1,5 +1,6 @@
 """The inputs that all stages of a curation share."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,6 +49,9 @@ class Curation:
     workers: int = 1
     redo: bool = False
     on_progress: OnProgress = lambda stage, done, total: None
+    within_s: float | None = None
+    """Seconds for asking the base, with adaptive asking. It decides only how many rounds are asked. None: no limit."""
+    clock: Callable[[], float] = time.monotonic
     load: Callable[[Located], Iterator[Record]] | None = None
     """Reads the records of another source; None: from its file or the hub."""
 

@@ -1,7 +1,7 @@
 """02_predictions: the base model answers every chosen instance, few-shot."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,13 @@ from core.generation.prediction import Prediction, prediction_of
 from core.generation.replay import NO_STORED_PREDICTION
 from core.generation.request import REFUSED_BY_SERVER, Kind, Refused, Request
 from core.run_folder import PREDICTIONS
-from core.score import rouge_l_scorer, score
 from core.stage import Dropped, Stage, Summary
-from curation.candidate import is_solved
-from curation.ni.adaptive import Progress, ask_adaptively, shuffled
+from curation.ni.adaptive import TaskProgress
 from curation.ni.few_shot import build_requests
 from curation.ni.instances import INSTANCES, InstanceStore
 from curation.ni.select import SelectedTask, own_name, read_selected
 from curation.ni.task import Instance
-from curation.sources.source import NI_EXACT_MATCH
+from curation.stages.asking import Asked, AskingDetails, adaptive_inputs, ask_rounds
 from curation.stages.context import ANSWERS, Curation
 
 _MENDS = {
@@ -38,11 +36,26 @@ POPULATIONS = "populations.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """How many instances of a task were asked."""
+    """How far a task was asked."""
 
     task: str
     instances: int
     asked: int
+    usable: int
+    """Rows that may be trained on, before policies and duplicates."""
+    risk: float
+    """Probability that an exact-match task's bucket would be another one if all were asked."""
+    reason: str
+    """Why the other instances were not asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionsDetails:
+    """What the stage's `summary.json` says besides its tallies."""
+
+    requests_by_num_shots: Mapping[str, int]
+    asking: AskingDetails | None
+    """None: every instance was asked."""
 
 
 def read_populations(path: Path) -> Iterator[Population]:
@@ -50,14 +63,22 @@ def read_populations(path: Path) -> Iterator[Population]:
     return (Population(**row) for row in (read_jsonl(path) if path.is_file() else ()))
 
 
-def predict_stage(curation: Curation, chosen: Stage) -> Stage:
-    """Raises `MixError` if nothing is answered, `PredictionError` if the engine is gone."""
+def predict_stage(curation: Curation, chosen: Stage, asked: Asked | None = None) -> Stage:
+    """Asks the base what is not answered yet, and writes the predictions.
+
+    Args:
+        asked: What `with_rounds` asked.
+
+    Raises:
+        MixError: nothing is answered.
+        PredictionError: the engine is gone.
+    """
     parameters = curation.parameters
     inputs = {
         "tasks": chosen.output_digest(),
         "prompts": parameters.fingerprint()["prompts"],
         "model": curation.predictor.revision,
-        "adaptive": _adaptive_inputs(curation),
+        "adaptive": adaptive_inputs(curation),
         "take_all": parameters.samples.take_all,
         "control": parameters.samples.control,
     }
@@ -66,36 +87,43 @@ def predict_stage(curation: Curation, chosen: Stage) -> Stage:
         return stage
     keeps = curation.predictor.keeps_answers
     with AnswerStore(curation.run / ANSWERS) if keeps else nullcontext() as store:
-        return _Asking(curation, chosen, stage, store).run()
+        if curation.parameters.adaptive is not None and asked is None:
+            asked = ask_rounds(curation, chosen, store)
+        return _Predicting(curation, chosen, stage, store, asked).run()
 
 
-def _adaptive_inputs(curation: Curation) -> object:
-    """Everything that decides when asking a task stops; None if every instance is asked."""
-    if curation.parameters.adaptive is None:
-        return None
-    fingerprint = curation.parameters.fingerprint()
-    names = ("adaptive", "scores", "buckets", "samples", "seed")
-    return {**{name: fingerprint[name] for name in names}, "target": curation.targets.get(NI_EXACT_MATCH, 0)}
+def _populations(asked: Asked) -> Iterator[Population]:
+    for t in asked.tasks:
+        yield Population(
+            task=t.task, instances=len(t.order), asked=t.num_asked, usable=t.num_usable,
+            risk=0.0 if t.kind is Kind.GENERATION else t.risk, reason=asked.reason(t) if t.num_left else "",
+        )  # fmt: skip
 
 
-class _Asking:
+class _Predicting:
     """One run of the stage."""
 
-    def __init__(self, curation: Curation, chosen: Stage, stage: Stage, store: AnswerStore | None) -> None:
-        self.curation, self.chosen, self.stage, self.store = curation, chosen, stage, store
+    def __init__(
+        self, curation: Curation, chosen: Stage, stage: Stage, store: AnswerStore | None, asked: Asked | None
+    ) -> None:
+        self.curation, self.chosen, self.stage, self.store, self.asked = curation, chosen, stage, store, asked
         self.instances = InstanceStore(chosen.path(INSTANCES))
         self.total = sum(s.block.num_instances for s in self._selected())
         self.done = 0
-        self.doing = PREDICTIONS
         self.num_shots: Counter[str] = Counter()
 
     def run(self) -> Stage:
-        certain = self._ask_adaptively() if self.curation.parameters.adaptive else {}
-        kept = self.stage.write_rows("predictions.jsonl", self._predictions(certain))
+        progress = self.asked.tasks if self.asked else ()
+        if self.asked:
+            self.stage.write_rows(POPULATIONS, _populations(self.asked))
+        kept = self.stage.write_rows("predictions.jsonl", self._predictions({t.task: t for t in progress}))
         if kept == 0 and self.total:
             self.stage.give_up()
             raise MixError(self._why_none())
-        details = {"requests_by_num_shots": dict(sorted(self.num_shots.items()))}
+        details = PredictionsDetails(
+            requests_by_num_shots=dict(sorted(self.num_shots.items())),
+            asking=self.asked.details() if self.asked else None,
+        )
         tally = self.stage.tally("instance", read=self.total, kept=kept)
         self.stage.finish(Summary(tallies={"instance": tally}, details=details))
         return self.stage
@@ -114,15 +142,14 @@ class _Asking:
             if samples.asks(is_own=own_name(selected.categories) is not None):
                 yield selected
 
-    def _predictions(self, asked_of: Mapping[str, Collection[str]]) -> Iterator[Prediction]:
+    def _predictions(self, progress: Mapping[str, TaskProgress]) -> Iterator[Prediction]:
         """Every prediction, in the order of tasks and instances. Instances without one are dropped."""
-        self.done, self.doing = 0, PREDICTIONS
 
         def requests() -> Iterator[Request]:
             for selected in self._selected():
                 instances = self.instances.read(selected.block)
-                if selected.name in asked_of:
-                    instances = self._without_certain(selected.name, instances, asked_of[selected.name])
+                if selected.name in progress:
+                    instances = self._without_unasked(instances, progress[selected.name])
                 for request in self._requests(selected, instances, self._drop_record):
                     self.num_shots[str(request.num_shots)] += 1
                     yield request
@@ -134,13 +161,16 @@ class _Asking:
                 yield prediction_of(request, key, answer)
             self._count(1)
 
-    def _without_certain(self, task: str, instances: Iterable[Instance], asked: Collection[str]) -> Iterator[Instance]:
-        """The instances that were asked; the others are dropped, because the task's bucket is certain without them."""
+    def _without_unasked(self, instances: Iterable[Instance], task: TaskProgress) -> Iterator[Instance]:
+        """The instances that were asked; the others are dropped with the reason."""
+        assert self.asked is not None
+        asked_ids, reason = set(task.order[: task.num_asked]), self.asked.reason(task)
         for instance in instances:
-            if instance.id in asked:
+            if instance.id in asked_ids:
                 yield instance
             else:
-                self._drop(instance.id, "bucket_certain", task)
+                self._drop(instance.id, reason, task.task)
+                self._count(1)
 
     def _requests(
         self, selected: SelectedTask, instances: Iterable[Instance], drop: Callable[[Dropped], None]
@@ -150,8 +180,6 @@ class _Asking:
 
     def _drop(self, instance: str, reason: str, task: str, detail: str = "") -> None:
         self._drop_record(Dropped(unit="instance", id=instance, reason=reason, detail=detail, source=task))
-        if reason == "bucket_certain":
-            self._count(1)
 
     def _drop_record(self, record: Dropped) -> None:
         self.stage.drop(record)
@@ -159,53 +187,4 @@ class _Asking:
     def _count(self, num: int) -> None:
         self.done += num
         if self.done % 64 == 0 or self.done >= self.total:
-            self.curation.on_progress(self.doing, self.done, self.total)
-
-    def _ask_adaptively(self) -> dict[str, set[str]]:
-        """Asks exact-match tasks until their buckets are certain. Returns the ids of the instances asked, by task."""
-        parameters = self.curation.parameters
-        assert parameters.adaptive is not None
-        ni_tasks = (s for s in self._selected() if s.kind is Kind.EXACT_MATCH and own_name(s.categories) is None)
-        selected = {s.name: s for s in ni_tasks}
-        offsets = {name: self.instances.offsets(s.block) for name, s in selected.items()}
-        tasks = [
-            Progress(task=name, order=shuffled(list(offsets[name]), seed=parameters.seed, task=name))
-            for name in selected
-        ]
-        rounds = ask_adaptively(
-            tasks,
-            lambda chunks: self._look({selected[t]: [offsets[t][i] for i in ids] for t, ids in chunks.items()}),
-            target=self.curation.targets.get(NI_EXACT_MATCH, 0),
-            samples=parameters.samples,
-            buckets=parameters.buckets,
-            parameters=parameters.adaptive,
-        )
-        self.doing = f"{PREDICTIONS} rounds"
-        for num in rounds:
-            self._count(num)
-        populations = (Population(task=t.task, instances=len(t.order), asked=t.num_asked) for t in tasks)
-        self.stage.write_rows(POPULATIONS, populations)
-        return {t.task: set(t.order[: t.num_asked]) for t in tasks}
-
-    def _look(self, chunks: Mapping[SelectedTask, Sequence[int]]) -> dict[str, list[tuple[bool, bool]]]:
-        """Asks instances of all tasks together. Returns (right, usable) for each; without an answer, both are False.
-
-        Args:
-            chunks: Task -> offsets of instances.
-        """
-        parameters = self.curation.parameters
-        rouge_l = rouge_l_scorer(parameters.scores)
-        results: dict[str, list[tuple[bool, bool]]] = {task.name: [] for task in chunks}
-        requests = (
-            request
-            for task, offsets in chunks.items()
-            for request in self._requests(task, self.instances.at(offsets), lambda dropped: None)
-        )
-        for request, key, answer in ask(requests, self.curation.predictor, self.store):
-            if isinstance(answer, Refused):
-                continue
-            value = score(prediction_of(request, key, answer), parameters.scores, rouge_l).score
-            results[request.task].append((is_solved(Kind.EXACT_MATCH, value, parameters.candidates), True))
-        for task, offsets in chunks.items():
-            results[task.name] += [(False, False)] * (len(offsets) - len(results[task.name]))
-        return results
+            self.curation.on_progress(PREDICTIONS, self.done, self.total)

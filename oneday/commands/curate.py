@@ -1,5 +1,6 @@
 """`oneday curate`: makes parameters of the options, curates, and shows the result."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from curation.ni.adaptive import AdaptiveParameters
 from curation.ni.select import read_kind_overrides, read_task_list
 from curation.ni.task import task_paths
 from curation.preset import CurationParameters, preset, reseeded, with_settings
+from curation.sample import Quota
 from curation.sources.own_data import OWN_TASKS, is_own, own_file_name, own_stage
 from curation.sources.record import records, resolve_on_hub
 from curation.sources.source import SOURCES, Located, locate, mix_targets
@@ -108,6 +110,7 @@ def described(request: CurationRequest, console: Console, *, scratch: Path | Non
         workers=request.workers or default_workers(),
         redo=request.redo,
         on_progress=console.progress,
+        within_s=within_s(request, parameters),
         load=partial(records, asks_hub=True) if request.hub else None,
     )
 
@@ -217,7 +220,7 @@ def curation_parameters(request: CurationRequest) -> CurationParameters:
     """
     p = reseeded(preset(request.preset), request.seed)
     settings = dict(pair(text, "set", "policies.max_tokens=1024") for text in request.set)
-    p = replace(p, adaptive=AdaptiveParameters() if request.adaptive else None)
+    p = replace(p, adaptive=AdaptiveParameters() if request.adaptive or request.within else None)
     p = with_settings(with_settings(p, settings), options_of_choices(request))
     return replace(
         p,
@@ -244,16 +247,44 @@ def options_of_choices(request: Request) -> dict[str, object]:
     return {key: value for key, value in given.items() if not key.startswith("fit.")}
 
 
+def within_s(request: CurationRequest, parameters: CurationParameters) -> float | None:
+    """The time limit of asking.
+
+    Raises:
+        MixError: The text is no time, or the quotas need all answers.
+    """
+    text = request.within
+    if text is None:
+        return None
+    if parameters.samples.quota is not Quota.PROPORTIONAL:
+        raise MixError(
+            f"`within={text}`: samples.quota={parameters.samples.quota} takes a share of each task's answers, so all "
+            "must be asked. Leave `within=` out, or set `samples.quota=proportional`."
+        )
+    if parameters.adaptive is not None and parameters.adaptive.rounds is not None:
+        raise MixError(f"`within={text}` with `adaptive.rounds=`: both determine how much is asked. Leave one out.")
+    if not text.endswith("%"):
+        return seconds(text, field="within")
+    try:
+        share = float(text[:-1]) / 100
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise MixError(f"`within={text}`: not a share of the budget. Give one, for example 15%, or a time such as 3h.")
+    return share * seconds(request.budget, field="budget")
+
+
 def _fit(request: CurationRequest) -> FitParameters | None:
     if request.fit is None:
         for field, value in (("tokens_per_s", request.tokens_per_s), ("train_share", request.train_share)):
             if value is not None:
                 raise MixError(f"`{field}=` without `fit=`. Give the budget to fill: `fit=24h`.")
         return None
-    if request.adaptive:
-        raise MixError(
-            "`fit=` with `adaptive=true`: predicting would stop at a quota that `fit=` chooses later. Leave one out."
-        )
+    for field, is_given in (("`adaptive=true`", request.adaptive), ("`within=`", request.within is not None)):
+        if is_given:
+            raise MixError(
+                f"`fit=` with {field}: asking would stop at a quota that `fit=` chooses later. Leave one out."
+            )
     if request.tokens_per_s is None:
         raise MixError("`fit=` needs `tokens_per_s=`: the training speed that a rehearsal or a trial run measured.")
     share = USUAL_SHARE if request.train_share is None else request.train_share

@@ -20,7 +20,7 @@ from core.stage import read_details
 from curation.departures import DEPARTURES
 from curation.estimate import Estimate, estimate
 from curation.ni.bucket import bucket_tasks
-from curation.preset import Difference, differences, preset, reseeded, with_settings
+from curation.preset import CurationParameters, Difference, differences, preset, reseeded, with_settings
 from curation.stages.context import Curation
 from curation.stages.samples import SamplesDetails
 from curation.verify import verify
@@ -99,7 +99,8 @@ def run_diff(request: DiffRequest, console: Console) -> None:
     if is_finished:
         curation = described(request, console)
         _refuse_other_parameters(run, curation)
-        for change in Alternatives(curation).changes(theirs):
+        alternatives = Alternatives(curation)
+        for change in alternatives.changes(replace(theirs, adaptive=alternatives.parameters.adaptive)):
             console.progress("what if", len(changes) + 1, len(found))
             changes[change.what] = change
     _show_differences(found, changes, request.preset, other, console)
@@ -127,12 +128,20 @@ class _MixManifest:
 
 def _refuse_other_parameters(run: Path, curation: Curation) -> None:
     stored = read_as(_MixManifest, run / MIX / "manifest.json").parameters
-    mine = curation.parameters.fingerprint()
+    mine = as_asked(curation.parameters, stored).fingerprint()
     differ = [key for key in mine if as_json(mine[key]) != stored.get(key)]
     if differ:
         raise StageError(
             f"{run}: was made with other {', '.join(differ)}. Give the run's own options, or another `run=`."
         )
+
+
+def as_asked(parameters: CurationParameters, stored: Mapping[str, Any]) -> CurationParameters:
+    """The parameters with the number of rounds that the run asked, which no option needs to repeat."""
+    adaptive = parameters.adaptive
+    if adaptive is None or adaptive.rounds is not None or not stored.get("adaptive"):
+        return parameters
+    return replace(parameters, adaptive=replace(adaptive, rounds=stored["adaptive"]["rounds"]))
 
 
 def _show_differences(
@@ -159,7 +168,7 @@ def run_stability(request: StabilityRequest, console: Console) -> None:
         _refuse_other_parameters(run, curation)
         alternatives = Alternatives(curation)
         total = sum(read_details(SamplesDetails, run / SAMPLES).drawn.values())
-        changes = [alternatives.change(what, p) for what, p in variants(curation.parameters)]
+        changes = [alternatives.change(what, p) for what, p in variants(alternatives.parameters)]
     elif request.predictions:
         p, total = curation_parameters(request), 0
         changes = [c for path in request.predictions for c in stored_changes(path, p.scores, p.buckets)]
@@ -259,7 +268,12 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     rows.append(
         ("cost", "unknown" if cost is None else f"{cost:,.2f}", "`price_per_hour=` or `price_per_million_tokens=`")
     )
-    if curation.parameters.adaptive:
+    if curation.within_s is not None:
+        most = f"at most {min(found.num_prompts, int(rate * curation.within_s)):,} prompts" if rate else "fewer prompts"
+        rows.append(
+            ("within `within=`", pretty(curation.within_s), f"{most}; asking stops earlier if nothing is missing")
+        )
+    elif curation.parameters.adaptive:
         rows.append(("with `adaptive=true`", "less", "the amount depends on the answers"))
     console.table("before anything is asked", ("what", "amount", ""), rows)
     _show_surplus(curation, found, console)

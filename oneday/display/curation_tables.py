@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.files import read_as, read_json
-from core.run_folder import CURATION, MIX, OWN, SAMPLES, SCORES, TASKS
+from core.run_folder import CURATION, MIX, OWN, PREDICTIONS, SAMPLES, SCORES, TASKS
 from core.stage import DONE, SUMMARY, Summary, read_details
 from curation.counts import MixDetails
 from curation.fit import Fit
 from curation.ni.kind import KindEvidence, TypingParameters
 from curation.policies.contamination import LEAST_WORDS
+from curation.stages.predictions import PredictionsDetails
+from curation.stages.round_record import StopReason, read_timing
 from curation.stages.samples import SamplesDetails
 from curation.stages.scores import ScoresDetails
 from curation.stages.tasks import TasksDetails
@@ -42,6 +44,7 @@ def show_curation(run: Path, console: Console) -> None:
         console.say(f"note: --kinds names {name}, which is not one of the tasks")
     if tasks.non_commercial:
         console.say(f"note: {len(tasks.non_commercial)} tasks taken are non-commercial by their licence")
+    _show_asking(run, console)
     _show_buckets(read_details(ScoresDetails, run / SCORES), console)
     _show_licence_cost(run, console)
     _show_notes(run, mix, console)
@@ -59,6 +62,39 @@ def show_kinds(kinds: Mapping[str, KindEvidence], parameters: TypingParameters, 
     spans = "exact match" if parameters.short_spans else "generation"
     rows = [(task, typed.kind.value.replace("_", " "), typed.reason) for task, typed in kinds.items()]
     console.table(f"kinds; short spans of the input are {spans} (typing.short_spans)", ("task", "kind", "by"), rows)
+
+
+NUM_UNCERTAIN_SHOWN = 10
+
+
+def _show_asking(run: Path, console: Console) -> None:
+    """Shows what was asked, what was saved, and what is uncertain."""
+    asking = read_details(PredictionsDetails, run / PREDICTIONS).asking
+    if asking is None:
+        return
+    saved = asking.instances - asking.asked
+    timing = read_timing(run)
+    pace = timing.asked / timing.seconds if timing and timing.seconds else None
+    console.say(
+        f"asked {asking.asked:,} of {asking.instances:,} prompts ({asking.asked / asking.instances:.1%}) in "
+        f"{asking.rounds} rounds{f', {pretty(timing.seconds)}' if timing else ''}; saved {saved:,} prompts"
+        f"{f', {pretty(saved / pace)} at this speed' if pace else ''}"
+    )
+    if timing and timing.stopped is StopReason.TIME:
+        console.say("note: the time limit ended the asking; a longer --within and --redo go on from here")
+    if asking.exact_match_tasks:
+        console.say(
+            f"uncertain: {len(asking.uncertain_tasks)} of {asking.exact_match_tasks} exact-match tasks; "
+            f"{asking.expected_errors:.1f} are expected in another bucket than if all were asked"
+            f"{_first_names(asking.uncertain_tasks)}"
+        )
+    for fill in asking.unfilled[:NUM_UNCERTAIN_SHOWN]:
+        console.say(f"note: {fill.name}: {fill.usable:,} rows for a quota of {fill.wanted:,}; other quotas give more")
+
+
+def _first_names(tasks: tuple[str, ...]) -> str:
+    shown = ", ".join(tasks[:NUM_UNCERTAIN_SHOWN])
+    return f": {shown}{' …' if len(tasks) > NUM_UNCERTAIN_SHOWN else ''}" if tasks else ""
 
 
 def _show_buckets(scores: ScoresDetails, console: Console) -> None:

@@ -98,8 +98,12 @@ class CurationRequest(WithEngine, WithTasks):
     """Instances per task that the base answers."""
     shots: Annotated[int | None, Option(panel=MIX, is_rare=True, low=0, high=1_000, sets=("prompts.max_shots",))] = None
     """Largest number of shots. Default: all."""
+    within: Annotated[str | None, Option(panel=MIX)] = None
+    """Time for asking the base: 3h, or 15% of the training --budget. Default: every instance is asked."""
+    budget: Annotated[str, Option(panel=MIX, is_rare=True)] = "24h"
+    """With --within as a share: the budget of the training that follows."""
     adaptive: Annotated[bool, Option(panel=MIX, is_rare=True)] = False
-    """Stop predicting for a task once its bucket is certain."""
+    """As --within, without a time limit: stop asking once quotas are filled and buckets are certain."""
     normaliser: Annotated[
         str | None, Option(panel=MIX, is_rare=True, one_of="core.score:Normaliser", sets=("scores.normaliser",))
     ] = None

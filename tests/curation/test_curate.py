@@ -517,9 +517,9 @@ def test_adaptive_asks_no_more_than_it_needs_and_accounts_for_the_rest(tmp_path:
     assert buckets == {"task1_hard": 0, "task2_easy": 9}
     asked = {row["task"]: row["asked"] for row in read_jsonl(tmp_path / "run" / "02_predictions" / "populations.jsonl")}
     assert asked["task1_hard"] < 400
-    assert asked["task2_easy"] == 2_000  # no row of it is usable: its quota is never filled
+    assert asked["task2_easy"] < 400  # no row of it is usable: its quota is given up
     assert summary["read"] == 4_000
-    assert summary["dropped"] == {"bucket_certain": 2_000 - asked["task1_hard"]}
+    assert summary["dropped"] == {"bucket_certain": 4_000 - sum(asked.values())}
     again = Stubborn()
     run(tmp_path, name="again", tasks=tasks, predictor=again, adaptive=AdaptiveParameters())
     assert len(oracle.prompts) == len(again.prompts) == sum(asked.values())

@@ -255,8 +255,19 @@ CURATE = [
     ),
     Case(
         "curate: a setting of asking less, without asking less", lambda p: dry("--set", "adaptive.error=0.01"),
-        r"--set adaptive\.error: no such choice\. Say --adaptive too",
+        r"--set adaptive\.error: no such choice\. Say --adaptive or --within too",
         lambda p: dry("--adaptive", "--set", "adaptive.error=0.01"),
+    ),
+    Case(
+        "curate: a time that is more than the budget", lambda p: dry("--within", "150%"),
+        r"--within 150%: not a share of the budget\. Give one, for example 15%, or a time such as 3h",
+        lambda p: dry("--within", "15%"),
+    ),
+    Case(
+        "curate: a time, with quotas that need all answers",
+        lambda p: dry("--within", "3h", "--set", "samples.quota=per_bucket"),
+        r"--within 3h: samples\.quota=per_bucket takes a share of each task's answers, so all must be asked",
+        lambda p: dry("--within", "3h"),
     ),
     Case(
         "curate: a share that is none", lambda p: dry("--set", "records.lower_case_math=5"),

@@ -1,133 +1,113 @@
-import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.errors import PredictionError
-from curation.ni.adaptive import AdaptiveParameters, Progress, ask_adaptively, is_certain, likely_totals, shuffled
+from core.generation.request import Kind
+from curation.ni.adaptive import (
+    AdaptiveParameters,
+    Goal,
+    TaskProgress,
+    expected_errors,
+    generation_quotas,
+    next_round,
+    round_size,
+    shuffled,
+)
 from curation.ni.bucket import BucketParameters, task_bucket
 from curation.sample import Quota, SampleParameters
 
 BUCKETS = BucketParameters()
+GOAL = Goal(
+    exact_match_rows=200, generation_rows=0, samples=SampleParameters(), buckets=BUCKETS,
+    parameters=AdaptiveParameters(),
+)  # fmt: skip
+
+Values = Mapping[str, Sequence[int]]
+"""Exact match: 1 if right. Generation: the bucket."""
 
 
-@given(st.integers(1, 80), st.data())
-def test_totals_that_are_not_ruled_out_are_those_above_the_bar(population: int, data: st.DataObject) -> None:
-    asked = data.draw(st.integers(1, population))
-    right = data.draw(st.integers(0, asked))
-
-    def probability(total: int) -> float:
-        ways = math.comb(total, right) * math.comb(population - total, asked - right)
-        return ways / math.comb(population, asked)
-
-    bar = 0.05 / (asked + 1)
-    stays = [total for total in range(population + 1) if probability(total) > bar * (1 + 1e-9)]
-    low, high = likely_totals(right, asked, population, 0.05)
-    assert low <= stays[0]
-    assert high >= stays[-1]
-    assert all(probability(total) >= bar * (1 - 1e-9) for total in range(low, high + 1))
-
-
-def test_whoever_was_asked_everything_is_known_exactly() -> None:
-    assert likely_totals(3, 10, 10, 0.05) == (3, 3)
-    assert likely_totals(0, 0, 10, 0.05) == (0, 10)
-
-
-def test_the_true_total_is_ruled_out_at_any_look_in_at_most_the_stated_share_of_runs() -> None:
-    rng, error, ruled_out, runs = random.Random(1), 0.2, 0, 400
-    for _ in range(runs):
-        population, total = 200, rng.randrange(201)
-        answers = [True] * total + [False] * (population - total)
-        rng.shuffle(answers)
-        right = 0
-        for asked, answer in enumerate(answers, start=1):  # a look after each single answer
-            right += answer
-            low, high = likely_totals(right, asked, population, error)
-            if not low <= total <= high:
-                ruled_out += 1
-                break
-    assert ruled_out / runs <= error
+def ask(
+    values: Values, goal: Goal, *, kind: Kind = Kind.EXACT_MATCH, seed: int = 0, most: int = 10_000
+) -> list[TaskProgress]:
+    tasks = {
+        name: TaskProgress(task=name, kind=kind, order=shuffled([str(i) for i in range(len(v))], seed=seed, task=name))
+        for name, v in values.items()
+    }
+    seen: set[tuple[str, str]] = set()
+    num_rounds = 0
+    while num_rounds < most and (batch := next_round(list(tasks.values()), goal)):
+        num_rounds += 1
+        assert sum(map(len, batch.values())) <= round_size(sum(map(len, values.values())))
+        for name, ids in batch.items():
+            assert seen.isdisjoint((name, i) for i in ids)
+            seen |= {(name, i) for i in ids}
+            given = [values[name][int(i)] for i in ids]
+            weak = [*(given.count(b) for b in range(7)), 0]
+            usable = [given.count(0)] if kind is Kind.EXACT_MATCH else weak
+            tasks[name].add(num_asked=len(ids), num_right=len(ids) - sum(usable), usable=usable, buckets=goal.buckets)
+    return list(tasks.values())
 
 
-def test_a_task_that_is_always_wrong_is_certain_early_and_one_on_an_edge_is_not() -> None:
-    def certain(right: int, asked: int) -> bool:
-        return is_certain(num_right=right, num_asked=asked, population=3_000, parameters=BUCKETS, error=0.05)
-
-    assert certain(0, 128)
-    assert not certain(0, 40)
-    assert not certain(200, 1_000)  # .2 to the letter
-
-
-def replayed(answers: Mapping[str, Mapping[str, bool]], asked: list[str]) -> object:
-    def look(chunks: Mapping[str, Sequence[str]]) -> dict[str, list[tuple[bool, bool]]]:
-        asked.extend(i for ids in chunks.values() for i in ids)
-        return {task: [(answers[task][i], True) for i in ids] for task, ids in chunks.items()}
-
-    return look
-
-
-def planted(accuracies: Mapping[str, float], num: int, seed: int) -> dict[str, dict[str, bool]]:
+def planted(accuracies: Sequence[float], num: int, seed: int) -> dict[str, list[int]]:
     rng = random.Random(seed)
-    return {task: {f"{task}-{n}": rng.random() < p for n in range(num)} for task, p in accuracies.items()}
+    return {f"t{n}": [rng.random() < p for _ in range(num)] for n, p in enumerate(accuracies)}
 
 
-def test_buckets_equal_the_full_runs_within_the_bound_and_less_is_asked() -> None:
-    parameters, wrong, pairs, saved, total = AdaptiveParameters(error=0.1), 0, 0, 0, 0
-    for seed in range(40):
-        accuracies = {f"t{n}": p for n, p in enumerate((0.0, 0.04, 0.15, 0.55, 0.93))}
-        answers = planted(accuracies, 1_200, seed)
-        tasks = [Progress(task=t, order=shuffled(list(ids), seed=seed, task=t)) for t, ids in answers.items()]
-        asked: list[str] = []
-        look = replayed(answers, asked)
-        list(
-            ask_adaptively(
-                tasks, look, target=200, samples=SampleParameters(), buckets=BUCKETS, parameters=parameters  # type: ignore[arg-type]
-            )
-        )  # fmt: skip
-        assert len(asked) == len(set(asked)) == sum(t.num_asked for t in tasks)
-        for t in tasks:
-            full = task_bucket(sum(answers[t.task].values()), 1_200, BUCKETS)
-            wrong += t.bucket(BUCKETS) != full
-            pairs += 1
-        saved += 6_000 - len(asked)
-        total += 6_000
-    assert wrong / pairs <= parameters.error
-    assert saved / total > 0.2
+def test_buckets_differ_in_the_stated_share_of_tasks_and_less_is_asked() -> None:
+    wrong, asked, total, goal = 0, 0, 0, replace(GOAL, parameters=AdaptiveParameters(error=0.05))
+    for seed in range(12):
+        rng = random.Random(seed)
+        values = planted([rng.random() for _ in range(20)], 1_000, seed)
+        tasks = ask(values, goal, seed=seed)
+        assert expected_errors(tasks) <= 0.05 * 20
+        wrong += sum(t.bucket(BUCKETS) != task_bucket(sum(values[t.task]), 1_000, BUCKETS) for t in tasks)
+        asked += sum(t.num_asked for t in tasks)
+        total += 20_000
+    assert wrong / 240 <= 0.09  # .05 and three standard errors
+    assert asked / total < 0.5
 
 
-def test_a_task_is_asked_until_its_quota_is_filled_too() -> None:
-    answers = planted({"hard": 0.0}, 2_000, seed=1)
-    for target, least in ((10, 0), (900, 990)):
-        tasks = [Progress(task="hard", order=list(answers["hard"]))]
-        look = replayed(answers, [])
-        samples = SampleParameters()
-        list(
-            ask_adaptively(
-                tasks, look, target=target, samples=samples, buckets=BUCKETS, parameters=AdaptiveParameters()  # type: ignore[arg-type]
-            )
-        )  # fmt: skip
-        assert tasks[0].num_usable >= least
-        assert tasks[0].num_asked < 2_000
+def test_a_task_is_asked_until_its_quota_is_filled() -> None:
+    [task] = ask({"hard": [0] * 2_000}, replace(GOAL, exact_match_rows=900))
+    assert 990 <= task.num_usable < 1_100  # a tenth more, and at most one step
 
 
 def test_quotas_per_bucket_are_those_of_the_scripts() -> None:
-    answers = planted({"hard": 0.0}, 2_000, seed=1)
-    tasks = [Progress(task="hard", order=list(answers["hard"]))]
-    samples = SampleParameters(quota=Quota.PER_BUCKET, quota_factor=2)
-    look = replayed(answers, [])
-    list(
-        ask_adaptively(
-            tasks, look, target=0, samples=samples, buckets=BUCKETS, parameters=AdaptiveParameters()  # type: ignore[arg-type]
-        )
-    )  # fmt: skip
-    assert 770 <= tasks[0].num_asked < 1_000  # 2 * 350 rows, and a tenth more
+    goal = replace(GOAL, samples=SampleParameters(quota=Quota.PER_BUCKET, quota_factor=2))
+    [task] = ask({"hard": [0] * 2_000}, goal)
+    assert 770 <= task.num_asked < 1_000  # 2 * 350 rows, and a tenth more
 
 
-def test_a_bound_outside_its_range_is_an_error() -> None:
-    with pytest.raises(PredictionError, match="error"):
-        AdaptiveParameters(error=0.0)
-    with pytest.raises(PredictionError, match="slack"):
-        AdaptiveParameters(slack=0.5)
+def test_a_quota_of_rows_that_are_too_rare_is_given_up() -> None:
+    [task] = ask({"solved": [1] * 2_000}, GOAL)
+    assert task.num_asked < 200
+
+
+def test_generation_tasks_are_asked_the_same_share_until_each_rouge_l_bucket_has_its_rows() -> None:
+    rng = random.Random(1)
+    values = {name: rng.choices(range(8), k=size) for name, size in (("short", 900), ("long", 3_600))}
+    goal = replace(GOAL, generation_rows=500)
+    tasks = ask(values, goal, kind=Kind.GENERATION)
+    quotas, have = generation_quotas(tasks, goal)
+    assert quotas == [200, 50, 50, 50, 50, 50, 50, 0]
+    assert all(n >= 1.1 * quota for n, quota in zip(have, quotas, strict=True))
+    shares = [t.num_asked / len(t.order) for t in tasks]
+    assert max(shares) < 0.5
+    assert max(shares) - min(shares) < 0.08
+
+
+def test_fewer_rounds_ask_the_first_part_of_the_same_instances() -> None:
+    values = planted([0.05, 0.3, 0.62, 0.9], 800, 3)
+    part, whole = ask(values, GOAL, most=2), ask(values, GOAL)
+    for a, b in zip(part, whole, strict=True):
+        assert a.num_asked <= b.num_asked
+        assert a.order == b.order
+
+
+@pytest.mark.parametrize(("field", "value"), [("error", 0.0), ("slack", 0.5), ("least_yield", 0.0), ("rounds", 0)])
+def test_a_parameter_outside_its_range_is_an_error(field: str, value: float) -> None:
+    with pytest.raises(PredictionError, match=field):
+        AdaptiveParameters(**{field: value})  # type: ignore[arg-type]
