@@ -31,8 +31,8 @@ from core.generation.prediction import Prediction, read_predictions
 from core.generation.request import Kind
 from core.run_folder import PREDICTIONS
 from core.score import rouge_l_scorer, score
+from curation.asking.adaptive import AdaptiveParameters, Goal, TaskProgress, expected_errors, next_round, shuffled
 from curation.candidate import CandidateParameters, is_solved
-from curation.ni.adaptive import AdaptiveParameters, Goal, TaskProgress, expected_errors, next_round, shuffled
 from curation.ni.bucket import BucketParameters, generation_bucket, task_bucket
 from curation.preset import preset
 from curation.sample import SampleParameters, allocate

@@ -8,7 +8,7 @@ Where it sits: called by the command line; it runs the stages of this package.
 from pathlib import Path
 
 from core.stage import locked
-from curation.stages.asking import with_rounds
+from curation.asking.rounds import with_rounds
 from curation.stages.context import Curation
 from curation.stages.mix import mix_stage
 from curation.stages.predictions import predict_stage

@@ -17,10 +17,10 @@ from typing import Any
 from core.errors import MixError
 from core.generation.request import Kind
 from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
+from curation.asking.adaptive import AdaptiveParameters
 from curation.candidate import CandidateParameters, References
 from curation.fit import FitParameters
 from curation.mix import MixParameters
-from curation.ni.adaptive import AdaptiveParameters
 from curation.ni.bucket import BucketParameters
 from curation.ni.few_shot import PromptParameters, ShotOrder
 from curation.ni.kind import TypingParameters

@@ -24,9 +24,9 @@ from core.generation.request import Answer, Kind, Request
 from core.run_folder import CURATION, PREDICTIONS, SAMPLES, SCORES
 from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
 from core.stage import INPUTS, SUMMARY, Summary
+from curation.asking.rounds import with_rounds
 from curation.ni.bucket import BucketParameters, TaskBucket, bucket_tasks, generation_bucket, read_buckets
 from curation.preset import CurationParameters, differences, with_choice
-from curation.stages.asking import with_rounds
 from curation.stages.context import Curation, asks_anything
 from curation.stages.predictions import predict_stage
 from curation.stages.samples import ROWS, sample_stage

@@ -15,12 +15,12 @@ from core.generation.replay import NO_STORED_PREDICTION
 from core.generation.request import REFUSED_BY_SERVER, Kind, Refused, Request
 from core.run_folder import PREDICTIONS
 from core.stage import Dropped, Stage, Summary
-from curation.ni.adaptive import TaskProgress
+from curation.asking.adaptive import TaskProgress
+from curation.asking.rounds import Asked, AskingDetails, adaptive_inputs, ask_rounds
 from curation.ni.few_shot import build_requests
 from curation.ni.instances import INSTANCES, InstanceStore
 from curation.ni.select import SelectedTask, own_name, read_selected
 from curation.ni.task import Instance
-from curation.stages.asking import Asked, AskingDetails, adaptive_inputs, ask_rounds
 from curation.stages.context import ANSWERS, Curation
 
 _MENDS = {

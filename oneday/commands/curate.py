@@ -19,9 +19,9 @@ from core.run_folder import SAMPLES
 from core.score import Rouge, RougeText
 from core.stage import INPUTS, locked
 from core.workers import default_workers
+from curation.asking.adaptive import AdaptiveParameters
 from curation.curate import curate
 from curation.fit import USUAL_SHARE, FitParameters
-from curation.ni.adaptive import AdaptiveParameters
 from curation.ni.select import read_kind_overrides, read_task_list
 from curation.ni.task import task_paths
 from curation.preset import CurationParameters, preset, reseeded, with_settings

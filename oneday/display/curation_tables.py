@@ -8,12 +8,12 @@ from typing import TypeVar
 from core.files import read_as, read_json
 from core.run_folder import CURATION, MIX, OWN, PREDICTIONS, SAMPLES, SCORES, TASKS
 from core.stage import DONE, SUMMARY, Summary, read_details
+from curation.asking.round_record import StopReason, read_timing
 from curation.counts import MixDetails
 from curation.fit import Fit
 from curation.ni.kind import KindEvidence, TypingParameters
 from curation.policies.contamination import LEAST_WORDS
 from curation.stages.predictions import PredictionsDetails
-from curation.stages.round_record import StopReason, read_timing
 from curation.stages.samples import SamplesDetails
 from curation.stages.scores import ScoresDetails
 from curation.stages.tasks import TasksDetails

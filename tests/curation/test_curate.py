@@ -17,11 +17,11 @@ from core.errors import SelectionError, StageError, TaskError
 from core.files import read_json, read_jsonl
 from core.generation.request import Answer, Request
 from core.score import Normaliser, ScoreParameters
+from curation.asking.adaptive import AdaptiveParameters
 from curation.candidate import CandidateParameters
 from curation.curate import curate
 from curation.fit import FitParameters
 from curation.mix import MixParameters
-from curation.ni.adaptive import AdaptiveParameters
 from curation.ni.few_shot import few_shot_prompt
 from curation.ni.select import SelectionRules
 from curation.ni.task import Example, ReadingParameters, TaskFile

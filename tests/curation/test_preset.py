@@ -5,8 +5,8 @@ import pytest
 
 from core.errors import MixError
 from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters
+from curation.asking.adaptive import AdaptiveParameters
 from curation.departures import DEPARTURES
-from curation.ni.adaptive import AdaptiveParameters
 from curation.preset import (
     _GROUPS,
     PRESETS,

@@ -3,8 +3,8 @@ from math import comb
 
 import pytest
 
+from curation.asking.risk import best_gain, bucket_risk, bucket_starts
 from curation.ni.bucket import BucketParameters, likeliest_right, task_bucket
-from curation.ni.risk import best_gain, bucket_risk, bucket_starts
 
 BUCKETS = BucketParameters()
 

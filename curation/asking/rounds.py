@@ -23,8 +23,7 @@ from core.generation.request import Kind, Refused, Request
 from core.run_folder import PREDICTIONS
 from core.score import rouge_l_scorer, score
 from core.stage import DONE, INPUTS, Stage
-from curation.candidate import References, is_solved
-from curation.ni.adaptive import (
+from curation.asking.adaptive import (
     AdaptiveParameters,
     Goal,
     TaskProgress,
@@ -34,6 +33,8 @@ from curation.ni.adaptive import (
     next_round,
     shuffled,
 )
+from curation.asking.round_record import RoundRecord, StopReason
+from curation.candidate import References, is_solved
 from curation.ni.bucket import generation_bucket
 from curation.ni.few_shot import build_requests
 from curation.ni.instances import INSTANCES, InstanceStore
@@ -41,7 +42,6 @@ from curation.ni.select import SelectedTask, own_name, read_selected
 from curation.sample import Quota
 from curation.sources.source import NI_EXACT_MATCH, NI_GENERATION
 from curation.stages.context import ANSWERS, Curation
-from curation.stages.round_record import RoundRecord, StopReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import PredictionError
 from core.generation.request import Kind
-from curation.ni.adaptive import (
+from curation.asking.adaptive import (
     AdaptiveParameters,
     Goal,
     TaskProgress,

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 
 from core.errors import PredictionError
 from core.generation.request import Kind
+from curation.asking.risk import best_gain, bucket_risk
 from curation.ni.bucket import BucketParameters, likeliest_right, task_bucket
-from curation.ni.risk import best_gain, bucket_risk
 from curation.sample import Quota, SampleParameters, allocate
 
 FIRST_LOOK = 64

@@ -10,9 +10,9 @@ import pytest
 from core.errors import StageError
 from core.files import read_json, read_jsonl
 from core.generation.request import Answer, Request
+from curation.asking.adaptive import AdaptiveParameters
+from curation.asking.round_record import StopReason, read_timing
 from curation.curate import curate
-from curation.ni.adaptive import AdaptiveParameters
-from curation.stages.round_record import StopReason, read_timing
 from curation.what_if import Alternatives
 from tests.curation.test_curate import OUTPUTS, curation, numbers
 
