@@ -24,6 +24,9 @@ from curation.stages.tasks import select_stage
 
 SAMPLED_PER_TASK = 32
 
+END_TOKENS = 1
+"""Tokens of the blank line at which an answer ends."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEstimate:
@@ -38,6 +41,10 @@ class TaskEstimate:
     """Estimated tokens of all its prompts together, without the shared ones."""
     most_new_tokens: int
     """Number of new tokens if no answer ends early."""
+    answer_tokens: float
+    """Estimated mean length of an answer, if the base answers like the references and then ends with a blank line."""
+    longest_answer: int
+    """Length of the longest of the sampled references, ended in the same way."""
     is_own: bool = False
     """Whether the task is made of own rows."""
 
@@ -118,6 +125,7 @@ def estimate(curation: Curation, tokens: TokenCounter, *, tasks_timed: int = 4) 
 def _task(name: str, kind: Kind, num: int, requests: Sequence[Request], tokens: TokenCounter) -> TaskEstimate:
     heads = {r.prompt[: r.num_shared] for r in requests}  # several if every row has an instruction of its own
     shared = tokens.count(list(heads))[0] if len(heads) == 1 else 0
+    answers = [n + END_TOKENS for n in tokens.count([r.references[0] if r.references else "" for r in requests])]
     own = sum(tokens.count([r.prompt[r.num_shared if shared else 0 :] for r in requests])) / len(requests)
     return TaskEstimate(
         task=name,
@@ -126,6 +134,8 @@ def _task(name: str, kind: Kind, num: int, requests: Sequence[Request], tokens: 
         shared_tokens=shared,
         own_tokens=round(own * num),
         most_new_tokens=num * requests[0].max_new_tokens,
+        answer_tokens=sum(min(n, requests[0].max_new_tokens) for n in answers) / len(answers),
+        longest_answer=min(max(answers), requests[0].max_new_tokens),
     )
 
 

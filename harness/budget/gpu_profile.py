@@ -26,6 +26,11 @@ class GpuProfile:
     utilisation: float = 0.0
     """Share of `tflops` that a fused QLoRA step reaches, recomputation included: the low end of published values for
     this kind of card. An estimate, not a measurement. 0 if not known."""
+    bandwidth_gb_s: float = 0.0
+    """Memory bandwidth, from the vendor's data sheet. 0 if not known."""
+    bandwidth_share: float = 0.0
+    """Share of `bandwidth_gb_s` that decoding reaches: the low end of published values. An estimate, not a measurement.
+    0 if not known."""
     is_gpu: bool = True
 
     @property
@@ -34,17 +39,60 @@ class GpuProfile:
         return self.tflops > 0 and self.utilisation > 0
 
 
+# The bandwidth's share comes from published decoding speeds, which are in tests/harness/test_published_inference.py:
+# llama.cpp reaches 87 % on a 4090 with one answer at a time, lmdeploy 55 to 68 % on an A100 with one to 64. No figure
+# was found for the others: they have the A100's share.
 # The utilisation comes from published tokens/s, which are in tests/harness/test_published.py: torchtune's 8B QLoRA on a
 # 4090 reaches 68 %, IBM's fused Mistral-7B QLoRA on an A100 62 %, NVIDIA's 8B LoRA on an H100 41 %.
 GPU_PROFILES = {
     card.name: card
     for card in (
         GpuProfile(name="cpu", memory_gib=0.0, bf16=False, tflops=0.0, is_gpu=False),
-        GpuProfile(name="rtx4090", memory_gib=24.0, bf16=True, tflops=165.2, utilisation=0.64),
-        GpuProfile(name="a100-40gb", memory_gib=40.0, bf16=True, tflops=312.0, utilisation=0.60),
-        GpuProfile(name="a100-80gb", memory_gib=80.0, bf16=True, tflops=312.0, utilisation=0.60),
-        GpuProfile(name="h100-80gb", memory_gib=80.0, bf16=True, tflops=989.0, utilisation=0.40),
-        GpuProfile(name="h200", memory_gib=141.0, bf16=True, tflops=989.0, utilisation=0.40),
+        GpuProfile(
+            name="rtx4090",
+            memory_gib=24.0,
+            bf16=True,
+            tflops=165.2,
+            utilisation=0.64,
+            bandwidth_gb_s=1008.0,
+            bandwidth_share=0.75,
+        ),
+        GpuProfile(
+            name="a100-40gb",
+            memory_gib=40.0,
+            bf16=True,
+            tflops=312.0,
+            utilisation=0.60,
+            bandwidth_gb_s=1555.0,
+            bandwidth_share=0.6,
+        ),
+        GpuProfile(
+            name="a100-80gb",
+            memory_gib=80.0,
+            bf16=True,
+            tflops=312.0,
+            utilisation=0.60,
+            bandwidth_gb_s=2039.0,
+            bandwidth_share=0.6,
+        ),
+        GpuProfile(
+            name="h100-80gb",
+            memory_gib=80.0,
+            bf16=True,
+            tflops=989.0,
+            utilisation=0.40,
+            bandwidth_gb_s=3350.0,
+            bandwidth_share=0.6,
+        ),
+        GpuProfile(
+            name="h200",
+            memory_gib=141.0,
+            bf16=True,
+            tflops=989.0,
+            utilisation=0.40,
+            bandwidth_gb_s=4800.0,
+            bandwidth_share=0.6,
+        ),
     )
 }
 

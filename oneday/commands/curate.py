@@ -72,11 +72,14 @@ def prepared(request: CurationRequest, console: Console) -> Iterator[Curation]:
         close(predictor)
 
 
-def described(request: CurationRequest, console: Console, *, scratch: Path | None = None) -> Curation:
+def described(
+    request: CurationRequest, console: Console, *, scratch: Path | None = None, has_engine: bool = True
+) -> Curation:
     """A curation without its predictor.
 
     Args:
         scratch: Folder for the tasks of own data, if the run folder must not be changed.
+        has_engine: Whether the options of the engine have to be complete.
 
     Raises:
         OnedayError: An option, a path or a source cannot be used.
@@ -94,7 +97,8 @@ def described(request: CurationRequest, console: Console, *, scratch: Path | Non
     for name, path in suites.items():
         if not path.is_file():
             raise SourceError(f"`against={name}={path}`: no such file. Give JSON lines of the suite's questions.")
-    engine_of(request).check_inner()
+    if has_engine:
+        engine_of(request).check_inner()
     if request.base is not None:
         check_model_folder(request.base)
     if own:

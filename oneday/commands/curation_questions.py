@@ -26,6 +26,7 @@ from curation.stages.samples import SamplesDetails
 from curation.verify import verify
 from curation.what_if import Alternatives, Change, stored_changes, variants
 from harness.budget.duration import pretty
+from oneday.commands.asking_speed import computed_rate
 from oneday.commands.curate import (
     curation_parameters,
     described,
@@ -237,7 +238,8 @@ def run_dry(request: CurateRequest, console: Console) -> None:
         per_hour=request.price_per_hour,
     )
     with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
-        _show_estimate(request, described(request, console, scratch=Path(scratch)), prices, console)
+        curation = described(request, console, scratch=Path(scratch), has_engine=request.card is None)
+        _show_estimate(request, curation, prices, console)
 
 
 def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, console: Console) -> None:
@@ -245,7 +247,9 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     counter = TokenCounter.load(curation.tokenizer) if curation.tokenizer else TokenCounter.mistral_7b()
     found = estimate(curation, counter)
     rate, origin = prices.prompts_per_s, "as given"
-    if rate is None and request.predictor == "transformers" and found.sample:
+    if rate is None and request.card is not None:
+        rate, origin = computed_rate(request, found)
+    elif rate is None and request.predictor == "transformers" and found.sample:
         console.say(f"timing {len(found.sample)} prompts with {request.base}")
         rate, origin = _timed(engine_of(request).build(), found), f"measured on {len(found.sample)} prompts of this job"
     hours = found.num_prompts / rate / 3600 if rate else None

@@ -134,6 +134,10 @@ class CurateRequest(CurationRequest, WithDryRun):
               oneday curate --tasks mine.jsonl --base models/Mistral-7B-v0.1 --run runs/mine
     """
 
+    card: Annotated[
+        str | None, Option(panel=GENERAL, suggests="harness.budget.gpu_profile:GPU_PROFILES", is_rare=True)
+    ] = None
+    """With --dry-run: compute the speed of this card, such as rtx4090; it need not be in this machine."""
     prompts_per_s: Annotated[float | None, Option(panel=GENERAL, is_rare=True, low=1e-9)] = None
     """With --dry-run: speed of the engine."""
     price_per_hour: Annotated[float | None, Option(panel=GENERAL, is_rare=True, low=0)] = None

@@ -28,6 +28,8 @@ def test_small_jobs_are_counted_to_the_token(tmp_path: Path, demo_base: Path) ->
     assert found.num_prompts == 22
     assert found.prompt_tokens == total
     assert found.most_new_tokens == 12 * 32 + 10 * 128
+    answers = [tokens.count([answer])[0] + 1 for answer in ("odd", "even")]
+    assert min(answers) <= found.tasks[0].answer_tokens <= found.tasks[0].longest_answer == max(answers)
 
 
 def test_shots_are_read_once_a_shard(tmp_path: Path, demo_base: Path) -> None:
