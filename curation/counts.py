@@ -8,7 +8,7 @@ Where it sits: the mix stage counts with it; the manifest, the report and the co
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from curation.fit import Fit
 from curation.sources.shortfall import ToldShortfall
@@ -36,6 +36,8 @@ class MixDetails:
     shortfalls: tuple[ToldShortfall, ...]
     own_share: float | None
     fit: Fit | None
+    tokens_by_task: Mapping[str, int] = field(default_factory=dict)
+    """As `rows_by_task`; tasks whose tokens were not counted are not in it."""
 
 
 class RowCounts:
@@ -44,6 +46,7 @@ class RowCounts:
     def __init__(self) -> None:
         self.by_source: Counter[str] = Counter()
         self.by_task: Counter[str] = Counter()
+        self.tokens_by_task: Counter[str] = Counter()
         self.by_bucket: Counter[str] = Counter()
         self.by_spdx: Counter[str] = Counter()
         self.by_length: Counter[int] = Counter()
@@ -58,6 +61,7 @@ class RowCounts:
             self.by_bucket[f"{row.kind}/{row.bucket}"] += 1
         self.num_tokens += row.num_tokens
         if row.num_tokens:
+            self.tokens_by_task[f"{row.source}/{row.task}"] += row.num_tokens
             self.by_length[row.num_tokens // LENGTH_STEP * LENGTH_STEP] += 1
 
     def details(
@@ -82,4 +86,5 @@ class RowCounts:
             shortfalls=shortfalls,
             own_share=own_share,
             fit=fit,
+            tokens_by_task=dict(sorted(self.tokens_by_task.items())),
         )

@@ -7,6 +7,7 @@
 Where it sits: score -> **bucket** -> sample.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -77,6 +78,8 @@ class TaskBucket:
     """Exact match: the task's bucket. Generation: None, because each instance has its own."""
     histogram: tuple[int, ...]
     """Number of instances by the bucket of their score."""
+    score_sd: float = 0.0
+    """Standard deviation of the scores."""
 
 
 def bucket_tasks(
@@ -112,13 +115,15 @@ def bucket_of(
     if kind is Kind.EXACT_MATCH:
         right, total = sum(value == 1.0 for value in values), population or len(values)
         bucket = task_bucket(likeliest_right(right, len(values), total), total, parameters)
+    mean = sum(values) / len(values)
     return TaskBucket(
         task=task,
         kind=kind,
         num_scores=len(values),
-        mean_score=round(sum(values) / len(values), 6),
+        mean_score=round(mean, 6),
         bucket=bucket,
         histogram=tuple(histogram),
+        score_sd=round(math.sqrt(max(0.0, sum(v * v for v in values) / len(values) - mean * mean)), 6),
     )
 
 

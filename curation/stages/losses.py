@@ -26,11 +26,14 @@ class Losses:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.by_source: dict[str, Counter[str]] = defaultdict(Counter)
+        self.by_task: dict[str, Counter[str]] = defaultdict(Counter)
+        """By `source/task`."""
 
     def drop(self, source: str, dropped: Dropped) -> None:
         """Drops a row."""
         self._stage.drop(dropped)
         self.by_source[source][dropped.reason] += 1
+        self.by_task[f"{source}/{dropped.source}"][dropped.reason] += 1
 
     def drop_candidate(self, c: Candidate, reason: str, detail: str = "") -> None:
         """Drops a candidate; without another detail its bucket is noted."""
@@ -42,13 +45,16 @@ class Losses:
         for stage in stages:
             for record in read_jsonl(stage / DROPPED):
                 if record["unit"] == "instance" and record["source"] in source_of_task:
-                    self.by_source[source_of_task[record["source"]]][record["reason"]] += 1
+                    source, reason = source_of_task[record["source"]], record["reason"]
+                    self.by_source[source][reason] += 1
+                    self.by_task[f"{source}/{record['source']}"][reason] += 1
 
     def count_own(self, lost: Mapping[str, Mapping[str, int]]) -> None:
         """Adds own rows that were lost when tasks were selected, by the name of their file."""
         for name, reasons in lost.items():
             self.by_source[name].update(reasons)
 
-    def sorted(self) -> dict[str, dict[str, int]]:
-        """As it is written into a summary."""
-        return {source: dict(sorted(reasons.items())) for source, reasons in sorted(self.by_source.items())}
+
+def in_order(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Counts by reason as they are written into a summary."""
+    return {key: dict(sorted(reasons.items())) for key, reasons in sorted(counts.items())}

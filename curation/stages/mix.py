@@ -8,7 +8,7 @@ from core.score import Rouge
 from core.stage import Stage, Summary, Tally
 from curation.counts import MixDetails, RowCounts
 from curation.mix import TRAIN, VALIDATION, split, write_parts
-from curation.report import Made, write_report
+from curation.report.page import Made, write_report
 from curation.sources.source import read_row
 from curation.stages.context import Curation
 from curation.stages.samples import ROWS, SamplesDetails

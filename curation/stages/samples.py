@@ -4,7 +4,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.errors import MixError
 from core.files import atomic_writer, file_sha256
@@ -21,7 +21,7 @@ from curation.sample import draw
 from curation.sources.shortfall import ToldShortfall, nothing_left, shortfalls
 from curation.sources.source import source_of
 from curation.stages.context import Curation
-from curation.stages.losses import Losses
+from curation.stages.losses import Losses, in_order
 from curation.stages.pooling import Pooling
 from curation.stages.rendering import render
 from curation.stages.targets import wanted_rows
@@ -48,6 +48,8 @@ class SamplesDetails:
     fit: Fit | None
     suites_unchecked: Mapping[str, int]
     """Questions of each suite that are too short to be told from chance."""
+    lost_by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """`source/task` -> reason -> rows."""
 
 
 def sample_stage(curation: Curation, chosen: Stage, scored: Stage) -> Stage:
@@ -135,10 +137,11 @@ class _Sampling:
             targets={source: own.get(source, target) for source, target in targets.items()},
             drawn={source: have[source] for source in targets},
             own_share=_share(have, own),
-            lost=self.losses.sorted(),
+            lost=in_order(self.losses.by_source),
             shortfalls=tuple(ToldShortfall.of(s) for s in short),
             fit=fit,
             suites_unchecked=self._num_unchecked(),
+            lost_by_task=in_order(self.losses.by_task),
         )
 
     def _num_unchecked(self) -> dict[str, int]:

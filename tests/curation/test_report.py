@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from core.stage import read_details
+from curation.counts import MixDetails
 from curation.curate import curate
-from curation.report import bars
+from curation.report.page import bars
+from curation.report.task_lines import ORDERS, task_lines, task_map
+from curation.stages.samples import SamplesDetails
 from tests.curation.test_curate import curation, numbers
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,7 +40,7 @@ def test_every_tag_is_closed(page: Path) -> None:
 
     class Tags(HTMLParser):
         def handle_starttag(self, tag: str, attrs: object) -> None:
-            if tag not in ("meta", "br"):
+            if tag not in ("meta", "br", "input"):
                 open_tags.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
@@ -50,6 +54,37 @@ def test_the_funnel_and_the_shortfall_are_told(page: Path) -> None:
     text = page.read_text()
     assert "already solved 5" in text
     assert "ni_generation gives 0 of 50 rows" in text
+
+
+def test_each_task_has_what_was_asked_the_score_what_was_drawn_and_why_not_more(page: Path) -> None:
+    run = page.parents[1]
+    details, drawn = read_details(MixDetails, run / "05_mix"), read_details(SamplesDetails, run / "04_samples")
+    [line] = task_lines(run, details, drawn)
+    assert (line.asked, line.instances, line.score, line.rows) == (
+        40,
+        40,
+        0.125,
+        details.rows_by_task[f"{line.source}/{line.task}"],
+    )
+    assert line.interval == pytest.approx((0.0546, 0.2611), abs=1e-4)
+    assert line.tokens == details.tokens > 0
+    assert line.share == 1.0
+    assert dict(line.lost)["already_solved"] == 5
+    assert line.rows + sum(n for _, n in line.lost) == 40
+    assert [(row.category, row.rows, len(row.lines)) for row in task_map([line])] == [
+        ("Question Answering", line.rows, 1)
+    ]
+
+
+def test_lines_and_categories_have_their_place_in_every_order(page: Path) -> None:
+    run = page.parents[1]
+    details, drawn = read_details(MixDetails, run / "05_mix"), read_details(SamplesDetails, run / "04_samples")
+    [line] = task_lines(run, details, drawn)
+    assert set(line.places) == set(ORDERS)
+    text = page.read_text()
+    for order in ORDERS:
+        assert f'id="by-{order}"' in text
+        assert f"#by-{order}:checked ~ .sorted .category" in text
 
 
 def test_bars_are_scaled_to_the_longest() -> None:

@@ -18,11 +18,11 @@ from core.run_folder import PREDICTIONS, SAMPLES, SCORES, TASKS
 from core.stage import SUMMARY, Summary, Tally, read_details
 from curation.counts import MixDetails
 from curation.fit import Fit
-from curation.ni.bucket import BucketParameters, read_buckets
-from curation.ni.select import read_selected
+from curation.ni.bucket import BucketParameters
 from curation.ni.task import EqualInputs
 from curation.preset import PRESETS, CurationParameters, flat
-from curation.sources.source import SOURCES, MixRow, read_row, source_of
+from curation.report.task_lines import CategoryRow, TaskLine, task_lines, task_map
+from curation.sources.source import MixRow, read_row
 from curation.stages.samples import SamplesDetails
 from curation.stages.scores import ScoresDetails
 from curation.stages.tasks import TasksDetails
@@ -73,20 +73,6 @@ class FunnelStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskLine:
-    """A task, or a part of another source, with its rows."""
-
-    task: str
-    kind: str
-    why: str
-    """The evidence that decided its kind."""
-    score: float | None
-    """None: the base was not asked."""
-    asked: int | None
-    rows: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceLine:
     """A parameter."""
 
@@ -111,6 +97,7 @@ class _Page:
     lengths: list[Bar]
     licences: list[Bar]
     tasks: list[TaskLine]
+    categories: list[CategoryRow]
     contradictory: Mapping[str, int]
     accepts_all: bool
     short_spans: bool
@@ -138,6 +125,7 @@ def _page(run: Path, mix: Path, tally: Tally, details: MixDetails, made: Made) -
     drawn = read_details(SamplesDetails, run / SAMPLES)
     scores = read_details(ScoresDetails, run / SCORES)
     parameters = made.parameters
+    tasks = task_lines(run, details, drawn)
     return _Page(
         name=run.name,
         rows=details.train_rows + details.validation_rows,
@@ -149,7 +137,8 @@ def _page(run: Path, mix: Path, tally: Tally, details: MixDetails, made: Made) -
         rouge=_rouge(scores, details, parameters.buckets),
         lengths=_lengths({int(k): v for k, v in details.rows_by_tokens.items()}),
         licences=bars([(k, v, "") for k, v in sorted(details.rows_by_spdx.items(), key=lambda x: (-x[1], x[0]))]),
-        tasks=_tasks(run, details.rows_by_task),
+        tasks=tasks,
+        categories=task_map(tasks),
         contradictory=read_details(TasksDetails, run / TASKS).contradictory_groups,
         accepts_all=parameters.reading.equal_inputs is EqualInputs.ACCEPT_ALL,
         short_spans=parameters.typing.short_spans,
@@ -213,39 +202,6 @@ def _lengths(rows: Mapping[int, int]) -> list[Bar]:
     starts = sorted(rows)
     step = min((b - a for a, b in itertools.pairwise(starts)), default=1)
     return bars([(str(n), rows.get(n, 0), "") for n in range(starts[0], starts[-1] + 1, step)]) if starts else []
-
-
-def _tasks(run: Path, rows: Mapping[str, int]) -> list[TaskLine]:
-    """Every task that was asked with its score and rows, hardest first; then the others, and other sources' parts."""
-    chosen = {task.name: task for task in read_selected(run / TASKS / "tasks.jsonl")}
-    sources = {name: source_of(task.kind, task.categories) for name, task in chosen.items()}
-    lines = [
-        TaskLine(
-            task=bucket.task,
-            kind=bucket.kind.value.replace("_", " "),
-            why=chosen[bucket.task].typed.reason,
-            score=bucket.mean_score,
-            asked=bucket.num_scores,
-            rows=rows.get(f"{sources[bucket.task]}/{bucket.task}", 0),
-        )
-        for bucket in read_buckets(run / SCORES / "buckets.jsonl")
-    ]
-    seen = {f"{sources[line.task]}/{line.task}" for line in lines}
-    lines.sort(key=lambda line: (line.score, line.task))
-    others = [
-        (source, part, n) for key, n in rows.items() if key not in seen for source, _, part in [key.partition("/")]
-    ]
-    return lines + [
-        TaskLine(
-            task=part,
-            kind="other source" if source in SOURCES else "own, not asked",
-            why="",
-            score=None,
-            asked=None,
-            rows=n,
-        )
-        for source, part, n in others
-    ]
 
 
 def _examples(mix: Path) -> list[MixRow]:
