@@ -14,7 +14,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from itertools import groupby
@@ -75,6 +75,9 @@ class SampleParameters:
     own_share: float | None = None
     """Share of own rows in the mix. Fewer rows of the others are drawn, or fewer own rows, until it is met. None: all
     rows of both."""
+    add: Mapping[str, float] = field(default_factory=dict)
+    """Share of the mix's tokens by source: `ni`, another source, or an own file. Own files without a share are kept
+    whole, and sources without one are left out. Empty: `own_share`, or all rows."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.retain_share < 1:
@@ -96,6 +99,13 @@ class SampleParameters:
             )
         if self.own_share is not None and not 0 < self.own_share < 1:
             raise MixError(f"`samples.own_share={self.own_share}`: not in (0, 1). 0.3 makes your rows three of ten.")
+        if self.add and self.own_share is not None:
+            raise MixError("`add=` with `own_share=`: both determine the number of other rows. Leave one out.")
+        if self.add and not (all(0 < share < 1 for share in self.add.values()) and sum(self.add.values()) < 1):
+            raise MixError(
+                f"`add=`: the shares are {', '.join(f'{name}:{share:g}' for name, share in self.add.items())}. Give "
+                "shares above 0 that add up to less than 1; own rows are the rest."
+            )
         if not 0 < self.quota_factor < math.inf:
             raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
 

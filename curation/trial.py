@@ -58,7 +58,7 @@ def trial(
     with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
         run = Path(scratch)
         stage = own_stage(run, own, seed=parameters.seed, redo=False, take_all=take_all, layout=layout)
-        samples = replace(parameters.samples, take_all=True, own_share=None)
+        samples = replace(parameters.samples, take_all=True, own_share=None, add={})
         curation = Curation(
             run=run,
             tasks=(stage.path(OWN_TASKS),),

@@ -47,7 +47,10 @@ class Pooling:
         self.work = stage.path(SCRATCH)
         self.files = RowFiles(self.work)
         self.screen = ScreenSpec(
-            parameters=p.policies, tokenizer=curation.tokenizer, suites=curation.suites, count_all=p.fit is not None
+            parameters=p.policies,
+            tokenizer=curation.tokenizer,
+            suites=curation.suites,
+            count_all=p.fit is not None or bool(p.samples.add),
         )
         self.examiner = ExaminerSpec(
             parameters=p.candidates,
@@ -104,7 +107,8 @@ class Pooling:
                 else:
                     offsets.append(write_row(out, row))
         random.Random(f"{name}-{self.curation.parameters.seed}").shuffle(offsets)
-        quota = SourceQuota(len(offsets) if self.curation.parameters.fit else self.curation.targets[name])
+        p = self.curation.parameters
+        quota = SourceQuota(len(offsets) if p.fit or p.samples.add else self.curation.targets[name])
         looks_near = self.refill and self.near is not None
         num_repeats = (lambda: len(self._near_repeats(name))) if looks_near else None
         examined = Examiner(self.examiner).rows(rows_at(path, offsets))

@@ -8,6 +8,7 @@ Where it sits: examined candidates -> **targets** -> draw.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from curation.add import added_rows
 from curation.candidate import Candidate
 from curation.fit import Fit
 from curation.sample import SampleParameters, drawable
@@ -32,6 +33,9 @@ def wanted_rows(
     if p.fit is not None:
         fit = fitted(curation, candidates, {**own, **others})
         return dict(fit.targets), fit
+    if p.samples.add:
+        weights = {source: curation.targets.get(source, 0) for source in NI_SOURCES.values()}
+        return added_rows(p.samples.add, candidates, own=list(own), weights=weights, parameters=p.samples), None
     if p.samples.own_share is not None:
         return shared_targets(own, others, could_give, p.samples.own_share, keep_own=p.samples.take_all), None
     return {**own, **others}, None

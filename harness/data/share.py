@@ -24,21 +24,30 @@ class DataFile:
 
     @classmethod
     def parse(cls, text: str) -> "DataFile":
-        """Of `PATH` or `PATH:SHARE`.
+        """Of `PATH` or `PATH:SHARE`; a share is written as 0.3 or 30%.
 
         Raises:
             DataError: the share is not between 0 and 1.
         """
         path, colon, number = text.rpartition(":")
-        try:
-            share = float(number) if colon else None
-        except ValueError:
-            share = None
+        share = parse_share(number) if colon else None
         if share is None:
             return cls(text)
         if not 0 < share <= 1:
             raise DataError(f"`data={text}`: a share is above 0 and at most 1. Write {path}:0.3, for example.")
         return cls(path, share)
+
+
+def parse_share(text: str) -> float | None:
+    """The number of a share; None: the text is none.
+
+    >>> parse_share("0.2"), parse_share("20%"), parse_share("train.jsonl")
+    (0.2, 0.2, None)
+    """
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        return None
 
 
 def parts_by_share(num_tokens: Mapping[str, int], shares: Mapping[str, float | None]) -> dict[str, int]:

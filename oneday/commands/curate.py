@@ -31,6 +31,7 @@ from curation.sources.record import records, resolve_on_hub
 from curation.sources.source import SOURCES, Located, locate, mix_targets
 from curation.stages.context import Curation, asks_anything
 from harness.budget.duration import seconds
+from harness.data.share import parse_share
 from oneday.commands.engine import engine_of
 from oneday.display.console import Console
 from oneday.display.curation_tables import show_curation
@@ -124,11 +125,20 @@ def _check_own(
 ) -> None:
     """Refuses options about the user's own rows that cannot be satisfied."""
     share = parameters.samples.own_share
-    for field, is_given in (("`take_all=true`", parameters.samples.take_all), ("`own_share=`", share is not None)):
+    for field, is_given in (
+        ("`add=`", bool(parameters.samples.add)),
+        ("`take_all=true`", parameters.samples.take_all),
+        ("`own_share=`", share is not None),
+    ):
         if is_given and not own:
             raise MixError(
                 f"{field}: no rows of your own in `tasks=`. Give JSON lines, for example `tasks=mine.jsonl`."
             )
+    if parameters.samples.add:
+        if parameters.fit is not None:
+            raise MixError("`add=` with `fit=`: both determine the number of other rows. Leave one out.")
+        if request.tokenizer == "none":
+            raise MixError("`add=` counts tokens: `tokenizer=none` cannot be. Give the base's folder.")
     if share is not None:
         if not tasks and parameters.mix is None and not request.source:
             raise MixError(
@@ -226,6 +236,8 @@ def curation_parameters(request: CurationRequest) -> CurationParameters:
     settings = dict(pair(text, "set", "policies.max_tokens=1024") for text in request.set)
     p = replace(p, adaptive=AdaptiveParameters() if request.adaptive or request.within else None)
     p = with_settings(with_settings(p, settings), options_of_choices(request))
+    if request.add:
+        p = replace(p, samples=replace(p.samples, add=dict(map(_added, request.add)), take_all=True))
     return replace(
         p,
         mix=request.mix or p.mix,
@@ -236,6 +248,15 @@ def curation_parameters(request: CurationRequest) -> CurationParameters:
         kinds=read_kind_overrides(request.kinds) if request.kinds else {},
         fit=_fit(request),
     )
+
+
+def _added(text: str) -> tuple[str, float]:
+    """The name and the share of `NAME:SHARE`, as `oneday train --data` reads them."""
+    name, _, number = text.rpartition(":")
+    share = parse_share(number)
+    if not name or share is None:
+        raise MixError(f"`add={text}`: not NAME:SHARE. For example `add=ni:20%`, or `add=gsm8k:0.05`.")
+    return name, share
 
 
 def options_of_choices(request: Request) -> dict[str, object]:

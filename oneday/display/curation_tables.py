@@ -1,5 +1,6 @@
 """The tables and notes of a curation: its stages, its cost, and how it fits a budget."""
 
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -121,6 +122,13 @@ def _show_notes(run: Path, mix: MixDetails, console: Console) -> None:
         missed = asked is not None and abs(mix.own_share - asked) > NEAR_ENOUGH
         reason = f", not the requested {asked:.1%}: the other sources have no more rows" if missed else ""
         console.say(f"rows of your own: {mix.own_share:.1%} of the mix{reason}")
+    added = read_json(run / MIX / "manifest.json")["parameters"]["samples"]["add"]
+    if added and mix.tokens:
+        by_source: Counter[str] = Counter()
+        for key, num in mix.tokens_by_task.items():
+            by_source[key.partition("/")[0]] += num
+        shares = ", ".join(f"{source} {num / mix.tokens:.1%}" for source, num in by_source.most_common())
+        console.say(f"tokens by source: {shares}; wanted {', '.join(f'{n} {s:.1%}' for n, s in added.items())}")
     if mix.validation_rows < FEW_VALIDATION_ROWS:
         console.say(
             f"note: with only {mix.validation_rows} validation rows, losses of checkpoints differ by chance; add rows"

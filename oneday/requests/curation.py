@@ -72,6 +72,8 @@ class CurationRequest(WithEngine, WithTasks):
     """Keep all rows of your own, whatever the base answers."""
     own_share: Annotated[float | None, Option(panel=MIX, sets=("samples.own_share",))] = None
     """Share of your own rows in the mix, such as 0.3. Default: all of them are kept."""
+    add: Annotated[tuple[str, ...], Option(panel=MIX)] = ()
+    """NAME:SHARE of the mix's tokens, such as ni:20%; rows of your own without a share are kept whole."""
     control: Annotated[
         str | None, Option(panel=MIX, is_rare=True, one_of="curation.sample:Control", sets=("samples.control",))
     ] = None

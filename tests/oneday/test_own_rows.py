@@ -310,3 +310,21 @@ def test_a_dialogue_is_asked_for_its_last_answer_and_trained_whole(tmp_path: Pat
     sample = (tmp_path / "data" / "sample.txt").read_text()
     assert sample.count("comes today.<|im_end|>]]") == 3
     assert sample.count(" up.<|im_end|>]]") == 3
+
+
+def test_own_rows_are_kept_whole_and_others_are_added_by_tokens(tmp_path: Path, run: Run) -> None:
+    write_rows(tmp_path / "mine.jsonl", letters(300))
+    sums = [{"question": f"What is {n} plus {n * 7}?", "answer": f"The sum is {n * 8}."} for n in range(400)]
+    write_rows(tmp_path / "sums.jsonl", sums)
+    tasks = ["--tasks", "mine.jsonl", "--tasks", "sums.jsonl"]
+    code, said = run(*tasks, "--add", "sums:20%", "--set", "policies.near_duplicates=none")
+    assert code == 0, said
+    details = read_json(Path("runs/mine/05_mix/summary.json"))["details"]
+    assert details["rows_by_source"]["mine"] == 300
+    of_sums = sum(n for key, n in details["tokens_by_task"].items() if key.startswith("sums/"))
+    assert of_sums / details["tokens"] == pytest.approx(0.2, abs=0.005)
+    assert "tokens by source: mine 80.0%, sums 20.0%; wanted sums 20.0%" in said
+    code, said = run(*tasks, "--add", "ni:20%", "--run", "runs/ni")
+    assert (code, "--add ni:…: no row of it can be drawn. Rows were found of: mine, sums" in said) == (2, True)
+    code, said = run(*tasks, "--add", "sums:60%", "--add", "mine:50%", "--run", "runs/more")
+    assert (code, "add up to less than 1; own rows are the rest" in said) == (2, True)
