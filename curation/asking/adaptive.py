@@ -144,7 +144,7 @@ def round_size(num_instances: int) -> int:
 def next_round(tasks: Sequence[TaskProgress], goal: Goal) -> dict[str, list[str]]:
     """The instances of the next round, by task; empty if nothing more is needed."""
     size, batch = round_size(sum(len(t.order) for t in tasks)), dict[str, list[str]]()
-    for task, num in _wanted(tasks, goal):
+    for task, num in _wanted([t for t in tasks if t.order], goal):
         ids = task.next_ids(min(num, size))
         if ids and task.task not in batch:
             batch[task.task] = ids

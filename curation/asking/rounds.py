@@ -33,6 +33,7 @@ from curation.asking.adaptive import (
     next_round,
     shuffled,
 )
+from curation.asking.goal import goal_of
 from curation.asking.round_record import RoundRecord, StopReason
 from curation.candidate import References, is_solved
 from curation.ni.bucket import generation_bucket
@@ -145,7 +146,7 @@ def with_rounds(curation: Curation, chosen: Stage) -> tuple[Curation, Asked | No
     rounds, asked = record.finished_rounds() or _rounds_of_finished_stage(curation), None
     if rounds is None:
         asked = _ask(curation, chosen, record)
-        rounds = asked.rounds
+        rounds = max(1, asked.rounds)  # none are asked if there is no task
     parameters = replace(curation.parameters, adaptive=replace(adaptive, rounds=rounds))
     return replace(curation, parameters=parameters), asked
 
@@ -187,7 +188,7 @@ def _ask(curation: Curation, chosen: Stage, record: RoundRecord) -> Asked:
             asking.ask(batch)
             if not is_recorded:
                 record.add(size, curation.clock() - start)
-        record.finish(reason, asking.num_rounds)
+        record.finish(reason, max(1, asking.num_rounds))
         return asking.asked()
 
 
@@ -214,9 +215,13 @@ class _Asking:
             name: TaskProgress(task=name, kind=s.kind, order=shuffled(list(self._offsets[name]), seed=seed, task=name))
             for name, s in self._selected.items()
         }
-        self._goal = _goal(curation)
+        self._goal = goal_of(curation, sum(s.block.num_instances for s in self._own_tasks(chosen)))
         self._rouge_l = rouge_l_scorer(curation.parameters.scores)
         self._total = sum(len(t.order) for t in self._tasks.values())
+
+    def _own_tasks(self, chosen: Stage) -> Iterator[SelectedTask]:
+        """The tasks of own rows, asked or not."""
+        return (s for s in read_selected(chosen.path("tasks.jsonl")) if own_name(s.categories) is not None)
 
     def next_round(self) -> dict[str, list[str]]:
         """The instances of the next round, by task."""
@@ -277,17 +282,3 @@ class _Asking:
         parameters, fits = self._curation.parameters.prompts, self._curation.predictor.fits
         instances = self._instances.at(offsets)
         return build_requests(selected, selected.kind, instances, parameters, fits, lambda dropped: None)
-
-
-def _goal(curation: Curation) -> Goal:
-    p = curation.parameters
-    assert p.adaptive is not None
-
-    def weak_rows(source: str) -> int:
-        rows = curation.targets.get(source, 0)
-        return rows - round(rows * p.samples.retain_share)
-
-    return Goal(
-        exact_match_rows=weak_rows(NI_EXACT_MATCH), generation_rows=weak_rows(NI_GENERATION),
-        samples=p.samples, buckets=p.buckets, parameters=p.adaptive,
-    )  # fmt: skip

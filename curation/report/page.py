@@ -22,6 +22,7 @@ from curation.ni.bucket import BucketParameters
 from curation.ni.task import EqualInputs
 from curation.preset import PRESETS, CurationParameters, flat
 from curation.report.task_lines import CategoryRow, TaskLine, task_lines, task_map
+from curation.sample import Control
 from curation.sources.source import MixRow, read_row
 from curation.stages.samples import SamplesDetails
 from curation.stages.scores import ScoresDetails
@@ -90,6 +91,7 @@ class _Page:
     rows: int
     details: MixDetails
     model: str
+    control: Control
     sources: list[Bar]
     funnel: list[FunnelStep]
     accuracy: list[Bar]
@@ -131,6 +133,7 @@ def _page(run: Path, mix: Path, tally: Tally, details: MixDetails, made: Made) -
         rows=details.train_rows + details.validation_rows,
         details=details,
         model=made.model,
+        control=parameters.samples.control,
         sources=bars([(s, details.rows_by_source.get(s, 0), f"of {target:,}") for s, target in drawn.targets.items()]),
         funnel=_funnel(run, mix.name, tally),
         accuracy=_accuracy(scores, details, parameters.buckets),

@@ -45,6 +45,11 @@ def show_curation(run: Path, console: Console) -> None:
         console.say(f"note: --kinds names {name}, which is not one of the tasks")
     if tasks.non_commercial:
         console.say(f"note: {len(tasks.non_commercial)} tasks taken are non-commercial by their licence")
+    control = read_json(run / MIX / "manifest.json")["parameters"]["samples"]["control"]
+    if control != "none":
+        console.say(
+            f"control ({control}): rows were drawn without asking the base; compare with a mix chosen by difficulty"
+        )
     _show_asking(run, console)
     _show_buckets(read_details(ScoresDetails, run / SCORES), console)
     _show_licence_cost(run, console)

@@ -11,6 +11,7 @@ from curation.counts import MixDetails
 from curation.curate import curate
 from curation.report.page import bars
 from curation.report.task_lines import ORDERS, task_lines, task_map
+from curation.sample import Control, SampleParameters
 from curation.stages.samples import SamplesDetails
 from tests.curation.test_curate import curation, numbers
 
@@ -85,6 +86,14 @@ def test_lines_and_categories_have_their_place_in_every_order(page: Path) -> Non
     for order in ORDERS:
         assert f'id="by-{order}"' in text
         assert f"#by-{order}:checked ~ .sorted .category" in text
+
+
+def test_a_control_says_that_it_is_one(tmp_path: Path) -> None:
+    numbers(tmp_path / "tasks", "task1_x", 40)
+    mix = curate(curation(tmp_path, tasks=tmp_path / "tasks", samples=SampleParameters(control=Control.BALANCED)))
+    text = (mix / "report.html").read_text()
+    assert "A control: its rows were drawn without asking the base, equally from each task" in text
+    assert "What the base model gets wrong" not in text
 
 
 def test_bars_are_scaled_to_the_longest() -> None:

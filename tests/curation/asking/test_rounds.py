@@ -13,6 +13,7 @@ from core.generation.request import Answer, Request
 from curation.asking.adaptive import AdaptiveParameters
 from curation.asking.round_record import StopReason, read_timing
 from curation.curate import curate
+from curation.sample import Control, SampleParameters
 from curation.what_if import Alternatives
 from tests.curation.test_curate import OUTPUTS, curation, numbers
 
@@ -121,3 +122,12 @@ def test_what_another_choice_changes_is_told_from_the_rounds_that_were_asked(tmp
     alternatives = Alternatives(replace(made, within_s=1_000.0))
     changed = replace(alternatives.parameters, split=replace(made.parameters.split, seed=1))
     assert alternatives.change("split.seed", changed).num_rows == 0
+
+
+def test_without_a_task_to_ask_there_is_nothing_to_wait_for(tmp_path: Path, tasks: Path) -> None:
+    samples, predictor = SampleParameters(control=Control.RANDOM), Timed()
+    made = curation(tmp_path, tasks=tasks, predictor=predictor, adaptive=AdaptiveParameters(), samples=samples)
+    for _ in range(2):
+        mix = curate(replace(made, within_s=100.0, clock=lambda: predictor.now_s))
+        assert (mix / "train.jsonl").is_file()
+    assert predictor.num == 0
