@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -46,14 +45,27 @@ class AskingTime:
 def read_timing(run: Path) -> AskingTime | None:
     """From `asking.jsonl`; None if the run repeated a given number of rounds."""
     lines = list(_whole_lines(run / ROUNDS))
-    rounds = [line for line in lines if "round" in line]
-    if not rounds or "stopped" not in lines[-1]:
+    rounds = [line for line in lines if line.round]
+    if not rounds or not lines[-1].stopped:
         return None
     return AskingTime(
-        asked=sum(int(line["asked"]) for line in rounds),
-        seconds=sum(float(line["seconds"]) for line in rounds),
-        stopped=StopReason(lines[-1]["stopped"]),
+        asked=sum(line.asked for line in rounds),
+        seconds=sum(line.seconds for line in rounds),
+        stopped=StopReason(lines[-1].stopped),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A line of the file: the inputs, a round, or the end."""
+
+    inputs: str = ""
+    round: int = 0
+    asked: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    rounds: int = 0
+    within_s: float | None = None
 
 
 class RoundRecord:
@@ -71,11 +83,11 @@ class RoundRecord:
         self._path, self._within_s, self._redo = run / ROUNDS, within_s, redo
         key = sha256(orjson.dumps(as_json(inputs)))
         lines = list(_whole_lines(self._path))
-        if not lines or lines[0].get("inputs") != key:
+        if not lines or lines[0].inputs != key:
             lines = []
         self._header = None if lines else {"inputs": key}
-        self._rounds = [line for line in lines if "round" in line]
-        self._ends = [line for line in lines if "stopped" in line]
+        self._rounds = [line for line in lines if line.round]
+        self._ends = [line for line in lines if line.stopped]
         self._own_s = 0.0
 
     def finished_rounds(self) -> int | None:
@@ -83,14 +95,14 @@ class RoundRecord:
         if not self._ends:
             return None
         end = self._ends[-1]
-        if end["stopped"] == StopReason.TIME and end["within_s"] != self._within_s:
+        if end.stopped == StopReason.TIME and end.within_s != self._within_s:
             if self._redo:
                 return None
             raise StageError(
-                f"{self._path}: asking stopped after {end['within_s']:g} s, another time than `within=` says. Give the "
+                f"{self._path}: asking stopped after {end.within_s:g} s, another time than `within=` says. Give the "
                 "same, or `redo=true` to go on asking."
             )
-        return int(end["rounds"])
+        return end.rounds
 
     @property
     def num_rounds(self) -> int:
@@ -105,14 +117,15 @@ class RoundRecord:
         """Whether a round of this size would end after the time limit, at the mean speed of the rounds before it."""
         if self._within_s is None or not self._rounds:
             return False
-        spent_s = sum(float(line["seconds"]) for line in self._rounds)
-        pace = spent_s / sum(int(line["asked"]) for line in self._rounds)
+        spent_s = sum(line.seconds for line in self._rounds)
+        pace = spent_s / sum(line.asked for line in self._rounds)
         return self._own_s + spent_s + size * pace > self._within_s
 
     def add(self, asked: int, seconds: float) -> None:
         """Adds a round."""
-        self._rounds.append({"round": len(self._rounds) + 1, "asked": asked, "seconds": round(seconds, 3)})
-        self._write(self._rounds[-1])
+        line = _Line(round=len(self._rounds) + 1, asked=asked, seconds=round(seconds, 3))
+        self._rounds.append(line)
+        self._write({"round": line.round, "asked": line.asked, "seconds": line.seconds})
 
     def finish(self, reason: StopReason, rounds: int) -> None:
         """Adds the end."""
@@ -128,7 +141,7 @@ class RoundRecord:
         self._header = None
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _whole_lines(path: Path) -> Iterator[_Line]:
     """The lines of a file whose last line may be cut off by a kill; that line is removed."""
     if not path.is_file():
         return
@@ -136,4 +149,4 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         path.write_bytes(whole)
-    yield from read_jsonl(path)
+    yield from (_Line(**row) for row in read_jsonl(path))

@@ -129,7 +129,7 @@ class _MixManifest:
 
 def _refuse_other_parameters(run: Path, curation: Curation) -> None:
     stored = read_as(_MixManifest, run / MIX / "manifest.json").parameters
-    mine = as_asked(curation.parameters, stored).fingerprint()
+    mine = as_asked(curation.parameters, stored.get("adaptive")).fingerprint()
     differ = [key for key in mine if as_json(mine[key]) != stored.get(key)]
     if differ:
         raise StageError(
@@ -137,12 +137,16 @@ def _refuse_other_parameters(run: Path, curation: Curation) -> None:
         )
 
 
-def as_asked(parameters: CurationParameters, stored: Mapping[str, Any]) -> CurationParameters:
-    """The parameters with the number of rounds that the run asked, which no option needs to repeat."""
+def as_asked(parameters: CurationParameters, stored: object) -> CurationParameters:
+    """The parameters with the number of rounds that the run asked, which no option needs to repeat.
+
+    Args:
+        stored: The manifest's `adaptive`.
+    """
     adaptive = parameters.adaptive
-    if adaptive is None or adaptive.rounds is not None or not stored.get("adaptive"):
+    if adaptive is None or adaptive.rounds is not None or not isinstance(stored, Mapping):
         return parameters
-    return replace(parameters, adaptive=replace(adaptive, rounds=stored["adaptive"]["rounds"]))
+    return replace(parameters, adaptive=replace(adaptive, rounds=stored["rounds"]))
 
 
 def _show_differences(
