@@ -83,7 +83,8 @@ def _show_asking(run: Path, console: Console) -> None:
     pace = timing.asked / timing.seconds if timing and timing.seconds else None
     console.say(
         f"asked {asking.asked:,} of {asking.instances:,} prompts ({asking.asked / asking.instances:.1%}) in "
-        f"{asking.rounds} rounds{f', {pretty(timing.seconds)}' if timing else ''}; saved {saved:,} prompts"
+        f"{asking.rounds} round{'s' * (asking.rounds != 1)}{f', {pretty(timing.seconds)}' if timing else ''}; "
+        f"saved {saved:,} prompts"
         f"{f', {pretty(saved / pace)} at this speed' if pace else ''}"
     )
     if timing and timing.stopped is StopReason.TIME:
