@@ -152,7 +152,7 @@ def _of_task(line: TaskLine, task: SelectedTask, bucket: TaskBucket | None, popu
         line, kind=task.kind.value.replace("_", " "), category=category, why=task.typed.reason, instances=num
     )
     if bucket is None:
-        return replace(line, kind=f"{line.kind}, not asked")
+        return replace(line, kind=f"{'own' if own is not None else line.kind}, not asked")
     return replace(
         line,
         score=bucket.mean_score,
