@@ -56,7 +56,7 @@ class RunSettings:
 
 def axolotl_document(recipe: AxolotlConfig, settings: RunSettings, card: GpuProfile) -> dict[str, object]:
     """The complete configuration that Axolotl reads."""
-    recipe = with_attention(recipe, card)
+    recipe = with_attention(recipe, card, settings.base_model)
     left_out = {*_PLUGIN_ONLY_KEYS, *_DECIDED_BEFORE} | (set() if recipe.weights.is_adapter else _OF_ADAPTERS)
     document = recipe.model_dump(exclude_none=True, exclude=left_out)
 

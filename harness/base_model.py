@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from core.files import read_json
-from core.model.folder import check_model_folder
+from core.model.folder import caps_attention, check_model_folder
 from core.model.libraries import hub, is_offline, quieten
 from core.model.token_ids import end_id
 from harness.errors import ConfigError, DataError
@@ -175,6 +175,19 @@ def check_special_tokens(base: Path, tokenizer: Any, named: Mapping[str, object]
                 f"{base}: special_tokens.{name} {token}, but its tokenizer has {own}, which rows are tokenised with. "
                 "Save a tokenizer with that token into the folder, or remove the key."
             )
+
+
+def check_attention(base: Path, kernel: str) -> None:
+    """Refuses a kernel that leaves out the bound of the base's attention logits.
+
+    Raises:
+        ConfigError: The kernel has no bound, so another model would be trained than the one that was published.
+    """
+    if caps_attention(base) and not kernel.startswith(("eager", "flash", "flex", "kernels-community/flash")):
+        raise ConfigError(
+            f"{base}: its attention logits are capped (attn_logit_softcapping in config.json), and attn_implementation "
+            f"{kernel} leaves the cap out. Set attn_implementation to auto or eager."
+        )
 
 
 def licence_of(base: Path) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from core.model.folder import caps_attention
 from harness.budget.curve import Curve, curve_of
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.rate import BASE_RATE, FormulaRate, formula_rate
@@ -278,11 +279,13 @@ def objective(recipe: AxolotlConfig) -> Objective:
     return objective_of({**recipe.data, **recipe.further})
 
 
-def with_attention(recipe: AxolotlConfig, card: GpuProfile) -> AxolotlConfig:
-    """The recipe with `attn_implementation: auto` resolved for this machine."""
+def with_attention(recipe: AxolotlConfig, card: GpuProfile, base: Path | None = None) -> AxolotlConfig:
+    """The recipe with `attn_implementation: auto` resolved for this machine and, where it is known, this base."""
     if recipe.attn_implementation != "auto":
         return recipe
-    chosen = "flash_attention_2" if card.is_gpu and has_flash_attn() else "sdpa"
+    chosen = "eager" if base is not None and caps_attention(base) else "sdpa"
+    if card.is_gpu and has_flash_attn():
+        chosen = "flash_attention_2"
     return recipe.model_copy(update={"attn_implementation": chosen})
 
 

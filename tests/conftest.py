@@ -136,10 +136,13 @@ class ForkedChild:
         return code
 
 
-@pytest.fixture(scope="session")
-def axolotl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ForkedChild]]:
-    """Launcher of the real Axolotl that forks instead of importing it again: 4 s a run instead of 15."""
-    folder = tmp_path_factory.mktemp("forkserver")
+@contextlib.contextmanager
+def forked_axolotl(folder: Path) -> Iterator[Callable[..., ForkedChild]]:
+    """A launcher of the real Axolotl that forks instead of importing it again: 4 s a run instead of 15.
+
+    Args:
+        folder: Gets the server's log and the exit codes of its children.
+    """
     environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
     environment |= {"NUMBA_DISABLE_JIT": "1", "AXOLOTL_DATASET_NUM_PROC": "0", "TOKENIZERS_PARALLELISM": "false"}
     log = (folder / "server.log").open("wb")
@@ -178,3 +181,10 @@ def axolotl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         server.wait()
     stdout.close()
     log.close()
+
+
+@pytest.fixture(scope="session")
+def axolotl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ForkedChild]]:
+    """The real Axolotl, which all tests of a process share."""
+    with forked_axolotl(tmp_path_factory.mktemp("forkserver")) as launch:
+        yield launch

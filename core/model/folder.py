@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import PredictionError, StageError
 from core.files import read_as
@@ -59,8 +60,8 @@ def _fingerprint(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-WEIGHT_INDEX = "model.safetensors.index.json"
-"""Says which file holds which weight, where there are several."""
+WEIGHT_INDEX, PICKLED_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
+"""Say which file holds which weight, where there are several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +72,36 @@ class _Index:
 def weight_files(directory: Path) -> list[Path]:
     """The files that transformers loads; a folder may also hold the weights in another layout (`consolidated.…`).
 
+    Pickle files (`.bin`) are taken where there are no safetensors, as in transformers.
+
     Raises:
         StageError: the index is damaged.
     """
-    index = directory / WEIGHT_INDEX
-    if index.is_file():
-        names = read_as(_Index, index, mend="Fetch the model again.").weight_map.values()
-        return [directory / name for name in sorted(set(names))]
+    if found := _indexed(directory, WEIGHT_INDEX):
+        return found
     single = directory / "model.safetensors"
-    return [single] if single.is_file() else sorted(directory.glob("*.safetensors"))
+    safe = [single] if single.is_file() else sorted(directory.glob("*.safetensors"))
+    return safe or _indexed(directory, PICKLED_INDEX) or sorted(directory.glob("pytorch_model*.bin"))
+
+
+def _indexed(directory: Path, name: str) -> list[Path]:
+    index = directory / name
+    if not index.is_file():
+        return []
+    names = read_as(_Index, index, mend="Fetch the model again.").weight_map.values()
+    return [directory / name for name in sorted(set(names))]
+
+
+def caps_attention(directory: Path) -> bool:
+    """Whether a model bounds the logits of its attention, as Gemma 2 does.
+
+    Torch's `scaled_dot_product_attention` has no such bound, and transformers leaves it out there without a message.
+
+    Raises:
+        StageError: `config.json` is missing or damaged.
+    """
+    config = read_as(dict[str, Any], directory / "config.json", mend="Fetch the model again.")
+    return any(part.get("attn_logit_softcapping") for part in (config, config.get("text_config") or {}))
 
 
 def check_model_folder(directory: Path) -> Path:
@@ -96,8 +118,8 @@ def check_model_folder(directory: Path) -> Path:
         read_as(dict[str, object], directory / "config.json", mend="Fetch the model again.")
     except StageError as e:
         raise PredictionError(str(e)) from e
-    if not any(directory.glob("*.safetensors")):
-        raise PredictionError(f"{directory}: no *.safetensors in it. Convert the weights to safetensors first.")
+    if not any(any(directory.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin")):
+        raise PredictionError(f"{directory}: no weights in it (*.safetensors or pytorch_model*.bin). Fetch them.")
     if not any((directory / n).is_file() for n in ("tokenizer.json", "tokenizer.model")):
         raise PredictionError(
             f"{directory}: a model without tokenizer. Put tokenizer.json (or tokenizer.model) beside its weights."

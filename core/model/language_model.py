@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import PredictionError
 from core.example.prompt import cut_at_stop
 from core.model.completion import Completion
-from core.model.folder import check_model_folder
+from core.model.folder import caps_attention, check_model_folder
 from core.model.libraries import disable_cpu_repack, quieten
 from core.model.lora_adapter import (
     CHANGES_THE_BASE,
@@ -85,7 +85,8 @@ class LanguageModel:
         kept = precision if isinstance(precision, Quantisation) else Quantisation.of(precision, on_gpu=on_gpu)
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-            model = load_checked(path, attn_implementation="sdpa", **kept.load_options())
+            attention = "eager" if caps_attention(path) else "sdpa"
+            model = load_checked(path, attn_implementation=attention, **kept.load_options())
         except PredictionError:
             raise
         except Exception as e:  # a model's files can be wrong in as many ways as there are models

@@ -12,23 +12,21 @@ in memory at a time, so a 7B model does not need 28 GB.
 Where it sits: picked checkpoint -> **merge** -> export, the base of a run that starts from another one.
 """
 
-import contextlib
-import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from core.errors import MergeError
 from core.files import make_folder, naming, read_as, read_json, write_json
 from core.model.folder import WEIGHT_INDEX, weight_files
 from core.model.quantisation import Quantisation
+from core.model.weight_file import PICKLED, opened
 
 Dtype = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -87,6 +85,7 @@ def merge(
     total = sum(len(_names(shard)) for shard in shards)
     make_folder(out)
     done, unused = 0, set(deltas)
+    placed: dict[str, str] = {}
     for shard in shards:
         merged: dict[str, torch.Tensor] = {}
         for name, tensor in _tensors(shard):
@@ -101,12 +100,14 @@ def merge(
             merged[name] = weight.to(_DTYPES[dtype]).contiguous() if weight.is_floating_point() else weight
             done += 1
             on_progress(done, total)
-        with naming(out / shard.name):
-            save_file(merged, out / shard.name, metadata={"format": "pt"})
-        (out / shard.name).chmod(READABLE)
+        path = out / merged_name(shard.name)
+        placed |= dict.fromkeys(merged, path.name)
+        with naming(path):
+            save_file(merged, path, metadata={"format": "pt"})
+        path.chmod(READABLE)
     if unused:
         raise MergeError(f"{lora_adapter}: {min(unused)} is no weight of the base {base}. Pass its own `base=`.")
-    _describe(base, out, dtype)
+    _describe(base, out, dtype, placed)
 
 
 def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
@@ -175,43 +176,38 @@ def as_trained(weight: torch.Tensor, quantisation: Quantisation, *, is_rounded: 
     return back
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """An open safetensors file; its header is checked.
-
-    Raises:
-        MergeError: missing or damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as f:
-            yield f
-    except (SafetensorError, OSError) as e:
-        raise MergeError(f"{path}: cannot be read ({e}). Fetch or save it again.") from e
-
-
-def _names(path: Path) -> list[str]:
-    with opened(path) as f:
-        return list(f.keys())
+def _names(path: Path) -> Sequence[str]:
+    with opened(path) as file:
+        return file.names
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    with opened(path) as f:
-        for name in f.keys():  # noqa: SIM118  no mapping
-            yield name, f.get_tensor(name)
+    with opened(path) as file:
+        for name in file.names:
+            yield name, file.tensor(name)
 
 
-def _describe(base: Path, out: Path, dtype: Dtype) -> None:
-    """Writes all files except the weights."""
+def merged_name(shard: str) -> str:
+    """The name of a shard of merged weights, which are always safetensors."""
+    if not shard.endswith(PICKLED):
+        return shard
+    return f"{shard.removesuffix(PICKLED).replace('pytorch_model', 'model')}.safetensors"
+
+
+def _describe(base: Path, out: Path, dtype: Dtype, placed: Mapping[str, str]) -> None:
+    """Writes all files except the weights.
+
+    Args:
+        placed: The file of each weight.
+    """
     config: Mapping[str, Any] = read_json(base / "config.json")
     kept = {k: v for k, v in config.items() if k not in _OF_THE_MACHINE}
     named = {"fp32": "float32", "bf16": "bfloat16"}[dtype]
     write_json(out / "config.json", {**kept, "torch_dtype": named})
     copy_those_there(_CARRIED, base, out)
-    index = base / WEIGHT_INDEX
-    if index.is_file():
-        raw = json.loads(index.read_text(encoding="utf-8"))
+    if len(set(placed.values())) > 1:
         total = sum(path.stat().st_size for path in out.glob("*.safetensors"))
-        write_json(out / index.name, {**raw, "metadata": {"total_size": total}})
+        write_json(out / WEIGHT_INDEX, {"metadata": {"total_size": total}, "weight_map": dict(placed)})
 
 
 def copy_those_there(names: Iterable[str], source: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from core.errors import PredictionError
 from core.model.folder import weight_files
+from core.model.weight_file import opened
 
 _SHOWN = 3
 
@@ -59,13 +60,11 @@ def check_weights(path: Path) -> None:
 def _on_meta(path: Path) -> dict[str, Any]:
     """Every weight of a folder, without its values."""
     import torch
-    from safetensors import safe_open
 
     weights: dict[str, Any] = {}
     for shard in weight_files(path):
-        with safe_open(shard, framework="pt") as f:
-            for name in f.keys():  # noqa: SIM118  no mapping
-                weights[name] = torch.empty(f.get_slice(name).get_shape(), device="meta")
+        with opened(shard) as file:
+            weights |= {name: torch.empty(tuple(file.shape(name)), device="meta") for name in file.names}
     return weights
 
 

@@ -21,7 +21,7 @@ from core.run_folder import PLAN
 from core.stage import SCRATCH, Stage, Summary, locked
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, error_from_log, start_axolotl
-from harness.base_model import check_embeddings, check_special_tokens, load_tokenizer
+from harness.base_model import check_attention, check_embeddings, check_special_tokens, load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.duration import CLOSING_MARGIN, pretty
 from harness.budget.few_steps import few_steps_warning
@@ -48,7 +48,7 @@ from harness.inside.events import (
     TrainEnd,
 )
 from harness.job import TrainJob
-from harness.recipe import AxolotlConfig, has_flash_attn
+from harness.recipe import AxolotlConfig, has_flash_attn, with_attention
 
 REHEARSAL = "rehearsal.json"
 
@@ -358,6 +358,7 @@ def _check_isolation(event: Isolation | None, recipe: AxolotlConfig) -> None:
 def _settings(job: TrainJob, work: Path) -> tuple[RunSettings, float, str]:
     """The settings for a few of the job's batches, the seconds for the data, and a warning if the run has few steps."""
     tokenizer = load_tokenizer(job.base)
+    check_attention(job.base, with_attention(job.recipe, job.card, job.base).attn_implementation)
     check_embeddings(job.base, tokenizer)
     check_special_tokens(job.base, tokenizer, job.recipe.further.get("special_tokens") or {})
     job.dataset()  # tokenises the mix if no earlier command did; the run then finds the table, so this is not timed

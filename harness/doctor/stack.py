@@ -16,6 +16,7 @@ from pathlib import Path
 from core.manifest import PACKAGES
 from core.model.folder import weight_files
 from core.model.libraries import is_offline
+from core.model.weight_file import PICKLED, has_end
 from harness.base_model import find_model, licence_of
 from harness.doctor.doctor import GIB, Check, Finding, Machine, in_one_line, note, ok, problem, warning
 
@@ -96,7 +97,9 @@ def base_model(machine: Machine) -> Finding | None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file has the length that its header gives; the weights are not read."""
+    """Whether a safetensors file has the length that its header gives, or a pickle file its end; no weight is read."""
+    if path.suffix == PICKLED:
+        return has_end(path)
     with path.open("rb") as f:
         start = f.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER_BYTES + 1

@@ -112,8 +112,15 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         set_seed(cfg.seed)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """Keeps NaN losses visible, and lets a rehearsal evaluate before the first step to get the base's loss."""
-        return {"eval_on_start": bool(cfg.oneday_rehearsal), "logging_nan_inf_filter": False}
+        """Keeps NaN losses visible and the last validation rows, and lets a rehearsal evaluate the base first.
+
+        With `eval_sample_packing: false` Axolotl drops the rows that do not fill the last batch.
+        """
+        return {
+            "eval_on_start": bool(cfg.oneday_rehearsal),
+            "logging_nan_inf_filter": False,
+            "dataloader_drop_last": False,
+        }
 
     def get_trainer_cls(self, cfg: Any) -> type[OnedayTrainer] | None:
         """The trainer class for Axolotl to use; None under `rl`, where `trainer_cls` names it."""

@@ -133,7 +133,7 @@ class HarnessRunner:
         tables = make_folder(self.folder / TABLE)
         if not (make_folder(run) / TABLE).exists():
             (run / TABLE).symlink_to(tables.absolute(), target_is_directory=True)
-        recipe = with_attention(recipe_of(stage, seed=training.seed), self.card)
+        recipe = with_attention(recipe_of(stage, seed=training.seed), self.card, base)
         job = TrainJob(
             run=run,
             mix=mix,

@@ -20,15 +20,16 @@ import torch
 from core.comparison import Comparison
 from core.encoding.rendering import CHAT_TEMPLATE
 from core.encoding.table import read_rows
-from core.errors import MergeError, StageError
+from core.errors import PredictionError, StageError
 from core.files import make_folder, naming, read_as, read_json, sync_directory, write_json, write_text
 from core.manifest import MANIFEST, read_manifest
-from core.model.folder import check_model_folder, model_fingerprint, weight_files
+from core.model.folder import caps_attention, check_model_folder, model_fingerprint, weight_files
 from core.model.language_model import LanguageModel
 from core.model.libraries import quieten
-from core.model.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge, opened
+from core.model.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge
 from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import IGNORED_LABEL, RowIds
+from core.model.weight_file import opened
 from core.run_folder import EXPORT, PICK, TRAIN
 from harness.base_model import licence_of
 from harness.checkpoint.content import ADAPTER_FILES, MODEL_CONFIG, is_model
@@ -152,6 +153,7 @@ def export(
         quantisation=found.trained.quantisation,
         merged=ALL_TRAINED if found.is_model else wanted.merge,
         is_changed=found.is_changed,
+        is_eager=caps_attention(found.base),
         agreement=asdict(agreement) if agreement else None,
         measured=measured,
         scores=scores,
@@ -243,7 +245,7 @@ def _found(wanted: Export) -> _Found:
     adapter = folder / picked.adapter
     try:
         _check_whole(adapter)
-    except (StageError, MergeError) as e:
+    except (StageError, PredictionError) as e:
         raise ExportError(f"{adapter}: not whole ({e}) `oneday pick {wanted.run}` writes it anew.") from e
     trained = find_trained_base(adapter) or _as_picked(picked, base)
     check_same_base(trained, base, wanted.run, on_purpose=wanted.base_changed)

@@ -59,6 +59,7 @@ def model_card(
     quantisation: Quantisation,
     merged: str | None,
     is_changed: bool = False,
+    is_eager: bool = False,
     agreement: Mapping[str, Any] | None,
     measured: Measured | None = None,
     scores: Sequence[Mapping[str, Any]],
@@ -74,6 +75,7 @@ def model_card(
         quantisation: How the base was kept in training.
         merged: The type of merged weights, or `ALL_TRAINED`; None: an adapter.
         is_changed: The weights are merged into another base than the one in training.
+        is_eager: Attention has to be computed by the eager kernel, because torch's leaves a bound out.
         agreement: Merged weights against base and adapter.
         measured: The written folder as another program loads it.
         scores: Base against tuned, by group.
@@ -85,7 +87,7 @@ def model_card(
         _what(picked, train, base_name, merged, agreement),
         f"This folder was loaded by transformers and PEFT and {described(measured)}." if measured else "",
         _changed(merged, is_changed),
-        _load(base_name, quantisation, merged),
+        _load(base_name, quantisation, merged, EAGER * is_eager),
         _data(manifest.get("curate") or manifest.get("data", {})),
         _training(train, picked),
         _scores(scores),
@@ -140,7 +142,7 @@ _MERGED = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained(".", dtype="auto")
+model = AutoModelForCausalLM.from_pretrained(".", dtype="auto"{option})
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```"""
 
@@ -161,19 +163,20 @@ _FOUR_BIT = """, quantization_config=BitsAndBytesConfig(
 )"""
 
 
+EAGER = ', attn_implementation="eager"'
 _EIGHT_BIT = ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
 
 
-def _load(base_name: str, kept: Quantisation, merged: str | None) -> str:
+def _load(base_name: str, kept: Quantisation, merged: str | None, attention: str) -> str:
     """Code that loads it as it was trained."""
     if merged:
-        return f"## Load it\n\nIn this folder:\n\n{_MERGED}"
+        return f"## Load it\n\nIn this folder:\n\n{_MERGED.format(option=attention)}"
     quantised = (_FOUR_BIT.format(**asdict(kept)) if kept.load_in_4bit else _EIGHT_BIT) if kept.is_quantised else ""
     code = _ADAPTER.format(
         imported=", BitsAndBytesConfig" if quantised else "",
         base=base_name if "/" in base_name else f"PATH/TO/{base_name}",
         dtype=kept.compute_dtype,
-        option=quantised,
+        option=attention + quantised,
     )
     return (
         f"## Load it\n\nIn training the base was kept so: {kept.describe()}. Kept in another way, base and adapter are "

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from core.model.folder import caps_attention
 from core.model.language_model import LanguageModel
 from core.model.libraries import give_back
 from core.model.quantisation import Precision, Quantisation
@@ -198,12 +199,13 @@ def _by_transformers(
 def _loaded(exported: Path, base: Path | None, kept: Quantisation) -> Any:
     from transformers import AutoModelForCausalLM
 
+    options: dict[str, Any] = {"attn_implementation": "eager"} if caps_attention(base or exported) else {}
     if base is None:
-        model: Any = AutoModelForCausalLM.from_pretrained(exported, dtype="auto", local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(exported, dtype="auto", local_files_only=True, **options)
     else:
         from peft import PeftModel
 
-        whole = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **kept.load_options())
+        whole = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **options, **kept.load_options())
         model = PeftModel.from_pretrained(whole, exported)
     is_placed = base is not None and kept.load_in_4bit
     return (model.to("cuda") if torch.cuda.is_available() and not is_placed else model).eval()

@@ -11,11 +11,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from core.errors import OnedayError
-from harness.base_model import check_special_tokens, find_model, licence_of, load_tokenizer
-from harness.errors import DataError
+from core.model.language_model import LanguageModel
+from harness.base_model import check_attention, check_special_tokens, find_model, licence_of, load_tokenizer
+from harness.budget.gpu_profile import get_gpu_profile
+from harness.errors import ConfigError, DataError
+from harness.recipe import read_recipe, with_attention
+from oneday.demo.demo import RECIPE
 from tests.conftest import DEMO_BASE, write_small_mix
+from tests.harness.bases import ARCHITECTURES, write_base
 
 STATUS = {"owner/gated": (403, "GatedRepo"), "owner/unknown": (404, "RepoNotFound"), "owner/open": (200, "")}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -176,3 +183,24 @@ def test_special_tokens_that_rows_are_not_tokenised_with_are_refused(
     check_special_tokens(demo_base, tokenizer, {"pad_token": "<unk>", "eos_token": "</s>", "unk_token": None})
     with pytest.raises(DataError, match=problem):
         check_special_tokens(demo_base, tokenizer, named)
+
+
+def test_a_base_that_caps_its_attention_gets_a_kernel_that_does(tmp_path: Path) -> None:
+    """Torch's own kernel leaves the cap out: logits of a tiny Gemma 2 differed by 0.13 at a deviation of 0.8."""
+    base = write_base(ARCHITECTURES["gemma2"], tmp_path)
+    recipe = read_recipe(RECIPE).model_copy(update={"attn_implementation": "auto"})
+    assert with_attention(recipe, get_gpu_profile("cpu"), base).attn_implementation == "eager"
+    assert with_attention(recipe, get_gpu_profile("cpu"), DEMO_BASE).attn_implementation == "sdpa"
+    check_attention(base, "eager")
+    check_attention(DEMO_BASE, "sdpa")
+    with pytest.raises(ConfigError, match=r"attention logits are capped .* sdpa leaves the cap out.* auto or eager"):
+        check_attention(base, "sdpa")
+    ids = torch.tensor([[2, 5, 9, 40, 41, 42]])
+    eager, sdpa = (
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=kernel)
+        for kernel in ("eager", "sdpa")
+    )
+    with torch.inference_mode():
+        ours = LanguageModel.load(base).model(ids).logits
+        assert torch.equal(ours, eager(ids).logits)
+        assert float((ours - sdpa(ids).logits).abs().max()) > 1e-2

@@ -127,7 +127,7 @@ def training_job(
         base=base,
         parent=parent,
         long_examples=LongExamples(request.long_examples),
-        recipe=with_attention(recipe, setting.card),
+        recipe=with_attention(recipe, setting.card, base),
         card=setting.card,
         card_how=setting.choice.reason,
         device=setting.choice.device,

@@ -1,6 +1,7 @@
 """A folder whose weights are not those of its config is refused by the names of the weights."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import PredictionError
 from core.model.language_model import LanguageModel
+from core.model.weight_file import has_end
 from core.model.weights import check_weights
 
 UP, NORM = "model.layers.1.mlp.up_proj.weight", "model.norm.weight"
@@ -105,3 +107,46 @@ def test_weights_in_several_files_are_one_model(demo_base: Path, tmp_path: Path)
     assert len(list(folder.glob("model-*.safetensors"))) > 1
     check_weights(folder)
     LanguageModel.load(folder)
+
+
+def as_pickle(folder: Path, demo_base: Path) -> Path:
+    """The demo base as torch wrote models until 2023."""
+    shutil.copytree(demo_base, folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return folder / "pytorch_model.bin"
+
+
+def test_a_pickle_file_holds_the_same_model_and_is_checked_as_well(demo_base: Path, tmp_path: Path) -> None:
+    path = as_pickle(tmp_path / "base", demo_base)
+    check_weights(path.parent)
+    ids = torch.tensor([[1, 5, 9]])
+    logits = [LanguageModel.load(folder).model(ids).logits for folder in (demo_base, path.parent)]
+    assert torch.equal(*logits)
+    torch.save({NORM: torch.zeros(128)}, path)
+    with pytest.raises(PredictionError, match="they lack"):
+        check_weights(path.parent)
+
+
+class Payload:
+    """Runs code when it is unpickled without care."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("touch ran",)
+
+
+def test_a_pickle_file_that_is_cut_short_or_holds_code_is_refused(
+    demo_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = as_pickle(tmp_path / "base", demo_base)
+    path.write_bytes(path.read_bytes()[:-100])
+    monkeypatch.chdir(tmp_path)
+    assert not has_end(path)
+    for content in (None, {"weight": Payload()}, [torch.zeros(3)]):
+        if content is not None:
+            torch.save(content, path)
+        with pytest.raises(PredictionError, match=r"pytorch_model\.bin: cannot be read") as e:
+            check_weights(path.parent)
+        assert "\n" not in str(e.value)
+    assert has_end(path)
+    assert not (tmp_path / "ran").exists()
