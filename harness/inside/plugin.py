@@ -96,8 +96,12 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
     def pre_model_load(self, cfg: Any) -> None:
         """Reports that the configuration and the data were loaded with this plugin, and checks the base's weights.
 
-        Without the check Axolotl would train a base with missing weights, which transformers initialises randomly.
+        Without the check Axolotl would train a base with missing weights, which transformers initialises randomly. In 8
+        bits Axolotl loads everything else in fp16 unless bf16 is set. A module of `lora_modules_to_save` would then be
+        trained in fp16, where Adam's epsilon is 0: its weights became NaN in the first step.
         """
+        if cfg.load_in_8bit and not (cfg.bf16 or cfg.bfloat16 or cfg.fp16 or cfg.float16):
+            cfg.torch_dtype = torch.float32
         cap_gib = cap_memory(cfg.oneday_memory_gib)
         alive = PluginAlive(**now(), attn_implementation=cfg.attn_implementation, memory_capped_gib=cap_gib)
         self.events.emit(alive)

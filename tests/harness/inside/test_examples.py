@@ -26,6 +26,7 @@ SMALLER = {"sequence_len": 512, "max_steps": 2, "special_tokens": None, "model_t
     "name",
     [
         "archived/code-llama/7b/lora.yml",  # LoRA on 8 bits, saves what it embeds, a tokenizer's class of its own
+        "llama-3/lora-1b-sample-packing-sequentially.yml",  # the same with embeddings that are trained too
         "eaft/eaft-example.yml",  # all weights, a loss of its own
         "llama-3/3b-qat-nvfp4.yaml",  # all weights, trained for another precision
         "archived/tiny-llama/pretrain.yml",  # plain text
