@@ -2,6 +2,7 @@
 
     model = load_checked(Path("models/base"), dtype=torch.bfloat16)
     check_weights(Path("models/base"))                        # the same check, without reading the weights
+    exchange_weights(model, Path("checkpoint-40"))            # of the same class, one tensor at a time
 
 transformers gives a weight that is missing random values, leaves one out that it does not know, and reports both in a
 log that `quieten` turns off. Tied weights, buffers and the weights that a class is known to leave out are not reported.
@@ -55,6 +56,29 @@ def check_weights(path: Path) -> None:
         None, config=config, state_dict=_on_meta(path), device_map={"": "meta"}, output_loading_info=True
     )
     _check(path, model, found)
+
+
+def exchange_weights(model: Any, folder: Path) -> None:
+    """Gives a loaded model the weights of another folder of its class, tensor by tensor, without a second model.
+
+    Raises:
+        PredictionError: the files cannot be read, or do not hold the model's weights. The model is then a mixture.
+    """
+    import torch
+
+    own, filled = model.state_dict(), set()
+    with torch.no_grad():
+        for path in weight_files(folder):
+            with opened(path) as file:
+                for name in file.names:
+                    if name not in own:
+                        continue  # a buffer that older versions saved
+                    if tuple(file.shape(name)) != tuple(own[name].shape):
+                        raise PredictionError(f"{path}: {name} has another size than in {type(model).__name__}.")
+                    own[name].copy_(file.tensor(name))
+                    filled.add(own[name].data_ptr())
+    if missing := [name for name, tensor in own.items() if tensor.data_ptr() not in filled]:
+        raise PredictionError(f"{folder}: its weights lack {min(missing)}. Save it again.")
 
 
 def _on_meta(path: Path) -> dict[str, Any]:

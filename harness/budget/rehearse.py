@@ -134,9 +134,12 @@ class Rehearsal:
     def pick_reserve_s(self, average: int = 0) -> float:
         """Seconds to keep free for the picker.
 
-        Trying an average of adapters adds loading the model and measuring the loss of three adapters.
+        Trying an average adds reading the checkpoints and writing their mean, loading the model, and measuring the loss
+        of three checkpoints.
         """
-        average_s = CLOSING_MARGIN * (self.load_s + PICKER_SLOWDOWN * 3 * self.eval_s) if average > 1 else 0.0
+        files_s = (average + 1) * self.save_s  # a save writes more than is read here
+        average_s = files_s + self.load_s + PICKER_SLOWDOWN * 3 * self.eval_s
+        average_s = CLOSING_MARGIN * average_s if average > 1 else 0.0
         return 0.5 + CLOSING_MARGIN * self.verify_s * NUM_VERIFIED + average_s
 
     def minimum_s(self, average: int = 0) -> float:

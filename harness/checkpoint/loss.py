@@ -1,6 +1,6 @@
-"""Losses of LoRA adapters on validation rows. The base is loaded once; only the adapters are exchanged.
+"""Losses of checkpoints on validation rows. The base is loaded once; adapters, or all weights, are exchanged.
 
-    losses = AdapterLosses(base, precision="4bit", rows=rows)
+    losses = CheckpointLosses(base, precision="4bit", rows=rows)
     losses.sums(Path("07_train/output/checkpoint-40"), [0, 5, 9])
 
 Where it sits: below the timed picker.
@@ -15,14 +15,15 @@ import torch
 from core.model.language_model import LanguageModel
 from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import IGNORED_LABEL, RowIds
+from harness.checkpoint.exchange import Exchange
 from harness.errors import MemoryFullError
 
 BATCH_TOKENS = 4_096
 """Tokens of one forward pass; their fp32 logits take 0.5 GiB with a vocabulary of 32,000."""
 
 
-class AdapterLosses:
-    """Computes the summed loss of each row under an adapter.
+class CheckpointLosses:
+    """Computes the summed loss of each row under a checkpoint: an adapter, or a whole model.
 
     Args:
         base: Local model folder.
@@ -42,25 +43,25 @@ class AdapterLosses:
         self.num_answer_tokens = [sum(label != IGNORED_LABEL for label in row.labels[1:]) for row in rows]
         self._before_batch = before_batch
         self._model = LanguageModel.load(base, precision=precision)
+        self._weights = Exchange(self._model)
 
     @property
     def quantisation(self) -> Quantisation:
         """Quantisation of the loaded base."""
         return self._model.quantisation
 
-    def sums(self, lora_adapter: Path, rows: Sequence[int]) -> list[float]:
+    def sums(self, checkpoint: Path, rows: Sequence[int]) -> list[float]:
         """Summed negative log-likelihood (nats) of these rows' answers.
 
         Raises:
-            PredictionError: The adapter cannot be read, or does not fit the base.
+            PredictionError: The checkpoint cannot be read, or does not fit the base.
         """
-        if self._model.lora_adapter != lora_adapter:
-            self._model.load_adapter(lora_adapter)
+        self._weights.use(checkpoint)
         return [total for total, _ in self._losses(rows)]
 
     def base_mean(self, rows: Sequence[int]) -> float:
         """Mean loss of the base without an adapter over these rows, in nats per answer token."""
-        with self._model.without_adapter():
+        with self._weights.of_base():
             losses = self._losses(rows)
         return sum(total for total, _ in losses) / sum(num for _, num in losses)
 
@@ -69,12 +70,12 @@ class AdapterLosses:
             self._model, [self._rows[row] for row in rows], batch_tokens=BATCH_TOKENS, before_batch=self._before_batch
         )
 
-    def mean(self, lora_adapter: Path) -> float:
+    def mean(self, checkpoint: Path) -> float:
         """Mean loss over all rows, in nats per answer token."""
-        return sum(self.sums(lora_adapter, range(len(self._rows)))) / sum(self.num_answer_tokens)
+        return sum(self.sums(checkpoint, range(len(self._rows)))) / sum(self.num_answer_tokens)
 
 
-class PairLosses(AdapterLosses):
+class PairLosses(CheckpointLosses):
     """Losses of pairs of answers against the base as reference: -log sigmoid(beta x margin), as in DPO.
 
     Args:
@@ -96,13 +97,12 @@ class PairLosses(AdapterLosses):
         self._beta = beta
         self._reference: dict[int, float] = {}
 
-    def sums(self, lora_adapter: Path, rows: Sequence[int]) -> list[float]:
+    def sums(self, checkpoint: Path, rows: Sequence[int]) -> list[float]:
         """The loss of each of these pairs."""
-        if self._model.lora_adapter != lora_adapter:
-            self._model.load_adapter(lora_adapter)
-        unknown = [row for row in rows if row not in self._reference]
-        with self._model.without_adapter():
-            self._reference |= dict(zip(unknown, self._margins(unknown), strict=True))
+        if unknown := [row for row in rows if row not in self._reference]:
+            with self._weights.of_base():
+                self._reference |= dict(zip(unknown, self._margins(unknown), strict=True))
+        self._weights.use(checkpoint)
         gained = (now - self._reference[row] for row, now in zip(rows, self._margins(rows), strict=True))
         return [math.log1p(math.exp(-abs(x))) + max(0.0, -x) for x in (self._beta * gain for gain in gained)]
 
@@ -115,9 +115,9 @@ class PairLosses(AdapterLosses):
         sides = self._losses([side for row in rows for side in (2 * row, 2 * row + 1)])
         return [rejected - chosen for (chosen, _), (rejected, _) in zip(sides[::2], sides[1::2], strict=True)]
 
-    def mean(self, lora_adapter: Path) -> float:
+    def mean(self, checkpoint: Path) -> float:
         """Mean loss over all pairs."""
-        losses = self.sums(lora_adapter, range(len(self.num_answer_tokens)))
+        losses = self.sums(checkpoint, range(len(self.num_answer_tokens)))
         return sum(losses) / len(losses)
 
 

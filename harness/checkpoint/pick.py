@@ -28,6 +28,7 @@ ADAPTER = "adapter"
 """A symbolic link to the folder of the picked adapter; `picked.json` names that folder."""
 MODEL = "model"
 """The same of a run that trained all weights."""
+KINDS = {ADAPTER: "LoRA adapter", MODEL: "model"}
 PICKED = "picked.json"
 
 BASE = "base"
@@ -76,6 +77,11 @@ class Picked:
     def num_checkpoints(self) -> int:
         """Number of candidates without the base."""
         return sum(c.checkpoint != BASE for c in self.candidates)
+
+    @property
+    def kind(self) -> str:
+        """The name of the link to it: `adapter`, or `model` of a run that trained all weights."""
+        return MODEL if self.adapter.startswith(f"{MODEL}-") else ADAPTER
 
     @property
     def base_loss(self) -> float | None:

@@ -24,8 +24,8 @@ from core.run_folder import PICK
 from core.stage import Dropped
 from harness.budget.clock import uptime
 from harness.budget.duration import pretty
-from harness.checkpoint.adapter import average_adapters
-from harness.checkpoint.content import ADAPTER_FILES, is_model
+from harness.checkpoint.average import average
+from harness.checkpoint.content import published
 from harness.checkpoint.pick import BASE, RULE, Candidate, Picked, known_candidates, no_candidate, publish, with_base
 from harness.checkpoint.race import ERROR_PROBABILITY, Race, Standing, TimeUp
 from harness.checkpoint.seal import Checkpoint
@@ -33,7 +33,7 @@ from harness.checkpoint.trained_base import TrainedBase, find_trained_base
 from harness.errors import BudgetError, CheckpointError
 
 COPY_BYTES_PER_S = 100e6
-"""Speed of a slow disk, for the time that is reserved to publish an adapter."""
+"""Speed of a slow disk, for the time that is reserved to publish a checkpoint."""
 
 PUBLISH_S = 0.3
 
@@ -56,7 +56,7 @@ class PickJob:
     """Of pairs: the recipe's `rl_beta`; None: the rows are no pairs."""
     seed: int = 2023
     average: int = 0
-    """Number of best adapters to average; below 2: no average is tried."""
+    """Number of best checkpoints to average; below 2: no average is tried."""
     base_loss: float | None = None
     """Loss of the base over all rows, if it was measured before."""
     until: float = math.inf
@@ -70,8 +70,8 @@ class PickJob:
 
     @property
     def measure_until(self) -> float:
-        """Time on the uptime clock by which measuring must end, so that the adapter can be published in time."""
-        largest = max((_adapter_bytes(c.path) for c in self.checkpoints), default=0)
+        """Time on the uptime clock by which measuring must end, so that the checkpoint can be published in time."""
+        largest = max((_bytes(c.path) for c in self.checkpoints), default=0)
         return self.until - PUBLISH_S - largest / COPY_BYTES_PER_S
 
 
@@ -95,11 +95,6 @@ def timed_pick(
         best = next(c for c in job.checkpoints if c.path.name == known[0].checkpoint)
         return publish(
             job.folder / PICK, best.path, _picked(job, known, job.rejected, RULE, 0.0, with_base(known, job.base_loss))
-        )
-    if any(is_model([file.name for file in c.path.iterdir()]) for c in job.checkpoints):
-        raise CheckpointError(
-            f"{job.folder}: trained all weights. Losses are measured here of adapters alone, and have no average but "
-            "theirs: leave `average=` out, and train with an evaluation at every save."
         )
     measuring = _Measuring(job, known, on_slice, while_measuring)
     try:
@@ -127,7 +122,7 @@ class _Measuring:
     def __init__(
         self, job: PickJob, known: Sequence[Candidate], on_slice: OnSlice, while_measuring: Callable[[], None]
     ) -> None:
-        from harness.checkpoint.loss import AdapterLosses, PairLosses
+        from harness.checkpoint.loss import CheckpointLosses, PairLosses
 
         def before_batch() -> None:
             while_measuring()
@@ -139,7 +134,7 @@ class _Measuring:
         self._paths = {c.path.name: c.path for c in job.checkpoints}
         self._steps = {c.path.name: c.step for c in job.checkpoints}
         self._unreadable: dict[str, str] = {}
-        load = AdapterLosses if job.beta is None else functools.partial(PairLosses, beta=job.beta)
+        load = CheckpointLosses if job.beta is None else functools.partial(PairLosses, beta=job.beta)
         self._losses = load(job.base, precision=job.precision, rows=job.rows, before_batch=before_batch)
         self._rows: Sequence[int] = ()
         self.average_folder = job.folder / PICK / "average"
@@ -150,7 +145,7 @@ class _Measuring:
         return TrainedBase(quantisation=self._losses.quantisation, fingerprint=model_fingerprint(self._job.base))
 
     def run(self) -> tuple[list[Candidate], dict[str, Path], str]:
-        """Candidates, best first; the adapter folder of each; and the rule of the order."""
+        """Candidates, best first; the folder of each; and the rule of the order."""
         job = self._job
         names = sorted(self._paths, key=lambda name: self._steps[name])
         now = uptime()
@@ -206,7 +201,7 @@ class _Measuring:
         best = [s.name for s in usable[: self._job.average]]
         name = f"average of {', '.join(sorted(best, key=lambda n: self._steps[n]))}"
         try:
-            self._paths[name] = average_adapters([self._paths[n] for n in best], self.average_folder)
+            self._paths[name] = average([self._paths[n] for n in best], self.average_folder)
         except (CheckpointError, OSError) as e:
             self._unreadable[name] = str(e)
             return usable
@@ -265,5 +260,5 @@ def _picked(
     )
 
 
-def _adapter_bytes(path: Path) -> int:
-    return sum((path / name).stat().st_size for name in ADAPTER_FILES if (path / name).is_file())
+def _bytes(checkpoint: Path) -> int:
+    return sum(path.stat().st_size for name in published(checkpoint) if (path := checkpoint / name).is_file())

@@ -6,6 +6,7 @@ from harness.base_model import licence_of
 from harness.budget.duration import pretty
 from harness.budget.rehearse import Rehearsal
 from harness.budget.speed import SpeedMeter
+from harness.checkpoint.pick import KINDS
 from harness.inside.events import (
     DiskFull,
     Evaluation,
@@ -151,7 +152,7 @@ def show_training(result: TrainResult, console: Console) -> None:
         f"{result.steps} steps, {result.tokens_per_s:,.0f} tokens/s while training; {ENDINGS[result.stop_reason]}; "
         f"picked {picked.checkpoint} of {picked.num_checkpoints}, validation loss {picked.validation_loss:.4f}"
     )
-    console.say(f"LoRA adapter: {result.run / PICK / 'adapter'}")
+    console.say(f"{KINDS[picked.kind]}: {result.run / PICK / picked.kind}")
 
 
 def _rewards(event: Evaluation) -> str:

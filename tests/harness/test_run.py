@@ -1,6 +1,7 @@
 """The supervisor against a child that hangs, crashes or says nothing, and against the real Axolotl."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from harness.base_model import load_tokenizer
 from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import Rehearsal, rehearse
-from harness.checkpoint.loss import AdapterLosses
+from harness.checkpoint.loss import CheckpointLosses
 from harness.data.dataset import read_dataset, read_dataset_rows
 from harness.errors import BudgetError, TrainError
 from harness.inside.events import Evaluation, Event, PluginAlive, PluginRegistered, Save, Step, TrainBegin, TrainEnd
@@ -29,6 +30,7 @@ from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.run import train
 from harness.supervise import BATCHES, DATA, METRICS, OUTPUT
+from oneday.commands.training.train import steps_cut
 from oneday.demo.demo import RECIPE
 
 WriteMix = Callable[..., Path]
@@ -147,6 +149,22 @@ def test_redo_with_another_budget_begins_a_new_day(job: TrainJob) -> None:
     assert [c.checkpoint for c in result.picked.candidates] == ["checkpoint-3"]
 
 
+@pytest.mark.timed
+def test_max_steps_that_the_budget_cannot_hold_are_named_before_and_the_budget_ends_the_run(job: TrainJob) -> None:
+    many = replace(job, budget_s=12.0, recipe=job.recipe.model_copy(update={"max_steps": 100_000}))
+    assert steps_cut(replace(many, budget_s=36_000.0), MEASURED) == ""
+    warning = re.fullmatch(
+        r"max_steps 100,000: the budget holds about (\d+) steps at the measured costs, and ends the run",
+        steps_cut(many, MEASURED),
+    )
+    assert warning
+    assert 0 < int(warning[1]) < 300
+    result = train(many, MEASURED, launch=fake(steps="100000", save="every:10"))
+    assert result.stop_reason == "deadline"
+    assert result.ledger.overshoot_s == 0
+    assert 0 < result.steps < 100_000
+
+
 def test_two_supervisors_on_one_run_are_refused(job: TrainJob) -> None:
     with locked(job.run), pytest.raises(StageError, match="another oneday command is at work"):
         train(job, MEASURED, launch=fake())
@@ -250,7 +268,7 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
 def _check_validation_loss(job: TrainJob, checkpoint: str, expected: float) -> None:
     """The trainer's packed, token-weighted loss against one computed row by row outside of it."""
     rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.parquet", job.base)
-    loss = AdapterLosses(job.base, precision="4bit", rows=rows).mean(job.run / TRAIN / OUTPUT / checkpoint)
+    loss = CheckpointLosses(job.base, precision="4bit", rows=rows).mean(job.run / TRAIN / OUTPUT / checkpoint)
     assert loss == pytest.approx(expected, abs=1e-3)
 
 

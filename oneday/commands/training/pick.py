@@ -19,7 +19,7 @@ from harness.budget.clock import uptime
 from harness.budget.duration import pretty, seconds
 from harness.budget.rehearse import rehearsed_base_loss
 from harness.checkpoint.adapter import find_adapters
-from harness.checkpoint.pick import Picked
+from harness.checkpoint.pick import KINDS, Picked
 from harness.checkpoint.race import Race
 from harness.checkpoint.seal import SEAL, Checkpoint, checkpoint_folders, inspect_all
 from harness.checkpoint.timed_pick import PickJob, timed_pick
@@ -272,7 +272,7 @@ def show_pick(picked: Picked, folder: Path, console: Console) -> None:
         console.say(f"measured in {pretty(picked.seconds)}")
     if picked.better_than_base is False:
         console.alarm(f"NOT better than the base, whose validation loss is {picked.base_loss:.4f}")
-    console.say(f"LoRA adapter: {folder / PICK / 'adapter'}")
+    console.say(f"{KINDS[picked.kind]}: {folder / PICK / picked.kind}")
     console.result(
         {
             "picked": picked.checkpoint, "step": picked.step, "validation_loss": picked.validation_loss,

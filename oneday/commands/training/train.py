@@ -117,8 +117,6 @@ def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
         check_plan(request.follow_plan)
     if job.recipe.learning_rate_auto and not request.rehearsal:
         raise ConfigError("learning_rate: auto with `rehearsal=false`: its probes need measured costs. Rehearse.")
-    if request.average > 1 and not job.recipe.weights.is_adapter:
-        raise ConfigError(f"`average={request.average}`: adapters are averaged, and this recipe trains all weights.")
     return replace(
         job,
         average=request.average,
@@ -216,12 +214,17 @@ def measure(
     else:
         measured = rehearse(job, launch=launch)
     show_rehearsal(measured, job, console)
-    if job.recipe.max_steps and (fitting := steps_that_fit_budget(job, measured)) < job.recipe.max_steps:
-        console.alarm(
-            f"max_steps {job.recipe.max_steps:,}: the budget holds about {fitting:,} steps at the measured costs, and "
-            "the run ends with it"
-        )
+    if cut := steps_cut(job, measured):
+        console.alarm(cut)
     return job, measured
+
+
+def steps_cut(job: TrainJob, measured: Rehearsal) -> str:
+    """A warning where the budget holds fewer steps than the recipe's `max_steps`; else empty."""
+    wished = job.recipe.max_steps
+    if wished is None or (fitting := steps_that_fit_budget(job, measured)) >= wished:
+        return ""
+    return f"max_steps {wished:,}: the budget holds about {fitting:,} steps at the measured costs, and ends the run"
 
 
 def steps_that_fit_budget(job: TrainJob, measured: Rehearsal) -> int:

@@ -10,7 +10,7 @@ from core.errors import PredictionError
 from core.model.language_model import LanguageModel
 from core.model.token_ids import IGNORED_LABEL, rows_ids
 from harness.checkpoint.adapter import average_adapters, find_adapters
-from harness.checkpoint.loss import AdapterLosses, answer_losses
+from harness.checkpoint.loss import CheckpointLosses, answer_losses
 from harness.errors import CheckpointError
 from tests.conftest import DEMO_BASE
 from tests.harness.checkpoint.adapters import write_adapters
@@ -132,7 +132,7 @@ def test_the_mean_is_over_answer_tokens(adapters: Path) -> None:
 
     answers = ("yes", "the plate of Fay is hot", "no no")
     rows = rows_ids(load_tokenizer(DEMO_BASE), [("### Response:\n", answer) for answer in answers])
-    losses = AdapterLosses(DEMO_BASE, precision=None, rows=rows)
+    losses = CheckpointLosses(DEMO_BASE, precision=None, rows=rows)
     sums = losses.sums(adapters / "checkpoint-3", [0, 1, 2])
     assert losses.mean(adapters / "checkpoint-3") == pytest.approx(sum(sums) / sum(losses.num_answer_tokens))
 

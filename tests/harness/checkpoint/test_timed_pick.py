@@ -15,7 +15,7 @@ from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.checkpoint.adapter import find_adapters
 from harness.checkpoint.content import RESUME_FILES
-from harness.checkpoint.loss import AdapterLosses
+from harness.checkpoint.loss import CheckpointLosses
 from harness.checkpoint.pick import Picked, pick
 from harness.checkpoint.seal import Checkpoint, inspect_all, seal
 from harness.checkpoint.timed_pick import PickJob, timed_pick
@@ -69,7 +69,7 @@ def make_job(adapters: Path, folder: Path, rows: list[RowIds]) -> PickJob:
 def test_all_the_time_measures_all_rows_and_says_why(adapters: Path, tmp_path: Path, rows: list[RowIds]) -> None:
     picked = timed_pick(make_job(adapters, tmp_path, rows))
     assert picked.checkpoint == BEST
-    losses = AdapterLosses(DEMO_BASE, precision=None, rows=rows)
+    losses = CheckpointLosses(DEMO_BASE, precision=None, rows=rows)
     base, *others = picked.candidates
     assert (base.checkpoint, base.step, base.measured_by, base.num_rows) == ("base", 0, "picker", 96)
     assert base.validation_loss == pytest.approx(losses.base_mean(range(96)), abs=1e-5)
@@ -252,7 +252,7 @@ def test_an_average_is_measured_although_all_losses_are_known(
     adapters: Path, tmp_path: Path, rows: list[RowIds]
 ) -> None:
     """As after our own training."""
-    losses = AdapterLosses(DEMO_BASE, precision=None, rows=rows)
+    losses = CheckpointLosses(DEMO_BASE, precision=None, rows=rows)
     job = make_job(adapters, tmp_path, rows)
     known = [replace(c, validation_loss=losses.mean(c.path)) for c in job.checkpoints]
     picked = timed_pick(replace(job, checkpoints=known, average=2))

@@ -12,7 +12,7 @@ from core.files import read_json
 from core.run_folder import TRAIN
 from harness.axolotl_process import Launcher
 from harness.budget.rehearse import rehearse
-from harness.checkpoint.loss import AdapterLosses
+from harness.checkpoint.loss import CheckpointLosses
 from harness.data.dataset import read_dataset_rows
 from harness.data.own_mix import OwnMixParameters, own_mix
 from harness.data.share import DataFile
@@ -48,7 +48,7 @@ def test_every_kind_is_trained_and_the_trainers_loss_is_that_of_the_rows(
     assert (described["num_dropped"], described["num_split"]) == (0, 4)
     assert described["chat_template"].startswith("chat template: ChatML")
     rows_of_run = read_dataset_rows(job.run / TRAIN / DATA / "validation.parquet", job.base)
-    loss = AdapterLosses(job.base, precision="4bit", rows=rows_of_run).mean(
+    loss = CheckpointLosses(job.base, precision="4bit", rows=rows_of_run).mean(
         job.run / TRAIN / OUTPUT / result.picked.checkpoint
     )
     assert loss == pytest.approx(result.picked.validation_loss, abs=1e-3)

@@ -16,7 +16,7 @@ from core.model.language_model import LanguageModel
 from core.run_folder import PLAN, TRAIN
 from harness.axolotl_process import Child, Launcher
 from harness.budget.rehearse import rehearse
-from harness.checkpoint.loss import AdapterLosses, answer_losses
+from harness.checkpoint.loss import CheckpointLosses, answer_losses
 from harness.data.dataset import read_dataset_rows
 from harness.data.pack import PackPlan, rows_of
 from harness.errors import TrainError
@@ -52,7 +52,7 @@ def test_the_validation_loss_is_the_one_computed_row_by_row(
     result = train(job, SLOW, launch=axolotl)
     rows = read_dataset_rows(job.run / TRAIN / DATA / "validation.parquet", job.base)
     assert len(rows) == 23  # the bins of the last batch are not full
-    losses = AdapterLosses(job.base, precision=None, rows=rows)
+    losses = CheckpointLosses(job.base, precision=None, rows=rows)
     assert len(result.picked.candidates) >= 2
     for candidate in result.picked.candidates:
         outside = losses.mean(job.run / TRAIN / OUTPUT / candidate.checkpoint)
