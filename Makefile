@@ -53,8 +53,10 @@ test: $(TEST_READY) ## run all tests in two processes, then the tests that measu
 test-fast: $(TEST_READY) ## run the tests that neither train nor measure time: about a minute
 	$(IN_TWO_PROCESSES) -m "not timed and not slow"
 
-faults: $(TEST_READY) ## kill and break runs at 43 moments, five with the real Axolotl: about 10 minutes
+faults: $(TEST_READY) ## kill and break runs at 43 moments; train every objective, kind of weights and architecture
 	$(BIN)/python -m tests.harness.faults --real
+	$(BIN)/python -m tests.harness.combinations
+	$(BIN)/python -m tests.harness.architectures
 
 lint: $(TEST_READY) ## run ruff
 	$(BIN)/ruff check .

@@ -28,13 +28,17 @@ WEIGHTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_texts(folder: Path) -> Path:
     """A mix of plain texts, four of them for validation."""
-    folder = tmp_path_factory.mktemp("texts")
+    folder.mkdir(parents=True, exist_ok=True)
     rows = [{"text": f"Chapter {n}. A fox met {n} hares, and all of them ran home.\n" * 3} for n in range(40)]
     (folder / "tale.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return own_mix(folder / "run", [DataFile(str(folder / "tale.jsonl"))], OwnMixParameters()).directory
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_texts(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
