@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.errors import PredictionError, StageError
 from core.files import read_as
@@ -92,6 +91,14 @@ def _indexed(directory: Path, name: str) -> list[Path]:
     return [directory / name for name in sorted(set(names))]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Caps:
+    """The keys of a model's `config.json` that bound its attention logits."""
+
+    attn_logit_softcapping: float | None = None
+    text_config: _Caps | None = None
+
+
 def caps_attention(directory: Path) -> bool:
     """Whether a model bounds the logits of its attention, as Gemma 2 does.
 
@@ -100,8 +107,8 @@ def caps_attention(directory: Path) -> bool:
     Raises:
         StageError: `config.json` is missing or damaged.
     """
-    config = read_as(dict[str, Any], directory / "config.json", mend="Fetch the model again.")
-    return any(part.get("attn_logit_softcapping") for part in (config, config.get("text_config") or {}))
+    config = read_as(_Caps, directory / "config.json", mend="Fetch the model again.")
+    return any(part is not None and part.attn_logit_softcapping for part in (config, config.text_config))
 
 
 def check_model_folder(directory: Path) -> Path:

@@ -5,11 +5,13 @@
 Where it sits: below the timed picker.
 """
 
+from __future__ import annotations
+
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from core.errors import PredictionError
 from core.files import make_folder, naming, write_json
@@ -18,6 +20,9 @@ from core.model.weight_file import WeightFile, opened
 from harness.checkpoint.adapter import average_adapters
 from harness.checkpoint.content import is_model, published
 from harness.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
 
 SHARD_BYTES = 2**30
 """Size at which a file of an average is written: so much of it is in memory at a time."""
@@ -65,9 +70,9 @@ def _by_name(stack: contextlib.ExitStack, checkpoint: Path) -> dict[str, WeightF
     return {name: file for file in files for name in file.names}
 
 
-def _shards(files: Sequence[dict[str, WeightFile]]) -> Iterator[dict[str, Any]]:
+def _shards(files: Sequence[dict[str, WeightFile]]) -> Iterator[dict[str, torch.Tensor]]:
     """The means, as many at a time as fit a shard."""
-    shard: dict[str, Any] = {}
+    shard: dict[str, torch.Tensor] = {}
     for name in files[0]:
         shard[name] = _mean([file[name].tensor(name) for file in files], name)
         if sum(tensor.nbytes for tensor in shard.values()) >= SHARD_BYTES:
@@ -77,7 +82,7 @@ def _shards(files: Sequence[dict[str, WeightFile]]) -> Iterator[dict[str, Any]]:
         yield shard
 
 
-def _mean(tensors: Sequence[Any], name: str) -> Any:
+def _mean(tensors: Sequence[torch.Tensor], name: str) -> torch.Tensor:
     first = tensors[0]
     if any(tensor.shape != first.shape for tensor in tensors):
         raise CheckpointError(f"{name}: its shape differs between the checkpoints; they cannot be averaged.")
@@ -89,7 +94,7 @@ def _mean(tensors: Sequence[Any], name: str) -> Any:
     return (summed / len(tensors)).to(first.dtype).contiguous()
 
 
-def _write(shard: dict[str, Any], path: Path) -> None:
+def _write(shard: dict[str, torch.Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
     with naming(path):
