@@ -71,9 +71,7 @@ def test_every_record_is_kept_or_has_its_reason(tmp_path: Path) -> None:
     assert [(drop["id"], drop["source"]) for drop in dropped(tmp_path / "run")] == [
         ("line-2", "odd"), ("line-3", "odd"), ("line-4", "odd"),
     ]  # fmt: skip
-    with pytest.raises(
-        MixError, match=r"no row is left \(1 malformed; the first one .*\)\. Correct"
-    ):
+    with pytest.raises(MixError, match=r"no row is left \(1 malformed; the first one .*\)\. Correct"):
         built("clean", tmp_path / "none", data=write(tmp_path / "bad.jsonl", [{"output": "x"}]))
 
 
@@ -90,9 +88,7 @@ def test_one_language_of_a_record_is_taken_by_its_key(tmp_path: Path) -> None:
     assert [(row["id"], row["source"], row["language"]) for row in rows] == [("en/a", "en", "en"), ("fi/a", "fi", "fi")]
     assert [row["messages"][1]["content"] for row in rows] == ["So.", "Niin."]
     assert all(isinstance(item, Read) for item in open_source(found.files["en-fi-100pct"].path).examples())
-    with pytest.raises(
-        MixError, match=r"no row is left \(1 malformed; the first one .*\)\. Correct"
-    ):
+    with pytest.raises(MixError, match=r"no row is left \(1 malformed; the first one .*\)\. Correct"):
         built("clean", tmp_path / "none", data=f"{path}#sv")
     with pytest.raises(DataError, match="two inputs are called en"):
         built("mix", tmp_path / "twice", base=f"{path}#en", added=f"{path}#en")
