@@ -55,7 +55,8 @@ class Program:
         is_other = folder.exists() and not (folder / "pyvenv.cfg").is_file()
         if is_other and (not folder.is_dir() or any(folder.iterdir())):
             raise self.error(f"{folder}: is there and is no virtual environment. Pass another `environment=`.")
-        self._run([python, "-m", "venv", str(folder)], folder)
+        if not tool(folder, "pip").is_file():
+            self._run([python, "-m", "venv", str(folder)], folder)
         pip = [str(tool(folder, "python")), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         self._run([*pip, "--quiet", *self.options, "-r", str(self.requirements)], folder)
         self._run([str(tool(folder, self.check[0])), *self.check[1:]], folder)

@@ -21,13 +21,13 @@ def main(questions: Path, answers: Path) -> None:
     from llama_cpp import Llama, llama_get_logits_ith, llama_vocab_is_eog
 
     asked: dict[str, Any] = json.loads(questions.read_text(encoding="utf-8"))
-    llama = Llama(asked["model"], n_ctx=0, vocab_only=True, verbose=False)
+    lengths = [len(p["text"].encode()) + 2 if "text" in p else len(p["ids"]) for p in asked["prompts"]]
+    window = max(lengths) + asked["new_tokens"]  # a token is at least a byte; a tokenizer may add one at each end
+    llama = Llama(asked["model"], n_ctx=window, n_batch=window, n_ubatch=window, verbose=False)
     prompts = [
         llama.tokenize(prompt["text"].encode(), add_bos=True, special=True) if "text" in prompt else prompt["ids"]
         for prompt in asked["prompts"]
     ]
-    longest = max(map(len, prompts)) + asked["new_tokens"]
-    llama = Llama(asked["model"], n_ctx=longest, n_batch=longest, n_ubatch=longest, verbose=False)
     vocabulary = llama._model.vocab
 
     def last_logits() -> Any:
