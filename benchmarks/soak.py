@@ -104,24 +104,38 @@ async def client(session: httpx.AsyncClient, number: int, until: float, statuses
     prompts = questions(64)
     while time.monotonic() < until:
         path, body = request(rng, rng.choice(prompts))
-        asked = asyncio.create_task(send(session, path, body))
         if rng.random() < LEAVES:
-            await asyncio.sleep(rng.uniform(0, 0.2))
-            asked.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asked
+            await leave(session.base_url, path, body, after_s=rng.uniform(0, 0.2))
             statuses["left"] += 1
             continue
-        statuses[str(await asked)] += 1
+        statuses[str(await send(session, path, body))] += 1
 
 
 async def send(session: httpx.AsyncClient, path: str, body: Any) -> int:
     """The status of a request whose answer was read to its end."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with session.stream("POST", path, content=content, headers={"Content-Type": "application/json"}) as reply:
+    headers = {"Content-Type": "application/json"}
+    async with session.stream("POST", path, content=as_bytes(body), headers=headers) as reply:
         async for _ in reply.aiter_bytes():
             pass
         return reply.status_code
+
+
+async def leave(url: httpx.URL, path: str, body: Any, *, after_s: float) -> None:
+    """Sends a request on a connection of its own, and closes it without reading. httpx keeps a pool's slot then."""
+    content = as_bytes(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: application/json\r\n"
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    with contextlib.suppress(ConnectionError):
+        await writer.drain()
+        await asyncio.sleep(after_s)
+        writer.close()
+        await writer.wait_closed()
+
+
+def as_bytes(body: Any) -> bytes:
+    """The body of a request."""
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
 def request(rng: random.Random, prompt: str) -> tuple[str, Any]:

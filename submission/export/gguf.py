@@ -26,9 +26,6 @@ ARCHITECTURES = (
     "MistralForCausalLM",
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
-    "Gemma2ForCausalLM",
-    "Gemma3ForCausalLM",
-    "Phi3ForCausalLM",
 )
 """The architectures for which llama.cpp gave the logits of transformers; `make export-test` compares each of them."""
 

@@ -32,6 +32,7 @@ from oneday.requests.submission import ServeRequest
 from submission.errors import ExportError
 from submission.export.agreement import compare
 from submission.export.export import Export, export
+from submission.export.gguf import check_architecture
 from tests.conftest import DEMO_BASE
 from tests.harness.checkpoint.test_trained_base import other_weights
 from tests.submission.conftest import NF4, TEXTS
@@ -183,6 +184,16 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_gguf_is_refused_for_an_architecture_that_was_never_compared(run: Path, tmp_path: Path) -> None:
+    config = read_json(DEMO_BASE / "config.json") | {"architectures": ["FalconForCausalLM"]}
+    write_json(tmp_path / "config.json", config)
+    with pytest.raises(ExportError, match="FalconForCausalLM was never compared as GGUF"):
+        check_architecture(tmp_path)
+    with pytest.raises(SystemExit) as e:
+        main(["export", str(run), "--to", "adapter", "--gguf-type", "f16"])
+    assert e.value.code == 2
 
 
 def test_a_push_without_a_network_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def small_model(folder: Path, architecture: str) -> Path:
 
 
 def write_sentencepiece(folder: Path) -> None:
-    """A small SentencePiece model, trained here: the converters of Gemma and Phi read no other tokenizer."""
+    """A small SentencePiece model, trained here: every accepted architecture's converter reads it."""
     import sentencepiece
 
     words = [f"{a}{b}" for a in ("to", "re", "la", "mi", "so") for b in ("n", "st", "ng", "x", "pe", "q", "ld")]
