@@ -39,6 +39,8 @@ def test_it_is_priced_by_writing_it_once_and_then_written_and_charged(job: Train
     checkpoint = job.run / "07_train" / "output" / "checkpoint-10"
     assert price(job)(checkpoint) > 0.1
     assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["checkpoint-10"]
+    (job.run / "ledger.jsonl").unlink()
+    Ledger.start(job.run / "ledger.jsonl", budget_s=3600).stop()
     assert write_in_budget(job, tmp_path / "final_model", Console()) is None
     assert Ledger.of_run(job.run / "ledger.jsonl").report().by_phase["export"] > 0.1
     merge(DEMO_BASE, job.run / "08_pick" / "adapter", tmp_path / "merged", quantisation=NF4, dtype="bf16")
@@ -80,7 +82,7 @@ def test_a_run_keeps_time_free_for_it() -> None:
     priced = replace(plain, final_model_s=40.0)
     assert priced.pick_reserve_s() - plain.pick_reserve_s() == 50.0
     assert priced.minimum_s() - plain.minimum_s() == 50.0
-    assert "final model 40s" in priced.describe()
+    assert "final model 40.0s" in priced.describe()
 
 
 def test_a_folder_with_something_in_it_is_refused_before_training(tmp_path: Path) -> None:
