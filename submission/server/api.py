@@ -5,7 +5,6 @@ HELM and the challenge's own OpenAPI file name some fields differently; both spe
 Where it sits: between HTTP (server.py) and the engine.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -65,7 +64,7 @@ WHOLE = BeforeValidator(_whole)
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
 
-STARTER_KIT: Mapping[str, Any] = {"temperature": 0.8, "top_k": 200}
+STARTER_KIT_TEMPERATURE, STARTER_KIT_TOP_K = 0.8, 200
 """The defaults of the challenge's starter kit that differ from ours. Source: its sample-submissions/lit-gpt/api.py."""
 
 
@@ -98,15 +97,13 @@ class ProcessRequest(ApiRequest):
             starter_kit: Fields that are absent or null have the starter kit's defaults, which sample. HELM always sends
                 a temperature.
         """
-        sampling: dict[str, Any] = {"temperature": self.temperature, "top_k": self.top_k}
-        if starter_kit:
-            sampling |= {name: value for name, value in STARTER_KIT.items() if name not in self.model_fields_set}
+        unset = {"temperature", "top_k"} - self.model_fields_set if starter_kit else set()
         return GenerationRequest(
             prompt=self.prompt,
             max_new_tokens=self.max_new_tokens,
-            temperature=sampling["temperature"],
+            temperature=STARTER_KIT_TEMPERATURE if "temperature" in unset else self.temperature,
             top_p=self.top_p,
-            top_k=sampling["top_k"],
+            top_k=STARTER_KIT_TOP_K if "top_k" in unset else self.top_k,
             seed=self.seed,
             stop=tuple(self.stop_sequences),
             echo=self.echo_prompt,
