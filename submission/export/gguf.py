@@ -12,8 +12,9 @@ Where it sits: merged weights -> **GGUF** -> comparison by llama.cpp.
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from core.files import naming, read_as
 from core.model.merge import READABLE
@@ -26,8 +27,16 @@ ARCHITECTURES = (
     "MistralForCausalLM",
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
+    "Phi3ForCausalLM",
 )
 """The architectures for which llama.cpp gave the logits of transformers; `make export-test` compares each of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Config:
+    """The key of a model's `config.json` that is needed."""
+
+    architectures: tuple[str, ...] | None = None
 
 
 def check_architecture(model: Path) -> None:
@@ -36,8 +45,8 @@ def check_architecture(model: Path) -> None:
     Raises:
         ExportError: the architecture is not in `ARCHITECTURES`.
     """
-    config = read_as(dict[str, Any], model / "config.json", mend="Pass `base=` of a whole model.")
-    found = next(iter(config.get("architectures") or ()), "none")
+    config = read_as(_Config, model / "config.json", mend="Pass `base=` of a whole model.")
+    found = next(iter(config.architectures or ()), "none")
     if found not in ARCHITECTURES:
         raise ExportError(
             f"{model}: architecture {found} was never compared as GGUF, which is possible for "
