@@ -16,7 +16,7 @@ export DO_NOT_TRACK = 1
 # Debian's pip 23 builds a package without it by an old way that some no longer allow.
 export PIP_USE_PEP517 = 1
 
-.PHONY: need-inputs need-flash-attn need-run help install install-tests demo test test-fast faults bench check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm image-test clean
+.PHONY: need-inputs need-flash-attn need-run help install install-tests demo test test-fast faults bench check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm export-test image-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 $(TEST_READY): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,spelling,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf,ray,spelling,dev]'
 	@touch $@
 
 install: $(READY) ## install what the commands need into .venv
@@ -111,9 +111,12 @@ GSM8K ?= $(wildcard ../shared/data/gsm8k)
 helm: $(READY) ## run the real HELM, in .helm, against the server on runs/demo, with GSM8K if available; ARGS="--suite open"
 	$(BIN)/oneday helm $(if $(GSM8K),--gsm8k "$(GSM8K)") $(ARGS)
 
+export-test: $(TEST_READY) ## write GGUF files and load them by llama.cpp, which is compiled into .llama once: about 15 minutes
+	ONEDAY_LLAMA=1 $(BIN)/python -m pytest tests/submission/export/test_llama_cpp.py
+
 image-test: $(TEST_READY) ## build and use both images of the Dockerfile with buildah, on a CPU; as root, about 20 minutes
 	test -f runs/demo/10_scores/comparison.json || $(BIN)/oneday demo
 	$(BIN)/python -m tests.image $(ARGS)
 
-clean: ## remove .venv, .helm and runs
-	rm -rf $(VENV) .helm runs
+clean: ## remove .venv, .helm, .llama and runs
+	rm -rf $(VENV) .helm .llama runs

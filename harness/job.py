@@ -43,6 +43,8 @@ class TrainJob:
     """How an example longer than `sequence_len` is handled."""
     parent: Parent | None = None
     """The run whose picked weights are the base; None: the base is nobody's."""
+    writes_final_model: bool = False
+    """After the pick the whole weights are written, inside the budget; the rehearsal measures how long that takes."""
     device: str = ""
     """The only card visible to the trainer, as a value of CUDA_VISIBLE_DEVICES; empty: no restriction."""
 
@@ -57,6 +59,7 @@ class TrainJob:
             "card": self.card.name,
             "long_examples": self.long_examples.value,
             "follow_plan": file_sha256(self.follow_plan) if self.follow_plan else None,
+            **({"final_model": True} if self.writes_final_model else {}),
         }
 
     def dataset(self) -> Dataset:

@@ -4,6 +4,7 @@ SubmissionError             exit code 2
 ├── ServeError              no model to serve, or no place to serve it
 ├── TableError              a table of results that cannot be read, scored or drawn
 ├── ExportError             nothing to export, or it cannot be merged
+├── PackageError           a submission's folder cannot be written
 ├── HelmError               HELM cannot be installed, or its run failed
 └── RequestError            one request that is not answered: an HTTP status, never the end of the server
     ├── OverlongError       400: the prompt does not fit the context window, and overlong prompts are refused
@@ -38,6 +39,10 @@ class HelmError(SubmissionError):
 
 class ExportError(SubmissionError):
     """A result cannot be exported."""
+
+
+class PackageError(SubmissionError):
+    """A submission's folder cannot be written."""
 
 
 class RequestError(SubmissionError):

@@ -158,8 +158,12 @@ FOREIGN = {
     "submission/helm/run.py": {"--suite"},  # an argument of helm-run and helm-summarize
     "submission/helm/tables.py": {"--suite"},  # the same
     "submission/server/health_check.py": {"--port"},  # reads the command line of another process
+    "submission/export/loading.py": {"--served-model-name", "--to"},  # commands that a model card shows
+    "submission/export/model_card.py": {"--base", "--mix"},  # the same
+    "submission/package/package.py": {"--base", "--base-changed-on-purpose", "--checkpoint"},  # a Dockerfile's command
+    "submission/package/fetch.py": {"--weights"},  # runs without the command line that rewrites messages
 }
-"""Options of other programs that have the same name as one of ours."""
+"""Options of other programs that have the same name as one of ours, and commands in files for others."""
 
 
 def test_only_the_command_line_names_its_options() -> None:
@@ -189,7 +193,10 @@ def test_what_a_message_names_is_a_field() -> None:
                 assert group in groups if group else name in fields, f"{path.relative_to(ROOT)}: {name}"
 
 
-STARTS = {"oneday/cli/main.py", "oneday/bounded_process.py", "harness/inside/main.py"}
+STARTS = {
+    "oneday/cli/main.py", "oneday/bounded_process.py", "harness/inside/main.py", "submission/export/final_model.py",
+    "submission/export/llama_cpp/ask.py", "submission/package/fetch.py",
+}  # fmt: skip
 """Modules that are the entry point of a process: they read its arguments and pass them on."""
 
 

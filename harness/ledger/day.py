@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, FiniteFloat
 
-PhaseName = Literal["load", "pack", "train", "evaluate", "save", "pick", "generate", "score", "idle", "down"]
+PhaseName = Literal["load", "pack", "train", "evaluate", "save", "pick", "export", "generate", "score", "idle", "down"]
 PHASES: tuple[str, ...] = get_args(PhaseName)
 
 CLOSED = "closed"

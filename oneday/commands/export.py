@@ -16,24 +16,15 @@ from submission.export.other_program import described
 
 def run_export(request: ExportRequest, console: Console) -> None:
     """Exports, shows how well merged weights agree with base and adapter, and uploads on request."""
-    run, merge = request.run, request.merge
+    run = request.run
     if not run.is_dir():
         raise ExportError(f"{run}: no such folder. Give a run.")
-    if request.to == "adapter" and merge:
-        raise ExportError(f"`to=adapter` with `merge={merge}`: give one of them. `merge=` writes merged weights.")
-    if request.to == "merged":
-        merge = merge or "bf16"
-    command = f"oneday export {run.name}{f' --merge {merge}' if merge else ''}"
+    wanted = _wanted(request)
+    command = " ".join(["oneday export", run.name, *_options(wanted)])
     began = time.monotonic()
     with locked(run):
         exported = export(
-            Export(
-                run=run,
-                merge=merge,
-                base=request.base,
-                base_changed=request.base_changed_on_purpose,
-                check=request.check,
-            ),
+            wanted,
             command=command,
             on_progress=lambda done, total: console.progress("weights merged", done, total),
         )
@@ -46,7 +37,7 @@ def run_export(request: ExportRequest, console: Console) -> None:
             f"{agreement.largest_difference:.2g}, same most likely token at {agreement.top_1:.2%}"
         )
     if exported.measured:
-        console.say(f"loaded by transformers and PEFT, {described(exported.measured)}")
+        console.say(f"loaded by {exported.program}, {described(exported.measured)}")
     for note in exported.notes:
         console.say(f"warning: {note}")
     console.say(f"exported: {exported.folder} (README.md is its model card)")
@@ -60,6 +51,38 @@ def run_export(request: ExportRequest, console: Console) -> None:
             "measured": asdict(exported.measured) if exported.measured else None,
         }
     )
+
+
+def _wanted(request: ExportRequest) -> Export:
+    """The export that the options describe.
+
+    Raises:
+        ExportError: two options contradict each other.
+    """
+    to = request.to or ("merged" if request.merge else "adapter")
+    if request.merge and to != "merged":
+        raise ExportError(f"`to={to}` with `merge={request.merge}`: give one of them. `merge=` writes merged weights.")
+    if request.gguf_type and to not in ("gguf", "ollama"):
+        raise ExportError(f"`gguf_type={request.gguf_type}` is for `to=gguf` and `to=ollama`. Leave it out.")
+    return Export(
+        run=request.run,
+        to=to,
+        merge=request.merge or "bf16",
+        gguf=request.gguf_type or "f16",
+        llama=request.environment,
+        base=request.base,
+        base_changed=request.base_changed_on_purpose,
+        check=request.check,
+    )
+
+
+def _options(wanted: Export) -> list[str]:
+    """The options that lead to this export, for the model card."""
+    if wanted.to == "adapter":
+        return []
+    if wanted.to == "merged":
+        return ["--merge", wanted.merge]
+    return ["--to", wanted.to, *(["--gguf-type", wanted.gguf] if wanted.gguf != "f16" else [])]
 
 
 def push_to_hub(folder: Path, repository: str) -> None:

@@ -56,6 +56,7 @@ def run_serve(request: ServeRequest, console: Console) -> None:
                 listener,
                 name=request.served_model_name or request.checkpoint.resolve().name,
                 token=token,
+                starter_kit=request.compat == "challenge",
                 on_ready=lambda: console.say("ready"),
             )
 

@@ -42,8 +42,8 @@ LOOK_EVERY_S = 1.0
 
 _WORDS = {
     "load": "starting Axolotl", "pack": "packing the rows", "train": "training", "evaluate": "evaluating",
-    "save": "saving", "pick": "picking", "generate": "generating", "score": "scoring", "idle": "waiting",
-    "down": "down",
+    "save": "saving", "pick": "picking", "export": "writing the final model", "generate": "generating",
+    "score": "scoring", "idle": "waiting", "down": "down",
 }  # fmt: skip
 
 

@@ -185,8 +185,8 @@ def run_ledger(request: LedgerRequest, console: Console) -> None:
 
 BAR_WIDTH = 60
 SIGNS = {
-    "load": "l", "pack": "p", "train": "█", "evaluate": "e", "save": "s", "pick": "k", "generate": "g", "score": "c",
-    "idle": "i", "down": "·",
+    "load": "l", "pack": "p", "train": "█", "evaluate": "e", "save": "s", "pick": "k", "export": "x", "generate": "g",
+    "score": "c", "idle": "i", "down": "·",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Requests about the result of a run: `export`, `serve`, `try`, `helm`, `score`, `reproduce`."""
+"""Requests about the result of a run: `export`, `package`, `serve`, `try`, `helm`, `score`, `reproduce`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +10,47 @@ from oneday.requests.request import RARE, Option, Redoing, Reporting, WithDryRun
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest(Reporting, WithTrainedBase):
-    """Export the adapter or merged weights with a model card.
+    """Export the adapter, merged weights or a GGUF file with a model card.
 
-    They are written to 09_export.
+    It is written to 09_export. Another program then loads it and is compared with the run on 64 prompts: transformers
+    and PEFT, or llama.cpp.
 
-    Example: oneday export runs/200k --merge bf16
+    Examples: oneday export runs/200k --merge bf16
+              oneday export runs/200k --to ollama
     """
 
     run: Annotated[Path, Option(is_argument=True)]
     """Run folder."""
-    to: Literal["adapter", "merged"] | None = None
-    """What is exported. Default: merged with --merge, else the adapter."""
+    to: Literal["adapter", "merged", "gguf", "ollama"] | None = None
+    """What is exported; ollama is a GGUF file with a Modelfile. Default: merged with --merge, else the adapter."""
     merge: Literal["fp32", "bf16"] | None = None
     """Export merged weights of this type. Default of --to merged: bf16."""
+    gguf_type: Literal["f32", "f16", "bf16", "q8_0"] | None = None
+    """Type of the weights in a GGUF file. Default: f16."""
     check: bool = True
-    """Load the export by transformers and PEFT, and compare it with the run."""
+    """Load the export by another program, and compare it with the run."""
+    environment: Annotated[Path, RARE] = Path(".llama")
+    """Folder of llama.cpp's virtual environment. It is made for the first GGUF file, which takes minutes."""
     push: str | None = None
     """Upload to this repository of the hub: owner/name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageRequest(Reporting, WithTrainedBase):
+    """Write one folder from which an organiser builds and runs a submission.
+
+    It holds a Dockerfile, this project's code, pinned requirements, the picked adapter or model, and the base model or
+    the hashes by which the build fetches it.
+
+    Example: oneday package runs/200k --out submission
+    """
+
+    run: Annotated[Path, Option(is_argument=True)]
+    """Run folder."""
+    out: Path = Path("submission")
+    """Folder to write; it must not hold anything."""
+    weights: Literal["copy", "fetch"] = "copy"
+    """Put the base model into the folder, or let the build fetch it from the hub and check its hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +73,8 @@ class ServeRequest(WithTrainedBase):
     """Precision of the base. Default: as in training."""
     overlong: Annotated[str, Option(is_rare=True, one_of="submission.engine.long_text:Overlong")] = "left-truncate"
     """How prompts longer than the context are handled."""
-    compat: Annotated[Literal["birbal"] | None, RARE] = None
-    """Wrap prompts and cut answers of /process as the winner's server did."""
+    compat: Annotated[Literal["birbal", "challenge"] | None, RARE] = None
+    """For /process: birbal wraps and cuts as the winner's server did; challenge has the starter kit's defaults."""
     token_file: Path | None = None
     """File with a token that requests must carry."""
     served_model_name: Annotated[str | None, RARE] = None

@@ -88,6 +88,8 @@ class TrainRequest(TrainingRequest, Redoing, WithDryRun):
     """Trackers that also receive the metrics. Default: none."""
     clock: Annotated[Literal["strict", "compute"], RARE] = "strict"
     """strict charges downtime, compute does not."""
+    final_model: Path | None = None
+    """Also write whole weights in bf16 to this folder, inside the budget. The rehearsal measures the time."""
     follow_plan: Annotated[Path | None, RARE] = None
     """The 07_train/plan.jsonl of a run to repeat."""
     questions: Annotated[int, Option(is_rare=True, low=0)] = 100

@@ -3,12 +3,16 @@
 Where it sits: manifest + pick -> **README.md** of an export.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from core.comparison import OVERALL
 from core.model.quantisation import Quantisation
 from harness.budget.duration import pretty
+from submission.export.loading import Loading, how_to_load
 from submission.export.other_program import Measured, described
 
 
@@ -45,84 +49,137 @@ class Told:
     train: _Trained = _Trained()
 
 
-ALL_TRAINED = "all trained"
-"""In place of the type of merged weights: nothing was merged."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFacts:
+    """What a model card tells."""
+
+    manifest: Mapping[str, Any]
+    """`manifest.json` of the run."""
+    picked: Mapping[str, Any]
+    """`picked.json` of the run."""
+    name: str
+    base_name: str
+    """As the hub knows it."""
+    base_licence: str | None
+    """As the base's own card has it; it binds what was made from it."""
+    quantisation: Quantisation
+    """How the base was kept in training."""
+    weights: str
+    """`lora_adapter`, `trained` (all weights), or the type of merged weights."""
+    gguf: str | None = None
+    """Name of the GGUF file."""
+    has_modelfile: bool = False
+    is_eager: bool = False
+    """Attention has to be computed by the eager kernel, because torch's leaves a bound out."""
+    is_changed: bool = False
+    """The weights are merged into another base than the one in training."""
+    prompts: str
+    """A sentence about the template of the prompts."""
+    agreement: Mapping[str, Any] | None = None
+    """Merged weights against base and adapter."""
+    measured: Measured | None = None
+    """The written folder as another program loads it."""
+    program: str = ""
+    """The other program."""
+    scores: Sequence[Mapping[str, Any]] = ()
+    """Base against tuned, by group."""
+    command: str
+    """The command that made the export."""
+
+    @property
+    def lora_rank(self) -> int:
+        """The adapter's rank; 0 if it is not recorded."""
+        rank = self.manifest.get("train", {}).get("recipe", {}).get("lora_r")
+        return rank if isinstance(rank, int) else 0
 
 
-def model_card(
-    manifest: Mapping[str, Any],
-    picked: Mapping[str, Any],
-    *,
-    name: str,
-    base_name: str,
-    base_licence: str | None,
-    quantisation: Quantisation,
-    merged: str | None,
-    is_changed: bool = False,
-    is_eager: bool = False,
-    agreement: Mapping[str, Any] | None,
-    measured: Measured | None = None,
-    scores: Sequence[Mapping[str, Any]],
-    command: str,
-) -> str:
-    """Markdown with the front matter that hubs read.
+def model_card(facts: CardFacts) -> str:
+    """Markdown with the front matter that hubs read."""
+    from huggingface_hub import ModelCard
 
-    Args:
-        manifest: `manifest.json` of the run.
-        picked: `picked.json` of the run.
-        base_name: As the hub knows it.
-        base_licence: As the base's own card has it; it binds what was made from it.
-        quantisation: How the base was kept in training.
-        merged: The type of merged weights, or `ALL_TRAINED`; None: an adapter.
-        is_changed: The weights are merged into another base than the one in training.
-        is_eager: Attention has to be computed by the eager kernel, because torch's leaves a bound out.
-        agreement: Merged weights against base and adapter.
-        measured: The written folder as another program loads it.
-        scores: Base against tuned, by group.
-        command: That made the export.
-    """
-    train = manifest.get("train", {})
+    train = facts.manifest.get("train", {})
     sections = [
-        f"# {name}",
-        _what(picked, train, base_name, merged, agreement),
-        f"This folder was loaded by transformers and PEFT and {described(measured)}." if measured else "",
-        _changed(merged, is_changed),
-        _load(base_name, quantisation, merged, EAGER * is_eager),
-        _data(manifest.get("curate") or manifest.get("data", {})),
-        _training(train, picked),
-        _scores(scores),
-        _again(manifest.get("versions", {}), command),
+        f"# {facts.name}",
+        _what(facts, train),
+        _measured(facts),
+        "**The base is another one than in training**: these weights are not the model that the run picked."
+        if facts.is_changed
+        else "",
+        f"## Load it\n\n{how_to_load(_loading(facts))}",
+        _data(facts.manifest.get("curate") or facts.manifest.get("data", {})),
+        _training(train, facts.picked),
+        _scores(facts.scores),
+        _limits(facts),
+        _again(facts.manifest.get("versions", {}), facts.command),
     ]
-    return _front(base_name, base_licence, merged) + "\n\n".join(section for section in sections if section) + "\n"
+    body = "\n\n".join(section for section in sections if section)
+    return str(ModelCard(f"---\n{_metadata(facts).to_yaml()}\n---\n\n{body}\n"))
 
 
-def _front(base_name: str, licence: str | None, merged: str | None) -> str:
-    from huggingface_hub import ModelCardData
+def _metadata(facts: CardFacts) -> Any:
+    """The hub's own record, which checks its fields; scores become its `model-index`."""
+    from huggingface_hub import EvalResult, ModelCardData
 
-    data = ModelCardData(
-        base_model=base_name,
-        library_name="transformers" if merged else "peft",
-        license=licence or None,
+    library = "gguf" if facts.gguf else "peft" if facts.weights == "lora_adapter" else "transformers"
+    method = "qlora" if facts.quantisation.is_quantised else "lora" if facts.lora_rank else "full-weights"
+    overall = [s for s in facts.scores if s["group"] == OVERALL]
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type="held-out",
+            dataset_name=f"{s['num']} held-out questions of the run",
+            metric_type="score",
+            metric_name="mean score",
+            metric_value=s["tuned"],
+            metric_args={"base": s["base"], "interval_of_difference": [s["low"], s["high"]]},
+        )
+        for s in overall
+    ]
+    return ModelCardData(
+        base_model=facts.base_name,
+        base_model_relation=_RELATION[library],
+        library_name=library,
+        license=facts.base_licence or None,
+        datasets=_hub_datasets(facts.manifest.get("data", {})) or None,
         pipeline_tag="text-generation",
-        tags=["qlora", "axolotl", "oneday"],
+        tags=[method, "axolotl", "oneday"],
+        model_name=facts.name if results else None,
+        eval_results=results or None,
     )
-    return f"---\n{data.to_yaml()}\n---\n\n"
 
 
-def _what(
-    picked: Mapping[str, Any],
-    train: Mapping[str, Any],
-    base_name: str,
-    merged: str | None,
-    agreement: Mapping[str, Any] | None,
-) -> str:
-    kind = f"Merged weights ({merged})" if merged else "A LoRA adapter (PEFT)"
-    kind = "A model, all of its weights trained," if merged == ALL_TRAINED else kind
+_RELATION = {"gguf": "quantized", "peft": "adapter", "transformers": "finetune"}
+
+
+def _hub_datasets(section: Mapping[str, Any]) -> list[str]:
+    """The files of own data that are data sets of the hub: OWNER/NAME, and no path that exists."""
+    names = [str(name).partition("@")[0] for name in section.get("files") or ()]
+    return [n for n in names if re.fullmatch(r"[\w.-]+/[\w.-]+", n) and not Path(n).exists() and "." not in n[-6:]]
+
+
+def _loading(facts: CardFacts) -> Loading:
+    return Loading(
+        name=facts.name,
+        base=facts.base_name if "/" in facts.base_name else f"PATH/TO/{facts.base_name}",
+        quantisation=facts.quantisation,
+        is_adapter=facts.weights == "lora_adapter",
+        lora_rank=facts.lora_rank,
+        is_eager=facts.is_eager,
+        gguf=facts.gguf,
+        has_modelfile=facts.has_modelfile,
+    )
+
+
+def _what(facts: CardFacts, train: Mapping[str, Any]) -> str:
+    kinds = {"lora_adapter": "A LoRA adapter (PEFT)", "trained": "A model, all of its weights trained,"}
+    kind = kinds.get(facts.weights, f"Merged weights ({facts.weights})")
+    if facts.gguf:
+        kind = f"A GGUF file ({facts.weights})"
     text = (
-        f"{kind} of {picked['checkpoint']}, trained on `{base_name}` within one budget on one card "
-        f"({train.get('card', 'unknown')}). Prompts follow the Alpaca template: `### Instruction:`, `### Input:`, "
-        "`### Response:`."
+        f"{kind} of {facts.picked['checkpoint']}, trained on `{facts.base_name}` within one budget on one card "
+        f"({train.get('card', 'unknown')}). {facts.prompts}"
     )
+    agreement = facts.agreement
     if agreement:
         text += (
             f"\n\nAgainst base and adapter, over {agreement['num_positions']:,} positions of the validation set: "
@@ -132,55 +189,24 @@ def _what(
     return text
 
 
-def _changed(merged: str | None, is_changed: bool) -> str:
-    if not (merged and is_changed):
+def _measured(facts: CardFacts) -> str:
+    if facts.measured is None:
         return ""
-    return "**The base is another one than in training**: these weights are not the model that the run picked."
+    return f"This folder was loaded by {facts.program} and {described(facts.measured)}."
 
 
-_MERGED = """\
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(".", dtype="auto"{option})
-tokenizer = AutoTokenizer.from_pretrained(".")
-```"""
-
-_ADAPTER = """\
-```python
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer{imported}
-
-base = AutoModelForCausalLM.from_pretrained("{base}", dtype=torch.{dtype}{option})
-model = PeftModel.from_pretrained(base, ".")
-tokenizer = AutoTokenizer.from_pretrained(".")
-```"""
-
-_FOUR_BIT = """, quantization_config=BitsAndBytesConfig(
-    load_in_4bit=True, bnb_4bit_quant_type="{quant_type}", bnb_4bit_use_double_quant={double_quant},
-    bnb_4bit_compute_dtype=torch.{compute_dtype},
-)"""
-
-
-EAGER = ', attn_implementation="eager"'
-_EIGHT_BIT = ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
-
-
-def _load(base_name: str, kept: Quantisation, merged: str | None, attention: str) -> str:
-    """Code that loads it as it was trained."""
-    if merged:
-        return f"## Load it\n\nIn this folder:\n\n{_MERGED.format(option=attention)}"
-    quantised = (_FOUR_BIT.format(**asdict(kept)) if kept.load_in_4bit else _EIGHT_BIT) if kept.is_quantised else ""
-    code = _ADAPTER.format(
-        imported=", BitsAndBytesConfig" if quantised else "",
-        base=base_name if "/" in base_name else f"PATH/TO/{base_name}",
-        dtype=kept.compute_dtype,
-        option=attention + quantised,
+def _limits(facts: CardFacts) -> str:
+    tested = (
+        f"{facts.program} loaded this export; the other programs named above were not run on it."
+        if (facts.measured)
+        else "No other program was run on this export."
     )
     return (
-        f"## Load it\n\nIn training the base was kept so: {kept.describe()}. Kept in another way, base and adapter are "
-        f"another model. `trained_base.json` says the same to programs. In this folder:\n\n{code}"
+        "## Limits\n\n"
+        "- The model was chosen by its validation loss on rows like those of its training. Nothing here measures "
+        "whether it is safe, factual or fair; those limits are at least those of its base.\n"
+        "- A figure without an interval is a single measurement.\n"
+        f"- {tested}"
     )
 
 
@@ -224,7 +250,8 @@ def _again(versions: Mapping[str, str], command: str) -> str:
     return (
         "## Made with\n\n"
         f"oneday: `{command}`. `manifest.json` beside this file holds "
-        f"everything that decided the result: parameters, seeds, hashes of model and rows, versions.{stack}"
+        f"everything that decided the result: parameters, seeds, hashes of model and rows, versions.{stack} "
+        "`oneday reproduce manifest.json --base BASE --mix MIX` repeats the run and compares every figure."
     )
 
 

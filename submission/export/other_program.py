@@ -1,10 +1,12 @@
 """An export as another program loads it: measured after it is written, against the run's own server.
 
-    found = measure(prompts, base=base, lora_adapter=adapter, quantisation=kept, exported=folder, is_merged=False)
+    other = Transformers(exported=folder, base=base, quantisation=kept)
+    found = measure(prompts, base=base, lora_adapter=adapter, quantisation=kept, other=other)
     found.top_1, found.num_same_answers
 
-The other program is transformers with PEFT, called as the model card says and without this project's loader. It also
-reads the tokenizer from the export. It answers one prompt at a time, while the server answers all of them in one batch.
+The other program is transformers with PEFT, called as the model card says and without this project's loader, or
+llama.cpp (llama_cpp/program.py). It also reads the tokenizer from the export. It answers one prompt at a time, while
+the server answers all of them in one batch.
 
 Where it sits: written export -> **measurement** -> model card.
 """
@@ -12,7 +14,7 @@ Where it sits: written export -> **measurement** -> model card.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -66,7 +68,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Answers:
+class Answers:
     """What a program gives for each prompt: the logits of the first token, and a greedy answer."""
 
     ids: list[list[int]]
@@ -78,21 +80,34 @@ Prompts = Sequence[Sequence[int]]
 """Ids as the run trained on them."""
 
 
+class OtherProgram(Protocol):
+    """A program that loads an export."""
+
+    @property
+    def name(self) -> str:
+        """As messages and the model card call it."""
+
+    def answers(self, prompts: Prompts, texts: Sequence[str | None]) -> Answers:
+        """Loads the export and asks it.
+
+        Args:
+            texts: The prompts as texts, for the export's tokenizer to encode; None: the ids are given instead.
+        """
+
+
 def measure(
-    prompts: Prompts, *, base: Path, lora_adapter: Path, quantisation: Quantisation, exported: Path, is_merged: bool
+    prompts: Prompts, *, base: Path, lora_adapter: Path | None, quantisation: Quantisation, other: OtherProgram
 ) -> Measured:
     """Asks both programs, one after the other, because a GPU may not hold two models.
 
     Args:
-        base: The base in training.
+        base: The base in training, or the model of a run that trained all weights.
         lora_adapter: The picked adapter.
         quantisation: Of the base in training.
-        exported: The written folder.
-        is_merged: It holds whole weights, and needs no base.
     """
     texts, ours = _by_server(prompts, base, lora_adapter, quantisation)
     give_back()
-    theirs = _by_transformers(prompts, texts, exported, None if is_merged else base, quantisation)
+    theirs = other.answers(prompts, texts)
     give_back()
     pairs = list(zip(ours.logits, theirs.logits, strict=True))
     is_text = [text is not None for text in texts]
@@ -100,10 +115,16 @@ def measure(
         num_prompts=len(prompts),
         num_texts=sum(is_text),
         num_same_ids=sum(t and a == b for t, a, b in zip(is_text, ours.ids, theirs.ids, strict=True)),
-        largest_difference=max(float((a - b).abs().max()) for a, b in pairs),
+        largest_difference=max(_largest_difference(a, b) for a, b in pairs),
         top_1=sum(int(a.argmax()) == int(b.argmax()) for a, b in pairs) / len(pairs),
         num_same_answers=sum(a == b for a, b in zip(ours.texts, theirs.texts, strict=True)),
     )
+
+
+def _largest_difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Over the tokens that both have: some programs pad the vocabulary, some do not."""
+    shared = min(len(a), len(b))
+    return float((a[:shared] - b[:shared]).abs().max())
 
 
 def described(measured: Measured) -> str:
@@ -115,7 +136,7 @@ def described(measured: Measured) -> str:
     )
 
 
-def check(measured: Measured, bound: Bound, folder: Path) -> None:
+def check(measured: Measured, bound: Bound, folder: Path, program: str) -> None:
     """Refuses an export that another program does not load as the model that was picked.
 
     Raises:
@@ -129,7 +150,7 @@ def check(measured: Measured, bound: Bound, folder: Path) -> None:
     is_same = measured.num_same_ids == measured.num_texts
     if measured.largest_difference > bound.largest_difference or measured.top_1 < bound.top_1 or not is_same:
         raise ExportError(
-            f"{folder}: transformers and PEFT load another model than the run's: {told}. Nothing was exported; "
+            f"{folder}: loaded by {program}, it is another model than the run's: {told}. Nothing was exported; "
             "`check=false` exports it all the same."
         )
 
@@ -145,8 +166,8 @@ def bound_of(quantisation: Quantisation, merged: Precision | None) -> Bound:
 
 
 def _by_server(
-    prompts: Prompts, base: Path, adapter: Path, quantisation: Quantisation
-) -> tuple[list[str | None], _Answers]:
+    prompts: Prompts, base: Path, adapter: Path | None, quantisation: Quantisation
+) -> tuple[list[str | None], Answers]:
     """The prompts as texts, where they are texts, and the answers."""
     model = LanguageModel.load(base, lora_adapter=adapter, precision=quantisation)
     engine = Engine(model)
@@ -165,7 +186,7 @@ def _by_server(
         answers.append(completion.text)
     logits = [_last_logits(model.model, ids) for ids in prompts]
     texts = [_as_text(model.tokenizer, list(ids)) for ids in prompts]
-    return texts, _Answers(ids=[list(ids) for ids in prompts], logits=logits, texts=answers)
+    return texts, Answers(ids=[list(ids) for ids in prompts], logits=logits, texts=answers)
 
 
 def _as_text(tokenizer: Any, ids: list[int]) -> str | None:
@@ -175,25 +196,34 @@ def _as_text(tokenizer: Any, ids: list[int]) -> str | None:
     return text if tokenizer(text)["input_ids"] == ids else None
 
 
-def _by_transformers(
-    prompts: Prompts, texts: Sequence[str | None], exported: Path, base: Path | None, kept: Quantisation
-) -> _Answers:
-    """As the model card says. Nothing here comes from this project but the options of the quantisation."""
-    from transformers import AutoTokenizer
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transformers:
+    """Loads an export as the model card says. Only the options of the quantisation come from this project."""
 
-    tokenizer = AutoTokenizer.from_pretrained(exported, local_files_only=True)
-    model = _loaded(exported, base, kept)
-    read = [tokenizer(t)["input_ids"] if t is not None else list(ids) for t, ids in zip(texts, prompts, strict=True)]
-    answers = []
-    for ids in read:
-        asked = torch.tensor([ids], device=model.device)
-        with torch.inference_mode():
-            found = model.generate(
-                input_ids=asked, attention_mask=torch.ones_like(asked), max_new_tokens=NEW_TOKENS, do_sample=False,
-                pad_token_id=tokenizer.eos_token_id,
-            )  # fmt: skip
-        answers.append(_text(tokenizer, ids, found[0].tolist()[len(ids) :]))
-    return _Answers(ids=read, logits=[_last_logits(model, ids) for ids in read], texts=answers)
+    exported: Path
+    base: Path | None
+    """None: the export holds whole weights."""
+    quantisation: Quantisation
+    name: str = "transformers and PEFT"
+
+    def answers(self, prompts: Prompts, texts: Sequence[str | None]) -> Answers:
+        """See `OtherProgram`."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.exported, local_files_only=True)
+        model = _loaded(self.exported, self.base, self.quantisation)
+        pairs = zip(texts, prompts, strict=True)
+        read = [tokenizer(text)["input_ids"] if text is not None else list(ids) for text, ids in pairs]
+        found = []
+        for ids in read:
+            asked = torch.tensor([ids], device=model.device)
+            with torch.inference_mode():
+                new = model.generate(
+                    input_ids=asked, attention_mask=torch.ones_like(asked), max_new_tokens=NEW_TOKENS, do_sample=False,
+                    pad_token_id=tokenizer.eos_token_id,
+                )  # fmt: skip
+            found.append(_text(tokenizer, ids, new[0].tolist()[len(ids) :]))
+        return Answers(ids=read, logits=[_last_logits(model, ids) for ids in read], texts=found)
 
 
 def _loaded(exported: Path, base: Path | None, kept: Quantisation) -> Any:

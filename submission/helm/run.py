@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.files import make_folder, naming, write_text
+from submission.environment import Program, tool
 from submission.errors import HelmError
 from submission.helm.results import SCHEMA, RunLog, read_log
 from submission.helm.suite import Suite
@@ -42,7 +43,9 @@ MODEL = "neurips/local"
 RESULTS = "results.json"
 """Written last: its presence marks a finished run."""
 
-_INSTALLED = "oneday-requirements.sha256"
+PROGRAM = Program(
+    name="HELM", requirements=REQUIREMENTS, check=("helm-run", "--help"), error=HelmError, options=("--no-deps",)
+)
 _POLL_S = 0.2
 
 
@@ -54,7 +57,7 @@ class Helm:
 
     def tool(self, name: str) -> Path:
         """The path of an executable in the environment."""
-        return (self.folder / "bin" / name).absolute()
+        return tool(self.folder, name)
 
     def variables(self) -> dict[str, str]:
         """Environment variables of HELM's tools: nltk's data is taken from a wheel instead of being downloaded."""
@@ -109,45 +112,17 @@ class HelmRun:
 
 def is_installed(folder: Path) -> bool:
     """Whether the environment matches requirements.txt."""
-    marker = folder / _INSTALLED
-    return marker.is_file() and marker.read_text() == _digest()
-
-
-def _digest() -> str:
-    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    return PROGRAM.is_installed(folder)
 
 
 def install(folder: Path, *, python: str = sys.executable) -> Helm:
-    """Creates the environment, or uses the existing one. The marker is written last, so an aborted attempt is repeated.
+    """Creates the environment, or uses the existing one.
 
     Raises:
         HelmError: the folder holds something else, or pip fails.
     """
-    if is_installed(folder):
-        return Helm(folder)
-    if folder.exists() and not (folder / "pyvenv.cfg").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HelmError(f"{folder}: is there and is no virtual environment. Pass another `environment=`.")
-    _checked([python, "-m", "venv", str(folder)], folder)
-    helm = Helm(folder)
-    pip = [str(helm.tool("python")), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    _checked([*pip, "--quiet", "--no-deps", "-r", str(REQUIREMENTS)], folder)
-    _checked([str(helm.tool("helm-run")), "--help"], folder)
-    (folder / _INSTALLED).write_text(_digest())
-    return helm
-
-
-def _checked(command: Sequence[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    except OSError as e:
-        raise HelmError(f"HELM cannot be installed in {folder}: {command[0]}: {e.strerror}.") from e
-    if done.returncode:
-        lines = (done.stderr + done.stdout).strip().splitlines() or ["no output"]
-        errors = [line for line in lines if line.startswith("ERROR")]
-        raise HelmError(
-            f"HELM cannot be installed in {folder}: {(errors or lines)[-1].strip()[:300].rstrip('.')}. "
-            "Check network and space and run it again, or pass `environment=` of one that has it."
-        )
+    PROGRAM.install(folder, python=python)
+    return Helm(folder)
 
 
 def wait_for(url: str, *, patience_s: float) -> None:

@@ -64,8 +64,12 @@ WHOLE = BeforeValidator(_whole)
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
 
+STARTER_KIT_TEMPERATURE, STARTER_KIT_TOP_K = 0.8, 200
+"""The defaults of the challenge's starter kit that differ from ours. Source: its sample-submissions/lit-gpt/api.py."""
+
+
 class ProcessRequest(ApiRequest):
-    """A prompt to complete. The defaults are those of the challenge."""
+    """A prompt to complete. Without a temperature the answer is greedy, but for a server with the starter kit's."""
 
     prompt: Prompt
     temperature: float = Field(default=0.0, ge=0, le=100)
@@ -86,14 +90,20 @@ class ProcessRequest(ApiRequest):
     seed: Annotated[int, Field(ge=0, le=2**53 - 1), WHOLE] | None = None
     """At most 2^53 - 1, the largest integer that every JSON reader represents exactly."""
 
-    def generation(self) -> GenerationRequest:
-        """The request to the engine."""
+    def generation(self, *, starter_kit: bool = False) -> GenerationRequest:
+        """The request to the engine.
+
+        Args:
+            starter_kit: Fields that are absent or null have the starter kit's defaults, which sample. HELM always sends
+                a temperature.
+        """
+        unset = {"temperature", "top_k"} - self.model_fields_set if starter_kit else set()
         return GenerationRequest(
             prompt=self.prompt,
             max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
+            temperature=STARTER_KIT_TEMPERATURE if "temperature" in unset else self.temperature,
             top_p=self.top_p,
-            top_k=self.top_k,
+            top_k=STARTER_KIT_TOP_K if "top_k" in unset else self.top_k,
             seed=self.seed,
             stop=tuple(self.stop_sequences),
             echo=self.echo_prompt,

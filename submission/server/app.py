@@ -74,6 +74,7 @@ def build_app(
     *,
     name: str = "oneday",
     token: str | None = None,
+    starter_kit: bool = False,
     on_loaded: Callable[[Model], None] = lambda model: None,
 ) -> FastAPI:
     """The application; OpenAPI at /openapi.json.
@@ -82,6 +83,7 @@ def build_app(
         load: Called once, on the model's thread, when the server has started.
         name: The model's name in the API under /v1.
         token: Requests must carry it; None: all are answered.
+        starter_kit: /process has the defaults of the challenge's starter kit.
         on_loaded: Called when the model is loaded, or when loading failed (`model.error`).
     """
     model = Model()
@@ -103,7 +105,7 @@ def build_app(
     metrics = _metrics(model)
     app.state.model = model
     add_error_handlers(app)
-    _add_endpoints(app, model, health, metrics)
+    _add_endpoints(app, model, health, metrics, starter_kit=starter_kit)
     app.include_router(
         openai_router(Service(name=name, ready=model.ready, metrics=metrics, deadline_s=limits.deadline_s))
     )
@@ -158,12 +160,13 @@ async def _load(
     on_loaded(model)
 
 
-def _add_endpoints(app: FastAPI, model: Model, health: Health, metrics: Metrics) -> None:
+def _add_endpoints(app: FastAPI, model: Model, health: Health, metrics: Metrics, *, starter_kit: bool) -> None:
     @app.post("/process", responses=DESCRIBED, response_model_exclude_none=True)
     async def process(asked: ProcessRequest, request: Request) -> ProcessResponse:
         start = time.perf_counter()
         _refuse_surrogates("prompt", asked.prompt, *asked.stop_sequences)
-        done = await model.ready().answer(asked.generation(), is_gone=request.is_disconnected)
+        generation = asked.generation(starter_kit=starter_kit)
+        done = await model.ready().answer(generation, is_gone=request.is_disconnected)
         metrics.prompt_tokens.inc(done.num_prompt_tokens)
         metrics.answer_tokens.inc(done.num_new_tokens)
         return ProcessResponse(

@@ -40,7 +40,9 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as e:
         listener.close()
         why = getattr(e, "strerror", None) or str(e)
-        if getattr(e, "errno", None) in (None, errno.EADDRINUSE, errno.EACCES):
+        if getattr(e, "errno", None) == errno.EACCES:
+            raise ServeError(f"`port={port}`: only root may listen there ({why}). Take one from 1024 to 65535.") from e
+        if getattr(e, "errno", None) in (None, errno.EADDRINUSE):
             raise ServeError(
                 f"`port={port}`: cannot listen on {host} ({why}). Stop what runs there, or take another."
             ) from e
@@ -71,12 +73,13 @@ def make_server(
     *,
     name: str = "oneday",
     token: str | None = None,
+    starter_kit: bool = False,
     on_ready: Callable[[], None] = lambda: None,
 ) -> Server:
     """The application on uvicorn; `run(sockets=[listener])` serves until a signal arrives.
 
     Args:
-        name, token: See `build_app`.
+        name, token, starter_kit: See `build_app`.
         on_ready: Called when the model is loaded.
     """
 
@@ -87,7 +90,7 @@ def make_server(
             server.failed = model.error
             server.should_exit = True
 
-    app = build_app(load, health, limits, name=name, token=token, on_loaded=on_loaded)
+    app = build_app(load, health, limits, name=name, token=token, starter_kit=starter_kit, on_loaded=on_loaded)
     config = uvicorn.Config(
         app,
         http=connection_class(head_s=limits.receive_s),
@@ -112,17 +115,18 @@ def serve(
     *,
     name: str = "oneday",
     token: str | None = None,
+    starter_kit: bool = False,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serves until SIGINT or SIGTERM. Requests that are being answered then have `drain_s` seconds to finish.
 
     Args:
-        name, token: See `build_app`.
+        name, token, starter_kit: See `build_app`.
         on_ready: Called when the model is loaded.
     Raises:
         Exception: whatever the loader raised, if the model could not be loaded.
     """
-    server = make_server(load, health, limits, name=name, token=token, on_ready=on_ready)
+    server = make_server(load, health, limits, name=name, token=token, starter_kit=starter_kit, on_ready=on_ready)
     server.run(sockets=[listener])
     if server.failed:
         raise server.failed

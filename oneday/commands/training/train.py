@@ -29,6 +29,7 @@ from oneday import child
 from oneday.commands.compare import compare_run
 from oneday.commands.report import leave_report
 from oneday.commands.training.dry_run import run_dry_run, show_keys
+from oneday.commands.training.final_model import check_place, price, write_in_budget
 from oneday.commands.training.job import Setting, charging_of, training_job
 from oneday.commands.training.own_mix import show_dataset
 from oneday.commands.training.pick import pick_within
@@ -60,6 +61,7 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
     result = rehearse_and_train(
         job, console, launch=launch, auto_fit=request.auto_fit, rehearses=request.rehearsal
     )  # fmt: skip
+    late = write_in_budget(job, request.final_model, console) if request.final_model and not result.was_done else None
     show_training(result, console)
     for command in view_commands(job.trackers, job.run / TRAIN / TRACKING):
         console.say(f"tracked: {command}")
@@ -77,6 +79,8 @@ def run_train(request: TrainRequest, console: Console, *, launch: Launcher = sta
         }
     )  # fmt: skip
     check_converged(result)
+    if late:
+        raise late
 
 
 def compare_held_out(job: TrainJob, num: int, console: Console, *, redo: bool) -> None:
@@ -117,12 +121,19 @@ def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
         check_plan(request.follow_plan)
     if job.recipe.learning_rate_auto and not request.rehearsal:
         raise ConfigError("learning_rate: auto with `rehearsal=false`: its probes need measured costs. Rehearse.")
+    if request.final_model is not None:
+        check_place(request.final_model)
+        if not request.rehearsal:
+            raise ConfigError(
+                "`final_model=` with `rehearsal=false`: the rehearsal measures how long it takes to write."
+            )
     return replace(
         job,
         average=request.average,
         trackers=read_trackers(request.track),
         charging=charging_of(request.clock),
         follow_plan=request.follow_plan,
+        writes_final_model=request.final_model is not None,
     )
 
 
@@ -191,7 +202,9 @@ def train_measured(
     """Trains, then tries an average if the job requests one."""
     with live(console, job.run) as drawing:
         result = train(job, measured, launch=launch, on_event=TrainingDisplay(console, calm=drawing))
-    return try_average(job, result, console) if job.average > 1 and not result.was_done else result
+    if job.average > 1 and not result.was_done:
+        return try_average(job, result, console, reserve_s=measured.final_model_reserve_s)
+    return result
 
 
 def measure(
@@ -212,7 +225,7 @@ def measure(
     if auto_fit:
         job, measured = rehearse_until_it_fits(job, console, launch=launch)
     else:
-        measured = rehearse(job, launch=launch)
+        measured = rehearse(job, launch=launch, price_final_model=price(job))
     show_rehearsal(measured, job, console)
     if cut := steps_cut(job, measured):
         console.alarm(cut)
@@ -238,13 +251,17 @@ def steps_that_fit_budget(job: TrainJob, measured: Rehearsal) -> int:
     )
 
 
-def try_average(job: TrainJob, result: TrainResult, console: Console) -> TrainResult:
-    """Measures the average of the best adapters in the rest of the budget."""
+def try_average(job: TrainJob, result: TrainResult, console: Console, *, reserve_s: float = 0.0) -> TrainResult:
+    """Measures the average of the best adapters in the rest of the budget.
+
+    Args:
+        reserve_s: Of the rest, what the final model needs.
+    """
     ledger = Ledger.of_run(job.run / LEDGER)
     console.say(f"trying the average of the {job.average} best: {pretty(max(ledger.left_s, 0.0))} are left")
     request = PickRequest(folder=job.run, base=job.base, average=job.average)
     with ledger.working("pick"):
-        code = pick_within(request, deadline=ledger.deadline, beat=ledger.beat)
+        code = pick_within(request, deadline=ledger.deadline - reserve_s, beat=ledger.beat)
     if code != 0:
         console.say("the average was not measured in time" if code is None else "the average was not measured")
     picked = read_picked(job.run)
@@ -266,7 +283,7 @@ def rehearse_until_it_fits(
     job = _fitted_before(job) or job
     while True:
         try:
-            return job, rehearse(job, launch=launch)
+            return job, rehearse(job, launch=launch, price_final_model=price(job))
         except MemoryFullError as e:
             less = memory_reductions(job.recipe, ModelShape.of(job.base), job.card)
             if not less:

@@ -2,13 +2,13 @@ import json
 import random
 import re
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
@@ -23,58 +23,21 @@ from core.model.merge import as_trained, linear_names, merge, read_deltas
 from core.model.quantisation import Quantisation
 from core.model.token_ids import encode, rows_ids
 from harness.base_model import load_tokenizer
-from harness.checkpoint.content import RESUME_FILES
 from harness.checkpoint.pick import pick
-from harness.checkpoint.seal import seal
 from harness.ledger.ledger import Ledger
 from oneday.cli import main
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from oneday.local_server import ask, local_server
 from oneday.requests.submission import ServeRequest
 from submission.errors import ExportError
-from submission.export.export import Export, compare, export
+from submission.export.agreement import compare
+from submission.export.export import Export, export
+from submission.export.gguf import check_architecture
 from tests.conftest import DEMO_BASE
-from tests.harness.checkpoint.adapters import write_adapters
 from tests.harness.checkpoint.test_trained_base import other_weights
+from tests.submission.conftest import NF4, TEXTS
 
-NF4 = Quantisation.of("4bit", on_gpu=False)
 PLAIN = Quantisation.of("fp32", on_gpu=False)
-TEXTS = ["### Response:\nThe plate of Fay is hot.", "Anna gave the lamp to Ben.", "red, blue, green"]
-
-
-@pytest.fixture(scope="module")
-def lora_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapters(tmp_path_factory.mktemp("adapters"), DEMO_BASE, {"checkpoint-10": 0.1})[0]
-
-
-@pytest.fixture
-def run(tmp_path: Path, lora_adapter: Path) -> Path:
-    """A finished run with one checkpoint, trained in 4 bits."""
-    run = tmp_path / "run"
-    checkpoint = Path(shutil.copytree(lora_adapter, run / "07_train" / "output" / "checkpoint-10"))
-    for name in RESUME_FILES:
-        (checkpoint / name).write_text("x")
-    seal(checkpoint, step=10, validation_loss=1.25)
-    rows = rows_ids(load_tokenizer(DEMO_BASE), [(text, " yes") for text in TEXTS])
-    write_table(run / "07_train" / "data" / "validation.parquet", [TableRow(id="", ids=ids) for ids in rows])
-    ledger = Ledger.start(run / "ledger.jsonl", budget_s=100)
-    ledger.stop()
-    recipe = {"lora_r": 4, "lora_alpha": 8, "base_model": None, "optimizer": "adamw_torch", "learning_rate": 0.003}
-    counts = {"rows_by_source": {"ni|x": 1200, "lima": 10}, "rows_by_spdx": {"Apache-2.0": 1200, "CC-BY-4.0": 10}}
-    report = {"budget_s": 100.0, "charged_s": 61.5, "by_phase": {"train": 60.0, "pick": 1.5}}
-    write_json(
-        run / "manifest.json",
-        {
-            "versions": {"oneday": "0.1.0", "torch": "2.13.0"},
-            "curate": {"base_path": str(DEMO_BASE), "counts": counts},
-            "train": {
-                "card": "cpu", "steps": 10, "because": "deadline", "recipe": recipe, "ledger": report,
-                "base": model_fingerprint(DEMO_BASE), "base_path": str(DEMO_BASE), "quantisation": asdict(NF4),
-            },
-        },
-    )  # fmt: skip
-    pick(run=run, output=run / "07_train" / "output", base=DEMO_BASE, precision="4bit")
-    return run
 
 
 def logits(base: Path, adapter: Path | None, precision: str | Quantisation | None) -> list[torch.Tensor]:
@@ -165,13 +128,15 @@ def test_the_adapter_goes_out_with_a_card_that_hubs_read(run: Path) -> None:
     _, front, body = text.split("---\n", 2)
     assert yaml.safe_load(front) == {
         "base_model": DEMO_BASE.name,
+        "base_model_relation": "adapter",
         "library_name": "peft",
         "pipeline_tag": "text-generation",
         "tags": ["qlora", "axolotl", "oneday"],
     }
     for part in (
         "| ni\\|x | 1,200 |", "| CC-BY-4.0 | 10 |", "| budget | 1m02s of 1m40s |", "1.2500 nats", "oneday export run",
-        "torch 2.13.0", "None measured yet",
+        "torch 2.13.0", "None measured yet", "## Limits", "No other program was run on this export.",
+        "--lora-modules run=. --max-lora-rank 8 --quantization bitsandbytes", "oneday export RUN --to gguf",
     ):  # fmt: skip
         assert part in body, part
     assert str(DEMO_BASE) not in text + (exported.folder / "manifest.json").read_text()
@@ -180,7 +145,7 @@ def test_the_adapter_goes_out_with_a_card_that_hubs_read(run: Path) -> None:
 def test_merged_weights_go_out_with_what_they_differ_by(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_json(
         run / "10_scores" / "comparison.json",
-        [{"group": "all", "num": 9, "base": 0.5, "tuned": 0.75, "low": 0.1, "high": 0.4, "p": 0.01}],
+        [{"group": "overall", "num": 9, "base": 0.5, "tuned": 0.75, "low": 0.1, "high": 0.4, "p": 0.01}],
     )
     with pytest.raises(SystemExit) as e:
         main(["export", str(run), "--merge", "fp32", "--json"])
@@ -190,7 +155,11 @@ def test_merged_weights_go_out_with_what_they_differ_by(run: Path, capsys: pytes
     assert result["agreement"]["largest_difference"] <= 1e-3
     card = (run / "09_export" / "merged" / "README.md").read_text()
     assert "same most likely token at 100.00%" in card
-    assert "| all | 9 | 0.500 | 0.750 | [+0.100, +0.400] |" in card
+    assert "| overall | 9 | 0.500 | 0.750 | [+0.100, +0.400] |" in card
+    (result,) = ModelCard(card).data.eval_results  # the hub's own reader
+    assert (result.metric_value, result.metric_args["base"], result.metric_args["interval_of_difference"]) == (
+        0.75, 0.5, [0.1, 0.4],
+    )  # fmt: skip
     assert dict(Ledger.of_run(run / "ledger.jsonl").report().not_charged or {})["export"] > 0
     served = LanguageModel.load(run / "09_export" / "merged")
     assert served.generate(["### Response:\n"], max_new_tokens=2)
@@ -215,6 +184,16 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_gguf_is_refused_for_an_architecture_that_was_never_compared(run: Path, tmp_path: Path) -> None:
+    config = read_json(DEMO_BASE / "config.json") | {"architectures": ["FalconForCausalLM"]}
+    write_json(tmp_path / "config.json", config)
+    with pytest.raises(ExportError, match="FalconForCausalLM was never compared as GGUF"):
+        check_architecture(tmp_path)
+    with pytest.raises(SystemExit) as e:
+        main(["export", str(run), "--to", "adapter", "--gguf-type", "f16"])
+    assert e.value.code == 2
 
 
 def test_a_push_without_a_network_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,7 +403,7 @@ def test_an_export_that_another_program_loads_as_another_model_is_an_error(
         main(["export", str(run), "--merge", "fp32"])
     assert e.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "transformers and PEFT load another model than the run's: largest difference of a logit" in error
+    assert "loaded by transformers and PEFT, it is another model than the run's: largest difference of a logit" in error
     assert "Nothing was exported; --no-check exports it all the same." in error
     assert not (run / "09_export" / "merged").exists()
 

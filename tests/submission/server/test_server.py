@@ -70,6 +70,14 @@ def test_process_answers_helms_eight_keys(client: TestClient) -> None:
     assert 0 < answer["request_time"] < 60
 
 
+def test_a_starter_kits_request_samples_by_default_and_helms_does_not() -> None:
+    asked = ProcessRequest.model_validate({"prompt": "x", "temperature": None, "seed": None, "echo_prompt": None})
+    kit, ours = asked.generation(starter_kit=True), asked.generation()
+    assert (kit.temperature, kit.top_k, kit.max_new_tokens, kit.seed, kit.echo) == (0.8, 200, 50, None, False)
+    assert (ours.temperature, ours.top_k) == (0.0, None)
+    assert ProcessRequest.model_validate(HELM).generation(starter_kit=True).temperature == 1e-7
+
+
 def test_the_challenges_own_names_are_taken_too(client: TestClient) -> None:
     body = {"prompt": HELM["prompt"], "num_samples": 1, "max_new_tokens": 8, "top_k": 200, "temperature": 0, "seed": 3}
     assert client.post("/process", json=body).json()["text"] == "apple"
