@@ -127,6 +127,7 @@ BORDERS = {
     "studies/document.py": "reads a study's YAML and sets dotted keys in it",
     "studies/stage.py": "describes a study's YAML",
     "studies/study.py": "describes a study's YAML",
+    "submission/export/llama_cpp/": "runs in llama.cpp's own environment, without this project",
     "submission/score/lm_eval.py": "reads lm_eval's result files",
     "submission/server/": "describes HTTP bodies for FastAPI",
 }

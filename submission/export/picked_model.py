@@ -8,7 +8,6 @@ Where it sits: picked checkpoint -> **picked model** -> export.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -97,7 +96,7 @@ def picked_model(run: Path, *, base: Path | None, base_changed: bool) -> PickedM
 def _check_whole(picked: Path) -> None:
     """Opens the weights of an adapter or of a model."""
     whole = picked.is_dir() and is_model([path.name for path in picked.iterdir()])
-    read_as(dict[str, Any], picked / (MODEL_CONFIG if whole else ADAPTER_FILES[1]), mend="")
+    read_as(dict[str, object], picked / (MODEL_CONFIG if whole else ADAPTER_FILES[1]), mend="")
     for shard in weight_files(picked) if whole else [picked / ADAPTER_FILES[0]]:
         with opened(shard):
             pass

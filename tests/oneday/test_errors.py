@@ -639,6 +639,12 @@ GIVE = [
         r"empty: nothing picked in it\. Run `oneday train`, or `oneday pick", lambda p: ["export", p.run()],
     ),
     Case(
+        "package: a folder that holds something",
+        lambda p: ["package", p.run(), "--out", (p.path / "run" / "05_mix")],
+        r"--out .*05_mix: is there and not empty\. Remove it, or give another folder",
+        lambda p: ["package", p.run(), "--out", p.path / "packaged"],
+    ),
+    Case(
         "export: a base that is not there", lambda p: ["export", p.run(), "--merge", "fp32", "--base", p.path / "gone"],
         r"its base model .*gone is not here\. Pass --base FOLDER",
         lambda p: ["export", p.run(), "--merge", "fp32", "--base", DEMO_BASE, "--no-check"],
