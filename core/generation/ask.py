@@ -14,7 +14,15 @@ from typing import Self
 
 from core.errors import PredictionError
 from core.generation.answer_store import AnswerStore
-from core.generation.request import REFUSED_BY_SERVER, SHARD_SIZE, Answer, Predictor, Refused, Request
+from core.generation.request import (
+    REFUSED_BY_SERVER,
+    SHARD_SIZE,
+    Answer,
+    BatchPredictor,
+    Predictor,
+    Refused,
+    Request,
+)
 
 
 @dataclass(slots=True)
@@ -34,13 +42,20 @@ class _Shard:
 
 
 def ask(
-    requests: Iterable[Request], predictor: Predictor, store: AnswerStore | None, *, shard_size: int = SHARD_SIZE
+    requests: Iterable[Request],
+    predictor: Predictor,
+    store: AnswerStore | None,
+    *,
+    shard_size: int = SHARD_SIZE,
+    on_answered: Callable[[int], None] = lambda num: None,
 ) -> Iterator[tuple[Request, str, Answer]]:
     """Yields every request with its key and answer, in order. Asks only what the store does not hold.
 
     Args:
         store: None: nothing is stored.
-        shard_size: Number of requests that the predictor gets in one call. A kill loses the shards in flight.
+        shard_size: Number of requests that the predictor gets in one call. A kill loses the shards in flight; of an
+            engine that answers in batches, the batch in flight.
+        on_answered: Called with the number of answers of each batch, before the whole shard is answered.
     """
     window: deque[_Shard] = deque()
     pending: set[str] = set()
@@ -54,7 +69,8 @@ def ask(
                 for name, r in zip(names, batch, strict=True)
                 if store is None or not (name in pending or name in refused or name in store)
             }
-            future = executor.submit(predictor.complete, tuple(missing.values())) if missing else None
+            complete = _completer(predictor, store, tuple(missing), on_answered)
+            future = executor.submit(complete, tuple(missing.values())) if missing else None
             if store is not None:
                 pending |= missing.keys()
             window.append(_Shard(requests=batch, keys=keys, names=names, asked=missing, future=future))
@@ -64,6 +80,25 @@ def ask(
         while window:
             _collect(window, store, pending, refused)
             yield from _ready(window, store, refused)
+
+
+def _completer(
+    predictor: Predictor, store: AnswerStore | None, names: Sequence[str], on_answered: Callable[[int], None]
+) -> Callable[[Sequence[Request]], Sequence[Answer]]:
+    """What answers a shard. Of an engine that answers in batches, each batch is stored as soon as it is answered."""
+    if predictor.in_flight > 1 or not isinstance(predictor, BatchPredictor):
+        return predictor.complete
+
+    def complete(requests: Sequence[Request]) -> list[Answer]:
+        answers: dict[int, Answer] = {}
+        for batch in predictor.complete_batches(requests):
+            answers |= batch
+            if store is not None:
+                store.add({names[number]: text for number, text in batch.items()})
+            on_answered(len(batch))
+        return [answers[number] for number in range(len(requests))]
+
+    return complete
 
 
 def _collect(
@@ -89,9 +124,9 @@ def _collect(
             if store is not None:
                 refused |= {name: a for name, a in shard.answers.items() if isinstance(a, Refused)}
                 accepted = {name: a for name, a in shard.answers.items() if isinstance(a, str)}
-                if accepted:
-                    store.add(accepted)
-                elif len(store) == 0:
+                if unstored := {name: a for name, a in accepted.items() if name not in store}:
+                    store.add(unstored)
+                elif not accepted and len(store) == 0:
                     failure = failure or _all_refused(shard.answers.values())
                 pending -= shard.asked.keys()
         shard.future = None

@@ -7,10 +7,10 @@
 Where it sits: prompt -> **request** -> predictor -> prediction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import orjson
 
@@ -95,6 +95,14 @@ class Predictor(Protocol):
         Raises:
             PredictionError: the engine failed. Stored answers are kept, so that the same command can go on.
         """
+
+
+@runtime_checkable
+class BatchPredictor(Protocol):
+    """A predictor that gives its answers batch by batch, so that they are stored and counted as they come."""
+
+    def complete_batches(self, requests: Sequence[Request]) -> Iterator[Mapping[int, str]]:
+        """The answers of a batch by the number of the request, batch after batch."""
 
 
 class Responder(Protocol):

@@ -102,6 +102,11 @@ class TransformersPredictor:
         """
         return [completion.text for completion in self.respond(requests)]
 
+    def complete_batches(self, requests: Sequence[Request]) -> Iterator[dict[int, str]]:
+        """As `complete`, the answers of one batch at a time, by the number of the request."""
+        for answers in self._respond(requests):
+            yield {number: completion.text for number, completion in answers.items()}
+
     def rendered(self, request: Request) -> str:
         """The text that the model receives.
 
@@ -115,12 +120,16 @@ class TransformersPredictor:
     def respond(self, requests: Sequence[Request]) -> list[Completion]:
         """As `complete`, with the length of each answer and the reason why it ended."""
         answers: dict[int, Completion] = {}
+        for batch in self._respond(requests):
+            answers |= batch
+        return [answers[i] for i in range(len(requests))]
+
+    def _respond(self, requests: Sequence[Request]) -> Iterator[dict[int, Completion]]:
         encoded = [self._encode(r) for r in requests]
         for group in self._groups(requests):
             shared = self._shared(requests, encoded, group)
             for batch in self._batches(requests, encoded, group):
-                answers |= zip(batch, self._answer(requests, encoded, batch, shared), strict=True)
-        return [answers[i] for i in range(len(requests))]
+                yield dict(zip(batch, self._answer(requests, encoded, batch, shared), strict=True))
 
     def _encode(self, request: Request) -> list[int]:
         if not request.messages:

@@ -110,6 +110,8 @@ class _Predicting:
         self.instances = InstanceStore(chosen.path(INSTANCES))
         self.total = sum(s.block.num_instances for s in self._selected())
         self.done = 0
+        self.num_ahead = 0
+        """Answers that were given and stored, of requests that are not counted yet."""
         self.num_shots: Counter[str] = Counter()
 
     def run(self) -> Stage:
@@ -154,7 +156,10 @@ class _Predicting:
                     self.num_shots[str(request.num_shots)] += 1
                     yield request
 
-        for request, key, answer in ask(requests(), self.curation.predictor, self.store):
+        for request, key, answer in ask(
+            requests(), self.curation.predictor, self.store, on_answered=self._count_ahead
+        ):  # fmt: skip
+            self.num_ahead = max(0, self.num_ahead - 1)
             if isinstance(answer, Refused):
                 self._drop(request.id, answer.reason, request.task, answer.detail)
             else:
@@ -188,3 +193,8 @@ class _Predicting:
         self.done += num
         if self.done % 64 == 0 or self.done >= self.total:
             self.curation.on_progress(PREDICTIONS, self.done, self.total)
+
+    def _count_ahead(self, num: int) -> None:
+        """Shows answers as they come: 128 of them may take a quarter of an hour on a CPU."""
+        self.num_ahead += num
+        self.curation.on_progress(PREDICTIONS, min(self.done + self.num_ahead, self.total), self.total)

@@ -1,7 +1,7 @@
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +85,32 @@ def test_a_killed_run_resumes_without_asking_twice(tmp_path: Path, in_flight: in
     assert answers(many, resumed, path) == [r.id for r in many]
     assert not set(resumed.asked) & set(dying.asked)
     assert len(resumed.asked) + len(dying.asked) == len(many)
+
+
+class InBatches(Echo):
+    """Answers in batches of eight, from the end, as an engine that sorts by length; a kill comes between two."""
+
+    def complete_batches(self, requests: Sequence[Request]) -> Iterator[dict[int, str]]:
+        order = list(reversed(range(len(requests))))
+        for start in range(0, len(order), 8):
+            if self.dies_after is not None and len(self.asked) >= self.dies_after:
+                raise KeyboardInterrupt
+            batch = order[start : start + 8]
+            self.asked += [requests[n].id for n in batch]
+            yield {n: requests[n].id for n in batch}
+
+
+def test_batches_are_stored_and_counted_before_their_shard_is_whole(tmp_path: Path) -> None:
+    counted: list[int] = []
+    with AnswerStore(tmp_path / "answers.jsonl") as store, pytest.raises(KeyboardInterrupt):
+        list(ask(requests(60), InBatches(dies_after=24), store, on_answered=counted.append))
+    assert counted == [8, 8, 8]
+    echo = InBatches()
+    with AnswerStore(tmp_path / "answers.jsonl") as store:
+        assert len(store) == 24
+        answers = [answer for _, _, answer in ask(requests(60), echo, store)]
+    assert answers == [f"i{n}" for n in range(60)]
+    assert sorted(echo.asked) == sorted(f"i{n}" for n in range(36)), "the 24 that were answered last are known"
 
 
 @pytest.mark.parametrize("cut", [1, 40, 5_000])
