@@ -17,6 +17,7 @@ from core.generation.answer_store import AnswerStore
 from core.generation.request import (
     REFUSED_BY_SERVER,
     SHARD_SIZE,
+    SHARD_SIZE_IN_PARTS,
     Answer,
     BatchPredictor,
     Predictor,
@@ -46,7 +47,7 @@ def ask(
     predictor: Predictor,
     store: AnswerStore | None,
     *,
-    shard_size: int = SHARD_SIZE,
+    shard_size: int | None = None,
     on_answered: Callable[[int], None] = lambda num: None,
 ) -> Iterator[tuple[Request, str, Answer]]:
     """Yields every request with its key and answer, in order. Asks only what the store does not hold.
@@ -54,9 +55,13 @@ def ask(
     Args:
         store: None: nothing is stored.
         shard_size: Number of requests that the predictor gets in one call. A kill loses the shards in flight; of an
-            engine that answers in batches, the batch in flight.
-        on_answered: Called with the number of answers of each batch, before the whole shard is answered.
+            engine that answers in parts, the part in flight. None: 128, and 1,024 for such an engine, whose batches
+            are full but for the end of a shard.
+        on_answered: Called with the number of answers of each part, which may be none, before the whole shard is
+            answered.
     """
+    if shard_size is None:
+        shard_size = SHARD_SIZE_IN_PARTS if _answers_in_parts(predictor) else SHARD_SIZE
     window: deque[_Shard] = deque()
     pending: set[str] = set()
     refused: dict[str, Refused] = {}
@@ -82,18 +87,23 @@ def ask(
             yield from _ready(window, store, refused)
 
 
+def _answers_in_parts(predictor: Predictor) -> bool:
+    return predictor.in_flight == 1 and isinstance(predictor, BatchPredictor)
+
+
 def _completer(
     predictor: Predictor, store: AnswerStore | None, names: Sequence[str], on_answered: Callable[[int], None]
 ) -> Callable[[Sequence[Request]], Sequence[Answer]]:
-    """What answers a shard. Of an engine that answers in batches, each batch is stored as soon as it is answered."""
-    if predictor.in_flight > 1 or not isinstance(predictor, BatchPredictor):
+    """What answers a shard. Of an engine that answers in parts, each part is stored as soon as it is answered."""
+    if not _answers_in_parts(predictor):
         return predictor.complete
+    assert isinstance(predictor, BatchPredictor)
 
     def complete(requests: Sequence[Request]) -> list[Answer]:
         answers: dict[int, Answer] = {}
         for batch in predictor.complete_batches(requests):
             answers |= batch
-            if store is not None:
+            if store is not None and batch:
                 store.add({names[number]: text for number, text in batch.items()})
             on_answered(len(batch))
         return [answers[number] for number in range(len(requests))]

@@ -29,6 +29,9 @@ class Kind(StrEnum):
 SHARD_SIZE = 128
 """Number of requests that a predictor gets in one call."""
 
+SHARD_SIZE_IN_PARTS = 1024
+"""The same for a `BatchPredictor`, which loses no answer of the call when it is killed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -99,10 +102,10 @@ class Predictor(Protocol):
 
 @runtime_checkable
 class BatchPredictor(Protocol):
-    """A predictor that gives its answers batch by batch, so that they are stored and counted as they come."""
+    """A predictor that gives its answers in parts, so that they are stored and counted as they come."""
 
     def complete_batches(self, requests: Sequence[Request]) -> Iterator[Mapping[int, str]]:
-        """The answers of a batch by the number of the request, batch after batch."""
+        """The answers of each part by the number of the request. A part without answers shows that it is at work."""
 
 
 class Responder(Protocol):

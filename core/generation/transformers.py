@@ -1,11 +1,15 @@
 """A predictor that runs a model with transformers, on this machine's CPU or GPU.
 
 All prompts of a task begin with the same preamble, definition and shots. The model reads this prefix once, and its keys
-and values are reused for every prompt of the task. Messages are rendered by the chat template of the tokenizer.
+and values are reused for every prompt of the task. Prompts of all tasks share the batches in which answers are decoded.
+Messages are rendered by the chat template of the tokenizer.
 """
 
+import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -20,6 +24,7 @@ from core.model.folder import model_fingerprint
 from core.model.language_model import LanguageModel, Prefix
 from core.model.libraries import give_back
 from core.model.quantisation import Precision, Quantisation
+from core.model.row_decoder import Row, RowDecoder, RowGroup, can_decode
 from core.model.token_ids import encode
 
 MOST_BATCH_TOKENS = 32_768
@@ -28,17 +33,24 @@ MOST_BATCH_TOKENS = 32_768
 _LEAST_PREFIX = 16
 """Copying the keys and values of a shorter prefix takes longer than it saves."""
 
+_LEAST_WIDTH = 1024
+"""Tokens of a prompt and its answer up to which all requests share batches; beyond, those up to twice as long do."""
+
+TELL_EVERY_S = 10.0
+"""Seconds after which complete answers are handed over to be stored and counted, even if there are none."""
+
 
 class TransformersPredictor:
-    """Greedy answers in batches of one task, sorted by length.
+    """Greedy answers, decoded in batches that hold rows of any task.
 
     Args:
         path: A local model folder.
         lora_adapter: The folder of an adapter on it.
-        batch_size: Largest number of prompts per forward pass. Part of `revision`, because float sums depend on it.
+        batch_size: Largest number of rows per forward pass. Part of `revision`, because float sums depend on it.
         precision: As in `LanguageModel.load`.
-        reuse_prefix: False only to measure the gain.
+        reuse_prefix: False only to measure the gain: each batch holds one task, and every prompt is read as a whole.
         chat_template: Renders messages in place of the tokenizer's own template.
+        clock: Decides only when answers are handed over.
     Raises:
         PredictionError: the folder is no model, or lacks a tokenizer.
     """
@@ -55,13 +67,15 @@ class TransformersPredictor:
         precision: Precision | Quantisation | None = None,
         reuse_prefix: bool = True,
         chat_template: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = LanguageModel.load(path, lora_adapter=lora_adapter, precision=precision)
         self._batch_size = batch_size
         self._reuse_prefix = reuse_prefix
         self._prefix: Prefix | None = None
         self._chat_template = chat_template
-        mode = "prefix" if reuse_prefix else "whole"
+        self._clock = clock
+        mode = "rows" if reuse_prefix else "whole"
         weights = model_fingerprint(path) + (f"+{model_fingerprint(lora_adapter)}" if lora_adapter else "")
         self._revision = f"{weights}:{self._model.precision}:batch{batch_size}:{mode}"
 
@@ -103,7 +117,7 @@ class TransformersPredictor:
         return [completion.text for completion in self.respond(requests)]
 
     def complete_batches(self, requests: Sequence[Request]) -> Iterator[dict[int, str]]:
-        """As `complete`, the answers of one batch at a time, by the number of the request."""
+        """As `complete`, in parts: what was answered in the last `TELL_EVERY_S`, by the number of the request."""
         for answers in self._respond(requests):
             yield {number: completion.text for number, completion in answers.items()}
 
@@ -126,10 +140,56 @@ class TransformersPredictor:
 
     def _respond(self, requests: Sequence[Request]) -> Iterator[dict[int, Completion]]:
         encoded = [self._encode(r) for r in requests]
-        for group in self._groups(requests):
-            shared = self._shared(requests, encoded, group)
-            for batch in self._batches(requests, encoded, group):
-                yield dict(zip(batch, self._answer(requests, encoded, batch, shared), strict=True))
+        widths: dict[int, list[RowGroup]] = defaultdict(list)
+        for numbers in self._groups(requests):
+            group = self._row_group(requests, encoded, numbers)
+            width = max(row.size for row in group.rows)
+            if self._reuse_prefix and can_decode(self._model, width):
+                widths[max(_LEAST_WIDTH, 1 << (width - 1).bit_length())].append(group)
+            else:
+                yield from self._apart(requests, encoded, group, numbers)
+        for _, groups in sorted(widths.items()):
+            yield from self._decode(groups)
+
+    def _decode(self, groups: Sequence[RowGroup]) -> Iterator[dict[int, Completion]]:
+        """Answers tasks whose prompts are of similar length. Those with the longest answers begin."""
+        width = max(row.size for group in groups for row in group.rows)
+        num_rows = max(1, min(self._batch_size, MOST_BATCH_TOKENS // width))
+        decoder = RowDecoder(self._model, num_rows=num_rows, width=width, read_prefix=self._read_prefix)
+        told, answers = self._clock(), dict[int, Completion]()
+        with self._naming_memory(num_rows, width):
+            for ended in decoder.run(sorted(groups, key=lambda group: -group.rows[0].max_new_tokens)):
+                for row in ended:
+                    answers[row.number] = self._model.completion(row.prompt_ids, row.ids, row.ends, row.stop)
+                if (now := self._clock()) - told >= TELL_EVERY_S:
+                    yield answers
+                    told, answers = now, {}
+        yield answers
+
+    def _apart(
+        self, requests: Sequence[Request], encoded: Sequence[list[int]], group: RowGroup, numbers: Sequence[int]
+    ) -> Iterator[dict[int, Completion]]:
+        """Answers a task in batches of its own: its prompts are longer than a layer's window of attention."""
+        shared = self._read_prefix(group.shared) if group.shared and self._reuse_prefix else None
+        for batch in self._batches(requests, encoded, numbers):
+            yield dict(zip(batch, self._answer(requests, encoded, batch, shared), strict=True))
+
+    def _row_group(self, requests: Sequence[Request], encoded: Sequence[list[int]], numbers: Sequence[int]) -> RowGroup:
+        first = requests[numbers[0]]
+        end = self._renderer.end_id if first.messages else None
+        ends = self._model.end_ids | (frozenset() if end is None else {end})
+        rows = [
+            Row(
+                number=number,
+                prompt_ids=encoded[number],
+                max_new_tokens=first.max_new_tokens,
+                stop=first.stop,
+                ends=ends,
+                repetition_penalty=first.repetition_penalty,
+            )
+            for number in numbers
+        ]
+        return RowGroup(shared=self._shared(requests, encoded, numbers), rows=rows)
 
     def _encode(self, request: Request) -> list[int]:
         if not request.messages:
@@ -141,7 +201,7 @@ class TransformersPredictor:
     ) -> list[Completion]:
         first = requests[batch[0]]
         end = self._renderer.end_id if first.messages else None
-        try:
+        with self._naming_memory(len(batch), max(len(encoded[i]) for i in batch)):
             return self._model.complete(
                 [encoded[i] for i in batch],
                 max_new_tokens=first.max_new_tokens,
@@ -150,13 +210,18 @@ class TransformersPredictor:
                 repetition_penalty=first.repetition_penalty,
                 ends=() if end is None else (end,),
             )
+
+    @contextmanager
+    def _naming_memory(self, num: int, longest: int) -> Iterator[None]:
+        """Turns a lack of memory into an error with its mend."""
+        try:
+            yield
         except RuntimeError as e:
             if "out of memory" not in str(e).lower():
                 raise
-            longest = max(len(encoded[i]) for i in batch)
             raise PredictionError(
-                f"{self._model.path}: {len(batch)} prompts of up to {longest} tokens do not fit "
-                f"into memory. Pass a `batch_size=` below {len(batch)}; what is answered is kept."
+                f"{self._model.path}: {num} prompts of up to {longest} tokens do not fit "
+                f"into memory. Pass a `batch_size=` below {num}; what is answered is kept."
             ) from e
 
     @staticmethod
@@ -174,7 +239,7 @@ class TransformersPredictor:
         for _, group in groupby(order, key=shared):
             yield list(group)
 
-    def _shared(self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]) -> Prefix | None:
+    def _shared(self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]) -> list[int]:
         """The tokens that all prompts of a task begin with. The model reads them once per task.
 
         If the tokenizer merges characters across the end of the shared text, the prefix ends before the merge.
@@ -182,8 +247,10 @@ class TransformersPredictor:
         ids = self._encode_shared(requests[group[0]])
         for i in group:
             ids = ids[: _common(ids, encoded[i][:-1])]
-        if not self._reuse_prefix or len(ids) < _LEAST_PREFIX:
-            return None
+        return ids if len(ids) >= _LEAST_PREFIX else []
+
+    def _read_prefix(self, ids: Sequence[int]) -> Prefix:
+        """Reads a prefix, unless it is the one that was read last."""
         if self._prefix is None or self._prefix.ids != tuple(ids):
             self._prefix = None  # frees its memory first
             self._prefix = self._model.read_prefix(ids)

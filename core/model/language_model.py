@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import PredictionError
 from core.example.prompt import cut_at_stop
+from core.model.attention import group_heads
 from core.model.completion import Completion
 from core.model.folder import caps_attention, check_model_folder
 from core.model.libraries import disable_cpu_repack, quieten
@@ -103,6 +104,7 @@ class LanguageModel:
         if on_gpu and not kept.is_quantised:
             model = model.to("cuda")
         disable_cpu_repack(model)
+        group_heads(model)
         model.eval()
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -231,12 +233,12 @@ class LanguageModel:
                 logits_processor=self._penalising(repetition_penalty, mask),
             )
         new = output[:, width:].tolist()
-        return [self._completion(ids, row, ending, stop) for ids, row in zip(encoded, new, strict=True)]
+        return [self.completion(ids, row, ending, stop) for ids, row in zip(encoded, new, strict=True)]
 
-    def _completion(
+    def completion(
         self, prompt_ids: Sequence[int], row: list[int], ends: frozenset[int], stop: Sequence[str]
     ) -> Completion:
-        """One row of `generate`. It is padded behind an end token or a stop string."""
+        """The answer that new ids are. They may be padded behind an end token or a stop string."""
         end = next((place for place, token in enumerate(row) if token in ends), None)
         kept = row[:end]
         if end is None:

@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,3 +108,60 @@ def test_tasks_are_not_mixed_up_in_a_shard(predictor: TransformersPredictor) -> 
         shared = len(few_shot_prefix("Say the name of the town.", []))
         mixed += [plain, replace(plain, task="other", prompt=prompt, num_shared=shared)]
     assert predictor.complete(mixed) == [predictor.complete([r])[0] for r in mixed]
+
+
+def of_many_tasks() -> list[Request]:
+    """Three tasks with few prompts each, with and without a shared prefix, answers of two lengths, one penalised."""
+    found = []
+    for number, query in enumerate([*QUERIES, *QUERIES]):
+        plain = request(number, f"{query} today" if number > 3 else query, max_new_tokens=(6, 12)[number % 2])
+        definition = ("Say the name of the town.", "Say who speaks. " * number, "Copy the last word.")[number % 3]
+        found.append(
+            replace(
+                plain,
+                task=f"task{number % 3}",
+                prompt=few_shot_prompt(definition, [], query) if number % 3 else plain.prompt,
+                num_shared=len(few_shot_prefix(definition, [])) if number % 3 else plain.num_shared,
+                repetition_penalty=1.3 if number == 7 else 1.0,
+            )
+        )
+    return found
+
+
+def test_an_answer_does_not_depend_on_the_tasks_that_share_its_batch(demo_base: Path) -> None:
+    asked = of_many_tasks()
+    alone = TransformersPredictor(demo_base, batch_size=1, reuse_prefix=False)
+    expected = alone.respond(asked)
+    assert len({answer.text for answer in expected}) > 3
+    for batch_size in (1, 3, 32):
+        assert TransformersPredictor(demo_base, batch_size=batch_size).respond(asked) == expected
+
+
+def test_one_batch_holds_rows_of_several_tasks(demo_base: Path) -> None:
+    predictor = TransformersPredictor(demo_base, batch_size=8)
+    asked, sizes = of_many_tasks(), list[int]()
+    predictor._model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    predictor.complete(asked)
+    assert max(sizes) == len(asked) == 8
+    assert len({r.task for r in asked}) == 3
+
+
+def test_prompts_beyond_a_layers_window_are_answered_as_without_slots(demo_base: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(demo_base, base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "sliding_window": 64}))
+    asked = [request(n, q) for n, q in enumerate(QUERIES)]
+    whole = TransformersPredictor(base, batch_size=4, reuse_prefix=False)
+    assert TransformersPredictor(base, batch_size=4).complete(asked) == whole.complete(asked)
+
+
+def test_answers_are_handed_over_by_time(demo_base: Path) -> None:
+    seconds = iter(range(0, 10_000, 6))
+    predictor = TransformersPredictor(demo_base, batch_size=2, clock=lambda: float(next(seconds)))
+    parts = list(predictor.complete_batches(of_many_tasks()))
+    assert sorted(number for part in parts for number in part) == list(range(8))
+    assert {} in parts, "time passes while no answer is complete"
+    assert len([part for part in parts if part]) > 2
