@@ -33,6 +33,7 @@ from oneday.requests.curation import (
     VerifyRequest,
 )
 from oneday.requests.evaluating import EvaluateRequest, GenerateRequest
+from oneday.requests.fetching import BaseRequest
 from oneday.requests.looking import CompareRequest, DoctorRequest, LedgerRequest, ReportRequest, WatchRequest
 from oneday.requests.studying import StudyRequest
 from oneday.requests.submission import (
@@ -86,6 +87,7 @@ BUILD = Entry(
 COMMANDS = (
     Entry(name="demo", request=DemoRequest, runs="oneday.demo.demo:run_demo"),
     Entry(name="doctor", request=DoctorRequest, runs="oneday.commands.doctor:run_doctor"),
+    Entry(name="base", request=BaseRequest, runs="oneday.commands.base:run_base"),
     Entry(name="check", request=CheckRequest, runs="oneday.commands.check:run_check"),
     CURATE,
     BUILD,

@@ -27,6 +27,7 @@ CASES: dict[str, Given] = {
     "pick, of nothing": lambda p: ["pick", p / "new"],
     "generate": lambda p: ["generate", "held-out", "--items", p / "run/05_mix", "--model", p / "run"],
     "study": lambda p: ["study", "finnish", "--run", p / "new"],
+    "base": lambda p: ["base", "smollm2-135m", p / "new"],
     "helm": lambda p: ["helm", "--checkpoint", p / "run", "--out", p / "new", "--environment", p / "helm"],
     "curate": lambda p: ["curate", "--tasks", NI_TASKS, "--base", DEMO_BASE, "--run", p / "new"],
     "curate, own rows": lambda p: ["curate", "--tasks", "mine.jsonl", "--base", DEMO_BASE],

@@ -797,6 +797,11 @@ GIVE = [
         r"base model: .*gone: no such model folder\. Give the folder that holds config\.json",
         lambda p: ["doctor", "--card", "cpu", "--base", DEMO_BASE], r"problems?: ",
     ),
+    Case(
+        "base: a folder that holds something else", lambda p: ["base", "smollm2-135m", p.finished],
+        r"finished\S*/run: exists, and is not smollm2-135m as this program makes it\. Give another folder",
+        lambda p: ["base", "smollm2-135m", p.path / "new", "--dry-run"],
+    ),
 ]  # fmt: skip
 
 ITEM = {"key": 1, "prompt": "No comma.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
