@@ -1,0 +1,1 @@
+"""What a real small language model shows on real tasks: the chain of `make real`, and experiments."""
