@@ -154,7 +154,8 @@ class TransformersPredictor:
     def _decode(self, groups: Sequence[RowGroup]) -> Iterator[dict[int, Completion]]:
         """Answers tasks whose prompts are of similar length. Those with the longest answers begin."""
         width = max(row.size for group in groups for row in group.rows)
-        num_rows = max(1, min(self._batch_size, MOST_BATCH_TOKENS // width))
+        num_all = sum(len(group.rows) for group in groups)
+        num_rows = max(1, min(self._batch_size, MOST_BATCH_TOKENS // width, num_all))
         decoder = RowDecoder(self._model, num_rows=num_rows, width=width, read_prefix=self._read_prefix)
         told, answers = self._clock(), dict[int, Completion]()
         with self._naming_memory(num_rows, width):

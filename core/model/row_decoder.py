@@ -25,6 +25,9 @@ from core.model.language_model import LanguageModel, Prefix
 if TYPE_CHECKING:
     import torch
 
+MOST_READ = 8
+"""Prompts of a task that are read together: their keys and values take memory besides the slots."""
+
 _TAIL = 8
 """Tokens before a stop string that are decoded with it, so that it is found inside whole characters."""
 
@@ -102,7 +105,7 @@ class RowDecoder:
         while waiting or self._rows:
             while waiting and (room := self._num_rows - len(self._rows)):
                 shared, rows = waiting[0]
-                self._admit(shared, [rows.popleft() for _ in range(min(room, len(rows)))])
+                self._admit(shared, [rows.popleft() for _ in range(min(room, len(rows), MOST_READ))])
                 if not rows:
                     waiting.popleft()
                 yield []

@@ -798,8 +798,8 @@ GIVE = [
         lambda p: ["doctor", "--card", "cpu", "--base", DEMO_BASE], r"problems?: ",
     ),
     Case(
-        "base: a folder that holds something else", lambda p: ["base", "smollm2-135m", p.finished],
-        r"finished\S*/run: exists, and is not smollm2-135m as this program makes it\. Give another folder",
+        "base: a folder that holds something else", lambda p: ["base", "smollm2-135m", DEMO_BASE],
+        r"demo_base: exists, and is not smollm2-135m as this program makes it\. Give another folder",
         lambda p: ["base", "smollm2-135m", p.path / "new", "--dry-run"],
     ),
 ]  # fmt: skip
