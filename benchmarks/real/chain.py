@@ -9,8 +9,10 @@ the report. Every step is a command of `oneday` that resumes by itself, so the s
 
 import argparse
 import json
+import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from core.example.prompt import training_prompt
 from core.files import make_folder, naming, read_json, read_jsonl, write_json
 from core.model.packaged import PACKAGED, fetch, is_fetched
 from core.run_folder import SCORED
+from curation.ni.task import Task
 from oneday import child
 from oneday.local_server import local_server, post
 from oneday.requests.submission import ServeRequest
@@ -29,7 +32,10 @@ MODEL = PACKAGED["smollm2-135m"]
 RECIPE = Path(__file__).parent / "chain.yml"
 BUDGET_M = 50
 """Minutes of training at a scale of 1."""
-LEAST_BUDGET_M = 6
+LEAST_BUDGET_M = 10
+LEAST_TASKS = 8
+HELD_SHARE = 0.21
+"""Of the tasks: 30 of 142."""
 MIX_SCALE = 0.01
 """Of the rows of the paper's 200K mix: 500 of exact-match and 500 of generation tasks at a scale of 1, if there are as
 many wrong answers."""
@@ -42,15 +48,19 @@ class Size:
 
     scale: float
 
-    @property
-    def division(self) -> DivisionParameters:
-        """How many instances are asked, and how many questions compare the models."""
-        usual = DivisionParameters()
+    def chosen(self, tasks: Sequence[Task]) -> list[Task]:
+        """Fewer tasks below a scale of 1, at random: the examples of a task are read once for all of its prompts."""
+        num = min(len(tasks), max(LEAST_TASKS, round(len(tasks) * self.scale)))
+        return random.Random(f"chain-{self.scale:g}").sample(list(tasks), num)
+
+    def division(self, num_tasks: int) -> DivisionParameters:
+        """How many tasks are held out, and how many instances of the others are asked, more above a scale of 1."""
+        usual, more = DivisionParameters(), max(1.0, self.scale)
         return replace(
             usual,
-            pool_per_task=max(1, round(usual.pool_per_task * self.scale)),
-            per_held_task=max(1, round(usual.per_held_task * self.scale)),
-            per_trained_task=max(1, round(usual.per_trained_task * self.scale)),
+            held_tasks=max(2, round(num_tasks * HELD_SHARE)),
+            pool_per_task=round(usual.pool_per_task * more),
+            validation_rows=min(usual.validation_rows, num_tasks),
         )
 
     @property
@@ -104,7 +114,8 @@ def divided(run: Path, tasks: Path, size: Size) -> Path:
     found = {"scale": size.scale}
     marker = folder / "inputs.json"
     if not marker.is_file():
-        write_division(divide(read_tasks(tasks), size.division), folder, tasks)
+        chosen = size.chosen(read_tasks(tasks))
+        write_division(divide(chosen, size.division(len(chosen))), folder, tasks)
         make_folder(folder / "held_out")
         with naming(folder):
             (folder / "questions.jsonl").rename(folder / "held_out" / "validation.jsonl")
