@@ -20,7 +20,7 @@ def run_base(request: BaseRequest, console: Console) -> None:
     if is_fetched(model, request.folder):
         console.say(f"{request.folder}: fetched already; nothing was downloaded")
     elif request.dry_run:
-        console.say(f"would download {model.megabytes} MB and write {request.folder}")
+        console.line(f"would download {model.megabytes} MB and write {request.folder}")
     else:
         fetch(model, request.folder, say=console.say)
         console.say(f"{request.folder}: a model folder in bf16")
