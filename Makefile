@@ -43,7 +43,7 @@ demo: $(READY) ## run the whole chain with a tiny model, offline, on the CPU: ab
 
 REAL_TASKS ?= $(or $(NI_TASKS),../shared/data/natural-instructions/tasks)
 
-real: $(READY) ## run the whole chain on real tasks with SmolLM2-135M: about 2 hours on two cores; SCALE=0.1, RUN=runs/real
+real: $(READY) ## run the whole chain on real tasks with SmolLM2-135M: 2 hours on two cores (estimated); SCALE=0.1, RUN=runs/real
 	$(BIN)/python -m benchmarks.real.chain --tasks "$(REAL_TASKS)" --run "$(or $(RUN),runs/real)" --scale $(SCALE)
 
 # Without bytecode files every process that a test starts compiles the project again, and pytest every test file.
