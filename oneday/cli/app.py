@@ -87,7 +87,7 @@ BUILD = Entry(
 COMMANDS = (
     Entry(name="demo", request=DemoRequest, runs="oneday.demo.demo:run_demo"),
     Entry(name="doctor", request=DoctorRequest, runs="oneday.commands.doctor:run_doctor"),
-    Entry(name="base", request=BaseRequest, runs="oneday.commands.base:run_base"),
+    Entry(name="base", request=BaseRequest, runs="oneday.commands.training.base:run_base"),
     Entry(name="check", request=CheckRequest, runs="oneday.commands.check:run_check"),
     CURATE,
     BUILD,
