@@ -6,7 +6,7 @@ Where it sits: suite -> join -> **cells** -> scoring, difference.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from evaluation.resampling import Interval, wilson
 from evaluation.responses import Prompt, Response
@@ -70,7 +70,19 @@ class Cell:
         return None
 
 
-def collect(rows: Iterable[ScoredItem], specs: Sequence[Metric]) -> tuple[dict[Place, Cell], dict[str, int]]:
+class Observed(Protocol):
+    """What `collect` needs of an item."""
+
+    @property
+    def cluster(self) -> str:
+        """What it was drawn together with."""
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What was observed."""
+
+
+def collect(rows: Iterable[Observed], specs: Sequence[Metric]) -> tuple[dict[Place, Cell], dict[str, int]]:
     """Observations by place, and the undecided ones by metric."""
     names = {spec.name for spec in specs}
     cells: dict[Place, Cell] = {("", "", spec.name): Cell() for spec in specs}

@@ -7,11 +7,11 @@ Where it sits: scoring -> **difference** -> the command, the report. Every inter
 one in twenty is expected to exclude zero by chance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluation.cells import Cell, Place, breakdowns, collect, matrix, parts_of
+from evaluation.cells import Cell, Observed, Place, breakdowns, collect, matrix, parts_of
 from evaluation.errors import EvaluationError
 from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios, two_sided_p
 from evaluation.scoring import Evaluation
@@ -87,7 +87,8 @@ def differences(ours: Evaluation, theirs: Evaluation, *, seed: int = SEED) -> Di
     found = {
         place: difference
         for place in cells
-        if place in others and (difference := _difference(ours, theirs, cells, others, place, of[place[2]], seed))
+        if place in others
+        and (difference := _difference(_values(ours, theirs, place), cells, others, place, of[place[2]], seed))
     }
     return Differences(
         against=theirs,
@@ -97,9 +98,43 @@ def differences(ours: Evaluation, theirs: Evaluation, *, seed: int = SEED) -> Di
     )
 
 
+def outcome_differences(
+    ours: Sequence[Observed], theirs: Sequence[Observed], specs: Sequence[Metric], *, seed: int = SEED
+) -> dict[Place, Difference]:
+    """The same from the outcomes of scored items alone, of all items together and by language.
+
+    Args:
+        ours: In the same order as `theirs`, with the same clusters.
+    """
+    assert [row.cluster for row in ours] == [row.cluster for row in theirs]
+    cells, others = collect(ours, specs)[0], collect(theirs, specs)[0]
+    of = {spec.name: spec for spec in specs}
+    found = {}
+    for place in cells:
+        if place[0] in ("", LANGUAGE) and place in others:
+            spec = of[place[2]]
+            means = _mean(cells, spec, place), _mean(others, spec, place)
+            if difference := _difference(means, cells, others, place, spec, seed):
+                found[place] = difference
+    return found
+
+
+LANGUAGE = "language"
+"""The breakdown by the language of the prompt."""
+
+
+def _mean(cells: Mapping[Place, Cell], spec: Metric, place: Place) -> float | None:
+    parts = [cells[part] for part in parts_of(cells, spec)] if spec.macro_over and not place[0] else [cells[place]]
+    means = [cell.mean for cell in parts if cell.values]
+    return sum(means) / len(means) if means else None
+
+
+def _values(ours: Evaluation, theirs: Evaluation, place: Place) -> tuple[float | None, float | None]:
+    return ours.figure(place).value, theirs.figure(place).value
+
+
 def _difference(
-    ours: Evaluation,
-    theirs: Evaluation,
+    values: tuple[float | None, float | None],
     cells: Mapping[Place, Cell],
     others: Mapping[Place, Cell],
     place: Place,
@@ -107,10 +142,10 @@ def _difference(
     seed: int,
 ) -> Difference | None:
     """None: one of the two has nothing to average."""
-    figures = [evaluation.figure(place) for evaluation in (ours, theirs)]
-    if figures[0].value is None or figures[1].value is None:
+    mine, other = values
+    if mine is None or other is None:
         return None
-    value = figures[0].value - figures[1].value
+    value = mine - other
     if spec.statistic == "median":
         return Difference(value=value, interval=None)
     if spec.macro_over and not place[0]:

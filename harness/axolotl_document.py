@@ -44,6 +44,7 @@ class RunSettings:
     run_id: str = ""
     """The run's identifier in the seals of its checkpoints."""
     follow_plan: bool = False
+    pause_at: int = 0
     eval_s: float = 0.0
     """Duration of an evaluation in the rehearsal."""
     save_s: float = 0.0
@@ -118,6 +119,7 @@ def _plugin_keys(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, obje
         "oneday_keep": recipe.save_total_limit,
         "oneday_job": settings.run_id,
         "oneday_follow_plan": settings.follow_plan,
+        "oneday_pause_at": settings.pause_at,
         "oneday_rehearsal": settings.rehearsal,
         "oneday_token_weighted": recipe.gradient_accumulation_mode == "token_weighted",
         "oneday_eval_s": settings.eval_s,

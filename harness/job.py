@@ -45,6 +45,8 @@ class TrainJob:
     """The run whose picked weights are the base; None: the base is nobody's."""
     writes_final_model: bool = False
     """After the pick the whole weights are written, inside the budget; the rehearsal measures how long that takes."""
+    pause_at: int = 0
+    """Step after which training stops, to be continued by the same job without it; 0: none. It changes no result."""
     device: str = ""
     """The only card visible to the trainer, as a value of CUDA_VISIBLE_DEVICES; empty: no restriction."""
 

@@ -38,7 +38,7 @@ from harness.ledger.ledger import Ledger
 from harness.recipe import AxolotlConfig
 from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
 
-LEDGER = "ledger.jsonl"
+LEDGER, PAUSE = "ledger.jsonl", "pause"
 
 PUBLISH_S = 0.1
 """Time to look up files, link the adapter and write `picked.json`."""
@@ -51,7 +51,8 @@ class TrainResult:
     run: Path
     steps: int
     stop_reason: str
-    """`deadline`, `epochs`, `plan`, `not_finite` (a loss was not finite), or `killed` (by the supervisor)."""
+    """`deadline`, `epochs`, `plan`, `pause` (the job's `pause_at`), `not_finite` (a loss was not finite), or `killed`
+    (by the supervisor)."""
     tokens_per_s: float
     """Tokens without padding, divided by the training time."""
     picked: Picked
@@ -136,6 +137,8 @@ def train(
             run_id=run_id,
         )
         stop_reason = supervisor.supervise()
+        if stop_reason == PAUSE:
+            return _paused(job, stage, ledger, measured)
         return _finish(job, stage, ledger, stop_reason, train_record, measured)
 
 
@@ -186,6 +189,22 @@ def _pick(job: TrainJob, stage: Stage, ledger: Ledger, stop_reason: str, measure
     if late:
         ledger.note_not_charged("publish", uptime() - started_at)
     return picked
+
+
+def _paused(job: TrainJob, stage: Stage, ledger: Ledger, measured: Rehearsal) -> TrainResult:
+    """Publishes the best checkpoint so far. The stage stays open, so that the next call continues it."""
+    picked = _pick(job, stage, ledger, PAUSE, measured)
+    events = list(events_of(stage.directory))
+    speed = SpeedMeter.of(events)
+    return TrainResult(
+        run=job.run,
+        steps=speed.steps,
+        stop_reason=PAUSE,
+        tokens_per_s=speed.tokens_per_s or 0.0,
+        picked=picked,
+        ledger=ledger.report(),
+        last_loss=_last_loss(events),
+    )
 
 
 def _finish(

@@ -84,7 +84,7 @@ class Supervisor:
     num_failed_starts: int = 0
 
     def supervise(self) -> str:
-        """Trains; returns the reason why it stopped: `deadline`, `epochs`, `plan`, `not_finite` or `killed`.
+        """Trains; returns why it stopped: `deadline`, `epochs`, `plan`, `pause`, `not_finite` or `killed`.
 
         Raises:
             TrainError: The trainer cannot continue; complete checkpoints stay and the next call resumes.
@@ -115,6 +115,8 @@ class Supervisor:
             return ""
         if self.job.follow_plan and step >= read_segments(self.stage.path(SCHEDULE))[-1].horizon:
             return "plan"
+        if 0 < self.job.pause_at <= step:
+            return "pause"
         packs = self.stage.path(PACKS)
         if packs.is_file() and step >= PackPlan.read(packs).num_steps(self.job.recipe.gradient_accumulation_steps):
             return "epochs"
@@ -252,6 +254,7 @@ class Supervisor:
             deadline=self.ledger.deadline - self.reserve_s - CHILD_EXIT_S,
             run_id=self.run_id,
             follow_plan=self.job.follow_plan is not None,
+            pause_at=self.job.pause_at,
             eval_s=self.measured.eval_s,
             save_s=self.measured.save_s,
             resume_from=newest.path if newest else None,

@@ -9,7 +9,7 @@ import inspect
 from functools import cache
 from importlib import import_module
 
-from evaluation.suite import Suite
+from evaluation.suite import Metric, Suite
 from evaluation.suites import find_suite
 from studies.document import nearest
 from studies.errors import StudyError
@@ -17,8 +17,17 @@ from studies.selection import EVAL_LOSS
 from studies.study import Study
 
 
-@cache
 def metrics_of(suite: str) -> tuple[str, ...]:
+    """The names of a suite's metrics.
+
+    Raises:
+        EvaluationError: no such suite.
+    """
+    return tuple(metric.name for metric in specs_of(suite))
+
+
+@cache
+def specs_of(suite: str) -> tuple[Metric, ...]:
     """The metrics of a suite.
 
     Raises:
@@ -27,7 +36,8 @@ def metrics_of(suite: str) -> tuple[str, ...]:
     module = import_module(find_suite(suite).module)
     classes = [found for _, found in inspect.getmembers(module, inspect.isclass) if issubclass(found, Suite)]
     (found,) = [found for found in classes if getattr(found, "name", "") == suite]
-    return tuple(metric.name for metric in found.metrics)
+    metrics: tuple[Metric, ...] = found.metrics
+    return metrics
 
 
 def check_metrics(study: Study) -> None:

@@ -16,6 +16,7 @@ from studies.deviations import deviations
 from studies.estimate import Cost, Speeds, estimate
 from studies.graph import Choices, Generation, Graph, Training, build_graph
 from studies.identity import Known
+from studies.recipe import check_keys
 from studies.study import Deviation, Study
 
 HOUR_S = 3600.0
@@ -108,6 +109,9 @@ def plan_study(
         StudyError: the study cannot be resolved, or its budget does not even hold the anchor.
     """
     arms = resolve_arms(study)
+    for arm in arms.values():
+        for stage in arm.stages.values():
+            check_keys(stage)
     lines = deviations(study, arms)
     graph = build_graph(study, arms, known, choices or {})
     costs = estimate(study, graph, speeds)

@@ -34,6 +34,18 @@ class MetricRow:
     """Empty where the metric has none."""
     value: float | None
     """None: it was not computed."""
+    k: int | None = None
+    """How many observations are right, of a share."""
+    n: int = 0
+    """Observations."""
+    interval: tuple[float, float] | None = None
+    """95 %."""
+    dimension: str = ""
+    """Of a part of the items, as `category`; empty: all of the language."""
+    label: str = ""
+    """Which part."""
+    note: str = ""
+    """Why it was not computed."""
 
 
 class Selection(Strict):
@@ -103,7 +115,7 @@ def _cells(rule: Selection, rows: Iterable[MetricRow]) -> Cells:
     return {
         (row.metric, row.language): -row.value if row.metric == EVAL_LOSS else row.value
         for row in rows
-        if row.value is not None and (not rule.languages or row.language in ("", *rule.languages))
+        if row.value is not None and not row.dimension and (not rule.languages or row.language in ("", *rule.languages))
     }
 
 

@@ -68,7 +68,8 @@ class Stage(Strict):
     gradient_accumulation_steps: int = Field(default=1, gt=0)
     sequence_len: int = Field(default=2048, gt=0)
     sample_packing: bool = True
-    excess_length_strategy: Literal["drop", "truncate", "split"] = "drop"
+    excess_length_strategy: Literal["auto", "drop", "truncate", "split"] = "auto"
+    """Of an example longer than `sequence_len`. `auto`: text is split, and other examples are dropped."""
     optimizer: str = "adamw_torch"
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.999, ge=0, lt=1)
@@ -93,6 +94,8 @@ class Stage(Strict):
             raise ValueError("give num_epochs or max_steps, one of both")
         if self.warmup_steps is not None and self.warmup_ratio > 0:
             raise ValueError("warmup_steps and warmup_ratio are both given; take one of them away")
+        if self.lr_end and self.lr_scheduler in ("constant", "inverse_sqrt"):
+            raise ValueError(f"lr_end has no effect with lr_scheduler: {self.lr_scheduler}; take it away")
         return self
 
     @model_validator(mode="after")

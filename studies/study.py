@@ -47,6 +47,10 @@ class Arm(Strict):
     """Stages that it leaves out."""
 
 
+_DECIDES_LOSSES = ("data", "loss", "sequence_len", "excess_length_strategy", "beta", "max_prompt_tokens")
+"""Keys of a stage whose values have losses over other tokens or on another scale."""
+
+
 class Sweep(Strict):
     """Several values of one key of one stage; one of them is selected."""
 
@@ -65,6 +69,8 @@ class Sweep(Strict):
         for values in (self.values, *self.values_of.values()):
             if len(set(values)) < len(values):
                 raise ValueError(f"two values of {list(values)} are equal. Take one away")
+        if self.halving and self.key in _DECIDES_LOSSES:
+            raise ValueError(f"halving compares validation losses, and {self.key} decides what they mean. Take it away")
         return self
 
     def values_for(self, arm: str) -> tuple[float | int | str, ...]:

@@ -196,7 +196,7 @@ def test_what_a_message_names_is_a_field() -> None:
 
 STARTS = {
     "oneday/cli/main.py", "oneday/bounded_process.py", "harness/inside/main.py", "submission/export/final_model.py",
-    "submission/export/llama_cpp/ask.py", "submission/package/fetch.py",
+    "submission/export/llama_cpp/ask.py", "submission/package/fetch.py", "studies/running/race.py",
 }  # fmt: skip
 """Modules that are the entry point of a process: they read its arguments and pass them on."""
 

@@ -66,6 +66,7 @@ class Race:
         until: Deadline on `clock`; infinite: all rows are measured.
         known: Losses over all rows that were measured before. Only the best of these checkpoints takes part, so that
             the others can be compared with it in pairs.
+        drops_early: Drop who is significantly worse after every slice, even if the time suffices for all rows.
         on_slice: Called after every slice.
     """
 
@@ -79,6 +80,7 @@ class Race:
         until: float = math.inf,
         known: Mapping[str, float] | None = None,
         clock: Callable[[], float] = uptime,
+        drops_early: bool = False,
         on_slice: "Callable[[Race], None]" = lambda race: None,
     ) -> None:
         assert names
@@ -94,6 +96,7 @@ class Race:
         self._weights = np.array([num_answer_tokens[row] for row in self.order], dtype=float)
         self._sums: dict[str, np.ndarray] = {name: np.zeros(0) for name in self.active}
         self._seconds_per_row = 0.0
+        self._drops_early = drops_early
         self._verdicts = dict.fromkeys(self._known, f"worse than {best_known} by the trainer's losses")
         slices = 1 + math.ceil(math.log2(max(1.0, len(num_answer_tokens) / FIRST_ROWS)))
         comparisons = max(1, (len(self.active) - 1) * slices)
@@ -128,7 +131,7 @@ class Race:
                 self._run_slice(size)
             except TimeUp:
                 break
-            if self._affordable() < len(self.order) - self.num_rows:
+            if self._drops():
                 self._drop()
             self._on_slice(self)
         if self.num_rows == 0 and len(self.active) > 1:
@@ -192,6 +195,11 @@ class Race:
             verdict=self._verdicts.get(name, ""),
         )
 
+    def _drops(self) -> bool:
+        """Whether candidates are dropped after this slice. On all rows the losses are exact, and nobody is."""
+        rest = len(self.order) - self.num_rows
+        return rest > 0 if self._drops_early else self._affordable() < rest
+
     def _is_decided(self) -> bool:
         if self.is_exact:
             return True
@@ -203,10 +211,10 @@ class Race:
         if self._seconds_per_row == 0:
             return min(left, FIRST_ROWS)
         affordable = self._affordable()
-        if affordable >= left:
+        if affordable >= left and not self._drops_early:
             return left
-        size = min(affordable, max(FIRST_ROWS, self.num_rows))
-        return size if size >= MIN_SLICE_ROWS else 0
+        size = min(left, affordable, max(FIRST_ROWS, self.num_rows))
+        return size if size >= min(left, MIN_SLICE_ROWS) else 0
 
     def _affordable(self) -> int:
         """Rows that can be measured for all active checkpoints in the remaining time, at most all rows."""

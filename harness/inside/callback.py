@@ -160,6 +160,8 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
             return "deadline"
         if self.cfg.oneday_follow_plan and self.schedule is not None and state.global_step >= self.schedule.horizon:
             return "plan"
+        if 0 < (self.cfg.oneday_pause_at or 0) <= state.global_step < state.max_steps:
+            return "pause"
         return "epochs" if state.global_step >= state.max_steps else ""
 
     def _stop_diverged(self, state: Any, control: Any, loss: float) -> Any:
@@ -270,7 +272,11 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def _close_plan(self, state: Any) -> None:
         """Writes a segment that ends at the last step, so that a run with `follow_plan` ends there too."""
-        if self.schedule is None or self.cfg.oneday_follow_plan or self.stop_reason in ("signal", "not_finite"):
+        if (
+            self.schedule is None
+            or self.cfg.oneday_follow_plan
+            or self.stop_reason in ("signal", "pause", "not_finite")
+        ):
             return
         step = state.global_step
         progress = self.schedule.progress(step)

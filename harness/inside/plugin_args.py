@@ -16,6 +16,8 @@ class OnedayArgs(BaseModel):
     """Fields of `harness.budget.curve.Curve`."""
     oneday_follow_plan: bool = False
     """Follow the plan file without changing it, and end where it ends."""
+    oneday_pause_at: int = 0
+    """Step after which training stops, to be continued later; 0: none."""
     oneday_packs: str | None = None
     """File with the batches of the run (`harness.data.pack`)."""
     oneday_batches: str | None = None

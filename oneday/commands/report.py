@@ -9,7 +9,8 @@ from harness.history import History, State, read_history
 from harness.report import status_sentence, verdict_of, write_report
 from oneday.display.console import Console
 from oneday.requests.looking import ReportRequest
-from studies.running.view import how_far, is_study, write_study_report
+from studies.running.page import write_study_report
+from studies.running.view import how_far, is_study
 
 REPORT = "report.html"
 

@@ -11,7 +11,8 @@ def show_results(result: StudyResult, console: Console) -> None:
     columns = ["arm", "state", "eval loss", *(f"{metric} {language}".strip() for metric, language in results.columns)]
     rows = []
     for name, arm in results.arms.items():
-        values = [_figure(arm.metrics.get(metric, {}).get(language)) for metric, language in results.columns]
+        found = [arm.metrics.get(metric, {}).get(language) for metric, language in results.columns]
+        values = [_figure(figure.value if figure else None) for figure in found]
         rows.append([name, arm.stopped or arm.state, _figure(arm.eval_loss), *values])
     console.table(f"study {results.study}", columns, rows)
     for arm_name, choice in results.selections.items():

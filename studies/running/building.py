@@ -75,10 +75,14 @@ def _build(study: Study, stage: Stage, arm: ResolvedArm, folder: Path) -> Mix:
     sources = [study.path(study.sources[name].path) for name in stage.data.names()]
     if isinstance(stage.data, Rows) and is_mix(sources[0]):
         return Mix(path=sources[0], sha256=_sha256(sources[0]))
-    if stage.kind is Kind.DPO:
-        return _built_rows(study, stage, seed, folder)
-    rows = sources[0] if isinstance(stage.data, Rows) else _built_rows(study, stage, seed, folder).path
-    parameters = OwnMixParameters(seed=seed, loss=Loss(stage.settings()["loss"]), template=Template(arm.template))
+    rows = sources[0] if isinstance(stage.data, Rows) else _built_rows(study, stage, seed, folder)
+    loss = stage.settings().get("loss")
+    parameters = OwnMixParameters(
+        seed=seed,
+        loss=Loss(loss) if loss else Loss.RESPONSES,
+        template=Template(arm.template),
+        pairs=stage.kind is Kind.DPO,
+    )
     with locked(folder):
         mix = own_mix(folder, [DataFile.parse(str(rows))], parameters, redo=True).path("")
     return Mix(path=mix, sha256=_sha256(mix))
@@ -100,7 +104,7 @@ def _sha256(mix: Path) -> str:
     return found.hexdigest()
 
 
-def _built_rows(study: Study, stage: Stage, seed: int, folder: Path) -> Mix:
+def _built_rows(study: Study, stage: Stage, seed: int, folder: Path) -> Path:
     """The rows of a builder, as one file."""
     builder, options = builder_call(study, stage, seed, folder)
     try:
@@ -108,7 +112,7 @@ def _built_rows(study: Study, stage: Stage, seed: int, folder: Path) -> Mix:
     except OnedayError as e:
         raise StudyError(f"{stage.name}.data: {e}") from e
     (file,) = built.files.values()
-    return Mix(path=file.path, sha256=file.sha256)
+    return file.path
 
 
 def builder_call(study: Study, stage: Stage, seed: int, folder: Path) -> Call:

@@ -200,7 +200,8 @@ class StudyFolder:
 def weights_sha256(folder: Path) -> str:
     """One hash over the names and contents of all files of a folder.
 
-    Of JSON files the values count: a set that was written as a list comes in another order from every process.
+    Of JSON files the values count: a set that was written as a list comes in another order from every process. The
+    path of an adapter's base does not count, for the link to it is its hash.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest({path.relative_to(folder).as_posix(): _content_sha256(path) for path in files})
@@ -210,9 +211,12 @@ def _content_sha256(path: Path) -> str:
     return digest(_ordered(read_json(path))) if path.suffix == ".json" else file_sha256(path)
 
 
+_PATHS = ("base_model_name_or_path", "_name_or_path")
+
+
 def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _ordered(inner) for key, inner in value.items()}
+        return {key: _ordered(inner) for key, inner in value.items() if key not in _PATHS}
     if isinstance(value, list):
         return sorted(value) if all(isinstance(inner, str) for inner in value) else list(map(_ordered, value))
     return value

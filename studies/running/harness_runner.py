@@ -9,44 +9,42 @@ not where the share of the budget ends.
 Where it sits: the loop calls it; it calls the harness.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from core.encoding.long_example import LongExamples
 from core.errors import OnedayError
 from core.files import make_folder
-from core.run_folder import PICK, TABLE
+from core.run_folder import PICK, TABLE, TRAIN
+from core.stage import locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.rehearse import Rehearsal, pack_plan, rehearse
 from harness.budget.schedule import Segment, read_segments, write_segment
-from harness.checkpoint.pick import ADAPTER
+from harness.checkpoint.pick import ADAPTER, MODEL
+from harness.checkpoint.trained_base import quantisation_in_training
+from harness.data.dataset import described_dataset
 from harness.job import TrainJob
-from harness.recipe import AxolotlConfig, check_card, with_attention
-from harness.run import train
-from harness.supervise import OnEvent
-from studies.document import validated
+from harness.parent import Parent
+from harness.recipe import check_card, with_attention
+from harness.run import PAUSE, train
+from harness.supervise import DATA, OnEvent
+from studies.errors import StudyError
 from studies.estimate import Measured, speed_key
 from studies.graph import Training
 from studies.identity import digest
+from studies.recipe import recipe_of
 from studies.running.folder import SHORT, weights_sha256
+from studies.running.race import RaceJob, race_within
 from studies.running.runner import Trained, TrainingWork, Weights
-from studies.stage import Kind, Stage
+from studies.stage import Kind
 
-PLAN, REHEARSALS = "declared_length.jsonl", "rehearsals"
+PLAN, REHEARSALS, RACES, MERGED = "declared_length.jsonl", "rehearsals", "races", "merged"
 
 NO_BUDGET_S = 1.0
 """Stands in a job whose account holds the real budget."""
-
-_SAME = (
-    "lora_r", "lora_alpha", "lora_dropout", "learning_rate", "lr_scheduler", "micro_batch_size",
-    "gradient_accumulation_steps", "sequence_len", "sample_packing", "optimizer", "weight_decay", "max_grad_norm",
-    "neftune_noise_alpha", "gradient_checkpointing", "eval_steps",
-)  # fmt: skip
-"""Keys of a stage that a recipe has under the same name."""
 
 
 @dataclass(slots=True)
@@ -64,20 +62,17 @@ class HarnessRunner:
 
     def refusal(self, training: Training) -> str:
         """Why the harness cannot train this; empty: it can."""
-        stage = training.stage
-        if stage.kind not in (Kind.SFT, Kind.FEEDBACK):
-            return f"kind {stage.kind}: the harness trains kind sft alone so far"
-        if stage.weights == "full":
-            return "weights full: the harness trains lora and qlora alone so far"
-        if training.parent is not None:
-            return "it has a parent: the harness starts from a base alone so far"
-        if (stage.adam_beta1, stage.adam_beta2) != (0.9, 0.999):
-            return "adam_beta1 and adam_beta2: the harness trains with 0.9 and 0.999 alone so far"
         try:
-            check_card(recipe_of(stage, seed=training.seed), self.card)
+            check_card(recipe_of(training.stage, seed=training.seed), self.card)
         except OnedayError as e:
-            return str(e)
+            return str(e).removeprefix(f"{training.stage.name}: ").rstrip(".")
         return ""
+
+    def race_refusal(self, training: Training) -> str:
+        """Why a training cannot be raced against others half-way; empty: it can."""
+        if training.stage.kind is Kind.DPO:
+            return "kind dpo: the losses of answers alone are compared, and it trains pairs"
+        return "weights full: the losses of adapters alone are compared" if training.stage.weights == "full" else ""
 
     def prepare(self, training: Training, *, base: Path, mix: Path, tokens: int) -> Measured | None:
         """Rehearses one training of a kind, before the clock starts; or reads what an earlier call measured.
@@ -102,38 +97,73 @@ class HarnessRunner:
             OnedayError: it failed, or its time ended before a checkpoint was whole.
             Interrupted: by a signal; the state is saved.
         """
-        assert work.pause_at is None, "a study with halving is refused"
-        job, steps = self._job(work.training, work.base, work.mix, work.folder)
+        parent = Parent.of(run_of(work.parent)) if work.parent else None
+        job, steps = self._job(work.training, self._base(work, parent), work.mix, work.folder)
         plan = work.folder / PLAN
         if not read_segments(plan):
             write_segment(plan, Segment(step=0, progress=0.0, horizon=steps, reason="declared length"))
         measured, mix = self._rehearsed[speed_key(work.training)]
+        base_loss = measured.base_loss if mix == work.mix and parent is None else None
         result = train(
-            replace(job, follow_plan=plan),
-            replace(measured, wall_s=0.0, base_loss=measured.base_loss if mix == work.mix else None),
+            replace(job, parent=parent, follow_plan=plan, pause_at=_pause_at(work, steps)),
+            replace(measured, wall_s=0.0, base_loss=base_loss),
             launch=self.launch,
             on_event=self.on_event,
             ledger=work.account,
         )
-        weights = work.folder / PICK / ADAPTER
+        weights = _weights(work)
         return Trained(
             weights=Weights(path=weights, sha256=weights_sha256(weights)),
             step=result.steps,
             of_steps=steps,
             eval_loss=result.picked.validation_loss,
+            is_paused=result.stop_reason == PAUSE,
         )
 
     def race(self, candidates: Mapping[str, TrainingWork]) -> Mapping[str, str]:
-        """Never called: it pauses no training."""
-        raise AssertionError("a study with halving is refused")
+        """Which of these paused trainings are clearly worse: name -> why. Nobody, if there is no time to tell."""
+        works = list(candidates.values())
+        names = {work.training.swept: identity for identity, work in candidates.items()}
+        first, account = works[0], works[0].account
+        training = first.training
+        job = RaceJob(
+            base=str(self._base(first, Parent.of(run_of(first.parent)) if first.parent else None)),
+            quantisation=quantisation_in_training(recipe_of(training.stage, seed=training.seed), self.card),
+            rows=str(described_dataset(first.folder / TRAIN / DATA).validation.path),
+            adapters={work.training.swept: str(_weights(work).resolve()) for work in works},
+            seed=training.seed,
+            parent=os.getpid(),
+        )
+        folder = make_folder(self.folder / RACES / digest(sorted(candidates))[:SHORT])
+        stopped = race_within(
+            folder, job, self.card, device=self.device, deadline=account.deadline, beat=account.beat
+        )  # fmt: skip
+        return {names[name]: why for name, why in stopped.items()}
+
+    def _base(self, work: TrainingWork, parent: Parent | None) -> Path:
+        """The model that a training starts from. All children of a parent share its merged weights.
+
+        Raises:
+            StudyError: the share of time ended before the weights were merged.
+        """
+        if parent is None:
+            return work.base
+        folder = make_folder(self.folder / MERGED / parent.run.name).absolute()
+
+        def check_time(done: int, total: int) -> None:
+            work.account.beat()
+            if work.account.left_s <= 0:
+                raise StudyError(f"{folder}: its time ended before the weights of its parent were merged.")
+
+        with locked(folder):
+            return parent.write_base(folder, on_progress=check_time)
 
     def _job(self, training: Training, base: Path, mix: Path, run: Path) -> tuple[TrainJob, int]:
         """The job, and its declared length in steps. Tables of rows are shared by all trainings of the study."""
-        stage = training.stage
         tables = make_folder(self.folder / TABLE)
         if not (make_folder(run) / TABLE).exists():
             (run / TABLE).symlink_to(tables.absolute(), target_is_directory=True)
-        recipe = with_attention(recipe_of(stage, seed=training.seed), self.card, base)
+        recipe = with_attention(recipe_of(training.stage, seed=training.seed), self.card, base)
         job = TrainJob(
             run=run,
             mix=mix,
@@ -141,45 +171,22 @@ class HarnessRunner:
             recipe=recipe,
             card=self.card,
             budget_s=NO_BUDGET_S,
-            long_examples=LongExamples(stage.excess_length_strategy),
+            long_examples=LongExamples(training.stage.excess_length_strategy),
             device=self.device,
         )
-        steps, epochs = _length(recipe, job.dataset().lengths(), stage)
-        warmup = stage.warmup_steps if stage.warmup_steps is not None else round(stage.warmup_ratio * steps)
-        changes = {"num_epochs": epochs, "warmup_steps": warmup}
-        return replace(job, recipe=recipe.model_copy(update=changes)), steps
+        steps = pack_plan(recipe, job.dataset().lengths(), epochs=recipe.num_epochs)
+        return job, max(1, steps.num_steps(recipe.gradient_accumulation_steps))
 
 
-def _length(recipe: AxolotlConfig, lengths: Sequence[int], stage: Stage) -> tuple[int, float]:
-    """(optimizer steps, epochs that hold them) of the declared length."""
-    accumulation = recipe.gradient_accumulation_steps
-    if stage.num_epochs is not None:
-        return max(1, pack_plan(recipe, lengths, epochs=stage.num_epochs).num_steps(accumulation)), stage.num_epochs
-    assert stage.max_steps is not None, "a stage has one of both lengths"
-    per_pass = pack_plan(recipe, lengths, epochs=1.0).num_steps(accumulation)
-    return stage.max_steps, float(math.ceil(stage.max_steps / max(1, per_pass)))
+def run_of(weights: Weights) -> Path:
+    """The run folder whose picked weights these are."""
+    return weights.path.parent.parent
 
 
-def recipe_of(stage: Stage, *, seed: int) -> AxolotlConfig:
-    """A stage as a recipe.
+def _pause_at(work: TrainingWork, steps: int) -> int:
+    """The step; 0: it does not pause, as a training of one step."""
+    return 0 if work.pause_at is None or steps < 2 else max(1, round(work.pause_at * steps))
 
-    Raises:
-        StudyError: a value that the harness does not take.
-    """
-    settings = stage.settings()
-    keys: dict[str, Any] = {key: settings[key] for key in _SAME if key in settings}
-    modules = list(stage.lora_target_modules)
-    keys |= {"lora_target_modules": modules} if modules else {"lora_target_linear": True}
-    keys |= {
-        "adapter": stage.weights,
-        "load_in_4bit": stage.weights == "qlora",
-        "attn_implementation": "auto",
-        "eval_sample_packing": stage.packs,
-        "pad_to_sequence_len": stage.packs,
-        "num_epochs": stage.num_epochs or 1.0,
-        "warmup_steps": stage.warmup_steps or 0,
-        "cosine_min_lr_ratio": stage.lr_end,
-        "seed": seed,
-        **stage.axolotl,
-    }
-    return validated(AxolotlConfig, keys, stage.name)
+
+def _weights(work: TrainingWork) -> Path:
+    return work.folder / PICK / (MODEL if work.training.stage.weights == "full" else ADAPTER)

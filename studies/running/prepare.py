@@ -11,13 +11,15 @@ from pathlib import Path
 from core.model.folder import model_fingerprint
 from core.stage import locked
 from harness.base_model import find_model
+from harness.budget.duration import seconds
 from studies.arm import resolve_arms
+from studies.budget import fit
 from studies.errors import StudyError
-from studies.estimate import Measured, length_of, speed_key
+from studies.estimate import Measured, Speeds, estimate, length_of, speed_key
 from studies.graph import Graph, build_graph
 from studies.identity import Known, data_key, trainer_versions
 from studies.running.building import Mix, build_data
-from studies.running.folder import StudyFolder
+from studies.running.folder import LEDGER, StudyFolder
 from studies.running.runner import Evaluator, TrainingRunner
 from studies.running.survey import Context
 from studies.selection import EVAL_LOSS
@@ -35,11 +37,11 @@ def prepare(
     """Builds data, finds bases, refuses what cannot be trained, rehearses one training of each kind.
 
     Raises:
-        OnedayError: names what is missing, or which training cannot be done here.
+        OnedayError: names what is missing, which training cannot be done here, or the least budget.
     """
     arms = resolve_arms(study)
     graph = build_graph(study, arms, Known(), {})
-    _check_trainings(graph, runner)
+    _check_trainings(graph, runner, is_raced=study.sweep is not None and study.sweep.halving)
     not_run = {
         name: why for name, suite in study.suites.items() if (why := evaluator.not_run(suite, study.path(suite.items)))
     }
@@ -55,7 +57,7 @@ def prepare(
         data={key: mix.sha256 for key, mix in mixes.items()},
         libraries=trainer_versions(),
     )
-    return Context(
+    context = Context(
         study=study,
         arms=arms,
         known=known,
@@ -65,15 +67,32 @@ def prepare(
         not_run=not_run,
         rehearsed=rehearsed,
     )
+    if not (folder / LEDGER).is_file():
+        _check_budget(context)
+    return context
 
 
-def _check_trainings(graph: Graph, runner: TrainingRunner) -> None:
+def _check_budget(context: Context) -> None:
+    """Refuses a budget that does not hold the anchor by what was just measured; a begun study keeps its anchor.
+
+    Raises:
+        StudyError: names the least budget.
+    """
+    study = context.study
+    graph = build_graph(study, context.arms, context.known, {})
+    costs = estimate(study, graph, Speeds(rehearsed=context.rehearsed), not_run=context.not_run)
+    fit(study, graph, {i: cost.seconds for i, cost in costs.items()}, budget_s=seconds(study.budget))
+
+
+def _check_trainings(graph: Graph, runner: TrainingRunner, *, is_raced: bool) -> None:
     for training in graph.trainings.values():
         if why := runner.refusal(training):
             raise StudyError(
                 f"stage {training.stage.name} of {', '.join(training.arms)} cannot be trained here: {why}. Let these "
                 "arms skip the stage, or change it."
             )
+        if is_raced and training.swept and (why := runner.race_refusal(training)):
+            raise StudyError(f"sweep.halving: {training.swept} of {', '.join(training.arms)}: {why}. Take it away.")
 
 
 def _check_selection(study: Study, not_run: Mapping[str, str]) -> None:

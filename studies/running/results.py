@@ -1,7 +1,7 @@
 """What a study found: arms with metrics and the paper's figures, selections, what was cut or dropped.
 
     results = results_of(survey)
-    results.arms["dpo-both"].metrics["ifeval.instruction_strict"]["en"]
+    results.arms["dpo-both"].metrics["ifeval.instruction_strict"]["en"].interval
 
 Nothing in it depends on how long something took, so a study that was killed on the way ends with the same results.
 
@@ -15,16 +15,40 @@ from typing import TypeAlias
 from pydantic import TypeAdapter
 
 from core.files import read_json
+from evaluation.scoring import Figure
 from studies.arm import Change
 from studies.deviations import deviations
 from studies.graph import Training
 from studies.running.folder import StudyFolder, TrainedRecord
 from studies.running.survey import Survey, Work
-from studies.selection import Choice
+from studies.selection import Choice, MetricRow
 from studies.study import Deviation, Study
 
-PaperValue: TypeAlias = float | int | str | None
-"""A cell of a paper's tables."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperFigure:
+    """A cell of a paper's tables."""
+
+    value: float | int | str
+    """As its file writes it."""
+    unit: str
+
+    @property
+    def printed(self) -> str:
+        """As the paper prints it."""
+        return f"{self.value}{' %' if self.unit == '%' else ''}"
+
+    @property
+    def scaled(self) -> float:
+        """A per cent as a share."""
+        return float(self.value) / (100 if self.unit == "%" else 1)
+
+
+Metrics: TypeAlias = Mapping[str, Mapping[str, Figure]]
+"""Metric -> language -> figure."""
+
+Parts: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Figure]]]
+"""Metric -> dimension -> label -> figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +61,14 @@ class ArmResult:
     """Identity of the weights that were trained last."""
     stopped: str
     eval_loss: float | None
-    metrics: Mapping[str, Mapping[str, float | None]]
-    """Metric -> language -> value."""
-    paper: Mapping[str, PaperValue]
-    """Metric -> the paper's value, as its file writes it; empty without the file."""
+    metrics: Metrics
+    parts: Parts
+    metrics_not_run: Mapping[str, str]
+    """Metric -> why."""
+    responses: Mapping[str, str]
+    """Suite -> folder of the scored responses, relative to the study's."""
+    paper: Mapping[str, PaperFigure | None]
+    """Metric -> the paper's figure; empty without its file."""
     differs: Sequence[Change]
 
 
@@ -49,6 +77,7 @@ class SharedTraining:
     """A training on which several arms rest."""
 
     identity: str
+    stage: str
     arms: Sequence[str]
 
 
@@ -75,10 +104,9 @@ class StudyResults:
 
     @property
     def columns(self) -> Sequence[tuple[str, str]]:
-        """(metric, language) of every value that some arm has, sorted."""
-        return sorted(
-            {(metric, lang) for arm in self.arms.values() for metric, by in arm.metrics.items() for lang in by}
-        )
+        """(metric, language) of every figure that some arm has, in the order of the suites."""
+        arms = self.arms.values()
+        return list(dict.fromkeys((metric, lang) for arm in arms for metric, by in arm.metrics.items() for lang in by))
 
     def as_json(self) -> dict[str, object]:
         """Returns plain values, as `results.json` and the last line of the command have them."""
@@ -99,7 +127,7 @@ def results_of(survey: Survey) -> StudyResults:
         not_run=context.not_run,
         trainings=dict(sorted(survey.trained.items())),
         shared=[
-            SharedTraining(identity=training.identity, arms=training.arms)
+            SharedTraining(identity=training.identity, stage=training.stage.name, arms=training.arms)
             for training in survey.graph.trainings.values()
             if len(training.arms) > 1
         ],
@@ -110,21 +138,25 @@ def results_of(survey: Survey) -> StudyResults:
     )
 
 
-def _arm(survey: Survey, name: str, figures: Mapping[tuple[str, str], PaperValue]) -> ArmResult:
+def _arm(survey: Survey, name: str, figures: Mapping[tuple[str, str], PaperFigure]) -> ArmResult:
     tip = survey.graph.tips[name]
     record = survey.trained.get(tip or "")
+    metrics, parts, not_run, responses = _scored(survey, tip, name)
     return ArmResult(
         state=_state(survey, name),
         checkpoint=record.identity if record else None,
         stopped=record.stopped if record else "",
         eval_loss=record.eval_loss if record else None,
-        metrics=_metrics(survey, tip, name),
+        metrics=metrics,
+        parts=parts,
+        metrics_not_run=not_run,
+        responses=responses,
         paper=_paper(survey.context.study, name, figures),
         differs=survey.context.arms[name].difference,
     )
 
 
-def _paper(study: Study, arm: str, figures: Mapping[tuple[str, str], PaperValue]) -> Mapping[str, PaperValue]:
+def _paper(study: Study, arm: str, figures: Mapping[tuple[str, str], PaperFigure]) -> Mapping[str, PaperFigure | None]:
     if study.paper is None or not figures:
         return {}
     row = study.paper.rows.get(arm, "")
@@ -146,21 +178,45 @@ def _state(survey: Survey, name: str) -> str:
     return "done" if needs <= survey.settled else "not done"
 
 
-def _metrics(survey: Survey, tip: str | None, arm: str) -> dict[str, dict[str, float | None]]:
-    found: dict[str, dict[str, float | None]] = {}
+def _scored(
+    survey: Survey, tip: str | None, arm: str
+) -> tuple[dict[str, dict[str, Figure]], dict[str, dict[str, dict[str, Figure]]], dict[str, str], dict[str, str]]:
+    """Metrics, their parts, what was not run, and where the responses are."""
+    metrics: dict[str, dict[str, Figure]] = {}
+    parts: dict[str, dict[str, dict[str, Figure]]] = {}
+    not_run: dict[str, str] = {}
+    responses: dict[str, str] = {}
+    folder = survey.context.folder
     for generation in survey.graph.generations.values():
-        if generation.training == tip and arm in generation.arms:
-            for row in survey.context.folder.scores(generation.identity) or []:
-                found.setdefault(row.metric, {})[row.language] = row.value
-    return found
+        if generation.training != tip or arm not in generation.arms:
+            continue
+        rows = folder.scores(generation.identity)
+        if rows is not None:
+            responses[generation.suite] = str(folder.responses(generation.identity).relative_to(folder.path))
+        for row in rows or []:
+            if row.note:
+                not_run[row.metric] = row.note
+            elif row.dimension:
+                parts.setdefault(row.metric, {}).setdefault(row.dimension, {})[row.label] = _figure(row)
+            else:
+                metrics.setdefault(row.metric, {})[row.language] = _figure(row)
+    return metrics, parts, not_run, responses
 
 
-def paper_figures(study: Study) -> dict[tuple[str, str], PaperValue]:
-    """(row, column) -> value of the paper's tables; empty without a paper, or where its file is not at hand."""
+def _figure(row: MetricRow) -> Figure:
+    return Figure(k=row.k, n=row.n, value=row.value, interval=row.interval)
+
+
+def paper_figures(study: Study) -> dict[tuple[str, str], PaperFigure]:
+    """(row, column) -> figure of the paper's tables; empty without a paper, or where its file is not at hand."""
     if study.paper is None or not study.path(study.paper.file).is_file():
         return {}
     values = read_json(study.path(study.paper.file), mend="Restore it, or move it away.")["values"]
-    return {(line["row"], line["column"]): line["value"] for line in values}
+    return {
+        (line["row"], line["column"]): PaperFigure(value=line["value"], unit=line.get("unit", ""))
+        for line in values
+        if line["value"] is not None
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,9 @@ class TrainingRunner(Protocol):
     def refusal(self, training: Training) -> str:
         """Why it cannot train this; empty: it can. Asked before the clock starts."""
 
+    def race_refusal(self, training: Training) -> str:
+        """Why it cannot race this training half-way; empty: it can. Asked before the clock starts."""
+
     def prepare(self, training: Training, *, base: Path, mix: Path, tokens: int) -> Measured | None:
         """Measures one training of a kind (`speed_key`), before the clock starts; None: nothing is measured.
 

@@ -1,11 +1,10 @@
-"""A study's folder as a person sees it: how far it is, and its page.
+"""How far a study is, from its folder.
 
     how_far(Path("runs/finnish")).line     # "runs/finnish | study finnish | sft ... | 3 of 14 trainings | ..."
-    write_study_report(Path("runs/finnish"), Path("runs/finnish/report.html"))
 
-Nothing is asked of the process at work: state, results and ledger are on the disk.
+Nothing is asked of the process at work: state and ledger are on the disk.
 
-Where it sits: `oneday watch` and `oneday report` call it.
+Where it sits: `oneday watch` and the page call it.
 """
 
 from collections import Counter
@@ -14,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.files import read_as
-from core.page import write_page
 from core.stage import is_locked
 from harness.budget.duration import pretty
 from harness.ledger.ledger import Ledger
-from studies.running.folder import LEDGER, RESULTS, SHORT, STATE, STUDY
-from studies.running.results import StudyResults, StudyState
+from studies.running.folder import LEDGER, STATE
+from studies.running.results import StudyState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,29 +82,3 @@ def how_far(folder: Path) -> HowFar:
         left_s=ledger.left_s if ledger.is_alive else ledger.budget_s - ledger.charged_s,
         budget_s=ledger.budget_s,
     )
-
-
-def write_study_report(folder: Path, path: Path) -> None:
-    """One self-contained page, at any moment of the study's life.
-
-    Raises:
-        OnedayError: a file is damaged, or the page cannot be written.
-    """
-    results = read_as(StudyResults, folder / RESULTS)
-    by_account = Ledger.of_run(folder / LEDGER).report().by_account or {}
-    far = how_far(folder)
-    values = {
-        "results": results,
-        "about": read_as(str, folder / STUDY, key="about"),
-        "status": f"{pretty(max(0.0, far.left_s))} of {pretty(far.budget_s)} left; {far.doing}.",
-        "metrics": results.columns,
-        "paper_metrics": sorted(
-            {metric for arm in results.arms.values() for metric, value in arm.paper.items() if value is not None}
-        ),
-        "spend": [(work, by_account.get(work.identity[:SHORT])) for work in far.state.work],
-    }
-    write_page(path, "studies", "report.html.j2", values, filters={"value": _figure})
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -80,6 +80,9 @@ class FakeRunner:
     def refusal(self, training: Training) -> str:
         return self.refused
 
+    def race_refusal(self, training: Training) -> str:
+        return ""
+
     def prepare(self, training: Training, *, base: Path, mix: Path, tokens: int) -> Measured | None:
         return None
 

@@ -14,6 +14,7 @@ from core.files import read_jsonl
 from core.generation.engine import Engine
 from core.model.folder import model_fingerprint
 from core.model.quantisation import Precision, Quantisation
+from core.run_folder import PICK
 from evaluation.suite import Template
 from harness.base_model import find_model, load_tokenizer
 from harness.checkpoint.trained_base import TRAINED_BASE
@@ -103,17 +104,19 @@ def _name(precision: Precision | Quantisation | None) -> str:
     return precision.describe() if isinstance(precision, Quantisation) else precision or DEFAULT
 
 
-def _trained_conversations(folder: Path) -> bool:
-    """Whether the mix of a run begins with a conversation, which is trained by the chat template."""
+def _first_row(folder: Path) -> Mapping[str, object]:
+    """Of the mix of a run."""
     rows = mix_of(folder) / "train.jsonl"
-    return rows.is_file() and "messages" in next(read_jsonl(rows), {})
+    return next(read_jsonl(rows), {}) if rows.is_file() else {}
 
 
 def _template(folder: Path, served: Served) -> Template:
-    """That of the training, if `oneday train` trained: it writes on which base beside the adapter."""
-    is_ours = served.lora_adapter is not None and (
-        served.lora_adapter != folder or (served.lora_adapter / TRAINED_BASE).is_file()
+    """That of the training, if `oneday train` trained an adapter or all weights on answers; else the base's."""
+    adapter = served.lora_adapter
+    is_ours = (folder / PICK).is_dir() or (
+        adapter is not None and (adapter != folder or (adapter / TRAINED_BASE).is_file())
     )
-    if is_ours:
-        return Template.CHAT if _trained_conversations(folder) else Template.ALPACA
+    row = _first_row(folder) if is_ours else {}
+    if is_ours and "text" not in row:
+        return Template.CHAT if "messages" in row else Template.ALPACA
     return Template.CHAT if isinstance(load_tokenizer(served.base).chat_template, str) else Template.PLAIN

@@ -115,6 +115,7 @@ def _rows(evaluation: Evaluation) -> list[dict[str, object]]:
             "suite": row.item.suite,
             "language": row.item.language,
             "id": row.item.id,
+            "cluster": row.cluster,
             "line": row.response.line,
             "outcomes": [asdict(outcome) for outcome in row.outcomes],
         }

@@ -1,10 +1,14 @@
 """Generates and scores for a study: `oneday generate` and `oneday evaluate`, in processes that end at the deadline."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from core.files import file_sha256, make_folder, read_as
-from evaluation.scoring import Scores
+from evaluation.difference import LANGUAGE
+from evaluation.scoring import Figure, Scores
+from harness.data.template import Template
 from oneday.bounded_process import run_within
 from oneday.commands.evaluation.evaluate import SCORES, run_evaluate
 from oneday.display.console import Console
@@ -40,7 +44,7 @@ class CommandEvaluator:
             suite=work.suite.scores[0],
             items=_items(work),
             model=str(work.run or work.base),
-            base=work.base,
+            template=_template(work),
             out=path,
             max_new_tokens=sampling.max_new_tokens,
             repetition_penalty=sampling.repetition_penalty,
@@ -79,6 +83,13 @@ def _bounded(command: str, runs: str, request: Request, work: GenerationWork) ->
         raise StudyError(f"{work.folder}: {command} ended with exit code {code}; its error is shown above.")
 
 
+def _template(work: GenerationWork) -> Literal["chat", "alpaca"] | None:
+    """That of the arm; None: the model decides, by what it was trained with."""
+    if work.run is None or work.template == Template.AUTO:
+        return None
+    return "alpaca" if work.template == Template.ALPACA else "chat"
+
+
 def _items(work: GenerationWork) -> Path:
     """The items; of a folder with a file for each language, a folder with those that are asked."""
     if not work.items.is_dir():
@@ -100,11 +111,22 @@ def _tags(path: Path) -> list[str]:
 
 
 def _rows(score: str, found: Scores, languages: Sequence[str]) -> Iterator[MetricRow]:
-    """Figures by language where the suite has them; else of its one language."""
-    by_language = found.by.get("language", {})
+    """Figures by language where the suite has them, else of its one language; then those of the other breakdowns."""
+    by_language = found.by.get(LANGUAGE, {})
+    only = languages[0] if len(languages) == 1 else ""
     for metric, figure in found.metrics.items():
         parts = {language: figures[metric] for language, figures in by_language.items() if metric in figures}
-        for language, part in (parts or {languages[0] if len(languages) == 1 else "": figure}).items():
-            yield MetricRow(metric=f"{score}.{metric}", language=language, value=part.value)
-    for metric in found.not_run:
-        yield MetricRow(metric=f"{score}.{metric}", language="", value=None)
+        for language, part in (parts or {only: figure}).items():
+            yield _row(f"{score}.{metric}", language, part)
+    for dimension, labels in found.by.items():
+        for label, figures in labels.items() if dimension != LANGUAGE else ():
+            for metric, part in figures.items():
+                yield replace(_row(f"{score}.{metric}", only, part), dimension=dimension, label=label)
+    for metric, why in found.not_run.items():
+        yield MetricRow(metric=f"{score}.{metric}", language="", value=None, note=why)
+
+
+def _row(metric: str, language: str, figure: Figure) -> MetricRow:
+    return MetricRow(
+        metric=metric, language=language, value=figure.value, k=figure.k, n=figure.n, interval=figure.interval
+    )  # fmt: skip

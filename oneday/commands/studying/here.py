@@ -11,9 +11,9 @@ from oneday.display.study_results import show_results
 from oneday.requests.studying import StudyRequest
 from studies.errors import StudyError
 from studies.running.harness_runner import HarnessRunner
+from studies.running.page import write_study_report
 from studies.running.prepare import prepare
 from studies.running.run import StudyResult, run_study
-from studies.running.view import write_study_report
 from studies.study import Study
 
 REPORT = "report.html"
@@ -31,7 +31,6 @@ def run_here(request: StudyRequest, console: Console) -> None:
     console.say(choice.sentence)
     runner = HarnessRunner(card=choice.card, folder=folder, device=choice.device)
     evaluator = CommandEvaluator()
-    _refuse_halving(study)
     context = prepare(study, folder=folder, runner=runner, evaluator=evaluator, on_event=console.say)
     for name, why in context.not_run.items():
         console.say(f"suite {name}: not run: {why}")
@@ -43,11 +42,6 @@ def run_here(request: StudyRequest, console: Console) -> None:
         {"run": str(folder), **result.results.as_json(), "unfinished": list(result.unfinished)} | _spent(result)
     )
     _check_anchor(study, result, folder)
-
-
-def _refuse_halving(study: Study) -> None:
-    if study.sweep is not None and study.sweep.halving:
-        raise StudyError("sweep.halving: the harness cannot pause a training so far. Take halving away.")
 
 
 def _spent(result: StudyResult) -> dict[str, object]:

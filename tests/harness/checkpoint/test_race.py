@@ -66,6 +66,16 @@ def test_those_that_cannot_win_are_dropped_and_the_time_is_kept() -> None:
     assert race.is_exact  # the time that the others left was enough for the two
 
 
+def test_asked_for_it_drops_early_whatever_the_time_and_keeps_who_is_as_good() -> None:
+    track = Track([5.0, 1.0, 1.001])
+    clock: Callable[[], float] = lambda: track.now  # noqa: E731
+    race = Race(sorted(track.losses), track.weights, track.measure, seed=1, clock=clock, drops_early=True)
+    race.run()
+    assert race.dropped == ["checkpoint-0"]
+    assert race.is_exact
+    assert track.asked == 2 * ROWS + FIRST_ROWS
+
+
 def test_losses_are_told_apart_in_pairs_although_rows_differ_far_more() -> None:
     """Rows deviate by 2 nats, the two by 0.2: an unpaired bound over 32 rows would be 1 nat wide."""
     track = Track([1.0, 1.2], noise=0.05, seconds=1.0)

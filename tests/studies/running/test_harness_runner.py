@@ -15,10 +15,15 @@ from tests.studies.studies import SMALL, study_of
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, r"stage dpo of dpo-both cannot be trained here: kind dpo: the harness trains kind sft alone so far"),
-        ({"sft.weights": "full"}, r"stage sft of .*whole.* cannot be trained here: weights full"),
-        ({"sft.adam_beta2": 0.95}, r"adam_beta1 and adam_beta2"),
-        ({"sft.axolotl": {"no_such_key": 1}}, r"sft: no_such_key: "),
+        (
+            {"sweep.key": "learning_rate", "sweep.halving": True},
+            r"sweep\.halving: .* of dpo-both: kind dpo",
+        ),
+        (
+            {"sft.optimizer": "paged_adamw_8bit"},
+            r"stage sft of .*whole.* cannot .*the recipe needs a GPU for optimizer",
+        ),
+        ({"sft.axolotl": {"lora_model_dir": "x"}}, r"stage sft of .*whole.* cannot .* begins from another adapter"),
     ],
 )
 def test_what_the_harness_cannot_train_is_refused_by_name_before_anything_is_built(

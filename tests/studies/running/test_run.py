@@ -16,8 +16,10 @@ from harness.ledger.ledger import Ledger
 from studies.errors import LinkError, StudyError
 from studies.graph import Generation
 from studies.running.folder import RESULTS, SHORT
+from studies.running.page import write_study_report
+from studies.running.results import PaperFigure
 from studies.running.run import StudyResult, run_study
-from studies.running.view import how_far, is_study, write_study_report
+from studies.running.view import how_far, is_study
 from studies.study import Study
 from tests.studies.fakes import FakeEvaluator, FakeRunner, Killed, Machine, context_of, number, random_costs
 from tests.studies.studies import SMALL, SWEPT, study_of
@@ -249,6 +251,23 @@ def test_every_arm_selects_its_own_value(tmp_path: Path) -> None:
     assert {arm: choice.value for arm, choice in selections.items()} == {"whole": 1e-5, "other": 1e-4}
 
 
+def test_a_later_stage_starts_from_the_selected_candidate_and_not_from_the_best_loss(tmp_path: Path) -> None:
+    """The sweep is of the first stage; the preferences stand on its choice."""
+    sweep = {"stage": "sft", "key": "learning_rate", "values": [1e-6, 1e-5, 1e-4], "arm": "whole"}
+    study = study_of(SMALL, tmp_path, {"sweep": sweep})
+    run = Run(study, tmp_path / "run")
+    run.runner.losses = {"learning_rate=0.0001": 0.1}  # the lowest loss, which does not select
+    context = context_of(study, run.folder)
+    from studies.graph import build_graph
+
+    candidates = build_graph(study, context.arms, context.known, {}).groups["whole"].candidates
+    run.evaluator.metric = lambda metric, g: float(g.training == candidates[1e-5])
+    results = run().results
+    assert results.selections["whole"].value == 1e-5
+    (dpo,) = [r for r in results.trainings.values() if r.identity == results.arms["dpo-both"].checkpoint]
+    assert dpo.parent == results.trainings[candidates[1e-5]].sha256
+
+
 def test_halving_stops_what_is_clearly_worse_and_goes_on_with_the_rest(tmp_path: Path) -> None:
     study = study_of(SWEPT, tmp_path, {"sweep.halving": True, "selection.metrics": ["eval_loss"]})
     run = Run(study, tmp_path / "run")
@@ -308,10 +327,11 @@ def test_the_papers_figures_stand_beside_ours_and_vanish_with_their_file(tmp_pat
     }
     study = study_of(SMALL, tmp_path, {"paper": paper, "data_folder": str(tmp_path)})
     file = tmp_path / "paper.json"
-    file.write_text('{"values": [{"row": "baseline", "column": "accuracy", "value": 39.97}]}')
+    file.write_text('{"values": [{"row": "baseline", "column": "accuracy", "value": 39.97, "unit": "%"}]}')
     run = Run(study, tmp_path / "run")
     with_paper = run().results.arms
-    assert with_paper["whole"].paper == {"language.accuracy": 39.97, "eval_loss": None}
+    figure = PaperFigure(value=39.97, unit="%")
+    assert with_paper["whole"].paper == {"language.accuracy": figure, "eval_loss": None}
     assert with_paper["masked"].paper == {"language.accuracy": None, "eval_loss": None}
     write_study_report(run.folder, tmp_path / "with.html")
     file.unlink()
@@ -320,7 +340,7 @@ def test_the_papers_figures_stand_beside_ours_and_vanish_with_their_file(tmp_pat
     assert without == {name: replace(arm, paper={}) for name, arm in with_paper.items()}
     write_study_report(run.folder, tmp_path / "without.html")
     pages = [(tmp_path / f"{name}.html").read_text() for name in ("with", "without")]
-    assert ["paper: language.accuracy" in page and "39.97" in page for page in pages] == [True, False]
+    assert [">paper<" in page and "39.97 %" in page for page in pages] == [True, False]
 
 
 def test_a_study_can_be_watched_while_it_runs_and_after_a_kill(small: Run) -> None:

@@ -1,0 +1,227 @@
+"""The page of a study: one self-contained file, and the same numbers as JSON beside it.
+
+    write_study_report(Path("runs/finnish"), Path("runs/finnish/report.html"))
+
+Everything is on the disk, so it can be written at any moment of the study's life, by another process too. A
+paper's figures are those that the results have from its file, and none stands in the place of a measured one.
+
+Where it sits: results, ledgers, compared.py -> **page** -> `oneday study`, `oneday report`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.files import read_as, write_json
+from core.page import write_page
+from evaluation.scoring import Figure
+from harness.budget.duration import pretty
+from harness.ledger.ledger import Ledger
+from studies.arm import Change
+from studies.running.compared import compared_with_anchor
+from studies.running.folder import LEDGER, RESPONSES, RESULTS, SHORT, STUDY, TRAININGS
+from studies.running.results import ArmResult, PaperFigure, Parts, StudyResults
+from studies.running.view import how_far
+from studies.selection import Selection
+
+Column = tuple[str, str]
+"""Metric and language."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One arm of a chart; positions are per cent of the track."""
+
+    arm: str
+    figure: Figure
+    width: float
+    whisker: tuple[float, float] | None
+    """Where the interval begins, and how long it is."""
+    paper: str
+    """As printed; empty where the paper has none."""
+    paper_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One metric of all arms."""
+
+    column: Column
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one training or generation took."""
+
+    what: str
+    arms: Sequence[str]
+    state: str
+    seconds: float | None
+    phases: Mapping[str, float]
+    share: float
+    """Per cent of the longest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Swept:
+    stage: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """What the page says of the study itself, from `study.json`."""
+
+    about: str
+    base: str
+    budget: str
+    anchor: str
+    selection: Selection | None = None
+    sweep: _Swept | None = None
+
+
+def write_study_report(folder: Path, path: Path) -> None:
+    """Writes the page to `path`, and the numbers to the same name with `.json`.
+
+    Raises:
+        OnedayError: a file is damaged, or the page cannot be written.
+    """
+    results, study = read_as(StudyResults, folder / RESULTS), read_as(_Head, folder / STUDY)
+    compared = compared_with_anchor(folder, results, anchor=study.anchor)
+    spend = _spend(folder)
+    far = how_far(folder)
+    columns = _columns(results, study)
+    arms = results.arms.values()
+    values = {
+        "results": results,
+        "study": study,
+        "status": f"{pretty(max(0.0, far.left_s))} of {pretty(far.budget_s)} left; {far.doing}.",
+        "columns": columns,
+        "charts": [_chart(column, results.arms) for column in columns],
+        "parts": _parts(results.arms),
+        "compared": compared,
+        "compared_columns": [column for column in columns if any(column in found for found in compared.values())],
+        "paper_columns": [m for m in _paper_metrics(results) if any(arm.paper.get(m) for arm in arms)],
+        "metrics_not_run": {metric: why for arm in arms for metric, why in arm.metrics_not_run.items()},
+        "spend": spend,
+        "has_loss": any(arm.eval_loss is not None for arm in arms),
+    }
+    write_page(path, "studies", "report.html.j2", values, filters=FILTERS)
+    against = {arm: [asdict(row) for row in found.values()] for arm, found in compared.items()}
+    write_json(
+        path.with_suffix(".json"),
+        {**results.as_json(), "against_anchor": against, "spend": [asdict(spent) for spent in spend]},
+    )
+
+
+def _paper_metrics(results: StudyResults) -> list[str]:
+    return list(dict.fromkeys(metric for arm in results.arms.values() for metric in arm.paper))
+
+
+def _columns(results: StudyResults, study: _Head) -> list[Column]:
+    """Those that select or that the paper has, then the others; the order of a suite is kept."""
+    rule = study.selection
+    first = {*(rule.metrics if rule else ()), *(rule.then if rule else ()), *_paper_metrics(results)}
+    return sorted(results.columns, key=lambda column: column[0] not in first)
+
+
+def _chart(column: Column, arms: Mapping[str, ArmResult]) -> Chart:
+    """Shares stand on a track from 0 to 1; other values on one to the longest bar or interval."""
+    metric, language = column
+    bars = []
+    longest = _longest(column, arms)
+    for name, arm in arms.items():
+        figure = arm.metrics.get(metric, {}).get(language)
+        if figure is not None and figure.value is not None:
+            bars.append(_bar(name, figure, figure.value, arm.paper.get(metric), longest))
+    return Chart(column=column, bars=tuple(bars))
+
+
+def _longest(column: Column, arms: Mapping[str, ArmResult]) -> float:
+    ends = []
+    for arm in arms.values():
+        figure, paper = arm.metrics.get(column[0], {}).get(column[1]), arm.paper.get(column[0])
+        if figure is not None and figure.value is not None:
+            ends += [figure.value, *(figure.interval or ())]
+            ends += [paper.scaled] if paper else []
+    return 1.0 if all(0 <= end <= 1 for end in ends) else max(max(ends), 1e-9)
+
+
+def _bar(arm: str, figure: Figure, value: float, paper: PaperFigure | None, longest: float) -> Bar:
+    def at(value: float) -> float:
+        return round(100 * min(longest, max(0.0, value)) / longest, 2)
+
+    interval = figure.interval
+    return Bar(
+        arm=arm,
+        figure=figure,
+        width=at(value),
+        whisker=(at(interval[0]), round(at(interval[1]) - at(interval[0]), 2)) if interval else None,
+        paper=paper.printed if paper else "",
+        paper_at=at(paper.scaled) if paper else None,
+    )
+
+
+def _parts(arms: Mapping[str, ArmResult]) -> dict[tuple[str, str], dict[str, dict[str, Figure]]]:
+    """(metric, dimension) -> label -> arm -> figure."""
+    found: dict[tuple[str, str], dict[str, dict[str, Figure]]] = {}
+    for name, arm in arms.items():
+        parts: Parts = arm.parts
+        for metric, dimensions in parts.items():
+            for dimension, labels in dimensions.items():
+                for label, figure in labels.items():
+                    found.setdefault((metric, dimension), {}).setdefault(label, {})[name] = figure
+    return found
+
+
+def _spend(folder: Path) -> list[Spent]:
+    """By training and generation, each with its phases."""
+    by_account = Ledger.of_run(folder / LEDGER).report().by_account or {}
+    longest = max(by_account.values(), default=0.0) or 1.0
+    found = []
+    for work in how_far(folder).state.work:
+        seconds = by_account.get(work.identity[:SHORT])
+        found.append(
+            Spent(
+                what=f"{work.what} {work.which}".strip(),
+                arms=work.arms,
+                state=work.state,
+                seconds=seconds,
+                phases=_phases(folder, work.identity),
+                share=round(100 * (seconds or 0.0) / longest, 2),
+            )
+        )
+    return found
+
+
+def _phases(folder: Path, identity: str) -> Mapping[str, float]:
+    """Seconds by phase, from the account's own ledger, without the time between two calls."""
+    for place in (TRAININGS, RESPONSES):
+        path = folder / place / identity[:SHORT] / LEDGER
+        if path.is_file():
+            by_phase = Ledger.of_run(path).report().by_phase
+            return {name: spent for name, spent in by_phase.items() if name not in ("down", "closed", "idle")}
+    return {}
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _short(value: object) -> str:
+    """A setting for a reader: `adam`, `[a, b]`, `-`."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return "-" if value is None else str(value)
+
+
+def _change(change: Change) -> str:
+    """How an arm differs in a key; the bare name of a stage means the stage itself."""
+    if isinstance(change.here, bool) and "." not in change.key:
+        return f"{'with' if change.here else 'without'} {change.key}"
+    return f"{change.key}: {_short(change.anchor)} → {_short(change.here)}"
+
+
+FILTERS: Mapping[str, Callable[..., object]] = {"value": _value, "short": _short, "change": _change}
+"""Of the template."""
