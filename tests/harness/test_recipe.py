@@ -8,6 +8,7 @@ import yaml
 from harness.axolotl_document import RunSettings, axolotl_document, write_config
 from harness.budget.gpu_profile import GPU_PROFILES, get_gpu_profile
 from harness.errors import ConfigError
+from harness.keys.weights import Weights
 from harness.recipe import check_card, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "axolotl_configs").glob("*.yml"))
@@ -32,8 +33,7 @@ def settings(folder: Path, base: Path) -> RunSettings:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_every_shipped_recipe_is_read(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.adapter == "qlora"
-    assert recipe.load_in_4bit
+    assert recipe.weights is (Weights.LORA if "_lora_" in path.stem else Weights.QLORA)
 
 
 SEVEN_B = ("mistral_7b_qlora_4090.yml", "mistral_7b_qlora_a100_40gb.yml", "birbal_4090.yml", "birbal_a100_40gb.yml")
@@ -72,6 +72,7 @@ def test_the_birbal_recipe_is_the_winners_and_the_recommended_one_has_todays_ker
         "token_weighted",
         True,
     )
+    (tmp_path / "config.json").write_text("{}")
     document = axolotl_document(ours, settings(tmp_path, tmp_path), get_gpu_profile("rtx4090"))
     assert document["overrides_of_model_config"] == {"sliding_window": None}
     assert document["plugins"][0].endswith("LigerPlugin")

@@ -31,7 +31,7 @@ def run(tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, monkeyp
     train(job, MEASURED, launch=LAUNCH)
     shutil.copytree(job.mix, job.run / "05_mix")
     write_segment(job.run / TRAIN / SCHEDULE, Segment(step=3, progress=1.0, horizon=3, reason="end: epochs"))
-    monkeypatch.setattr(oneday.commands.training.train, "rehearse", lambda job, launch: MEASURED)
+    monkeypatch.setattr(oneday.commands.training.train, "rehearse", lambda job, **others: MEASURED)
     return job.run
 
 

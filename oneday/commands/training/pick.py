@@ -26,6 +26,7 @@ from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from harness.data.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
+from harness.keys.objective import PAIRED
 from harness.ledger.ledger import Ledger
 from harness.recipe import AxolotlConfig
 from harness.run import LEDGER
@@ -205,14 +206,15 @@ def _beta(request: PickRequest) -> float | None:
         ConfigError: Its loss is another one than is measured here.
     """
     recipe = read_manifest(request.folder).get("train", {}).get("recipe")
-    if not isinstance(recipe, dict) or not (found := AxolotlConfig(**recipe)).is_paired:
+    if not isinstance(recipe, dict) or (recipe.get("further") or {}).get("rl") not in PAIRED:
         return None
-    if found.measured_beta is None:
+    beta = AxolotlConfig(**recipe).measured_beta
+    if beta is None:
         raise ConfigError(
             f"{request.folder}: of pairs, only the plain loss of rl: dpo is measured here, without keys dpo_. Leave "
             "`average=` out, and train with an evaluation at every save."
         )
-    return found.measured_beta
+    return beta
 
 
 def _validation(request: PickRequest) -> Path:
