@@ -37,6 +37,9 @@ READABLE = 0o644
 _PREFIX = "base_model.model."
 """The prefix that PEFT puts before the base's names."""
 
+_FROZEN = ".base_layer.weight"
+"""End of the name of a base's own weight, which PEFT writes beside the adapter of an output layer, as GPT-NeoX has."""
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
                    "chat_template.json")  # fmt: skip
@@ -124,7 +127,8 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
     if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float)):
         raise MergeError(f"{lora_adapter}/adapter_config.json: r or lora_alpha is no number. Save the adapter again.")
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    tensors = dict(_tensors(lora_adapter / "adapter_model.safetensors"))
+    held = _tensors(lora_adapter / "adapter_model.safetensors")
+    tensors = {name: tensor for name, tensor in held if not name.endswith(_FROZEN)}
     deltas = {}
     for name, a in tensors.items():
         b = tensors.get(name.replace(".lora_A.", ".lora_B."))

@@ -75,7 +75,8 @@ def go_through(base: Path, mix: Path, folder: Path, weights: str, launch: Launch
     if not picked.validation_loss < measured.base_loss - 0.02:
         problems.append("learnt nothing")
     alone = loss_row_by_row(job)
-    exported = export(Export(run=job.run, merge=None if weights == "full" else "fp32"), command="oneday export")
+    target = "adapter" if weights == "full" else "merged"
+    exported = export(Export(run=job.run, to=target, merge="fp32"), command="oneday export")
     merged = exported.agreement.largest_difference if exported.agreement else math.nan
     problems += served_otherwise(job.run, folder)
     if not abs(alone - picked.validation_loss) < ROW_BY_ROW[weights]:

@@ -112,6 +112,15 @@ def test_rank_stabilised_lora_has_its_own_scale(tmp_path: Path, lora_adapter: Pa
     assert found.largest_difference <= 1e-4
 
 
+def test_a_frozen_weight_beside_the_adapter_is_the_bases_own(tmp_path: Path, lora_adapter: Path) -> None:
+    """PEFT writes it where the output layer has an adapter, as Axolotl gives GPT-NeoX one."""
+    other = Path(shutil.copytree(lora_adapter, tmp_path / "other"))
+    weights = load_file(other / "adapter_model.safetensors")
+    frozen = {"base_model.model.lm_head.base_layer.weight": torch.zeros(2, 2)}
+    save_file(weights | frozen, other / "adapter_model.safetensors")
+    assert set(read_deltas(other)) == set(read_deltas(lora_adapter))
+
+
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path, lora_adapter: Path) -> None:
     other = Path(shutil.copytree(lora_adapter, tmp_path / "other"))
     weights = load_file(other / "adapter_model.safetensors")
