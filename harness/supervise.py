@@ -41,6 +41,8 @@ from harness.inside.events import (
     PluginRegistered,
     Restart,
     Save,
+    Step,
+    Tick,
     TrainBegin,
     TrainEnd,
     TrainerEvent,
@@ -59,6 +61,9 @@ IMPORT_TIMEOUT_S = 60.0
 
 MIN_SILENCE_S, SILENCE_FACTOR = 30.0, 20.0
 """A trainer hangs if it reports no event for this time and for this multiple of its slowest step or save."""
+
+GAP_FACTOR = 6.0
+"""And for this multiple of its longest time between two events, on a machine that gets slower than in the rehearsal."""
 
 MAX_FAILED_STARTS = 3
 """Consecutive trainers that hang or are killed from outside without a new checkpoint, before the command gives up."""
@@ -82,6 +87,10 @@ class Supervisor:
     run_id: str
     """Identifier in the seal of every checkpoint of this run."""
     num_failed_starts: int = 0
+    longest_gap_s: float = 0.0
+    """Longest time between two events of training so far: a machine may get slower than it was in the rehearsal."""
+    _last_up: float | None = None
+    """Time of the last event of training, on the uptime clock."""
 
     def supervise(self) -> str:
         """Trains; returns why it stopped: `deadline`, `epochs`, `plan`, `pause`, `not_finite` or `killed`.
@@ -163,17 +172,31 @@ class Supervisor:
             self.ledger.enter("save")
 
     def _handle_event(self, event: Event) -> None:
+        self._measure_gap(event)
         charge(self.ledger, event)
         self.ledger.beat()
         self.on_event(event, self.ledger.left_s)
 
+    def _measure_gap(self, event: Event) -> None:
+        if isinstance(event, Tick):
+            return
+        if isinstance(event, TrainBegin):
+            self._last_up = event.up
+        elif self._last_up is not None:
+            self.longest_gap_s = max(self.longest_gap_s, event.up - self._last_up)
+            self._last_up = None if isinstance(event, TrainEnd) else event.up
+
     def _max_silence_s(self, events: LastEvents) -> float:
-        """The start-up reports no events; after it the limit follows from the durations of steps and saves."""
-        if TrainBegin not in events:
+        """The start-up reports no events; after it the limit follows from the durations of steps and saves.
+
+        Without a rehearsal nothing is known of the first step, which then has the time of a start-up.
+        """
+        was_rehearsed = self.measured.eval_s > 0
+        if TrainBegin not in events or not (was_rehearsed or Step in events):
             return IMPORT_TIMEOUT_S + 5 * self.measured.load_s
         save = events.get(Save)
         durations = [self.measured.step_s, self.measured.save_s, save.seconds if save else 0.0]
-        return max(MIN_SILENCE_S, SILENCE_FACTOR * max(durations))
+        return max(MIN_SILENCE_S, SILENCE_FACTOR * max(durations), GAP_FACTOR * self.longest_gap_s)
 
     def check_restart(self, child_exit: ChildExit, *, progress: bool) -> None:
         """Returns if the trainer should be started again.

@@ -16,7 +16,7 @@ import pytest
 from core.errors import Interrupted, StageError
 from core.files import read_json, read_jsonl
 from core.run_folder import TRAIN
-from core.stage import locked
+from core.stage import Stage, locked
 from harness.axolotl_process import Child, Launcher
 from harness.base_model import load_tokenizer
 from harness.budget.clock import Clock, uptime
@@ -24,12 +24,33 @@ from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import Rehearsal, rehearse
 from harness.checkpoint.loss import CheckpointLosses
 from harness.data.dataset import read_dataset, read_dataset_rows
+from harness.drive import LastEvents
 from harness.errors import BudgetError, TrainError
-from harness.inside.events import Evaluation, Event, PluginAlive, PluginRegistered, Save, Step, TrainBegin, TrainEnd
+from harness.inside.events import (
+    Evaluation,
+    Event,
+    PluginAlive,
+    PluginRegistered,
+    Save,
+    Step,
+    Tick,
+    TrainBegin,
+    TrainEnd,
+)
 from harness.job import TrainJob
+from harness.ledger.ledger import Ledger
 from harness.recipe import read_recipe
 from harness.run import train
-from harness.supervise import BATCHES, DATA, METRICS, OUTPUT
+from harness.supervise import (
+    BATCHES,
+    DATA,
+    GAP_FACTOR,
+    IMPORT_TIMEOUT_S,
+    METRICS,
+    MIN_SILENCE_S,
+    OUTPUT,
+    Supervisor,
+)
 from oneday.commands.training.train import steps_cut
 from oneday.demo.demo import RECIPE
 
@@ -357,3 +378,22 @@ def test_a_run_that_is_killed_in_its_pick_and_resumed_at_once_is_never_over(
     assert result.ledger.overshoot_s == 0
     assert (job.run / "08_pick" / "adapter" / "adapter_model.safetensors").is_file()
     assert ("publish" in (result.ledger.not_charged or {})) == (left_s < 2)
+
+
+def test_a_slow_machine_is_not_taken_for_a_trainer_that_hangs(job: TrainJob) -> None:
+    """Without a rehearsal the first step has the time of a start-up; later the longest gap so far counts."""
+    unmeasured = Rehearsal.unmeasured(job.recipe, job.card)
+    given = {
+        "job": job, "stage": Stage(job.run / TRAIN, inputs={}), "launch": fake(), "lock": 0, "run_id": "x",
+        "ledger": Ledger.start(job.run / "ledger.jsonl", budget_s=60.0), "on_event": lambda event, left_s: None,
+    }  # fmt: skip
+    supervisor = Supervisor(measured=unmeasured, **given)
+    events = LastEvents()
+    events.add(TrainBegin(t=0.0, up=100.0, pid=1, step=0, max_steps=3))
+    assert supervisor._max_silence_s(events) == IMPORT_TIMEOUT_S + 5 * unmeasured.load_s
+    assert Supervisor(measured=MEASURED, **given)._max_silence_s(events) == MIN_SILENCE_S
+    step = Step(t=0.0, up=140.0, pid=1, step=1, loss=1.0, learning_rate=1e-3, tokens=1, horizon=3)
+    events.add(step)
+    for event in (TrainBegin(t=0.0, up=100.0, pid=1, step=0, max_steps=3), Tick(t=0.0, up=130.0, pid=1), step):
+        supervisor._measure_gap(event)
+    assert supervisor._max_silence_s(events) == GAP_FACTOR * 40.0
