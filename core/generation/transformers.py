@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.encoding.rendering import ChatRenderer
 from core.errors import PredictionError
@@ -24,8 +24,10 @@ from core.model.folder import model_fingerprint
 from core.model.language_model import LanguageModel, Prefix
 from core.model.libraries import give_back
 from core.model.quantisation import Precision, Quantisation
-from core.model.row_decoder import Row, RowDecoder, RowGroup, can_decode
 from core.model.token_ids import encode
+
+if TYPE_CHECKING:
+    from core.model.row_decoder import RowGroup
 
 MOST_BATCH_TOKENS = 32_768
 """Largest number of prompt and answer tokens in a batch, the prefix included: 4 GiB of bf16 keys and values at 7B."""
@@ -139,6 +141,8 @@ class TransformersPredictor:
         return [answers[i] for i in range(len(requests))]
 
     def _respond(self, requests: Sequence[Request]) -> Iterator[dict[int, Completion]]:
+        from core.model.row_decoder import can_decode
+
         encoded = [self._encode(r) for r in requests]
         widths: dict[int, list[RowGroup]] = defaultdict(list)
         for numbers in self._groups(requests):
@@ -151,8 +155,10 @@ class TransformersPredictor:
         for _, groups in sorted(widths.items()):
             yield from self._decode(groups)
 
-    def _decode(self, groups: Sequence[RowGroup]) -> Iterator[dict[int, Completion]]:
+    def _decode(self, groups: "Sequence[RowGroup]") -> Iterator[dict[int, Completion]]:
         """Answers tasks whose prompts are of similar length. Those with the longest answers begin."""
+        from core.model.row_decoder import RowDecoder
+
         width = max(row.size for group in groups for row in group.rows)
         num_all = sum(len(group.rows) for group in groups)
         num_rows = max(1, min(self._batch_size, MOST_BATCH_TOKENS // width, num_all))
@@ -168,14 +174,18 @@ class TransformersPredictor:
         yield answers
 
     def _apart(
-        self, requests: Sequence[Request], encoded: Sequence[list[int]], group: RowGroup, numbers: Sequence[int]
+        self, requests: Sequence[Request], encoded: Sequence[list[int]], group: "RowGroup", numbers: Sequence[int]
     ) -> Iterator[dict[int, Completion]]:
         """Answers a task in batches of its own: its prompts are longer than a layer's window of attention."""
         shared = self._read_prefix(group.shared) if group.shared and self._reuse_prefix else None
         for batch in self._batches(requests, encoded, numbers):
             yield dict(zip(batch, self._answer(requests, encoded, batch, shared), strict=True))
 
-    def _row_group(self, requests: Sequence[Request], encoded: Sequence[list[int]], numbers: Sequence[int]) -> RowGroup:
+    def _row_group(
+        self, requests: Sequence[Request], encoded: Sequence[list[int]], numbers: Sequence[int]
+    ) -> "RowGroup":
+        from core.model.row_decoder import Row, RowGroup
+
         first = requests[numbers[0]]
         end = self._renderer.end_id if first.messages else None
         ends = self._model.end_ids | (frozenset() if end is None else {end})

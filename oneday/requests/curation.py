@@ -101,7 +101,7 @@ class CurationRequest(WithEngine, WithTasks):
     shots: Annotated[int | None, Option(panel=MIX, is_rare=True, low=0, high=1_000, sets=("prompts.max_shots",))] = None
     """Largest number of shots. Default: all."""
     within: Annotated[str | None, Option(panel=MIX)] = None
-    """Time for asking the base: 3h, or 15% of the training --budget. Default: every instance is asked."""
+    """Time for asking the base: 3h, or 15% of the budget of the training. Default: every instance is asked."""
     budget: Annotated[str, Option(panel=MIX, is_rare=True)] = "24h"
     """With --within as a share: the budget of the training that follows."""
     adaptive: Annotated[bool, Option(panel=MIX, is_rare=True)] = False

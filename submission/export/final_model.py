@@ -22,7 +22,6 @@ from pydantic import TypeAdapter
 
 from core.encoding.rendering import CHAT_TEMPLATE
 from core.files import make_folder, naming, read_as
-from core.model.merge import TOKENIZER_FILES, copy_those_there, merge
 from core.model.quantisation import Quantisation
 from harness.budget.clock import uptime
 from harness.checkpoint.content import is_model, published
@@ -48,6 +47,8 @@ class FinalModel:
 
 def write_final_model(final: FinalModel) -> None:
     """Writes the folder under another name first; it is whole as soon as it is there."""
+    from core.model.merge import TOKENIZER_FILES, copy_those_there, merge
+
     temporary = final.out.with_name(f"{final.out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     make_folder(temporary)

@@ -68,7 +68,7 @@ def test_a_bug_of_the_server_is_a_bug(tmp_path: Path) -> None:
         get(f"{url}/bug")
 
 
-@pytest.mark.parametrize("begins", ["", 'print("serving on http://127.0.0.1:9 (Ctrl-C stops)"); '])
+@pytest.mark.parametrize("begins", ["", 'print("serving on http://127.0.0.1:9 (Ctrl-C stops)", flush=True); '])
 def test_a_server_that_does_not_start_says_why(tmp_path: Path, begins: str) -> None:
     code = f'import sys; {begins}print("error: no such base.", file=sys.stderr); sys.exit(2)'
     with (

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from oneday.demo.demo import DEMO_BASE, RECIPE
+from submission.environment import _INSTALLED
 from submission.helm import run as helm
 from tests.conftest import copy_run, write_small_mix
 from tests.curation.test_curate import DATA as NI_TASKS
@@ -154,7 +155,7 @@ def test_helm_and_what_it_started_end_too(tmp_path: Path) -> None:
     for tool in ("python", "helm-run", "helm-summarize"):
         (place / "bin" / tool).write_text(f"#!/bin/sh\necho running > {tmp_path}/running\nsleep 300\n")
         (place / "bin" / tool).chmod(0o755)
-    (place / helm._INSTALLED).write_text(helm._digest())
+    (place / _INSTALLED).write_text(helm.PROGRAM._digest())
     assert helm.is_installed(place)
     with scripted(lambda prompt: " yes") as server:
         command = ["helm", "--url", server.url, "--environment", place, "--out", tmp_path / "results"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.files import read_json, read_jsonl
+from curation.ni.bucket import read_buckets
 from oneday.demo.demo import band
 
 
@@ -38,7 +39,11 @@ def test_the_demo_runs_end_to_end_and_the_tuned_model_is_better(tmp_path: Path) 
         "07_train",
     ]
     assert sorted(p.name for p in run.iterdir() if p.is_dir()) == [*names, "08_pick", "10_scores"]
-    assert {band(row) for row in read_jsonl(run / "03_scores" / "buckets.jsonl")} == {"solved", "half", "unsolved"}
+    assert {band(bucket) for bucket in read_buckets(run / "03_scores" / "buckets.jsonl")} == {
+        "solved",
+        "half",
+        "unsolved",
+    }
     manifest = read_json(run / "manifest.json")
     assert {"versions", "curate", "train", "pick"} <= set(manifest)
     assert manifest["train"]["ledger"]["overshoot_s"] == 0
