@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import torch
 
 from core.encoding.table import read_rows
 from core.errors import PredictionError, StageError
@@ -104,6 +103,8 @@ def _check_whole(picked: Path) -> None:
 
 def _as_picked(picked: Picked, base: Path) -> TrainedBase:
     """For a pick without a record of its base: the base that the picker measured it on."""
+    import torch
+
     precision: Precision | None = "4bit" if picked.precision == "4bit" else None
     kept = Quantisation.of(precision, on_gpu=torch.cuda.is_available())
     return TrainedBase(quantisation=kept, fingerprint=model_fingerprint(base))
