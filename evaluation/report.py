@@ -17,6 +17,7 @@ from evaluation.difference import Differences
 from evaluation.responses import Prompt
 from evaluation.scoring import Evaluation, Figure
 from evaluation.suite import Table
+from evaluation.track import Track, shown
 
 TEMPLATE, TABLES_TEMPLATE = "report.html.j2", "tables.html.j2"
 NUM_EXAMPLES = 8
@@ -82,7 +83,7 @@ def write_report(path: Path, evaluation: Evaluation, found: Differences | None) 
     }  # fmt: skip
     filters: dict[str, Callable[..., object]] = {
         "n": "{:,}".format,
-        "value": _value,
+        "value": shown,
         "signed": "{:+.4f}".format,
         "words": _words,
     }
@@ -92,10 +93,6 @@ def write_report(path: Path, evaluation: Evaluation, found: Differences | None) 
 def write_tables(path: Path, title: str, tables: Sequence[Table]) -> None:
     """Writes a page of tables alone."""
     write_page(path, "evaluation", TABLES_TEMPLATE, {"title": title, "tables": tables}, filters={})
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _words(name: str) -> str:
@@ -118,22 +115,13 @@ def _sections(evaluation: Evaluation) -> Iterator[Section]:
 
 
 def _chart(metric: str, figures: Mapping[str, Figure]) -> Chart:
-    """Shares stand on a track from 0 to 1; other values on one to the longest bar or interval."""
-    ends = [max(f.value or 0.0, f.interval[1] if f.interval else 0.0) for f in figures.values()]
-    longest = 1.0 if all(end <= 1 for end in ends) else max(ends)
-    return Chart(metric=metric, bars=tuple(_bar(label, figure, longest) for label, figure in figures.items()))
-
-
-def _bar(label: str, figure: Figure, longest: float) -> Bar:
-    low, high = figure.interval or (0.0, 0.0)
-    return Bar(
-        label=label,
-        figure=figure,
-        width=round(100 * max(0.0, figure.value or 0.0) / longest, 2),
-        whisker=(round(100 * max(0.0, low) / longest, 2), round(100 * (high - max(0.0, low)) / longest, 2))
-        if figure.interval
-        else None,
+    ends = [end for figure in figures.values() for end in (figure.value or 0.0, *(figure.interval or ()))]
+    track = Track.of(ends)
+    bars = (
+        Bar(label=label, figure=figure, width=track.at(figure.value or 0.0), whisker=track.whisker(figure.interval))
+        for label, figure in figures.items()
     )
+    return Chart(metric=metric, bars=tuple(bars))
 
 
 def _examples(evaluation: Evaluation) -> tuple[str, list[Example], list[Example]]:

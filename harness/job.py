@@ -42,7 +42,7 @@ class TrainJob:
     long_examples: LongExamples = LongExamples.AUTO
     """How an example longer than `sequence_len` is handled."""
     parent: Parent | None = None
-    """The run whose picked weights are the base; None: the base is nobody's."""
+    """The run whose picked weights are the base; None: the base comes from no run."""
     writes_final_model: bool = False
     """After the pick the whole weights are written, inside the budget; the rehearsal measures how long that takes."""
     pause_at: int = 0

@@ -90,7 +90,7 @@ class Parent:
         """
         folder, record = run / PARENT / MODEL, run / PARENT / RECORD
         described = self.described()
-        if record.is_file():
+        if record.is_file() and folder.is_dir():
             stored = read_as(dict[str, object], record)
             if stored.pop("fingerprint", None) != model_fingerprint(check_model_folder(folder)):
                 raise StageError(f"{folder}: changed since it was written. Remove {run / PARENT} to make it again.")
@@ -122,6 +122,4 @@ class Parent:
         dtype: Dtype = "bf16" if kept.compute_dtype == "bfloat16" else "fp32"
         copy_those_there(CARDS, self.base, out)
         merge(self.base, self.weights, out, quantisation=kept, dtype=dtype, on_progress=on_progress)
-        copy_those_there(
-            (CHAT_TEMPLATE,), self.weights, out
-        )  # the one that it was trained with, in place of the base's
+        copy_those_there((CHAT_TEMPLATE,), self.weights, out)  # of its training; it replaces the base's

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from core.files import make_folder, read_as, write_json
 from core.manifest import record
-from core.run_folder import PROBE, TABLE, TRAIN
+from core.run_folder import PICK, PROBE, TABLE, TRAIN
 from core.stage import INPUTS, Stage, Summary, locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import CLOSING_MARGIN
@@ -30,7 +30,7 @@ from harness.job import TrainJob
 from harness.ledger.account import Account
 from harness.ledger.ledger import Ledger
 from harness.run import LEDGER, run_id_of, train
-from harness.supervise import OUTPUT, OnEvent
+from harness.supervise import OUTPUT, OnEvent, events_of
 
 FACTORS = (1.0, 1 / 3, 3.0)
 """The probed rates as multiples of the formula's, in order."""
@@ -43,8 +43,6 @@ FEWEST_STEPS, MOST_STEPS = 8, 60
 
 CLEARLY_WORSE = 0.02
 """Nats above the first probe's loss at half of the way at which a probe is stopped."""
-
-CHOICE = "choice.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +61,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateChoice:
-    """The choice, with its numbers. Written to `06_probe/choice.json` and the manifest."""
+    """The choice, with its numbers. They stand in `06_probe/summary.json` and in the manifest."""
 
     rate: float
     formula_rate: float
@@ -96,7 +94,7 @@ def choose_rate(
         inputs = {**job.inputs(), "budget_s": job.budget_s, "clock": str(job.charging)}
         stage = Stage(job.run / PROBE, inputs=inputs, redo=job.redo)
         if stage.is_done:
-            return read_as(RateChoice, stage.path(CHOICE))
+            return stage.details(RateChoice)
         formula = job.recipe.learning_rate
         steps = probe_steps(job, measured)
         if steps < FEWEST_STEPS:
@@ -114,7 +112,6 @@ def choose_rate(
                 on_probe(rate, steps)
                 probes.append(work.probe(rate, probes))
             choice = _chosen(formula, probes)
-        write_json(stage.path(CHOICE), asdict(choice))
         record(job.run, "learning_rate", asdict(choice))
         stage.finish(Summary(details=asdict(choice)))
         return choice
@@ -169,19 +166,30 @@ class _Probing:
         job = self._job(rate, folder)
         share_s = max(CLOSING_MARGIN * SHARE * self.job.budget_s / len(FACTORS), self.measured.minimum_s() + 1.0)
         account = Account.open(folder / LEDGER, of=self.ledger, name=f"rate {rate:g}", share_s=share_s)
-        half = _Halfway(self.on_event, against=before[0].halfway_loss if before else None)
+        half = _Halfway(self.on_event, step=self.halfway, against=before[0].halfway_loss if before else None)
         result = train(job, replace(self.measured, wall_s=0.0), launch=self.launch, on_event=half, ledger=account)
         found = Probe(
             rate=rate,
             steps=result.steps,
-            halfway_loss=half.loss,
+            halfway_loss=self._halfway_loss(folder),
             loss=result.picked.validation_loss,
-            stopped=half.stopped,
+            stopped=result.stop_reason == "signal",
             charged_s=round(account.charged_s, 3),
         )
         write_json(result_file, asdict(found))
-        shutil.rmtree(folder / TRAIN / OUTPUT)  # its checkpoints; the pick keeps the best
+        for weights in (folder / TRAIN / OUTPUT, folder / PICK):  # of all weights, gigabytes that nobody trains on
+            shutil.rmtree(weights, ignore_errors=True)
         return found
+
+    @property
+    def halfway(self) -> int:
+        """The step at which a probe is compared with the first one."""
+        return max(1, self.steps // 2)
+
+    def _halfway_loss(self, folder: Path) -> float | None:
+        """From the trainer's events, for this call may have gone on behind that step."""
+        events = events_of(folder / TRAIN)
+        return next((e.validation_loss for e in events if isinstance(e, Evaluation) and e.step == self.halfway), None)
 
     def _job(self, rate: float, folder: Path) -> TrainJob:
         plan = folder / "plan.jsonl"
@@ -191,26 +199,23 @@ class _Probing:
             "learning_rate": rate,
             "learning_rate_auto": False,
             "max_steps": self.steps,
-            "eval_steps": max(1, self.steps // 2),
+            "eval_steps": self.halfway,
         }
         recipe = self.job.recipe.model_copy(update=changes)
         return replace(self.job, run=folder, recipe=recipe, follow_plan=plan, average=0, trackers=(), redo=False)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Halfway:
     """Passes events on, and stops a trainer whose loss at half of the way is clearly above that of the first probe."""
 
     on_event: OnEvent
+    step: int
     against: float | None
-    loss: float | None = None
-    stopped: bool = False
 
     def __call__(self, event: Event, left_s: float) -> None:
         self.on_event(event, left_s)
-        if not isinstance(event, Evaluation) or event.step < 2 or self.loss is not None:
+        if self.against is None or not isinstance(event, Evaluation) or event.step != self.step:
             return
-        self.loss = event.validation_loss
-        if self.against is not None and self.loss > self.against + CLEARLY_WORSE:
-            self.stopped = True
+        if event.validation_loss > self.against + CLEARLY_WORSE:
             os.kill(event.pid, signal.SIGTERM)  # the trainer then evaluates, saves and ends

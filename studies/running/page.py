@@ -15,6 +15,7 @@ from pathlib import Path
 from core.files import read_as, write_json
 from core.page import write_page
 from evaluation.scoring import Figure
+from evaluation.track import Track, shown
 from harness.budget.duration import pretty
 from harness.ledger.ledger import Ledger
 from studies.arm import Change
@@ -127,39 +128,29 @@ def _columns(results: StudyResults, study: _Head) -> list[Column]:
 
 
 def _chart(column: Column, arms: Mapping[str, ArmResult]) -> Chart:
-    """Shares stand on a track from 0 to 1; other values on one to the longest bar or interval."""
+    """The bars of the arms that have this metric, on one track."""
     metric, language = column
-    bars = []
-    longest = _longest(column, arms)
-    for name, arm in arms.items():
-        figure = arm.metrics.get(metric, {}).get(language)
-        if figure is not None and figure.value is not None:
-            bars.append(_bar(name, figure, figure.value, arm.paper.get(metric), longest))
+    measured = {name: arm.metrics.get(metric, {}).get(language) for name, arm in arms.items()}
+    found = {name: figure for name, figure in measured.items() if figure is not None and figure.value is not None}
+    papers = {name: arms[name].paper.get(metric) for name in found}
+    track = Track.of(
+        [
+            *(end for figure in found.values() for end in (figure.value or 0.0, *(figure.interval or ()))),
+            *(paper.scaled for paper in papers.values() if paper),
+        ]
+    )
+    bars = (_bar(name, figure, papers[name], track) for name, figure in found.items())
     return Chart(column=column, bars=tuple(bars))
 
 
-def _longest(column: Column, arms: Mapping[str, ArmResult]) -> float:
-    ends = []
-    for arm in arms.values():
-        figure, paper = arm.metrics.get(column[0], {}).get(column[1]), arm.paper.get(column[0])
-        if figure is not None and figure.value is not None:
-            ends += [figure.value, *(figure.interval or ())]
-            ends += [paper.scaled] if paper else []
-    return 1.0 if all(0 <= end <= 1 for end in ends) else max(max(ends), 1e-9)
-
-
-def _bar(arm: str, figure: Figure, value: float, paper: PaperFigure | None, longest: float) -> Bar:
-    def at(value: float) -> float:
-        return round(100 * min(longest, max(0.0, value)) / longest, 2)
-
-    interval = figure.interval
+def _bar(arm: str, figure: Figure, paper: PaperFigure | None, track: Track) -> Bar:
     return Bar(
         arm=arm,
         figure=figure,
-        width=at(value),
-        whisker=(at(interval[0]), round(at(interval[1]) - at(interval[0]), 2)) if interval else None,
+        width=track.at(figure.value or 0.0),
+        whisker=track.whisker(figure.interval),
         paper=paper.printed if paper else "",
-        paper_at=at(paper.scaled) if paper else None,
+        paper_at=track.at(paper.scaled) if paper else None,
     )
 
 
@@ -205,10 +196,6 @@ def _phases(folder: Path, identity: str) -> Mapping[str, float]:
     return {}
 
 
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 def _short(value: object) -> str:
     """A setting for a reader: `adam`, `[a, b]`, `-`."""
     if isinstance(value, list | tuple):
@@ -223,5 +210,5 @@ def _change(change: Change) -> str:
     return f"{change.key}: {_short(change.anchor)} → {_short(change.here)}"
 
 
-FILTERS: Mapping[str, Callable[..., object]] = {"value": _value, "short": _short, "change": _change}
+FILTERS: Mapping[str, Callable[..., object]] = {"value": shown, "short": _short, "change": _change}
 """Of the template."""

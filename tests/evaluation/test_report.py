@@ -1,11 +1,11 @@
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from evaluation.difference import differences
 from evaluation.report import write_report
+from tests.browser import assert_bars_are_drawn
 from tests.evaluation.capitals import ANSWERS, recorded
 from tests.evaluation.test_scoring import scored
 
@@ -55,21 +55,6 @@ def test_a_long_response_is_cut_and_says_its_length(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 390)])
 def test_in_a_browser_the_bars_are_drawn_and_nothing_flows_over(tmp_path: Path, scheme: str, width: int) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine: the page was not looked at in a browser")
     ours, theirs = scored(tmp_path, ANSWERS), scored(tmp_path, ANSWERS[::-1], name="other")
     write_report(tmp_path / "page.html", ours, differences(ours, theirs))
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
-        requests: list[str] = []
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(f"file://{tmp_path / 'page.html'}")
-        widths = page.evaluate("[...document.querySelectorAll('.fill')].map(bar => bar.getBoundingClientRect().width)")
-        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        browser.close()
-    assert max(widths) > 50
-    assert overflow <= 0
-    assert requests == [f"file://{tmp_path / 'page.html'}"]
+    assert_bars_are_drawn(tmp_path / "page.html", width=width, scheme=scheme)

@@ -19,7 +19,8 @@ from harness.run import LEDGER, train
 from tests.harness.test_run import MEASURED, WriteMix, fake, make_job
 
 FORMULA = 1e-3
-QUICK = replace(MEASURED, step_s=0.02, load_s=0.02)
+QUICK = replace(MEASURED, step_s=0.7, load_s=0.02)
+"""So that eight steps fit each rate's part of 400 s. The fake takes 0.05 s for one."""
 
 
 @pytest.fixture
@@ -91,6 +92,25 @@ def test_a_probe_that_was_interrupted_goes_on_and_finished_ones_stay(job: TrainJ
     assert choice.probes[0].charged_s == budget["charged_s"]
     assert Ledger.of_run(job.run / LEDGER).charged_s > charged_s
     assert isinstance(choice, RateChoice)
+
+
+def test_a_kill_just_before_a_result_is_written_changes_nothing(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch, started = counted(fake(best_rate="0.00034", steps="8", save="every:4"))
+    whole = choose_rate(job, QUICK, launch=launch)
+    again = replace(job, run=job.run.with_name("again"))
+
+    def killed(path: Path, value: object) -> None:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr("harness.rate_probe.write_json", killed)
+    with pytest.raises(Interrupted):
+        choose_rate(again, QUICK, launch=launch)
+    monkeypatch.undo()
+    found = choose_rate(again, QUICK, launch=launch)
+    assert len(started) == 6, "the first rate is not trained again"
+    for one, other in zip(whole.probes, found.probes, strict=True):
+        assert replace(one, charged_s=0.0) == replace(other, charged_s=0.0)
+    assert not list((again.run / "06_probe").rglob("*.safetensors")), "the weights of probes are not kept"
 
 
 def test_a_short_budget_takes_the_formulas_rate(job: TrainJob) -> None:

@@ -19,6 +19,7 @@ from harness.ledger.ledger import Ledger
 from harness.report import write_report
 from harness.run import LEDGER, train
 from oneday.commands.report import next_commands
+from tests.browser import chromium
 from tests.harness.test_history import step, tell
 from tests.harness.test_run import MEASURED, fake, make_job
 
@@ -140,17 +141,8 @@ def test_two_runs_are_compared_by_what_differs(finished: Path, tmp_path: Path) -
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The system's Chromium, driven by Playwright, whose event loop runs until the fixture ends."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine: the page was not looked at in a browser")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
-        )
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.mark.slow

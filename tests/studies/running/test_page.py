@@ -1,7 +1,6 @@
 """The page of a study: each figure with its interval, the paper's apart, what was not run told from what is empty."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from studies.running.page import write_study_report
 from studies.running.run import run_study
 from studies.running.runner import GenerationWork, Responses
 from studies.selection import MetricRow
+from tests.browser import assert_bars_are_drawn
 from tests.studies.fakes import FakeEvaluator, FakeRunner, Machine, context_of, number
 from tests.studies.studies import SMALL, study_of
 
@@ -138,20 +138,5 @@ def test_selection_spend_sharing_and_deviations_are_told(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 390)])
 def test_in_a_browser_the_bars_are_drawn_and_nothing_flows_over(folder: Path, scheme: str, width: int) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine: the page was not looked at in a browser")
     written(folder)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
-        requests: list[str] = []
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(f"file://{folder / 'report.html'}")
-        widths = page.evaluate("[...document.querySelectorAll('.fill')].map(bar => bar.getBoundingClientRect().width)")
-        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        browser.close()
-    assert max(widths) > 50
-    assert overflow <= 0
-    assert requests == [f"file://{folder / 'report.html'}"]
+    assert_bars_are_drawn(folder / "report.html", width=width, scheme=scheme)
