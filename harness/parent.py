@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.encoding.rendering import CHAT_TEMPLATE
 from core.errors import StageError
 from core.files import file_sha256, make_folder, read_as, sync_directory, write_json
 from core.model.folder import check_model_folder, model_fingerprint
@@ -23,6 +22,7 @@ from core.run_folder import PARENT, PICK
 from harness.checkpoint.content import is_model, published
 from harness.checkpoint.pick import link_or_copy, read_picked
 from harness.checkpoint.trained_base import TrainedBase, check_same_base, find_trained_base
+from harness.checkpoint.whole_model import copy, write_whole_model
 from harness.errors import CheckpointError
 
 MODEL, RECORD = "model", "parent.json"
@@ -111,15 +111,16 @@ class Parent:
         return folder
 
     def _write(self, out: Path, on_progress: Callable[[int, int], None]) -> None:
-        from core.model.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge
-
-        if self.trained is None:
-            copy_those_there(TOKENIZER_FILES, self.base, out)
-            for name in published(self.weights):
-                link_or_copy(self.weights / name, out / name)
-            return
-        kept = self.trained.quantisation
-        dtype: Dtype = "bf16" if kept.compute_dtype == "bfloat16" else "fp32"
-        copy_those_there(CARDS, self.base, out)
-        merge(self.base, self.weights, out, quantisation=kept, dtype=dtype, on_progress=on_progress)
-        copy_those_there((CHAT_TEMPLATE,), self.weights, out)  # of its training; it replaces the base's
+        kept = self.trained.quantisation if self.trained else None
+        for name in CARDS:
+            if (self.base / name).is_file():
+                copy(self.base / name, out / name)
+        write_whole_model(
+            self.weights,
+            self.base,
+            out,
+            quantisation=kept,
+            dtype="bf16" if kept and kept.compute_dtype == "bfloat16" else "fp32",
+            place=link_or_copy,
+            on_progress=on_progress,
+        )

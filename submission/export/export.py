@@ -22,10 +22,11 @@ from core.files import make_folder, naming, read_as, read_json, write_json, writ
 from core.manifest import MANIFEST, read_manifest
 from core.model.folder import caps_attention
 from core.model.libraries import quieten
-from core.model.merge import TOKENIZER_FILES, Dtype, copy_those_there, merge
+from core.model.merge import TOKENIZER_FILES, Dtype, copy_those_there
 from core.run_folder import EXPORT, TRAIN
 from harness.base_model import licence_of, load_tokenizer
 from harness.checkpoint.trained_base import hub_name, write_trained_base
+from harness.checkpoint.whole_model import write_whole_model
 from harness.data.dataset import DESCRIPTION
 from harness.supervise import DATA
 from submission.errors import ExportError
@@ -241,8 +242,7 @@ def _merge(
 def _write_merged(model: PickedModel, out: Path, dtype: Dtype, on_progress: OnProgress) -> None:
     quieten()
     kept = model.trained.quantisation
-    merge(model.base, model.folder, out, quantisation=kept, dtype=dtype, on_progress=on_progress)
-    copy_those_there((CHAT_TEMPLATE,), model.folder, out)  # the one that was trained with, in place of the base's
+    write_whole_model(model.folder, model.base, out, quantisation=kept, dtype=dtype, on_progress=on_progress)
 
 
 def _write_gguf(wanted: Export, model: PickedModel, out: Path, on_progress: OnProgress) -> _Written:

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from core.encoding.rendering import CHAT_TEMPLATE
-from core.files import make_folder, naming, read_as
+from core.files import make_folder, read_as
 from core.model.quantisation import Quantisation
 from harness.budget.clock import uptime
-from harness.checkpoint.content import is_model, published
+from harness.checkpoint.whole_model import write_whole_model
 from harness.inside.main import end_with_parent
 from submission.errors import ExportError
 from submission.export.publish import publish
@@ -47,19 +46,10 @@ class FinalModel:
 
 def write_final_model(final: FinalModel) -> None:
     """Writes the folder under another name first; it is whole as soon as it is there."""
-    from core.model.merge import TOKENIZER_FILES, copy_those_there, merge
-
     temporary = final.out.with_name(f"{final.out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     make_folder(temporary)
-    if is_model([path.name for path in final.checkpoint.iterdir()]):
-        copy_those_there(TOKENIZER_FILES, final.base, temporary)
-        for name in published(final.checkpoint):
-            with naming(temporary / name):
-                shutil.copyfile(final.checkpoint / name, temporary / name)
-    else:
-        merge(final.base, final.checkpoint, temporary, quantisation=final.quantisation, dtype="bf16")
-        copy_those_there((CHAT_TEMPLATE,), final.checkpoint, temporary)
+    write_whole_model(final.checkpoint, final.base, temporary, quantisation=final.quantisation, dtype="bf16")
     publish(temporary, final.out)
 
 

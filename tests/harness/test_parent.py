@@ -1,6 +1,7 @@
 """A run that starts from another one has that one's picked weights as its base."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from core.errors import StageError
 from core.files import read_json, write_json
 from core.model.folder import model_fingerprint
 from core.model.language_model import LanguageModel
+from core.model.merge import TOKENIZER_FILES
 from harness.checkpoint.pick import read_picked
 from harness.errors import CheckpointError
 from harness.parent import Parent
@@ -60,6 +62,21 @@ def test_another_parent_or_changed_weights_are_refused(finished: Path, tmp_path:
     write_json(base / "config.json", {**config, "rope_theta": 5})
     with pytest.raises(StageError, match=r"changed since it was written\. Remove .*00_base to make it again"):
         Parent.of(finished).write_base(tmp_path / "run")
+
+
+def test_a_parent_that_trained_all_weights_is_linked(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "sft", symlinks=True))
+    model = run / "08_pick" / "model-20"
+    shutil.copytree(DEMO_BASE, model)
+    for name in TOKENIZER_FILES:
+        (model / name).unlink(missing_ok=True)  # a checkpoint may have none
+    told = read_json(run / "08_pick" / "picked.json")
+    write_json(run / "08_pick" / "picked.json", {**told, "adapter": "model-20"})
+    parent = Parent.of(run)
+    assert not parent.is_merged
+    base = parent.write_base(tmp_path / "dpo")
+    assert (base / "model.safetensors").samefile(model / "model.safetensors")
+    assert torch.equal(logits(LanguageModel.load(base)), logits(LanguageModel.load(DEMO_BASE)))
 
 
 def test_a_run_without_a_pick_is_no_parent(tmp_path: Path) -> None:

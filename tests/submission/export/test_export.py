@@ -407,7 +407,7 @@ def test_an_export_that_another_program_loads_as_another_model_is_an_error(
     def onto_plain_weights(*places: Path, quantisation: Quantisation, **more: Any) -> None:
         real(*places, quantisation=PLAIN, **more)
 
-    monkeypatch.setattr("submission.export.export.merge", onto_plain_weights)
+    monkeypatch.setattr("core.model.merge.merge", onto_plain_weights)
     with pytest.raises(SystemExit) as e:
         main(["export", str(run), "--merge", "fp32"])
     assert e.value.code == 2
