@@ -53,9 +53,9 @@ class Probe:
     steps: int
     halfway_loss: float | None
     loss: float
-    """Lowest validation loss."""
+    """Lowest validation loss; of one that was stopped the one at half of the way."""
     stopped: bool
-    """It was clearly worse than the first one."""
+    """It was clearly worse than the first one. How many steps more it then makes is chance, and counts for nothing."""
     charged_s: float
 
 
@@ -134,7 +134,7 @@ def probe_steps(job: TrainJob, measured: Rehearsal) -> int:
 
 
 def _chosen(formula: float, probes: Sequence[Probe]) -> RateChoice:
-    best = min(probes, key=lambda probe: (probe.loss, probe.rate))
+    best = min((probe for probe in probes if not probe.stopped), key=lambda probe: (probe.loss, probe.rate))
     others = ", ".join(f"{p.rate:g}: {p.loss:.4f}" for p in probes)
     reason = f"the lowest validation loss after {best.steps} steps ({others})"
     return RateChoice(rate=best.rate, formula_rate=formula, probes=tuple(probes), reason=reason)
@@ -168,12 +168,13 @@ class _Probing:
         account = Account.open(folder / LEDGER, of=self.ledger, name=f"rate {rate:g}", share_s=share_s)
         half = _Halfway(self.on_event, step=self.halfway, against=before[0].halfway_loss if before else None)
         result = train(job, replace(self.measured, wall_s=0.0), launch=self.launch, on_event=half, ledger=account)
+        halfway_loss, stopped = self._halfway_loss(folder), result.stop_reason == "signal"
         found = Probe(
             rate=rate,
-            steps=result.steps,
-            halfway_loss=self._halfway_loss(folder),
-            loss=result.picked.validation_loss,
-            stopped=result.stop_reason == "signal",
+            steps=self.halfway if stopped else result.steps,
+            halfway_loss=halfway_loss,
+            loss=halfway_loss if stopped and halfway_loss is not None else result.picked.validation_loss,
+            stopped=stopped,
             charged_s=round(account.charged_s, 3),
         )
         write_json(result_file, asdict(found))
