@@ -10,10 +10,10 @@ Where it sits: checkpoints -> **pick** -> serve.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from core.encoding.rendering import CHAT_TEMPLATE
 from core.files import make_folder, naming, read_as, sync_directory, write_json, write_jsonl
@@ -52,6 +52,8 @@ class Candidate:
     """Rows that the picker measured; None for the trainer's loss, which covers all rows."""
     verdict: str = ""
     """Why the checkpoint was or was not picked."""
+    score: float | None = None
+    """By the criterion of the caller; None: the loss decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,24 @@ class Picked:
         return next((c.validation_loss for c in self.candidates if c.checkpoint == BASE), None)
 
 
+class Criterion(Protocol):
+    """An order of checkpoints by something else than their loss (harness/checkpoint/scores.py)."""
+
+    @property
+    def rule(self) -> str:
+        """As `picked.json` records it."""
+
+    def check(self, names: Iterable[str]) -> None:
+        """Checks that it can order these checkpoints.
+
+        Raises:
+            CheckpointError: It cannot.
+        """
+
+    def ordered(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates, best first; they come with the lowest loss first."""
+
+
 def read_picked(run: Path) -> Picked:
     """Reads `picked.json` of a run.
 
@@ -99,7 +119,14 @@ def read_picked(run: Path) -> Picked:
 
 
 def pick(
-    *, run: Path, output: Path, base: Path, precision: str, base_loss: float | None = None, verify: bool = True
+    *,
+    run: Path,
+    output: Path,
+    base: Path,
+    precision: str,
+    base_loss: float | None = None,
+    criterion: "Criterion | None" = None,
+    verify: bool = True,
 ) -> Picked:
     """Chooses a checkpoint, puts its adapter or model into `08_pick` and writes `picked.json`. No loss is computed.
 
@@ -111,15 +138,20 @@ def pick(
         base: The model that was trained on.
         precision: Of the base: `4bit`, `8bit` or `16bit`.
         base_loss: Validation loss of the base, as the rehearsal measured it.
+        criterion: What decides instead of the loss.
         verify: If False, the files' hashes are not checked, which saves time at the deadline.
     Raises:
-        CheckpointError: No complete checkpoint has a loss; the message has the first reason.
+        CheckpointError: No complete checkpoint has a loss; the message has the first reason. Or the criterion does
+            not fit the checkpoints.
     """
     good, rejected = inspect_all(output, hashes=False)
     for checkpoint in [c for c in good if c.validation_loss is None]:
         detail = "no validation loss: `oneday pick` computes it"
         rejected.append(Dropped(unit="checkpoint", id=checkpoint.path.name, reason="not_finite", detail=detail))
+    if criterion:
+        criterion.check([c.checkpoint for c in known_candidates(good)])
     while candidates := known_candidates(good):
+        candidates = criterion.ordered(candidates) if criterion else candidates
         best = candidates[0]
         result = inspect(output / best.checkpoint, hashes=verify)
         if isinstance(result, Checkpoint):
@@ -132,7 +164,7 @@ def pick(
         checkpoint=best.checkpoint,
         step=best.step,
         validation_loss=best.validation_loss,
-        rule=RULE,
+        rule=criterion.rule if criterion else RULE,
         base_model=str(base),
         precision=precision,
         candidates=with_base(candidates, base_loss),

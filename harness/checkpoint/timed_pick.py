@@ -63,16 +63,16 @@ class PickJob:
     """Time on the uptime clock by which the pick must be published."""
 
     @property
-    def base_precision(self) -> str:
-        """As `picked.json` records it: `4bit`, `8bit` or `16bit`."""
-        precision = self.precision.precision if isinstance(self.precision, Quantisation) else self.precision
-        return precision if precision in ("4bit", "8bit") else "16bit"
-
-    @property
     def measure_until(self) -> float:
         """Time on the uptime clock by which measuring must end, so that the checkpoint can be published in time."""
         largest = max((_bytes(c.path) for c in self.checkpoints), default=0)
         return self.until - PUBLISH_S - largest / COPY_BYTES_PER_S
+
+
+def precision_name(precision: Precision | Quantisation | None) -> str:
+    """As `picked.json` records it: `4bit`, `8bit` or `16bit`."""
+    name = precision.precision if isinstance(precision, Quantisation) else precision
+    return name if name in ("4bit", "8bit") else "16bit"
 
 
 def timed_pick(
@@ -252,7 +252,7 @@ def _picked(
         validation_loss=best.validation_loss,
         rule=rule,
         base_model=str(job.base),
-        precision=job.base_precision,
+        precision=precision_name(job.precision),
         candidates=candidates_with_base,
         rejected=tuple(rejected),
         seconds=round(seconds, 3),

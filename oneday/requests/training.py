@@ -110,6 +110,7 @@ class PickRequest(Reporting, WithTrainedBase, WithDryRun):
     validation rows. The time is charged to the run's budget.
 
     Examples: oneday pick runs/200k --time 10m --average 3
+              oneday pick runs/200k --scores scores.json
               oneday pick their_output --validation rows.jsonl --base models/Mistral-7B-v0.1 --precision 4bit
     """
 
@@ -119,6 +120,8 @@ class PickRequest(Reporting, WithTrainedBase, WithDryRun):
     """Longest time, including publishing: 10m."""
     average: Annotated[int, Option(low=0, high=100)] = 0
     """Number of best checkpoints whose average is tried."""
+    scores: Annotated[Path | None, RARE] = None
+    """A JSON object of checkpoints and your own scores of them: the highest is picked."""
     validation: Path | None = None
     """Rows to measure on. Default: the run's."""
     precision: Precision | None = None

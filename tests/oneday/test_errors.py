@@ -534,6 +534,21 @@ LOOK = [
         lambda p: (p.restored(f"{CHECKPOINTS}-10/adapter_config.json"), ["pick", p.run()])[-1],
     ),
     Case(
+        "pick: scores of other checkpoints",
+        lambda p: ["pick", p.run(), "--scores", p.file("scores.json", '{"checkpoint-99": 1}')],
+        r"scores\.json: no score of checkpoint-10\. Give one of every checkpoint", lambda p: ["pick", p.run()],
+    ),
+    Case(
+        "pick: scores that are no numbers",
+        lambda p: ["pick", p.run(), "--scores", p.file("scores.json", '{"checkpoint-10": "good"}')],
+        r"scores\.json: the score of checkpoint-10 is 'good'\. Give a finite number", lambda p: ["pick", p.run()],
+    ),
+    Case(
+        "pick: scores and rows",
+        lambda p: ["pick", p.run(), "--scores", p.file("scores.json", "{}"), "--average", "3"],
+        r"scores\.json.* decide alone\. Leave .*--average", lambda p: ["pick", p.run()],
+    ),
+    Case(
         "pick: a base that moved",
         lambda p: ["pick", p.changed("manifest.json", train__base_path="/gone")],
         r"its base model, /gone, is not a local folder\. Pass --base FOLDER",

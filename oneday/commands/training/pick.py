@@ -19,10 +19,11 @@ from harness.budget.clock import uptime
 from harness.budget.duration import pretty, seconds
 from harness.budget.rehearse import rehearsed_base_loss
 from harness.checkpoint.adapter import find_adapters
-from harness.checkpoint.pick import KINDS, Picked
+from harness.checkpoint.pick import KINDS, Picked, pick
 from harness.checkpoint.race import Race
+from harness.checkpoint.scores import read_scores
 from harness.checkpoint.seal import SEAL, Checkpoint, checkpoint_folders, inspect_all
-from harness.checkpoint.timed_pick import PickJob, timed_pick
+from harness.checkpoint.timed_pick import PickJob, precision_name, timed_pick
 from harness.checkpoint.trained_base import QUANTISATION_UNKNOWN, check_same_base, find_trained_base
 from harness.data.dataset import read_dataset_rows
 from harness.errors import BudgetError, CheckpointError, ConfigError
@@ -50,6 +51,10 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
     trained = (request.folder / TRAIN).is_dir()
     checkpoints, rejected = _checkpoints(request.folder, trained=trained)
     base, precision = _model(request, checkpoints, console, trained=trained)
+    if request.scores:
+        picked = _pick_by_scores(request, request.scores, base, precision, trained=trained)
+        show_pick(picked, request.folder, console)
+        return
     measures = request.average > 1 or any(c.validation_loss is None for c in checkpoints)
     if measures:
         _check_validation(request, trained=trained)
@@ -72,6 +77,27 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
         if trained:
             record(request.folder, "pick", asdict(picked))
     show_pick(picked, request.folder, console)
+
+
+def _pick_by_scores(
+    request: PickRequest, path: Path, base: Path, precision: Precision | Quantisation | None, *, trained: bool
+) -> Picked:
+    """Picks the checkpoint of the highest score. Nothing is measured, so nothing is charged."""
+    if not trained:
+        raise ConfigError(f"`scores={path}` need the checkpoints of a run. Give the folder of one.")
+    if request.average > 1 or request.validation:
+        raise ConfigError(f"`scores={path}` decide alone. Leave `average=` and `validation=` out.")
+    with locked(request.folder):
+        picked = pick(
+            run=request.folder,
+            output=request.folder / TRAIN / OUTPUT,
+            base=base,
+            precision=precision_name(precision),
+            base_loss=rehearsed_base_loss(request.folder),
+            criterion=read_scores(path),
+        )
+        record(request.folder, "pick", asdict(picked))
+    return picked
 
 
 def pick_within(request: PickRequest, *, deadline: float, beat: Callable[[], None]) -> int | None:
@@ -106,6 +132,8 @@ def run_pick_within_its_time(request: PickRequest, console: Console) -> None:
 
 def _will_measure(request: PickRequest, *, trained: bool) -> bool:
     """Whether a checkpoint lacks a loss, by the seals alone: the picking process verifies the checkpoints."""
+    if request.scores:
+        return False
     if request.average > 1 or not trained:
         return True
     seals = [path / SEAL for path in checkpoint_folders(request.folder / TRAIN / OUTPUT) if (path / SEAL).is_file()]
@@ -143,13 +171,19 @@ def show_dry_run(request: PickRequest, console: Console) -> None:
             f"{len(good)} complete, {len(rejected)} not" if folder.is_dir() else f"{folder}: not there yet",
         ),
         ("known losses", f"{known}: measured by the trainer over all validation rows"),
-        ("to be measured", f"{len(good) - known}, {f'within {request.time}' if request.time else 'on all rows'}"),
+        ("to be measured", _to_be_measured(request, len(good) - known)),
         ("average", f"of the {request.average} best, published if better" if request.average > 1 else "none"),
         ("time", charged + (f", of which {pretty(max(0.0, ledger.left_s))} are left" if ledger else "")),
         ("result", str(folder / PICK / "adapter")),
     ]
     console.table("oneday pick --dry-run: nothing is started", ("what", "value"), rows)
     console.result({"dry_run": True, "checkpoints": len(good), "known": known})
+
+
+def _to_be_measured(request: PickRequest, num: int) -> str:
+    if request.scores:
+        return f"nothing: {request.scores} decides"
+    return f"{num}, {f'within {request.time}' if request.time else 'on all rows'}"
 
 
 def _checkpoints(folder: Path, *, trained: bool) -> tuple[list[Checkpoint], list[Dropped]]:
@@ -266,6 +300,7 @@ def show_pick(picked: Picked, folder: Path, console: Console) -> None:
     for c in picked.candidates:
         doubt = f" ± {c.standard_error:.4f}" if c.standard_error else ""
         measured = c.measured_by if c.num_rows is None else f"{c.measured_by}, {c.num_rows} rows"
+        measured += "" if c.score is None else f"; score {c.score:.4g}"
         verdict = f"picked: {c.verdict}" if c.checkpoint == picked.checkpoint else c.verdict
         rows.append((c.checkpoint, f"{c.validation_loss:.4f}{doubt}", measured, verdict))
     rows += [(r.id, "-", "-", f"rejected: {r.detail}") for r in picked.rejected]

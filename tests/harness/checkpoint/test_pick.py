@@ -4,6 +4,7 @@ import pytest
 
 from core.files import read_json
 from harness.checkpoint.pick import Picked, pick
+from harness.checkpoint.scores import Scores
 from harness.checkpoint.seal import seal
 from harness.errors import CheckpointError
 from tests.harness.checkpoint.test_seal import save
@@ -29,6 +30,30 @@ def test_of_equal_losses_the_earlier_step_wins(tmp_path: Path) -> None:
     for step in (30, 20):
         save(tmp_path / "output", step, 1.0)
     assert choose(tmp_path).step == 20
+
+
+def test_the_highest_score_of_the_caller_wins_and_damaged_checkpoints_still_lose(tmp_path: Path) -> None:
+    for step, loss in ((10, 1.0), (20, 2.0), (30, 1.5)):
+        save(tmp_path / "output", step, loss)
+    scores = Scores(source="judged.json", of={"checkpoint-10": 0.2, "checkpoint-20": 0.7, "checkpoint-30": 0.7})
+
+    def by_score(scores: Scores) -> Picked:
+        return pick(run=tmp_path, output=tmp_path / "output", base=Path("base"), precision="4bit", criterion=scores)
+
+    picked = by_score(scores)
+    assert (picked.checkpoint, picked.validation_loss) == ("checkpoint-30", 1.5), "of equal scores the lower loss"
+    assert picked.rule == "highest score of judged.json; of equal scores the lower validation loss"
+    assert {c.checkpoint: c.score for c in picked.candidates} == scores.of
+    assert [c.verdict for c in picked.candidates] == [
+        "0.5 below the highest score", "the highest score", "the highest score"
+    ]  # fmt: skip
+    (tmp_path / "output" / "checkpoint-30" / "adapter_model.safetensors").write_bytes(b"x")
+    (tmp_path / "output" / "checkpoint-20" / "adapter_model.safetensors").write_bytes(b"y")
+    with pytest.raises(CheckpointError, match=r"judged\.json: checkpoint-20 is no complete checkpoint"):
+        by_score(scores)
+    assert by_score(Scores(source="judged.json", of={"checkpoint-10": 0.2})).checkpoint == "checkpoint-10"
+    with pytest.raises(CheckpointError, match=r"judged\.json: no score of checkpoint-10"):
+        by_score(Scores(source="judged.json", of={"checkpoint-50": 0.2}))
 
 
 def test_a_missing_loss_is_not_computed_here_and_said_so(tmp_path: Path) -> None:
