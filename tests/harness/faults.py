@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +160,7 @@ def faults(*, real: dict[str, Any] | None = None) -> Iterator[Fault]:
         because=("killed", "deadline"),
     )
     if real:
-        given = {"real": real}
+        given = {"real": real, "start_s": start_s()}
         yield Fault(name="real Axolotl: prepare", when=in_ledger("load", real["load_s"] / 3), given=given)
         yield Fault(name="real Axolotl: step 7", when=at_step(7), given=given)
         yield Fault(name="real Axolotl: step 12", when=at_step(12), given=given)
@@ -169,9 +168,8 @@ def faults(*, real: dict[str, Any] | None = None) -> Iterator[Fault]:
         yield Fault(name="real Axolotl: save 2", when=in_phase("save", 2), given=given)
 
 
-@cache
 def start_s() -> float:
-    """Seconds that a supervisor takes here until it can begin: its imports."""
+    """Seconds that a supervisor takes here and now until it can begin: its imports. Other work comes and goes."""
     began = time.monotonic()
     imports = "import harness.run, harness.data.dataset, transformers, tokenizers; transformers.AutoTokenizer"
     subprocess.run([sys.executable, "-c", imports], cwd=ROOT, check=True, capture_output=True)
@@ -189,8 +187,12 @@ def rehearsed(folder: Path, mix: Path, base: Path) -> dict[str, Any]:
 def inflict(fault: Fault, folder: Path, mix: Path, base: Path) -> Outcome:
     """The run, its fault, the same command again, and what is wrong with the result."""
     run = folder / "run"
-    real = fault.given.get("real")
-    budget_s = REAL_STARTS * real["load_s"] + 15.0 if real else max(LEAST_BUDGET_S, STARTS * start_s())
+    now_s = start_s()
+    if real := fault.given.get("real"):
+        slower = max(1.0, now_s / fault.given["start_s"])  # than at its rehearsal
+        budget_s = REAL_STARTS * real["load_s"] * slower + 15.0
+    else:
+        budget_s = max(LEAST_BUDGET_S, STARTS * now_s)
     given = {"mix": str(mix), "base": str(base), "run": str(run), "budget_s": budget_s, **fault.given}
     if fault.when is not None:
         first = _start(given, fault.fake)
