@@ -290,9 +290,9 @@ class _Work:
         groups = sorted({kept.group for kept in chosen})
         if len(groups) < 2:
             self.stage.give_up()
-            raise DataError(
-                f"`data=`: {len(groups)} usable example, and a training needs at least two: one is kept to validate on."
-            )
+            found = f"{len(chosen)} usable examples of one conversation" if len(chosen) > 1 else "1 usable example"
+            why = f" ({self._why()})" if self.stage.num_dropped else ""
+            raise DataError(f"`data=`: {found}{why}, and a training needs at least two: one is kept to validate on.")
         held_out = validation_groups(groups, self.parameters.split, seed=self.parameters.seed)
         parts = {
             VALIDATION: [kept for kept in chosen if kept.group in held_out],

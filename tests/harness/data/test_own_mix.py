@@ -141,6 +141,11 @@ def test_shares_that_cannot_be_met_are_refused(texts: list[str], told: str) -> N
     ("rows", "told"),
     [
         (alpaca(1), "1 usable example, and a training needs at least two"),
+        (alpaca(1) * 3, r"1 usable example \(2 duplicate\), and a training needs at least two"),
+        (
+            [row | {"conversation_id": "c"} for row in alpaca(3)],
+            "3 usable examples of one conversation, and a training",
+        ),
         ([{"chosen": "a", "rejected": "b", "prompt": "c"}] * 2, r"no usable example \(2 preference\)"),
         ([{"messages": [QUESTION]}] * 3, r"no usable example \(3 ends_with_user\)"),
     ],
