@@ -19,11 +19,15 @@ from pathlib import Path
 
 from core.threads import SPIN_COUNT
 
+NUM_STEPS, NUM_GENERATED = 25, 15
 ROOT = Path(__file__).parent.parent
 POLICIES = {
     "unset": {"OMP_WAIT_POLICY": ""},  # an empty value keeps `wait_briefly` from setting anything
     "passive": {"OMP_WAIT_POLICY": "passive"},
-    "briefly": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": str(SPIN_COUNT)},
+    **{
+        name: {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": str(count)}
+        for name, count in {"briefly": SPIN_COUNT, "tenth": SPIN_COUNT // 10, "hundredth": SPIN_COUNT // 100}.items()
+    },
 }
 
 
@@ -40,14 +44,16 @@ def measure() -> dict[str, float]:
     base_model = LanguageModel.load(DEMO_BASE, precision="4bit")
     prompts = [f"### Instruction:\nSay {n}.\n\n### Response:\n" for n in range(8)]
     base_model.generate(prompts, max_new_tokens=2)
-    started = time.perf_counter()
-    base_model.generate(prompts, max_new_tokens=16)
-    generate_s = time.perf_counter() - started
+    generated = []
+    for _ in range(NUM_GENERATED):
+        started = time.perf_counter()
+        base_model.generate(prompts, max_new_tokens=16)
+        generated.append(time.perf_counter() - started)
     model = get_peft_model(base_model.model, LoraConfig(r=32, lora_alpha=64, target_modules="all-linear"))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     ids = torch.randint(10, 500, (2, 512), generator=torch.Generator().manual_seed(0))
     steps = []
-    for _ in range(6):
+    for _ in range(1 + NUM_STEPS):
         started = time.perf_counter()
         loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
@@ -55,7 +61,7 @@ def measure() -> dict[str, float]:
         optimizer.step()
         optimizer.zero_grad()
         steps.append(time.perf_counter() - started)
-    return {"step_s": statistics.median(steps[1:]), "generate_s": generate_s}
+    return {"step_s": statistics.median(steps[1:]), "generate_s": statistics.median(generated)}
 
 
 def measure_in_child(policy: str) -> dict[str, float]:

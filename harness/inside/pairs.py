@@ -10,6 +10,7 @@ Where it sits: table -> **pairs** -> the plugin's trainer under `rl`.
 """
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,18 @@ class PairCollator:
 
 
 class PairTrainer(ExactTrainer):
-    """Overrides methods of TRL's trainer of preferences."""
+    """Overrides methods of TRL's trainer of preferences.
+
+    On a quantised base TRL trains the adapter in bf16, in which small updates are lost, and continues in fp32 after a
+    resume, for PEFT loads a checkpoint so. Here it is fp32 from the start, as an adapter of other objectives is.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         set_seed(kwargs["args"].seed)  # TRL initialises the adapter here
         super().__init__(*args, **kwargs)
+        if hasattr(self.model, "peft_config"):
+            for parameter in filter(attrgetter("requires_grad"), self.model.parameters()):
+                parameter.data = parameter.data.float()
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """The rows are tokenised."""

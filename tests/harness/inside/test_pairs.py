@@ -157,10 +157,10 @@ def test_the_first_loss_is_that_of_the_reference_and_preferences_are_learnt(trai
 def test_the_picker_measures_what_the_trainer_measured_and_swapped_sides_negate_margins(trained: TrainJob) -> None:
     rows = read_dataset_rows(trained.dataset().validation.path, DEMO_BASE)
     adapter = trained.run / "08_pick" / read_picked(trained.run).adapter
-    losses = PairLosses(DEMO_BASE, precision=None, rows=rows, beta=0.1)
+    losses = PairLosses(DEMO_BASE, precision="4bit", rows=rows, beta=0.1)
     assert losses.mean(adapter) == pytest.approx(evaluations(trained)[-1].validation_loss, rel=1e-3)
     swapped = [row for n in range(0, len(rows), 2) for row in (rows[n + 1], rows[n])]
-    other = PairLosses(DEMO_BASE, precision=None, rows=swapped, beta=0.1)
+    other = PairLosses(DEMO_BASE, precision="4bit", rows=swapped, beta=0.1)
     for loss, against in zip(losses.sums(adapter, [0, 1]), other.sums(adapter, [0, 1]), strict=True):
         margin = -math.log(math.expm1(loss))
         assert against == pytest.approx(math.log1p(math.exp(margin)), rel=1e-4)
