@@ -1,13 +1,12 @@
 """A predictor that runs a model with transformers, on this machine's CPU or GPU.
 
 All prompts of a task begin with the same preamble, definition and shots. The model reads this prefix once, and its keys
-and values are reused for every prompt of the task. Prompts of all tasks share the batches in which answers are decoded.
+and values are kept for the other prompts. Prompts of all tasks share the batches in which answers are decoded.
 Messages are rendered by the chat template of the tokenizer.
 """
 
 import time
-from bisect import bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,24 +15,28 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.decoding.prefix_cache import PrefixCache
 from core.encoding.rendering import ChatRenderer
 from core.errors import PredictionError
 from core.generation.request import Request
 from core.model.completion import Completion
 from core.model.folder import model_fingerprint
-from core.model.language_model import LanguageModel, Prefix
+from core.model.language_model import LanguageModel
 from core.model.libraries import give_back
 from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import encode
 
 if TYPE_CHECKING:
-    from core.model.row_decoder import RowGroup
+    from core.decoding.greedy_decoder import GreedyRow
 
 MOST_BATCH_TOKENS = 32_768
 """Largest number of prompt and answer tokens in a batch, the prefix included: 4 GiB of bf16 keys and values at 7B."""
 
-_LEAST_PREFIX = 16
-"""Copying the keys and values of a shorter prefix takes longer than it saves."""
+MOST_READ = 8
+"""Prompts that are read before the next token of the others, so that answers are handed over in time."""
+
+PREFIX_BYTES = 256 << 20
+"""Keys and values of prompts that are kept: 2,048 tokens of a 7B model in bf16, which hold the prefix of one task."""
 
 _LEAST_WIDTH = 1024
 """Tokens of a prompt and its answer up to which all requests share batches; beyond, those up to twice as long do."""
@@ -74,7 +77,7 @@ class TransformersPredictor:
         self._model = LanguageModel.load(path, lora_adapter=lora_adapter, precision=precision)
         self._batch_size = batch_size
         self._reuse_prefix = reuse_prefix
-        self._prefix: Prefix | None = None
+        self._prefixes = PrefixCache(PREFIX_BYTES)
         self._chat_template = chat_template
         self._clock = clock
         mode = "rows" if reuse_prefix else "whole"
@@ -98,7 +101,7 @@ class TransformersPredictor:
     def close(self) -> None:
         """Frees the GPU memory for what follows in this process."""
         del self._model
-        self._prefix = None
+        self._prefixes.clear()
         give_back()
 
     @property
@@ -141,66 +144,59 @@ class TransformersPredictor:
         return [answers[i] for i in range(len(requests))]
 
     def _respond(self, requests: Sequence[Request]) -> Iterator[dict[int, Completion]]:
-        from core.model.row_decoder import can_decode
+        from core.decoding.row_decoder import can_decode
 
         encoded = [self._encode(r) for r in requests]
-        widths: dict[int, list[RowGroup]] = defaultdict(list)
+        widths: dict[int, list[list[GreedyRow]]] = defaultdict(list)
         for numbers in self._groups(requests):
-            group = self._row_group(requests, encoded, numbers)
-            width = max(row.size for row in group.rows)
-            if self._reuse_prefix and can_decode(self._model, width):
-                widths[max(_LEAST_WIDTH, 1 << (width - 1).bit_length())].append(group)
-            else:
-                yield from self._apart(requests, encoded, group, numbers)
+            if not self._reuse_prefix or not can_decode(self._model):
+                for batch in self._batches(requests, encoded, numbers):
+                    yield dict(zip(batch, self._answer(requests, encoded, batch), strict=True))
+                continue
+            rows = self._rows(requests, encoded, numbers)
+            width = max(row.size for row in rows)
+            widths[max(_LEAST_WIDTH, 1 << (width - 1).bit_length())].append(rows)
         for _, groups in sorted(widths.items()):
             yield from self._decode(groups)
 
-    def _decode(self, groups: "Sequence[RowGroup]") -> Iterator[dict[int, Completion]]:
+    def _decode(self, groups: "Sequence[Sequence[GreedyRow]]") -> Iterator[dict[int, Completion]]:
         """Answers tasks whose prompts are of similar length. Those with the longest answers begin."""
-        from core.model.row_decoder import RowDecoder
+        from core.decoding.greedy_decoder import GreedyDecoder
 
-        width = max(row.size for group in groups for row in group.rows)
-        num_all = sum(len(group.rows) for group in groups)
-        num_rows = max(1, min(self._batch_size, MOST_BATCH_TOKENS // width, num_all))
-        decoder = RowDecoder(self._model, num_rows=num_rows, width=width, read_prefix=self._read_prefix)
+        waiting = deque(row for rows in sorted(groups, key=lambda rows: -rows[0].max_new_tokens) for row in rows)
+        width = max(row.size for row in waiting)
+        num_rows = max(1, min(self._batch_size, MOST_BATCH_TOKENS // width, len(waiting)))
+        decoder = GreedyDecoder(self._model, self._prefixes)
         told, answers = self._clock(), dict[int, Completion]()
         with self._naming_memory(num_rows, width):
-            for ended in decoder.run(sorted(groups, key=lambda group: -group.rows[0].max_new_tokens)):
+            while waiting or decoder.rows:
+                room = min(num_rows - len(decoder.rows), len(waiting), MOST_READ)
+                ended = decoder.admit([waiting.popleft() for _ in range(room)]) if room else decoder.step()
                 for row in ended:
-                    answers[row.number] = self._model.completion(row.prompt_ids, row.ids, row.ends, row.stop)
+                    answers[row.number] = self._model.completion(row.prompt_ids, row.ids, row.end_ids, row.stop)
                 if (now := self._clock()) - told >= TELL_EVERY_S:
                     yield answers
                     told, answers = now, {}
         yield answers
 
-    def _apart(
-        self, requests: Sequence[Request], encoded: Sequence[list[int]], group: "RowGroup", numbers: Sequence[int]
-    ) -> Iterator[dict[int, Completion]]:
-        """Answers a task in batches of its own: its prompts are longer than a layer's window of attention."""
-        shared = self._read_prefix(group.shared) if group.shared and self._reuse_prefix else None
-        for batch in self._batches(requests, encoded, numbers):
-            yield dict(zip(batch, self._answer(requests, encoded, batch, shared), strict=True))
-
-    def _row_group(
+    def _rows(
         self, requests: Sequence[Request], encoded: Sequence[list[int]], numbers: Sequence[int]
-    ) -> "RowGroup":
-        from core.model.row_decoder import Row, RowGroup
+    ) -> "list[GreedyRow]":
+        from core.decoding.greedy_decoder import GreedyRow
 
         first = requests[numbers[0]]
         end = self._renderer.end_id if first.messages else None
-        ends = self._model.end_ids | (frozenset() if end is None else {end})
-        rows = [
-            Row(
+        return [
+            GreedyRow(
                 number=number,
                 prompt_ids=encoded[number],
                 max_new_tokens=first.max_new_tokens,
                 stop=first.stop,
-                ends=ends,
+                end_ids=self._model.end_ids | (frozenset() if end is None else {end}),
                 repetition_penalty=first.repetition_penalty,
             )
             for number in numbers
         ]
-        return RowGroup(shared=self._shared(requests, encoded, numbers), rows=rows)
 
     def _encode(self, request: Request) -> list[int]:
         if not request.messages:
@@ -208,7 +204,7 @@ class TransformersPredictor:
         return list(self._renderer.prompt(request.messages, request.response_prefix).input_ids)
 
     def _answer(
-        self, requests: Sequence[Request], encoded: Sequence[list[int]], batch: Sequence[int], shared: Prefix | None
+        self, requests: Sequence[Request], encoded: Sequence[list[int]], batch: Sequence[int]
     ) -> list[Completion]:
         first = requests[batch[0]]
         end = self._renderer.end_id if first.messages else None
@@ -217,7 +213,6 @@ class TransformersPredictor:
                 [encoded[i] for i in batch],
                 max_new_tokens=first.max_new_tokens,
                 stop=first.stop,
-                prefix=shared,
                 repetition_penalty=first.repetition_penalty,
                 ends=() if end is None else (end,),
             )
@@ -250,30 +245,6 @@ class TransformersPredictor:
         for _, group in groupby(order, key=shared):
             yield list(group)
 
-    def _shared(self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]) -> list[int]:
-        """The tokens that all prompts of a task begin with. The model reads them once per task.
-
-        If the tokenizer merges characters across the end of the shared text, the prefix ends before the merge.
-        """
-        ids = self._encode_shared(requests[group[0]])
-        for i in group:
-            ids = ids[: _common(ids, encoded[i][:-1])]
-        return ids if len(ids) >= _LEAST_PREFIX else []
-
-    def _read_prefix(self, ids: Sequence[int]) -> Prefix:
-        """Reads a prefix, unless it is the one that was read last."""
-        if self._prefix is None or self._prefix.ids != tuple(ids):
-            self._prefix = None  # frees its memory first
-            self._prefix = self._model.read_prefix(ids)
-        return self._prefix
-
-    def _encode_shared(self, request: Request) -> list[int]:
-        """The ids of the first `num_shared` characters of the rendered prompt."""
-        if not request.messages:
-            return self._model.encode(request.prompt[: request.num_shared])
-        prompt = self._renderer.prompt(request.messages, request.response_prefix)
-        return list(prompt.input_ids[: bisect_right(prompt.ends, request.num_shared)])
-
     def _batches(
         self, requests: Sequence[Request], encoded: Sequence[list[int]], group: Sequence[int]
     ) -> Iterator[list[int]]:
@@ -303,11 +274,3 @@ class ContextLimit:
         if len(prompt) > 64 * self.context:
             return False
         return len(encode(self.tokenizer, prompt)) + max_new_tokens <= self.context
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common prefix."""
-    for n, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return n
-    return min(len(a), len(b))

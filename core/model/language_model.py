@@ -13,7 +13,6 @@ same model.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,15 +42,6 @@ if TYPE_CHECKING:
 
 _REPLACEMENT, _LONGEST_CHARACTER = "\ufffd", 8
 """The text of an incomplete character, and the largest number of tokens that a character takes."""
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """Tokens that prompts share, with the keys and values that the model computed for them."""
-
-    ids: tuple[int, ...]
-    cache: Any
-    """A `DynamicCache` of batch size 1. It is not changed; each batch gets a copy."""
 
 
 @dataclass
@@ -156,26 +146,15 @@ class LanguageModel:
         after = self.tokenizer.decode([*anchor, *kept], skip_special_tokens=False)
         return str(after[len(before) :])
 
-    def read_prefix(self, ids: Sequence[int]) -> Prefix:
-        """Runs the tokens that many prompts share through the model, for `generate` to continue from."""
-        import torch
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self.model.config)
-        with torch.inference_mode():
-            self.model(input_ids=torch.tensor([list(ids)], device=self.device), past_key_values=cache, use_cache=True)
-        return Prefix(ids=tuple(ids), cache=cache)
-
     def generate(
         self,
         prompts: Sequence[str] | Sequence[Sequence[int]],
         *,
         max_new_tokens: int,
         stop: Sequence[str] = (),
-        prefix: Prefix | None = None,
     ) -> list[str]:
         """The texts of `complete`."""
-        found = self.complete(prompts, max_new_tokens=max_new_tokens, stop=stop, prefix=prefix)
+        found = self.complete(prompts, max_new_tokens=max_new_tokens, stop=stop)
         return [completion.text for completion in found]
 
     def complete(
@@ -184,17 +163,15 @@ class LanguageModel:
         *,
         max_new_tokens: int,
         stop: Sequence[str] = (),
-        prefix: Prefix | None = None,
         repetition_penalty: float = 1.0,
         ends: Iterable[int] = (),
     ) -> list[Completion]:
         """Greedy answers to one batch of prompts, cut at the first stop string.
 
         Args:
-            prompts: Texts, or token ids. They are padded to the longest, on the left, after the prefix if there is one.
+            prompts: Texts, or token ids. They are padded to the longest, on the left.
             max_new_tokens: Largest number of new tokens per prompt.
             stop: An answer ends before the first of these strings.
-            prefix: The result of `read_prefix` for tokens that every prompt begins with and is longer than.
             repetition_penalty: Divides the positive logits, and multiplies the negative ones, of the tokens that stand
                 in a row's own prompt and answer. 1: no penalty. Source: Keskar et al. 2019, as in transformers.
             ends: Ids that end an answer besides `end_ids`, such as the end of a turn in a chat template.
@@ -202,24 +179,16 @@ class LanguageModel:
         import torch
 
         encoded = [self.encode(p) if isinstance(p, str) else list(p) for p in prompts]
-        shared = list(prefix.ids) if prefix else []
-        assert all(e[: len(shared)] == shared and len(e) > len(shared) for e in encoded), "not a prefix of the prompts"
         width = max(map(len, encoded))
         pad = self.tokenizer.pad_token_id
-        num = len(shared)
-        rows = [shared + [pad] * (width - len(e)) + e[num:] for e in encoded]
-        masks = [[1] * num + [0] * (width - len(e)) + [1] * (len(e) - num) for e in encoded]
-        past = None
-        if prefix:
-            past = copy.deepcopy(prefix.cache)
-            past.batch_repeat_interleave(len(encoded))
+        rows = [[pad] * (width - len(e)) + e for e in encoded]
+        masks = [[0] * (width - len(e)) + [1] * len(e) for e in encoded]
         ending = self.end_ids | frozenset(ends)
         mask = torch.tensor(masks, device=self.device)
         with torch.inference_mode():
             output = self.model.generate(
                 input_ids=torch.tensor(rows, device=self.device),
                 attention_mask=mask,
-                past_key_values=past,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,

@@ -68,7 +68,11 @@ def _load_engine(request: ServeRequest, served: Served, chat_template: str | Non
 
     model = LanguageModel.load(served.base, lora_adapter=served.lora_adapter, precision=served.precision)
     engine = Engine(
-        model, overlong=Overlong(request.overlong), birbal=request.compat == "birbal", chat_template=chat_template
+        model,
+        overlong=Overlong(request.overlong),
+        birbal=request.compat == "birbal",
+        chat_template=chat_template,
+        prefix_bytes=request.prefix_mib << 20,
     )
     problem = engine.chat_problem() if chat_template else None
     if problem and request.chat_template:

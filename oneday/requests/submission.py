@@ -85,6 +85,8 @@ class ServeRequest(WithTrainedBase):
     """Requests answered in one batch."""
     max_waiting: Annotated[int, Option(is_rare=True, low=1, high=100_000)] = 256
     """Waiting requests; further ones get 503 and Retry-After."""
+    prefix_mib: Annotated[int, Option(is_rare=True, low=0, high=1_000_000)] = 512
+    """Memory for prompts that were read, so that what later ones begin with is not read again; 0 keeps none."""
     deadline: Annotated[str, RARE] = "10m"
     """Longest time to an answer, such as 10m."""
 

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from core.decoding.prefix_cache import PrefixCache
 from submission.engine.engine import Engine
 from submission.engine.job import Completion, Job, Load, TokenStream
 from submission.engine.request import GenerationRequest
@@ -111,6 +112,11 @@ class Batcher:
     def context_length(self) -> int:
         """Tokens of the loaded model's window."""
         return self._engine.model.context_length
+
+    @property
+    def prefixes(self) -> PrefixCache:
+        """What the loaded model keeps of the prompts that it has read."""
+        return self._engine.prefixes
 
     @property
     def num_waiting(self) -> int:

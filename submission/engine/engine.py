@@ -16,13 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.decoding.prefix_cache import PrefixCache
+from core.decoding.token_score import Score
 from core.encoding.rendering import ChatRenderer
 from core.errors import PredictionError
 from core.example.example import Message, Role, Unusable
 from core.model.language_model import LanguageModel
 from core.model.token_ids import encode
 from submission.engine.detokenize import token_texts
-from submission.engine.generate import Row, Score, sampler
+from submission.engine.generate import Row, sampler
 from submission.engine.job import Completion, Job, Load, OnDone, Take, TokenStream
 from submission.engine.long_text import Overlong, first_ids, last_ids
 from submission.engine.request import GenerationRequest
@@ -42,6 +44,9 @@ SELF_CHECK = (
 
 ROUND_TRIP = " Ann's  plate:\n\ttwo 漢字 <s> é "
 
+PREFIX_BYTES = 512 << 20
+"""Keys and values of prompts that are kept by default: 4,096 tokens of a Mistral-7B in bf16."""
+
 MOST_SEED = 2**53 - 1
 """The largest seed, as in the contract."""
 
@@ -54,6 +59,7 @@ class Engine:
         birbal: Answers the challenge's contract as the winner's server did: a prompt with fewer than two blank lines
             is wrapped in the training template, and an answer ends at its first blank line.
         chat_template: A Jinja template instead of the tokenizer's own.
+        prefix_bytes: Keys and values of prompts that are kept, so that what later ones begin with is not read again.
     """
 
     def __init__(
@@ -63,9 +69,11 @@ class Engine:
         overlong: Overlong = Overlong.LEFT_TRUNCATE,
         birbal: bool = False,
         chat_template: str | None = None,
+        prefix_bytes: int = PREFIX_BYTES,
     ) -> None:
         self.model, self._overlong, self._birbal = model, overlong, birbal
         self._chat_template = chat_template
+        self.prefixes = PrefixCache(prefix_bytes)
         self._pristine, self._copying = copy.deepcopy(model.tokenizer), threading.Lock()
         self._of_thread = threading.local()
         self._pieces: dict[int, str] = {}

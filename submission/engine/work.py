@@ -16,6 +16,7 @@ from typing import Protocol
 
 import torch
 
+from core.decoding.prefix_cache import PrefixCache
 from core.model.language_model import LanguageModel
 from submission.engine.generate import Decoder, Row
 from submission.engine.job import Completion, Job, Load, OnDone
@@ -33,6 +34,7 @@ class Answering(Protocol):
     """What `Work` needs from an engine."""
 
     model: LanguageModel
+    prefixes: PrefixCache
 
     def row(self, job: Job) -> Row:
         """The decoder's row for a job."""
@@ -49,7 +51,7 @@ class Work:
 
     def __init__(self, engine: Answering, on_done: OnDone) -> None:
         self._engine, self._on_done = engine, on_done
-        self.decoder = Decoder(engine.model)
+        self.decoder = Decoder(engine.model, engine.prefixes)
         self.pending: list[Job] = []
         self._jobs: dict[int, Job] = {}
         self._most_rows = MOST_ROWS
@@ -91,10 +93,8 @@ class Work:
                     continue
                 self._jobs[id(row)] = job
                 rows.append(row)
-        together = [row for row in rows if not row.scores_prompt]
-        for group in (together, *([row] for row in rows if row.scores_prompt)):
-            if group:
-                self._guarded(group, partial(self.decoder.admit, group))
+        if rows:
+            self._guarded(rows, partial(self.decoder.admit, rows))
 
     def _guarded(self, rows: Sequence[Row], work: Callable[[], list[Row]]) -> None:
         """Reports rows that ended. After an out-of-memory error, starts all rows again, fewer at a time."""

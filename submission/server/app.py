@@ -141,6 +141,16 @@ def _metrics(model: Model) -> Metrics:
         "Requests in the model's batch.",
         lambda: model.batcher.num_answering if model.batcher else 0,
     )
+    metrics.gauge(
+        "oneday_prefix_bytes",
+        "Keys and values of prompts that are kept for later ones.",
+        lambda: model.batcher.prefixes.num_bytes if model.batcher else 0,
+    )
+    metrics.gauge(
+        "oneday_prefix_tokens_reused",
+        "Tokens of prompts that were not read again.",
+        lambda: model.batcher.prefixes.num_reused if model.batcher else 0,
+    )
     return metrics
 
 

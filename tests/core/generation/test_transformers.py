@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,11 +94,23 @@ def test_reading_the_shots_once_does_not_change_an_answer(demo_base: Path) -> No
 
 def test_the_prefix_of_a_task_is_read_once_over_shards(demo_base: Path) -> None:
     predictor = TransformersPredictor(demo_base, batch_size=4)
-    predictor.complete([request(n, q) for n, q in enumerate(QUERIES)])
-    first = predictor._prefix
-    predictor.complete([request(n, q + " now") for n, q in enumerate(QUERIES)])
-    assert first is not None
-    assert predictor._prefix is first
+    num_read = 0
+
+    def count(module: object, args: object, kwargs: dict[str, Any]) -> None:
+        nonlocal num_read
+        num_read += kwargs["input_ids"].numel()
+
+    predictor._model.model.register_forward_pre_hook(count, with_kwargs=True)
+    shards = [[request(n, query + end) for n, query in enumerate(QUERIES)] for end in ("", " now")]
+    for shard in shards:
+        predictor.complete(shard)
+    prompts = [predictor._encode(r) for shard in shards for r in shard]
+    first = shards[0][0]
+    num_shared = len(predictor._model.encode(first.prompt[: first.num_shared])) - 1  # the last may merge with the query
+    num_own = sum(len(prompt) - num_shared for prompt in prompts)
+    num_answered = sum(r.max_new_tokens for shard in shards for r in shard)
+    assert num_read < num_shared + 2 * num_own + num_answered
+    assert num_read < sum(map(len, prompts))
 
 
 def test_tasks_are_not_mixed_up_in_a_shard(predictor: TransformersPredictor) -> None:
@@ -148,7 +161,7 @@ def test_one_batch_holds_rows_of_several_tasks(demo_base: Path) -> None:
     assert len({r.task for r in asked}) == 3
 
 
-def test_prompts_beyond_a_layers_window_are_answered_as_without_slots(demo_base: Path, tmp_path: Path) -> None:
+def test_prompts_beyond_a_layers_window_are_answered_as_by_generate(demo_base: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(demo_base, base)
     config = json.loads((base / "config.json").read_text())

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from core.decoding.prefix_cache import PrefixCache
 from core.example.prompt import training_prompt
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs
 from submission.engine.batcher import Batcher, Limits
@@ -83,6 +84,49 @@ def test_an_answer_is_the_same_whatever_the_company(alone: list[Completion], siz
         for ours, its in zip(batched.tokens, one.tokens, strict=True):
             assert ours.logprob == pytest.approx(its.logprob, abs=1e-4)
     assert len({len(done.tokens) for done in together}) > 2  # rows that end at different times
+
+
+@pytest.mark.parametrize("size", [1, 4, 16])
+def test_an_answer_is_the_same_whether_its_beginning_was_read_before(size: int) -> None:
+    """Few-shot prompts, echoed, sampled and greedy, with nothing kept, with room for all and with room for few."""
+    shots = "\n\n".join(prompts(6))
+    asks = [
+        asked(
+            f"{shots}\n\n{query}", max_new_tokens=6, echo_prompt=n % 3 == 0,
+            **(SAMPLED | {"seed": n} if n % 2 else {}),
+        )
+        for n, query in enumerate(prompts(16))
+    ]  # fmt: skip
+    anew = Engine(demo_model(), prefix_bytes=0)
+    expected = [anew.process(request) for request in asks]
+    assert anew.prefixes.num_reused == anew.prefixes.num_bytes == 0
+    for prefix_bytes in (1 << 20, 1 << 28):
+        kept = Engine(demo_model(), prefix_bytes=prefix_bytes)
+        found = [done for n in range(0, 16, size) for done in run(kept, asks[n : n + size])]
+        assert kept.prefixes.num_reused > 0
+        assert kept.prefixes.num_bytes <= prefix_bytes
+        for one, other in zip(expected, found, strict=True):
+            assert [t.text for t in other.tokens] == [t.text for t in one.tokens]
+            for ours, its in zip(other.tokens, one.tokens, strict=True):
+                assert ours.logprob == pytest.approx(its.logprob, abs=1e-4)
+                assert ours.top_logprob == pytest.approx(its.top_logprob, abs=1e-4)
+
+
+def test_what_prompts_begin_with_is_read_once() -> None:
+    """16 prompts at once, then one by one, and the same with their choices scored."""
+    shots = "\n\n".join(prompts(6))
+    requests = [asked(f"{shots}\n\n{query}", max_new_tokens=1) for query in prompts(16)]
+    engine = Engine(demo_model())
+    num_shared = len(engine.prepare(asked(f"{shots}\n\n")).prompt_ids) - 2
+    run(engine, requests)
+    assert engine.prefixes.num_reused > 0.9 * 16 * num_shared  # a short prompt is read as far as a longer one beside it
+    before = engine.prefixes.num_reused
+    engine.process(asked(f"{shots}\n\nAnother question"))
+    assert engine.prefixes.num_reused - before >= num_shared
+    before = engine.prefixes.num_reused
+    for choice in (" A", " B", " C"):
+        engine.process(asked(f"{shots}\n\nQuestion:{choice}", max_new_tokens=0, echo_prompt=True))
+    assert engine.prefixes.num_reused - before >= 2 * num_shared
 
 
 def test_rows_of_a_batch_keep_their_own_stop_strings_lengths_and_echoes() -> None:
@@ -422,13 +466,13 @@ def test_closing_ends_what_is_not_answered_in_time() -> None:
     in_loop(engine, body)
 
 
-def test_an_idle_engine_keeps_no_keys_and_values() -> None:
-    decoder = Decoder(demo_model())
+def test_an_idle_engine_keeps_no_rows() -> None:
+    decoder = Decoder(demo_model(), PrefixCache(0))
     job = demo_engine().prepare(asked("Anna", max_new_tokens=2))
     decoder.admit([demo_engine().row(job)])
     while decoder.rows:
         decoder.step()
-    assert decoder._cache is None
+    assert decoder._columns.num_columns == 0
 
 
 def test_an_empty_prompt_has_nothing_to_echo_even_without_bos() -> None:

@@ -183,6 +183,8 @@ def test_metrics_count_what_was_answered(engine: Engine) -> None:
     assert found["oneday_prompt_tokens_total"] == 2 * 32
     assert found["oneday_answer_tokens_total"] == num_tokens > 0
     assert (found["oneday_ready"], found["oneday_waiting"], found["oneday_answering"]) == (1, 0, 0)
+    assert found["oneday_prefix_tokens_reused"] >= 31  # the second time all but the last
+    assert found["oneday_prefix_bytes"] > 0
     assert found["process_resident_memory_bytes"] > 0
 
 
