@@ -122,12 +122,13 @@ def _plugin_keys(recipe: AxolotlConfig, settings: RunSettings) -> dict[str, obje
         "oneday_pause_at": settings.pause_at,
         "oneday_rehearsal": settings.rehearsal,
         "oneday_token_weighted": recipe.gradient_accumulation_mode == "token_weighted",
+        "oneday_ema": recipe.ema_decay,
         "oneday_eval_s": settings.eval_s,
         "oneday_save_s": settings.save_s,
     }
 
 
-_PLUGIN_ONLY_KEYS = ("neftune_mode", "gradient_accumulation_mode")
+_PLUGIN_ONLY_KEYS = ("neftune_mode", "gradient_accumulation_mode", "ema_decay")
 """Recipe keys that Axolotl does not know; they are passed to the plugin as `oneday_...` keys."""
 
 _DECIDED_BEFORE = (

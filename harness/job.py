@@ -10,6 +10,7 @@ from core.encoding.long_example import LongExamples
 from core.files import file_sha256
 from core.model.folder import model_fingerprint
 from harness.budget.gpu_profile import GpuProfile
+from harness.checkpoint.averaging import Averaging
 from harness.data.dataset import Dataset, find_dataset
 from harness.ledger.day import Charging
 from harness.parent import Parent
@@ -31,8 +32,8 @@ class TrainJob:
     charging: Charging = Charging.STRICT
     follow_plan: Path | None = None
     """A schedule file to follow unchanged, which repeats the run that wrote it."""
-    average: int = 0
-    """Number of best adapters whose average the picker tries; time for that is reserved."""
+    averaging: Averaging = Averaging()
+    """The averages that the picker tries; time for that is reserved."""
     shared_card: bool = False
     """Allow other processes to use the card."""
     trackers: tuple[Tracker, ...] = ()

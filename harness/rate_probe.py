@@ -25,6 +25,7 @@ from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import CLOSING_MARGIN
 from harness.budget.rehearse import Rehearsal
 from harness.budget.schedule import Segment, read_segments, write_segment
+from harness.checkpoint.averaging import NO_AVERAGES
 from harness.inside.events import Evaluation, Event
 from harness.job import TrainJob
 from harness.ledger.account import Account
@@ -203,7 +204,9 @@ class _Probing:
             "eval_steps": self.halfway,
         }
         recipe = self.job.recipe.model_copy(update=changes)
-        return replace(self.job, run=folder, recipe=recipe, follow_plan=plan, average=0, trackers=(), redo=False)
+        return replace(
+            self.job, run=folder, recipe=recipe, follow_plan=plan, averaging=NO_AVERAGES, trackers=(), redo=False
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,10 @@ class AxolotlConfig(BaseModel):
     """`token_weighted` gives each answer token of a step the same weight; `birbal` each micro-batch, as upstream.
     Axolotl does not know this key."""
 
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of an exponential moving average of the adapter, which every checkpoint holds beside its own
+    weights, and which the picker tries with `average`. None: it is not kept. Axolotl does not know this key."""
+
     bf16: bool | Literal["auto"] = "auto"
     tf32: bool | Literal["auto"] | None = None
     gradient_checkpointing: bool | Literal["offload", "offload_disk"] = False
@@ -225,6 +229,10 @@ def recipe_of(table: KeyTable) -> AxolotlConfig:
         check_layers(table.values)
     recipe = _typed(table)
     recipe.curve()
+    if recipe.ema_decay is not None and not recipe.weights.is_adapter:
+        raise ConfigError(
+            "ema_decay: the average is kept of an adapter, and this recipe trains all weights. Remove it."
+        )
     if recipe.optimizer not in schema().optimizers:
         near = schema().nearest_optimizer(recipe.optimizer)
         raise ConfigError(f"optimizer: {recipe.optimizer} is none of Axolotl's. Use {near}.")

@@ -96,7 +96,7 @@ def train(
         Interrupted: SIGINT, SIGTERM or SIGHUP was received; the state is saved.
         StageError: Another command is working on this run.
     """
-    minimum_s = measured.minimum_s(job.average)
+    minimum_s = measured.minimum_s(job.averaging)
     budget_s = ledger.left_s if ledger else job.budget_s
     if budget_s < minimum_s:
         raise BudgetError(

@@ -129,12 +129,12 @@ class Supervisor:
         packs = self.stage.path(PACKS)
         if packs.is_file() and step >= PackPlan.read(packs).num_steps(self.job.recipe.gradient_accumulation_steps):
             return "epochs"
-        return "deadline" if self.ledger.left_s < self.measured.minimum_s(self.job.average) else ""
+        return "deadline" if self.ledger.left_s < self.measured.minimum_s(self.job.averaging) else ""
 
     @property
     def reserve_s(self) -> float:
         """Time reserved for the picker."""
-        return self.measured.pick_reserve_s(self.job.average)
+        return self.measured.pick_reserve_s(self.job.averaging)
 
     @property
     def log(self) -> Path:
@@ -217,7 +217,7 @@ class Supervisor:
     def _recovery_advice(self) -> str:
         """How the user can continue after the trainer failed."""
         step = self.newest_step()
-        if self.ledger.left_s < self.measured.minimum_s(self.job.average):
+        if self.ledger.left_s < self.measured.minimum_s(self.job.averaging):
             if step == 0:
                 return (
                     "No checkpoint was saved and too little of the budget is left to start again: mend the cause, and "

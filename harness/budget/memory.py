@@ -107,6 +107,10 @@ GRADIENT_BYTES = 2.0
 """Of a weight that is trained in bf16, as Axolotl loads a model whose weights are all trained."""
 
 
+ADAPTER_BYTES = 4 + 4 + 8 + 2.0
+"""Of an adapter's weight: itself and its gradient in fp32, Adam's two states, and the copy that autocast makes."""
+
+
 def state_bytes(optimizer: str) -> float:
     """Bytes that an optimizer keeps for a weight in bf16: two states, in the precision that its name says."""
     by_name = {"32bit": 8.0, "8bit": 2.0, "4bit": 1.0, "sgd": 0.0, "adafactor": 0.0}
@@ -161,7 +165,7 @@ def peak_memory(
     """
     embeddings = shape.vocab * shape.hidden * 2.0 * (1 if shape.tied else 2)
     if weights.is_adapter:
-        trained = shape.num_lora(lora_r, targets) * (4 + 4 + 8 + 2.0)
+        trained = shape.num_lora(lora_r, targets) * ADAPTER_BYTES
     else:
         trained = (shape.num_linear + embeddings / 2) * (GRADIENT_BYTES + state_bytes(optimizer))
     is_quantised = weights in (Weights.QLORA, Weights.LORA_8BIT)
@@ -240,5 +244,7 @@ def recipe_peak_memory(recipe: AxolotlConfig, shape: ModelShape) -> ComputedPeak
         optimizer=recipe.optimizer,
         targets=LINEARS if recipe.lora_target_linear else recipe.target_modules or LINEARS,
     )
+    if recipe.ema_decay is not None:
+        peak = replace(peak, trained=peak.trained * (1 + 4 / ADAPTER_BYTES))
     has_reference = recipe.is_paired and not recipe.weights.is_adapter  # an adapter's reference is its base
     return replace(peak, weights=2 * peak.weights) if has_reference else peak

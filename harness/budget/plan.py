@@ -18,6 +18,7 @@ from harness.budget.flops import estimated_tokens_per_s
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import MISTRAL_7B, ModelShape
 from harness.budget.rehearse import CHILD_EXIT_S, Rehearsal
+from harness.checkpoint.averaging import NO_AVERAGES, Averaging
 from harness.data.pack import PackPlan
 from harness.errors import ConfigError
 from harness.recipe import AxolotlConfig
@@ -39,14 +40,14 @@ class Costs:
     """Whether a rehearsal measured them; else they are estimated from a card's profile."""
 
     @classmethod
-    def of(cls, measured: Rehearsal, average: int = 0) -> "Costs":
+    def of(cls, measured: Rehearsal, averaging: Averaging = NO_AVERAGES) -> "Costs":
         """The costs that a rehearsal measured."""
         return cls(
             start_s=measured.load_s + measured.prepare_s,
             step_s=measured.typical_step_s,
             eval_s=measured.eval_s,
             save_s=measured.save_s,
-            pick_s=measured.pick_reserve_s(average),
+            pick_s=measured.pick_reserve_s(averaging),
             measured=True,
         )
 

@@ -29,6 +29,7 @@ from harness.budget.flops import estimated_tokens_per_s
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.memory import ModelShape, memory_reductions
 from harness.budget.schedule import Segment, write_segment
+from harness.checkpoint.averaging import NO_AVERAGES, Averaging
 from harness.checkpoint.seal import Checkpoint, checkpoint_folders, inspect
 from harness.data.dataset import check_window
 from harness.data.pack import PackPlan
@@ -135,15 +136,16 @@ class Rehearsal:
             peak_memory_gib=None, wall_s=0.0,
         )  # fmt: skip
 
-    def pick_reserve_s(self, average: int = 0) -> float:
+    def pick_reserve_s(self, averaging: Averaging = NO_AVERAGES) -> float:
         """Seconds to keep free for the picker and the final model.
 
-        Trying an average adds reading the checkpoints and writing their mean, loading the model, and measuring the loss
-        of three checkpoints.
+        Trying averages adds loading the model, and measuring the loss of the base and the best checkpoint; each average
+        adds reading its checkpoints, writing their mean, and measuring its loss.
         """
-        files_s = (average + 1) * self.save_s  # a save writes more than is read here
-        average_s = files_s + self.load_s + PICKER_SLOWDOWN * 3 * self.eval_s
-        average_s = CLOSING_MARGIN * average_s if average > 1 else 0.0
+        trials = averaging.num_trials
+        files_s = trials * (averaging.num + 1) * self.save_s  # a save writes more than is read here
+        average_s = files_s + self.load_s + PICKER_SLOWDOWN * (2 + trials) * self.eval_s
+        average_s = CLOSING_MARGIN * average_s if trials else 0.0
         return 0.5 + CLOSING_MARGIN * self.verify_s * NUM_VERIFIED + average_s + self.final_model_reserve_s
 
     @property
@@ -151,11 +153,11 @@ class Rehearsal:
         """Seconds to keep free for the final model."""
         return CLOSING_MARGIN * self.final_model_s
 
-    def minimum_s(self, average: int = 0) -> float:
+    def minimum_s(self, averaging: Averaging = NO_AVERAGES) -> float:
         """The shortest budget that ends with a verified checkpoint, with safety margins."""
         start_s = CLOSING_MARGIN * (self.load_s + self.prepare_s)
         closing_s = CLOSING_MARGIN * (self.eval_s + self.save_s)
-        return math.ceil(start_s + 2 * self.step_s + 2 * closing_s + self.pick_reserve_s(average) + CHILD_EXIT_S)
+        return math.ceil(start_s + 2 * self.step_s + 2 * closing_s + self.pick_reserve_s(averaging) + CHILD_EXIT_S)
 
     def describe(self) -> str:
         """The costs in one line."""

@@ -1,14 +1,14 @@
 """Finds PEFT LoRA adapters of any trainer on disk, and averages them.
 
     good, rejected = find_adapters(Path("their_output"))
-    average_adapters([a, b, c], out)
+    average_adapters([a, b, c], (0.2, 0.3, 0.5), out)
 
 Where it sits: below the picker, beside harness/checkpoint/seal.py, which handles the checkpoints of our own trainer.
 """
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,33 +71,49 @@ def _number(path: Path) -> int:
     return int(digits[-1]) if digits else 0
 
 
-def average_adapters(adapters: Sequence[Path], out: Path) -> Path:
-    """Writes an adapter whose weights are the mean of the adapters' weights, tensor by tensor.
+def average_adapters(adapters: Sequence[Path], weights: Sequence[float], out: Path) -> Path:
+    """Writes an adapter whose weights are the weighted mean of the adapters' weights, tensor by tensor.
 
     A and B are averaged separately, as usual when checkpoints are averaged. The product of the means is not the mean of
-    the products, so the average must be evaluated before it is used.
+    the products (product.py), so the average must be evaluated before it is used.
 
     Raises:
         CheckpointError: The adapters differ in shape or scale.
     """
     from safetensors.torch import load_file, save_file
 
-    sums: dict[str, torch.Tensor] = {}
-    dtypes: dict[str, torch.dtype] = {}
-    for adapter in adapters:
-        weights = load_file(adapter / WEIGHTS)
-        shapes = {name: tensor.shape for name, tensor in weights.items()}
-        if sums and (shapes != {k: v.shape for k, v in sums.items()} or _scale(adapter) != _scale(adapters[0])):
-            raise CheckpointError(f"{adapter}: its shape differs from {adapters[0]}; they cannot be averaged.")
-        dtypes = {name: tensor.dtype for name, tensor in weights.items()}
-        sums = {name: tensor.double() + sums.get(name, 0) for name, tensor in weights.items()}
+    loaded = [load_file(adapter / WEIGHTS) for adapter in adapters]
+    check_alike(adapters, loaded)
+    mean = {name: weighted_mean([tensors[name] for tensors in loaded], weights) for name in loaded[0]}
     make_folder(out)
-    mean = {name: (tensor / len(adapters)).to(dtypes[name]).contiguous() for name, tensor in sums.items()}
     with naming(out / WEIGHTS):
         save_file(mean, out / WEIGHTS, metadata={"format": "pt"})
     with naming(out / CONFIG):
         shutil.copy(adapters[0] / CONFIG, out / CONFIG)
     return out
+
+
+def weighted_mean(tensors: Sequence["torch.Tensor"], weights: Sequence[float]) -> "torch.Tensor":
+    """The weighted sum, in the type of the tensors. Integers are those of the first tensor."""
+    first = tensors[0]
+    if not first.is_floating_point():
+        return first
+    summed = first.double() * weights[0]
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        summed += tensor.double() * weight
+    return summed.to(first.dtype).contiguous()
+
+
+def check_alike(adapters: Sequence[Path], loaded: Sequence[Mapping[str, "torch.Tensor"]]) -> None:
+    """Checks that adapters have the same tensors and the same scale.
+
+    Raises:
+        CheckpointError: They do not; the message names one that differs.
+    """
+    shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in loaded]
+    for adapter, found in zip(adapters, shapes, strict=True):
+        if found != shapes[0] or _scale(adapter) != _scale(adapters[0]):
+            raise CheckpointError(f"{adapter}: its shape differs from {adapters[0]}; they cannot be averaged.")
 
 
 def _scale(adapter: Path) -> list[Any]:

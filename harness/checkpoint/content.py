@@ -12,6 +12,8 @@ from pathlib import Path
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 MODEL_CONFIG = "config.json"
+EMA_WEIGHTS = "ema.safetensors"
+"""The exponential moving average of an adapter's weights, where a recipe keeps one."""
 
 _OF_TRAINING = (*RESUME_FILES, "SEAL.json", "training_args.bin", "tokens_state.json")
 _OF_A_MODEL = (".safetensors", ".json", ".model", ".txt", ".jinja")

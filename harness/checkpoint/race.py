@@ -66,6 +66,7 @@ class Race:
         until: Deadline on `clock`; infinite: all rows are measured.
         known: Losses over all rows that were measured before. Only the best of these checkpoints takes part, so that
             the others can be compared with it in pairs.
+        challengers: Number of checkpoints that will be compared with the winner after the race.
         drops_early: Drop who is significantly worse after every slice, even if the time suffices for all rows.
         on_slice: Called after every slice.
     """
@@ -80,6 +81,7 @@ class Race:
         until: float = math.inf,
         known: Mapping[str, float] | None = None,
         clock: Callable[[], float] = uptime,
+        challengers: int = 0,
         drops_early: bool = False,
         on_slice: "Callable[[Race], None]" = lambda race: None,
     ) -> None:
@@ -99,7 +101,7 @@ class Race:
         self._drops_early = drops_early
         self._verdicts = dict.fromkeys(self._known, f"worse than {best_known} by the trainer's losses")
         slices = 1 + math.ceil(math.log2(max(1.0, len(num_answer_tokens) / FIRST_ROWS)))
-        comparisons = max(1, (len(self.active) - 1) * slices)
+        comparisons = max(1, (len(self.active) - 1) * slices + challengers)
         self._quantile = NormalDist().inv_cdf(1 - ERROR_PROBABILITY / comparisons)
 
     @property

@@ -3,7 +3,7 @@
     picked = timed_pick(PickJob(folder=run, checkpoints=good, ..., until=uptime() + 600))
 
 Checkpoints with a loss over all rows are not measured, except the best of them, so that the others can be compared with
-it in pairs. The average of the best few is published instead of the best if its loss is lower by the same test.
+it in pairs. An average of checkpoints is published instead of the best one if its loss is lower by the same test.
 
 Where it sits: checkpoints + validation rows -> **timed pick** -> serve. `oneday train` picks by the losses that it
 measured in training (harness/checkpoint/pick.py), which takes no time.
@@ -24,7 +24,8 @@ from core.run_folder import PICK
 from core.stage import Dropped
 from harness.budget.clock import uptime
 from harness.budget.duration import pretty
-from harness.checkpoint.average import average
+from harness.checkpoint.average import write_average
+from harness.checkpoint.averaging import Averaging, Measured, Trial
 from harness.checkpoint.content import published
 from harness.checkpoint.pick import BASE, RULE, Candidate, Picked, known_candidates, no_candidate, publish, with_base
 from harness.checkpoint.race import ERROR_PROBABILITY, Race, Standing, TimeUp
@@ -55,8 +56,8 @@ class PickJob:
     beta: float | None = None
     """Of pairs: the recipe's `rl_beta`; None: the rows are no pairs."""
     seed: int = 2023
-    average: int = 0
-    """Number of best checkpoints to average; below 2: no average is tried."""
+    averaging: Averaging = Averaging()
+    """The averages that are tried after the checkpoints."""
     base_loss: float | None = None
     """Loss of the base over all rows, if it was measured before."""
     until: float = math.inf
@@ -89,7 +90,7 @@ def timed_pick(
     """
     started_at = uptime()
     known = known_candidates(job.checkpoints)
-    if len(known) == len(job.checkpoints) and (job.average < 2 or len(known) < 2):
+    if len(known) == len(job.checkpoints) and not (job.averaging.num_trials and len(known) > 1):
         if not known:
             raise no_candidate(job.folder, job.rejected)
         best = next(c for c in job.checkpoints if c.path.name == known[0].checkpoint)
@@ -149,7 +150,8 @@ class _Measuring:
         job = self._job
         names = sorted(self._paths, key=lambda name: self._steps[name])
         now = uptime()
-        share = len(names) / (len(names) + 1) if job.average > 1 else 1.0  # the rest is for the average
+        trials = job.averaging.num_trials
+        share = len(names) / (len(names) + trials)  # the rest is for the averages
         race = Race(
             names,
             self._losses.num_answer_tokens,
@@ -157,12 +159,17 @@ class _Measuring:
             seed=job.seed,
             until=now + share * (job.measure_until - now) if math.isfinite(job.until) else math.inf,
             known={name: c.validation_loss for name, c in self._known.items()},
+            challengers=trials,
             on_slice=self._on_slice,
         )
         standings = race.run()
         usable = [s for s in standings if math.isfinite(s.loss) and s.name not in self._unreadable]
-        if job.average > 1 and len(usable) > 1:
-            usable = self._try_average(race, usable)
+        measured = [Measured(s.name, self._steps[s.name], s.loss) for s in usable]
+        averages = job.averaging.trials(measured) if len(usable) > 1 else []
+        for number, trial in enumerate(averages):
+            now = uptime()
+            race.until = now + (job.measure_until - now) / (len(averages) - number)
+            usable = self._try_average(race, usable, trial)
         self._rows = race.order[: race.num_rows]
         return [self._candidate(s) for s in usable], self._paths, _rule(race)
 
@@ -196,22 +203,28 @@ class _Measuring:
             self._unreadable[name] = "its validation loss is not finite"
         return sums
 
-    def _try_average(self, race: Race, usable: list[Standing]) -> list[Standing]:
-        """Adds the average of the best checkpoints to the standings, in first place if it is better than the best."""
-        best = [s.name for s in usable[: self._job.average]]
-        name = f"average of {', '.join(sorted(best, key=lambda n: self._steps[n]))}"
+    def _try_average(self, race: Race, usable: list[Standing], trial: Trial) -> list[Standing]:
+        """Adds an average to the standings, in first place if it is better than the first."""
+        name, winner = trial.name, usable[0].name
+        folder = self.average_folder / trial.kind
         try:
-            self._paths[name] = average([self._paths[n] for n in best], self.average_folder)
+            self._paths[name] = write_average(trial, [self._paths[n] for n in trial.members], folder)
         except (CheckpointError, OSError) as e:
             self._unreadable[name] = str(e)
             return usable
-        self._steps[name] = max(self._steps[n] for n in best)
-        race.until = self._job.measure_until
-        wins = race.challenge(name, winner=best[0])
+        self._steps[name] = max(self._steps[n] for n in trial.members)
+        wins = race.challenge(name, winner=winner)
+        self._remove_weights(self._paths[winner if wins else name])
         if not race.is_measured(name):
             return usable
         standings = [race.standing(s.name) for s in usable]
         return [race.standing(name), *standings] if wins else [*standings, race.standing(name)]
+
+    def _remove_weights(self, loser: Path) -> None:
+        """Frees the space of an average. Its configuration stays: the next adapter's shape is compared with it."""
+        if loser.parent == self.average_folder:
+            for file in loser.glob("*.safetensors"):
+                file.unlink()
 
     def _candidate(self, standing: Standing) -> Candidate:
         known = self._known.get(standing.name)

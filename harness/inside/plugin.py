@@ -28,6 +28,7 @@ from harness.budget.schedule import LRSchedule, read_segments
 from harness.checkpoint.seal import checkpoint_folders
 from harness.data.pack import PackPlan, digest_of
 from harness.inside.callback import BudgetCallback, PlannedLR
+from harness.inside.ema import MovingAverage
 from harness.inside.events import (
     CheckpointTest,
     Events,
@@ -152,6 +153,9 @@ class OnedayPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         if cfg.oneday_neftune:
             trainer.noise = PerSampleNoise(cfg.oneday_neftune)
             trainer.model.get_input_embeddings().register_forward_hook(trainer.noise.hook)
+        if cfg.oneday_ema:
+            trainer.ema = MovingAverage(trainer.model, decay=cfg.oneday_ema, resume_from=cfg.resume_from_checkpoint)
+            trainer.add_callback(trainer.ema)
         if cfg.oneday_rehearsal:
             if cfg.sample_packing:
                 moved, spread = logit_shift(trainer)

@@ -38,5 +38,7 @@ class OnedayArgs(BaseModel):
     """Memory of the planned card. On a larger card, no more than this is used."""
     oneday_neftune: float | None = None
     """Alpha of the NEFTune noise that is scaled per sample (`harness.inside.neftune`)."""
+    oneday_ema: float | None = None
+    """Decay of the exponential moving average of the weights (`harness.inside.ema`); None: it is not kept."""
     oneday_token_weighted: bool = False
     """Give every answer token of a step the same weight in the loss, regardless of its micro-batch."""

@@ -19,6 +19,7 @@ from core.model.token_ids import IGNORED_LABEL
 from harness.checkpoint.seal import SAVING, save_sealed
 from harness.data.pack import Bin, PackPlan, pack_in_order
 from harness.inside.callback import BudgetCallback
+from harness.inside.ema import MovingAverage
 from harness.inside.events import EvaluationHalved, now
 from harness.inside.neftune import PerSampleNoise, lengths_of_samples
 
@@ -52,6 +53,7 @@ class ExactTrainer(Base):  # type: ignore[misc]
     budget: BudgetCallback
     packs: PackPlan | None = None
     noise: PerSampleNoise | None = None
+    ema: MovingAverage | None = None
     run_id: str = ""
     compute_loss_func: Any
     save_total_limit: int = 10
@@ -145,9 +147,15 @@ class ExactTrainer(Base):  # type: ignore[misc]
         self.budget.begin_phase("save")
         step = self.state.global_step
         upstream = super()._save_checkpoint
+
+        def write() -> None:
+            upstream(model, trial)
+            if self.ema is not None:
+                self.ema.save(Path(self._get_output_dir()) / f"checkpoint-{step}")
+
         saved = save_sealed(
             Path(self.args.output_dir),
-            lambda: upstream(model, trial),
+            write,
             step=step,
             validation_loss=self.budget.loss_at(step),
             run_id=self.run_id,

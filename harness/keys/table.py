@@ -19,7 +19,7 @@ from harness.keys.owned import EVALUATION, OVERRULED, OVERRULED_PLUGINS, TRACKER
 from harness.keys.refused import REFUSED_PLUGINS
 from harness.keys.schema import schema
 
-OURS = ("neftune_mode", "gradient_accumulation_mode")
+OURS = ("neftune_mode", "gradient_accumulation_mode", "ema_decay")
 """Keys of a recipe that Axolotl does not have; they become keys of our plugin."""
 
 ALLOWED_PLUGINS = tuple(

@@ -118,7 +118,7 @@ def show_rehearsal(measured: Rehearsal, job: TrainJob, console: Console) -> None
     if measured.peak_by_phase_gib:
         memory += f" ({', '.join(f'{phase} {gib:.1f}' for phase, gib in measured.peak_by_phase_gib.items())})"
     console.say(
-        f"measured: {measured.describe()}{memory}; the shortest budget is {pretty(measured.minimum_s(job.average))}"
+        f"measured: {measured.describe()}{memory}; the shortest budget is {pretty(measured.minimum_s(job.averaging))}"
     )
     if measured.few_steps:
         console.alarm(measured.few_steps)

@@ -95,7 +95,9 @@ class TrainRequest(TrainingRequest, Redoing, WithDryRun):
     questions: Annotated[int, Option(is_rare=True, low=0)] = 100
     """Of --data: held-out questions that base and tuned are compared on when the budget is over. 0: none."""
     average: Annotated[int, Option(is_rare=True, low=0, high=100)] = 0
-    """Number of best checkpoints whose average is tried."""
+    """Number of checkpoints whose average is tried; below 2: none."""
+    average_of: Annotated[tuple[str, ...], Option(is_rare=True, one_of="harness.checkpoint.averaging:AverageKind")] = ()
+    """The averages that are tried. Default: best, and moving if the recipe has ema_decay."""
     rehearsal: Annotated[bool, RARE] = True
     """Measure costs and memory before the clock starts."""
     shared_card: Annotated[bool, RARE] = False
@@ -119,7 +121,9 @@ class PickRequest(Reporting, WithTrainedBase, WithDryRun):
     time: str | None = None
     """Longest time, including publishing: 10m."""
     average: Annotated[int, Option(low=0, high=100)] = 0
-    """Number of best checkpoints whose average is tried."""
+    """Number of checkpoints whose average is tried; below 2: none."""
+    average_of: Annotated[tuple[str, ...], Option(is_rare=True, one_of="harness.checkpoint.averaging:AverageKind")] = ()
+    """The averages that are tried. Default: best, and moving if the trainer kept one."""
     scores: Annotated[Path | None, RARE] = None
     """A JSON object of checkpoints and your own scores of them: the highest is picked."""
     validation: Path | None = None

@@ -22,6 +22,7 @@ from harness.base_model import load_tokenizer
 from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import Rehearsal, rehearse
+from harness.checkpoint.averaging import Averaging
 from harness.checkpoint.loss import CheckpointLosses
 from harness.data.dataset import read_dataset, read_dataset_rows
 from harness.drive import LastEvents
@@ -252,7 +253,7 @@ def test_real_axolotl_trains_inside_the_budget_and_learns(
     job = replace(job, recipe=job.recipe.model_copy(update={"num_epochs": 1000}))  # more than any machine gets through
     measured = rehearse(job, launch=axolotl)
     assert 0 < measured.mean_step_s <= measured.step_s
-    assert measured.minimum_s() < measured.minimum_s(average=3)
+    assert measured.minimum_s() < measured.minimum_s(Averaging(num=3))
     job = replace(job, budget_s=measured.minimum_s() + 12.0)
     assert measured.kernels is not None
     assert measured.kernels["4-bit"] == ["MatMul4Bit", "bitsandbytes::dequantize_4bit"]

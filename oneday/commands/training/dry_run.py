@@ -8,6 +8,7 @@ Where it sits: the request of `train` -> **dry run** -> tables and a JSON line.
 from harness.budget.duration import pretty, seconds
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.profile_choice import NAMED_BY_USER
+from harness.checkpoint.averaging import Averaging
 from harness.data.dataset import read_mix
 from harness.errors import ConfigError
 from harness.keys.acceptance import Acceptance
@@ -90,8 +91,13 @@ def _lines(
         ("checkpoints", f"{_rhythm(recipe)} with an evaluation; {recipe.save_total_limit} kept"),
         ("attention", _attention(recipe, card)),
         ("before the clock", "rehearse" if request.rehearsal else "nothing: `rehearsal=false`"),
-        ("then", f"train, evaluate, save, pick by validation loss{', try an average' * (request.average > 1)}"),
+        ("then", f"train, evaluate, save, pick by validation loss{_averages(request, recipe)}"),
     ]  # fmt: skip
+
+
+def _averages(request: TrainRequest, recipe: AxolotlConfig) -> str:
+    averaging = Averaging.of(request.average, request.average_of, has_moving=recipe.ema_decay is not None)
+    return f", try averages ({averaging.described})" if averaging.num_trials else ""
 
 
 def _base(request: TrainRequest, recipe: AxolotlConfig) -> str:

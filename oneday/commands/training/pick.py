@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from harness.budget.clock import uptime
 from harness.budget.duration import pretty, seconds
 from harness.budget.rehearse import rehearsed_base_loss
 from harness.checkpoint.adapter import find_adapters
+from harness.checkpoint.averaging import Averaging
+from harness.checkpoint.content import EMA_WEIGHTS
 from harness.checkpoint.pick import KINDS, Picked, pick
 from harness.checkpoint.race import Race
 from harness.checkpoint.scores import read_scores
@@ -55,7 +57,8 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
         picked = _pick_by_scores(request, request.scores, base, precision, trained=trained)
         show_pick(picked, request.folder, console)
         return
-    measures = request.average > 1 or any(c.validation_loss is None for c in checkpoints)
+    averaging = _averaging(request, checkpoints)
+    measures = averaging.num_trials > 0 or any(c.validation_loss is None for c in checkpoints)
     if measures:
         _check_validation(request, trained=trained)
     alone = contextlib.nullcontext() if deadline else locked(request.folder)
@@ -69,7 +72,7 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
             rows=read_dataset_rows(_validation(request), base) if measures else (),
             beta=_beta(request) if measures and _measures_its_own_rows(request, trained=trained) else None,
             seed=request.seed,
-            average=request.average,
+            averaging=averaging,
             base_loss=rehearsed_base_loss(request.folder) if _measures_its_own_rows(request, trained=trained) else None,
             until=min(started_at + limit_s, must_end),
         )
@@ -172,7 +175,7 @@ def show_dry_run(request: PickRequest, console: Console) -> None:
         ),
         ("known losses", f"{known}: measured by the trainer over all validation rows"),
         ("to be measured", _to_be_measured(request, len(good) - known)),
-        ("average", f"of the {request.average} best, published if better" if request.average > 1 else "none"),
+        ("averages", _averaging(request, good).described),
         ("time", charged + (f", of which {pretty(max(0.0, ledger.left_s))} are left" if ledger else "")),
         ("result", str(folder / PICK / "adapter")),
     ]
@@ -184,6 +187,11 @@ def _to_be_measured(request: PickRequest, num: int) -> str:
     if request.scores:
         return f"nothing: {request.scores} decides"
     return f"{num}, {f'within {request.time}' if request.time else 'on all rows'}"
+
+
+def _averaging(request: PickRequest, checkpoints: Sequence[Checkpoint]) -> Averaging:
+    has_moving = any((checkpoint.path / EMA_WEIGHTS).is_file() for checkpoint in checkpoints[-1:])
+    return Averaging.of(request.average, request.average_of, has_moving=has_moving)
 
 
 def _checkpoints(folder: Path, *, trained: bool) -> tuple[list[Checkpoint], list[Dropped]]:

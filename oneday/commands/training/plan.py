@@ -140,7 +140,7 @@ def _costs(job: TrainJob, *, validation_tokens: int) -> Costs:
     stored, made_with = job.run / PLAN / REHEARSAL, job.run / PLAN / INPUTS
     mend = "`oneday rehearse --redo` measures again."
     if stored.is_file() and made_with.is_file() and read_as(dict[str, object], made_with, mend=mend) == job.inputs():
-        return Costs.of(read_as(Rehearsal, stored, mend=mend), job.average)
+        return Costs.of(read_as(Rehearsal, stored, mend=mend), job.averaging)
     with _naming_found_card(job.card_how):
         return Costs.estimated(job.card, job.recipe, ModelShape.of(job.base), validation_tokens=validation_tokens)
 

@@ -15,6 +15,7 @@ from harness.budget.memory import ModelShape, memory_reductions
 from harness.budget.pace import first_horizon
 from harness.budget.rehearse import Rehearsal, pack_plan, planned, rehearse
 from harness.budget.schedule import check_plan
+from harness.checkpoint.averaging import Averaging
 from harness.checkpoint.pick import read_picked
 from harness.data.dataset import check_rows
 from harness.errors import ConfigError, MemoryFullError, TrainError
@@ -129,7 +130,7 @@ def _job(request: TrainRequest, setting: Setting, console: Console) -> TrainJob:
             )
     return replace(
         job,
-        average=request.average,
+        averaging=Averaging.of(request.average, request.average_of, has_moving=job.recipe.ema_decay is not None),
         trackers=read_trackers(request.track),
         charging=charging_of(request.clock),
         follow_plan=request.follow_plan,
@@ -199,10 +200,10 @@ def with_chosen_rate(
 def train_measured(
     job: TrainJob, measured: Rehearsal, console: Console, *, launch: Launcher = start_axolotl
 ) -> TrainResult:
-    """Trains, then tries an average if the job requests one."""
+    """Trains, then tries averages if the job requests any."""
     with live(console, job.run) as drawing:
         result = train(job, measured, launch=launch, on_event=TrainingDisplay(console, calm=drawing))
-    if job.average > 1 and not result.was_done:
+    if job.averaging.num_trials and not result.was_done:
         return try_average(job, result, console, reserve_s=measured.final_model_reserve_s)
     return result
 
@@ -244,7 +245,7 @@ def steps_that_fit_budget(job: TrainJob, measured: Rehearsal) -> int:
     """Steps that the job's budget holds at the measured costs."""
     recipe = planned(job.recipe, pack_plan(job.recipe, job.dataset().lengths(), epochs=job.recipe.num_epochs))
     return first_horizon(
-        left_s=job.budget_s - measured.load_s - measured.prepare_s - measured.pick_reserve_s(job.average),
+        left_s=job.budget_s - measured.load_s - measured.prepare_s - measured.pick_reserve_s(job.averaging),
         step_s=measured.typical_step_s,
         closing_s=measured.usual_closing_s,
         eval_steps=recipe.evaluation_interval,
@@ -252,18 +253,18 @@ def steps_that_fit_budget(job: TrainJob, measured: Rehearsal) -> int:
 
 
 def try_average(job: TrainJob, result: TrainResult, console: Console, *, reserve_s: float = 0.0) -> TrainResult:
-    """Measures the average of the best adapters in the rest of the budget.
+    """Measures averages of the checkpoints in the rest of the budget.
 
     Args:
         reserve_s: Of the rest, what the final model needs.
     """
     ledger = Ledger.of_run(job.run / LEDGER)
-    console.say(f"trying the average of the {job.average} best: {pretty(max(ledger.left_s, 0.0))} are left")
-    request = PickRequest(folder=job.run, base=job.base, average=job.average)
+    console.say(f"trying averages ({job.averaging.described}): {pretty(max(ledger.left_s, 0.0))} are left")
+    request = PickRequest(folder=job.run, base=job.base, average=job.averaging.num, average_of=job.averaging.kinds)
     with ledger.working("pick"):
         code = pick_within(request, deadline=ledger.deadline - reserve_s, beat=ledger.beat)
     if code != 0:
-        console.say("the average was not measured in time" if code is None else "the average was not measured")
+        console.say("averages were not measured in time" if code is None else "no average was measured")
     picked = read_picked(job.run)
     is_same = picked.checkpoint == result.picked.checkpoint
     console.say(f"picked: {picked.checkpoint}, {'as before' if is_same else f'instead of {result.picked.checkpoint}'}")

@@ -57,23 +57,23 @@ def test_what_is_no_usable_adapter_is_rejected_with_its_reason(copied: Path) -> 
 
 def test_an_average_is_the_mean_of_every_tensor(adapters: Path, tmp_path: Path) -> None:
     parts = [adapters / "checkpoint-3", adapters / "checkpoint-100"]
-    out = average_adapters(parts, tmp_path / "mean")
+    out = average_adapters(parts, (0.25, 0.75), tmp_path / "mean")
     a, b, mean = (load_file(path / "adapter_model.safetensors") for path in (*parts, out))
     for name, tensor in mean.items():
         assert tensor.dtype == a[name].dtype
-        assert tensor.allclose((a[name] + b[name]) / 2, atol=1e-7)
+        assert tensor.allclose(0.25 * a[name] + 0.75 * b[name], atol=1e-7)
     LanguageModel.load(DEMO_BASE, lora_adapter=out)
 
 
 def test_adapters_of_different_shape_or_scale_have_no_average(adapters: Path, tmp_path: Path) -> None:
     wide = write_adapters(tmp_path, DEMO_BASE, {"checkpoint-1": 0.1}, rank=8)[0]
     with pytest.raises(CheckpointError, match="its shape differs"):
-        average_adapters([adapters / "checkpoint-3", wide], tmp_path / "mean")
+        average_adapters([adapters / "checkpoint-3", wide], (0.5, 0.5), tmp_path / "mean")
     other = Path(shutil.copytree(adapters / "checkpoint-3", tmp_path / "other"))
     config = json.loads((other / "adapter_config.json").read_text())
     (other / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 99}))
     with pytest.raises(CheckpointError, match="its shape differs"):
-        average_adapters([adapters / "checkpoint-3", other], tmp_path / "mean")
+        average_adapters([adapters / "checkpoint-3", other], (0.5, 0.5), tmp_path / "mean")
 
 
 def test_a_worn_adapter_equals_one_that_was_loaded(adapters: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from core.model.token_ids import RowIds
 from harness.budget.clock import Clock, uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.checkpoint.adapter import find_adapters
-from harness.checkpoint.content import RESUME_FILES
+from harness.checkpoint.averaging import AverageKind, Averaging
+from harness.checkpoint.content import EMA_WEIGHTS, RESUME_FILES
 from harness.checkpoint.loss import CheckpointLosses
 from harness.checkpoint.pick import Picked, pick
 from harness.checkpoint.seal import Checkpoint, inspect_all, seal
@@ -134,7 +135,7 @@ def test_an_average_is_picked_if_it_beats_the_best_and_only_then(
     theirs = tmp_path / "theirs"
     shutil.copytree(adapters / "checkpoint-40", theirs / "checkpoint-40")
     opposite(adapters / "checkpoint-40", theirs / "checkpoint-50")
-    picked = timed_pick(replace(make_job(theirs, tmp_path, rows), average=2))
+    picked = timed_pick(replace(make_job(theirs, tmp_path, rows), averaging=Averaging(num=2)))
     assert picked.checkpoint == "average of checkpoint-40, checkpoint-50"
     assert picked.adapter == "adapter-average-50"
     losses = {c.checkpoint: c.validation_loss for c in picked.candidates}
@@ -144,7 +145,7 @@ def test_an_average_is_picked_if_it_beats_the_best_and_only_then(
     assert any(c.verdict.startswith("better than checkpoint-40 (-") for c in picked.candidates)
     assert not (tmp_path / "08_pick" / "average").exists()
 
-    picked = timed_pick(replace(make_job(adapters, tmp_path / "worse", rows), average=3))
+    picked = timed_pick(replace(make_job(adapters, tmp_path / "worse", rows), averaging=Averaging(num=3)))
     assert picked.checkpoint == BEST
     assert (
         "not significantly better than checkpoint-30"
@@ -152,6 +153,31 @@ def test_an_average_is_picked_if_it_beats_the_best_and_only_then(
             "average of checkpoint-20, checkpoint-30, checkpoint-40"
         ]
     )
+
+
+def test_every_kind_of_average_is_measured_and_the_best_of_them_is_published(
+    adapters: Path, tmp_path: Path, rows: list[RowIds]
+) -> None:
+    """The products of an adapter and its opposite cancel; the moving average is another adapter."""
+    theirs = tmp_path / "theirs"
+    shutil.copytree(adapters / "checkpoint-40", theirs / "checkpoint-40")
+    opposite(adapters / "checkpoint-40", theirs / "checkpoint-50")
+    shutil.copy(adapters / BEST / "adapter_model.safetensors", theirs / "checkpoint-50" / EMA_WEIGHTS)
+    averaging = Averaging(num=3, kinds=tuple(AverageKind))
+    picked = timed_pick(replace(make_job(theirs, tmp_path, rows), averaging=averaging))
+    losses = {c.checkpoint: c.validation_loss for c in picked.candidates}
+    both = "checkpoint-40, checkpoint-50"
+    assert losses.keys() == {
+        "base", "checkpoint-40", "checkpoint-50", f"average of {both}", f"loss-weighted average of {both}",
+        f"average of the products of {both}", "moving average of checkpoint-50",
+    }  # fmt: skip
+    assert losses[f"average of the products of {both}"] == pytest.approx(losses["base"], abs=1e-4)
+    assert losses["moving average of checkpoint-50"] == pytest.approx(
+        CheckpointLosses(DEMO_BASE, precision=None, rows=rows).mean(adapters / BEST), abs=1e-5
+    )
+    assert picked.validation_loss == min(loss for name, loss in losses.items() if name != "base")
+    assert picked.adapter == "adapter-average-50"
+    assert not (tmp_path / "08_pick" / "average").exists()
 
 
 def test_losses_that_are_all_known_load_no_model(tmp_path: Path, adapters: Path) -> None:
@@ -238,7 +264,7 @@ def test_an_average_is_tried_after_training_within_what_is_left(run: Path, rows:
         recipe=read_recipe(RECIPE),
         card=get_gpu_profile("cpu"),
         budget_s=1000,
-        average=2,
+        averaging=Averaging(num=2),
     )
     found = try_average(job, result, Console())
     assert {c.checkpoint for c in found.picked.candidates} >= set(NOISES)
@@ -255,7 +281,7 @@ def test_an_average_is_measured_although_all_losses_are_known(
     losses = CheckpointLosses(DEMO_BASE, precision=None, rows=rows)
     job = make_job(adapters, tmp_path, rows)
     known = [replace(c, validation_loss=losses.mean(c.path)) for c in job.checkpoints]
-    picked = timed_pick(replace(job, checkpoints=known, average=2))
+    picked = timed_pick(replace(job, checkpoints=known, averaging=Averaging(num=2)))
     found = {c.checkpoint: c for c in picked.candidates}
     assert {c.measured_by for name, c in found.items() if "average" not in name and name != "base"} == {"trainer"}
     average = found["average of checkpoint-30, checkpoint-40"]
@@ -280,7 +306,7 @@ def test_an_average_that_does_not_fit_is_given_up_at_the_deadline(run: Path, lef
         recipe=read_recipe(RECIPE),
         card=get_gpu_profile("cpu"),
         budget_s=60,
-        average=2,
+        averaging=Averaging(num=2),
     )
     report = Ledger.of_run(path).report()
     result = TrainResult(
@@ -296,7 +322,7 @@ def test_adapters_that_have_no_average_do_not_cost_the_pick(adapters: Path, tmp_
     theirs = tmp_path / "theirs"
     shutil.copytree(adapters / BEST, theirs / BEST)
     write_adapters(theirs, DEMO_BASE, {"checkpoint-50": 0.3}, rank=8)
-    picked = timed_pick(replace(make_job(theirs, tmp_path, rows), average=2))
+    picked = timed_pick(replace(make_job(theirs, tmp_path, rows), averaging=Averaging(num=2)))
     assert picked.checkpoint == BEST
     assert any("they cannot be averaged" in r.detail for r in picked.rejected)
 

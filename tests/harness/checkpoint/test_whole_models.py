@@ -12,8 +12,9 @@ from core.files import write_jsonl
 from core.model.folder import WEIGHT_INDEX
 from core.model.language_model import LanguageModel
 from core.model.token_ids import RowIds
-from harness.checkpoint import average as averaging
-from harness.checkpoint.average import average
+from harness.checkpoint import average
+from harness.checkpoint.average import write_average
+from harness.checkpoint.averaging import AverageKind, Averaging, Trial
 from harness.checkpoint.loss import CheckpointLosses, answer_losses
 from harness.checkpoint.seal import Checkpoint
 from harness.checkpoint.timed_pick import PickJob, timed_pick
@@ -66,10 +67,16 @@ def test_each_loss_is_that_of_the_model_loaded_by_itself(models: list[Path], row
 def test_the_average_is_written_in_pieces_and_picked_where_it_is_better(
     models: list[Path], rows: list[RowIds], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(averaging, "SHARD_BYTES", 300_000)
+    monkeypatch.setattr(average, "SHARD_BYTES", 300_000)
     checkpoints = [Checkpoint(path=path, step=int(path.name[-2:]), validation_loss=None) for path in models]
     job = PickJob(
-        folder=tmp_path, checkpoints=checkpoints, rejected=(), base=DEMO_BASE, precision=None, rows=rows, average=2
+        folder=tmp_path,
+        checkpoints=checkpoints,
+        rejected=(),
+        base=DEMO_BASE,
+        precision=None,
+        rows=rows,
+        averaging=Averaging(num=2),
     )
     picked = timed_pick(job)
     assert picked.checkpoint == "average of checkpoint-20, checkpoint-30"
@@ -88,5 +95,6 @@ def test_models_of_other_shapes_have_no_average(models: list[Path], tmp_path: Pa
     weights = load_file(other / "model.safetensors")
     weights.pop("model.norm.weight")
     save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    trial = Trial(kind=AverageKind.LAST, members=("a", "b"), weights=(0.5, 0.5))
     with pytest.raises(CheckpointError, match="other: its weights differ from"):
-        average([models[0], other], tmp_path / "out")
+        write_average(trial, [models[0], other], tmp_path / "out")

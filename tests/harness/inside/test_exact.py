@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from core.files import file_sha256, read_jsonl
 from core.run_folder import TRAIN
 from harness.axolotl_process import Child, Launcher
 from harness.base_model import load_tokenizer
+from harness.checkpoint.content import EMA_WEIGHTS
 from harness.inside.events import Event, Step
 from harness.job import TrainJob
 from harness.run import train
@@ -48,7 +50,7 @@ def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_by
     tmp_path: Path, write_mix: Callable[..., Path], demo_base: Path, axolotl: Launcher
 ) -> None:
     whole = make_job(tmp_path / "whole", write_mix(), demo_base, budget_s=300.0)
-    recipe = whole.recipe.model_copy(update={"num_epochs": 9.5, "eval_steps": 4})
+    recipe = whole.recipe.model_copy(update={"num_epochs": 9.5, "eval_steps": 4, "ema_decay": 0.9})
     whole = replace(whole, recipe=recipe.model_copy(update={"gradient_accumulation_steps": 1}))
     result = train(whole, SLOW, launch=axolotl)
     assert result.stop_reason == "epochs"
@@ -66,8 +68,18 @@ def test_killed_at_random_points_and_resumed_a_followed_plan_ends_in_the_same_by
     assert list(expected) == list(range(1, 20))
     assert found == expected  # batch hash, rate and loss, to the last bit
     assert len({record["batch"] for record in found.values()}) > 15
-    name = "checkpoint-19/adapter_model.safetensors"
-    assert file_sha256(followed.run / TRAIN / OUTPUT / name) == file_sha256(whole.run / TRAIN / OUTPUT / name)
+    last, killed = (job.run / TRAIN / OUTPUT / "checkpoint-19" for job in (whole, followed))
+    for name in ("adapter_model.safetensors", EMA_WEIGHTS):
+        assert file_sha256(killed / name) == file_sha256(last / name)
+    assert_average_lags(last)
+
+
+def assert_average_lags(checkpoint: Path) -> None:
+    """The average has the adapter's tensors, other values, and smaller second factors, which began at 0."""
+    now, mean = (load_file(checkpoint / name) for name in ("adapter_model.safetensors", EMA_WEIGHTS))
+    assert {name: tensor.shape for name, tensor in mean.items()} == {name: t.shape for name, t in now.items()}
+    second = [name for name in mean if "lora_B" in name]
+    assert 0 < sum(float(mean[n].norm()) for n in second) < sum(float(now[n].norm()) for n in second)
 
 
 @pytest.mark.timed
