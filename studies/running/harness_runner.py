@@ -75,15 +75,16 @@ class HarnessRunner:
         return "weights full: the losses of adapters alone are compared" if training.stage.weights == "full" else ""
 
     def prepare(self, training: Training, *, base: Path, mix: Path, tokens: int) -> Measured | None:
-        """Rehearses one training of a kind, before the clock starts; or reads what an earlier call measured.
+        """Rehearses one training of a kind, before the clock starts; or takes what was measured before.
 
         Raises:
             OnedayError: Axolotl does not train with these settings here.
         """
         key = speed_key(training)
         job, steps = self._job(training, base, mix, self.folder / REHEARSALS / digest(key)[:SHORT])
-        found = rehearse(replace(job, redo=True), launch=self.launch)
-        self._rehearsed[key] = found, mix
+        if key not in self._rehearsed:
+            self._rehearsed[key] = rehearse(replace(job, redo=True), launch=self.launch), mix
+        found, _ = self._rehearsed[key]
         return Measured(
             tokens_per_s=tokens / steps / found.typical_step_s,
             start_s=found.prepare_s + found.load_s + found.eval_s + found.save_s + found.pick_reserve_s(),

@@ -1,5 +1,6 @@
 """`oneday study FILE`: a study run on this machine, or gone on with."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.budget.duration import pretty
@@ -14,13 +15,17 @@ from studies.running.harness_runner import HarnessRunner
 from studies.running.page import write_study_report
 from studies.running.prepare import prepare
 from studies.running.run import StudyResult, run_study
+from studies.running.survey import Context
 from studies.study import Study
 
 REPORT = "report.html"
 
 
-def run_here(request: StudyRequest, console: Console) -> None:
+def run_here(request: StudyRequest, console: Console, *, fitted: Callable[[Context], Study] | None = None) -> None:
     """Prepares what comes before the clock, runs, shows.
+
+    Args:
+        fitted: Changes lengths and budget after the rehearsals, from what they measured.
 
     Raises:
         OnedayError: the study cannot be run here, or its anchor has no result.
@@ -32,6 +37,9 @@ def run_here(request: StudyRequest, console: Console) -> None:
     runner = HarnessRunner(card=choice.card, folder=folder, device=choice.device)
     evaluator = CommandEvaluator()
     context = prepare(study, folder=folder, runner=runner, evaluator=evaluator, on_event=console.say)
+    if fitted is not None:
+        study = fitted(context)
+        context = prepare(study, folder=folder, runner=runner, evaluator=evaluator, on_event=lambda line: None)
     for name, why in context.not_run.items():
         console.say(f"suite {name}: not run: {why}")
     result = run_study(context, runner=runner, evaluator=evaluator, on_event=console.say)
