@@ -19,8 +19,9 @@ from studies.estimate import Measured, Speeds, estimate, length_of, speed_key
 from studies.graph import Graph, build_graph
 from studies.identity import Known, data_key, trainer_versions
 from studies.running.building import Mix, build_data
-from studies.running.folder import LEDGER, StudyFolder
-from studies.running.runner import Evaluator, TrainingRunner
+from studies.running.folder import StudyFolder
+from studies.running.runner import Evaluator, Rehearser
+from studies.running.spending import ledgers
 from studies.running.survey import Context
 from studies.selection import EVAL_LOSS
 from studies.study import Study
@@ -30,7 +31,7 @@ def prepare(
     study: Study,
     *,
     folder: Path,
-    runner: TrainingRunner,
+    runner: Rehearser,
     evaluator: Evaluator,
     on_event: Callable[[str], None] = lambda line: None,
 ) -> Context:
@@ -67,7 +68,7 @@ def prepare(
         not_run=not_run,
         rehearsed=rehearsed,
     )
-    if not (folder / LEDGER).is_file():
+    if not ledgers(folder):
         _check_budget(context)
     return context
 
@@ -84,7 +85,7 @@ def _check_budget(context: Context) -> None:
     fit(study, graph, {i: cost.seconds for i, cost in costs.items()}, budget_s=seconds(study.budget))
 
 
-def _check_trainings(graph: Graph, runner: TrainingRunner, *, is_raced: bool) -> None:
+def _check_trainings(graph: Graph, runner: Rehearser, *, is_raced: bool) -> None:
     for training in graph.trainings.values():
         if why := runner.refusal(training):
             raise StudyError(
@@ -112,7 +113,7 @@ def _check_selection(study: Study, not_run: Mapping[str, str]) -> None:
 def _rehearsed(
     study: Study,
     graph: Graph,
-    runner: TrainingRunner,
+    runner: Rehearser,
     bases: Mapping[str, Path],
     mixes: Mapping[str, Mix],
     on_event: Callable[[str], None],
