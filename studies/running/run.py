@@ -242,7 +242,7 @@ class _Loop:
         return GenerationWork(
             generation=generation,
             suite=suite,
-            items=context.study.path(suite.items),
+            items=context.study.items(suite, folder.path),
             base=context.bases[generation.base],
             weights=folder.weights(record) if record else None,
             run=folder.training(record.planned) if record else None,
