@@ -9,7 +9,7 @@ budget counts the hours of all GPUs: each has a clock of its own with an equal p
 together.
 Results lie by identity in the study's folder, so folder, data and models must lie at the same path on every machine.
 
-Where it sits: `oneday study --on ray`; run.py gives it work, slot.py does it.
+Where it sits: `oneday study` with `on=ray`; run.py gives it work, slot.py does it.
 """
 
 import os
@@ -55,9 +55,15 @@ def on_worker(cluster: Cluster, function: Callable[..., Result], *arguments: obj
     Raises:
         OnedayError: the function raised it.
     """
-    task = cluster.ray.remote(**cluster.resources(), max_retries=RESTARTS)(_in_folder)
+    task = cluster.ray.remote(**_options(cluster), max_retries=RESTARTS)(_in_folder)
     result: Result = _get(cluster, task.remote(os.getcwd(), function, arguments))
     return result
+
+
+def _options(cluster: Cluster) -> dict[str, object]:
+    """One GPU, and as many threads as on one machine: Ray would set one thread for each CPU that a worker takes."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
+    return {**cluster.resources(), "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads}}}
 
 
 def _in_folder(folder: str, function: Callable[..., object], arguments: tuple[object, ...]) -> object:
@@ -114,8 +120,6 @@ class Opening:
     """Of this clock, with what it was charged before."""
     run_id: str
     charging: Charging
-    threads: str | None
-    """OMP_NUM_THREADS of the process that started the study; Ray sets another value."""
 
 
 class _Worker:
@@ -123,9 +127,6 @@ class _Worker:
 
     def __init__(self, opening: Opening) -> None:
         _enter(opening.cwd)
-        os.environ.pop("OMP_NUM_THREADS", None)
-        if opening.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = opening.threads
         runner = opening.runner
         if isinstance(runner, HarnessRunner):
             runner = replace(runner, device=choose_profile(runner.card.name).device)
@@ -196,14 +197,13 @@ class RaySlots:
         budget_s, num = seconds(study.budget), cluster.num_slots
         part_s = max(1e-3, (budget_s - others_charged_s(folder.path)) / num)
         found = cls(cluster, folder, budget_s)
-        actor = cluster.ray.remote(**cluster.resources(), max_restarts=RESTARTS)(_Worker)
+        actor = cluster.ray.remote(**_options(cluster), max_restarts=RESTARTS)(_Worker)
         for number in range(num):
             path = folder.path / CLOCKS / f"{number}.jsonl"
             charged_s = Ledger.of_run(path).charged_s if path.is_file() else 0.0
             opening = Opening(
                 cwd=os.getcwd(), folder=folder, runner=runner, evaluator=evaluator, clock=path,
                 budget_s=charged_s + part_s, run_id=study.study, charging=study.clock,
-                threads=os.environ.get("OMP_NUM_THREADS"),
             )  # fmt: skip
             found.remotes.append(_Remote(actor.remote(opening), part_s, uptime()))
             found._await(found.remotes[-1])
