@@ -46,7 +46,7 @@ REAL_TASKS ?= $(or $(NI_TASKS),../shared/data/natural-instructions/tasks)
 real: $(READY) ## run the whole chain on real tasks with SmolLM2-135M: 2 hours on two cores (estimated); SCALE=0.1, RUN=runs/real
 	$(BIN)/python -m benchmarks.real.chain --tasks "$(REAL_TASKS)" --run "$(or $(RUN),runs/real)" --scale $(SCALE)
 
-study-demo: $(READY) ## run a study of five arms with the tiny model in runs/study-demo: 10 minutes at most
+study-demo: $(READY) ## run a study of five arms with the tiny model in runs/study-demo: 10 minutes on idle cores
 	$(BIN)/python -m oneday.demo.study
 
 # Without bytecode files every process that a test starts compiles the project again, and pytest every test file.

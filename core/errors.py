@@ -11,6 +11,7 @@
     ├── SourceError             a data source of the mix
     ├── MixError                the mix itself
     ├── FileError               a file or folder that cannot be read or written; an `OSError` too
+    ├── ClusterError            Ray, or the cluster that it should find
     ├── MissingPackage          a package of an extra that is not installed; an `ImportError` too
     ├── HarnessError            see harness/errors.py
     ├── EvaluationError         see evaluation/errors.py
@@ -71,6 +72,10 @@ class FileError(OnedayError, OSError):
     def __str__(self) -> str:
         """The line that the user sees."""
         return f"{self.filename or 'the system'}: {self.strerror}. Check path, permissions and space."
+
+
+class ClusterError(OnedayError):
+    """Ray is not installed, or there is no cluster."""
 
 
 class MissingPackage(OnedayError, ImportError):  # noqa: N818

@@ -316,8 +316,11 @@ def is_locked(run: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(run: Path) -> Iterator[int]:
+def locked(run: Path, *, patience_s: float = 0.0) -> Iterator[int]:
     """Locks a run folder, so that one command at a time uses it.
+
+    Args:
+        patience_s: How long it waits for another command to end.
 
     Yields:
         The lock's file descriptor, which a child may inherit.
@@ -331,15 +334,16 @@ def locked(run: Path) -> Iterator[int]:
         raise StageError(f"{run}: a file is in the place of this folder. Give another `run=`.") from e
     with (run / LOCK).open("ab") as f:
         try:
-            _take(f)
+            _take(f, time.monotonic() + patience_s)
         except OSError as e:
             raise StageError(f"{run}: another oneday command is at work on this run. Wait for it, or stop it.") from e
         yield f.fileno()
 
 
-def _take(file: IO[bytes]) -> None:
+def _take(file: IO[bytes], until: float) -> None:
     """Tries several times, because `is_locked` holds the lock for microseconds."""
-    for _ in range(4):
+    tries = 0
+    while (tries := tries + 1) <= 4 or time.monotonic() < until:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return

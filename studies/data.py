@@ -144,8 +144,36 @@ class Feedback(Strict):
         return _together({self.source: 1.0}, sources)
 
 
+class Curated(Strict):
+    """Rows of Natural Instructions that the study's base gets wrong, or rows of a control, which does not ask it."""
+
+    build: Literal["curate"]
+    source: str
+    """A folder of task files."""
+    control: Literal["none", "random", "balanced"] = "none"
+    """As `oneday curate` takes it; `none`: the base is asked."""
+    preset: Literal["recommended", "birbal-paper", "birbal-scripts"] = "recommended"
+    rows: int = Field(gt=0, le=100_000)
+    """How many are chosen, before the cut to `tokens`."""
+    tokens: float = Field(gt=0)
+    """Of the prompts and answers that are trained on, equal in every arm."""
+    instances_per_task: int | None = Field(default=None, gt=0)
+    """How many the base is asked about, at most. None: all."""
+    held_out_tasks: int = Field(default=40, gt=0)
+    """Tasks of which nothing is trained on; suites with `items: questions-of:STAGE` ask about them."""
+    questions_per_task: int = Field(default=5, gt=0)
+
+    def names(self) -> tuple[str, ...]:
+        """The sources that it reads."""
+        return (self.source,)
+
+    def amount(self, sources: Sources) -> Amount:
+        """Rows and tokens, from declared sizes."""
+        return Amount(rows=round(self.tokens / sources[self.source].tokens), tokens=self.tokens)
+
+
 StageData: TypeAlias = Annotated[
-    Rows | NestedMix | LanguageUniform | Mixture | Preferences | Feedback, Field(discriminator="build")
+    Rows | NestedMix | LanguageUniform | Mixture | Preferences | Feedback | Curated, Field(discriminator="build")
 ]
 
 

@@ -14,13 +14,13 @@ from pydantic import Field, model_validator
 
 from harness.data.template import Template
 from harness.ledger.day import Charging
-from studies.data import Source
+from studies.data import Curated, Source
 from studies.document import Strict, nearest, read_document, validated, with_changes
 from studies.errors import StudyError
 from studies.selection import EVAL_LOSS, Selection
 from studies.stage import BASE, Stage
 
-PRESETS = "presets"
+PRESETS, QUESTIONS, QUESTIONS_OF = "presets", "questions", "questions-of:"
 
 
 class ModelSize(Strict):
@@ -92,7 +92,7 @@ class Suite(Strict):
     """Items whose responses are generated once and scored by one or more suites of `oneday evaluate`."""
 
     items: str
-    """Their file or folder, relative to `data_folder`."""
+    """Their file or folder, relative to `data_folder`; or `questions-of:STAGE`, whose data hold tasks out."""
     scores: tuple[str, ...] = Field(min_length=1)
     """The suites of `oneday evaluate` that score the responses."""
     languages: tuple[str, ...] = Field(min_length=1)
@@ -107,6 +107,11 @@ class Suite(Strict):
     """Empty: every arm."""
     settings: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Suite that scores -> its parameters, as `set` of `oneday evaluate` takes them."""
+
+    @property
+    def questions_of(self) -> str | None:
+        """The stage whose held-out tasks are asked about; None: the items are a file or folder."""
+        return self.items.removeprefix(QUESTIONS_OF) if self.items.startswith(QUESTIONS_OF) else None
 
 
 class Deviation(Strict):
@@ -176,6 +181,11 @@ class Study(Strict):
         """A path of the file, below `data_folder` unless it is absolute."""
         return Path(self.data_folder) / text
 
+    def items(self, suite: Suite, folder: Path) -> Path:
+        """The items of a suite. Questions that the study makes lie in its own folder."""
+        stage = suite.questions_of
+        return self.path(suite.items) if stage is None else folder / QUESTIONS / f"{stage}.jsonl"
+
     @model_validator(mode="after")
     def _names_what_exists(self) -> Self:
         stages, arms = [stage.name for stage in self.stages], self.arms
@@ -202,6 +212,9 @@ class Study(Strict):
             yield from ((f"arms.{name}.skip", skipped, stages) for skipped in arm.skip)
         for name, suite in self.suites.items():
             yield from ((f"suites.{name}.arms", arm, arms) for arm in suite.arms)
+            if suite.questions_of is not None:
+                holding = [stage.name for stage in self.stages if isinstance(stage.data, Curated)]
+                yield f"suites.{name}.items", suite.questions_of, holding
         if self.sweep:
             yield "sweep.stage", self.sweep.stage, stages
             yield "sweep.key", self.sweep.key, list(Stage.model_fields)

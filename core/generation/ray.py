@@ -8,36 +8,20 @@ the cluster has room for it.
 """
 
 import contextlib
-import logging
-import os
 import queue
-import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from core.errors import OnedayError, PredictionError
+from core.errors import ClusterError, OnedayError, PredictionError
+from core.generation.cluster import RESTARTS, connect, death_cause
 from core.generation.request import Answer, Predictor, Request
-
-RESTARTS = 3
-"""How often a worker is started again, and a shard asked again, after a death."""
 
 LONGEST_WAIT_S = 600.0
 """For a worker to come back when every one is gone."""
 
 
 _CLOSED = "the Ray workers were ended while a shard was asked; what was answered is kept."
-
-
-@contextlib.contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Ray ends the process with exit code 15 on SIGTERM; ours ends it in order."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError, TypeError):  # not in the main thread; not set from Python
-            signal.signal(signal.SIGTERM, before)
 
 
 class Buildable(Protocol):
@@ -66,26 +50,14 @@ class RayPredictor:
 
     def __init__(self, engine: Buildable, *, address: str | None = None, workers: int | None = None) -> None:
         try:
-            import ray
-        except ImportError as e:
-            raise PredictionError("`predictor=ray:…` needs Ray. pip install 'oneday-llm[ray]'.") from e
-        self._ray: Any = ray
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        self._started = not ray.is_initialized()
-        if self._started:
-            try:
-                with _sigterm_kept():
-                    ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError, RuntimeError) as e:
-                raise PredictionError(f"`ray_address={address}`: no cluster there ({_first_line(e)}).") from e
-        resources = ray.cluster_resources()
-        num_gpus = int(resources.get("GPU", 0))
-        num = workers or num_gpus or len([node for node in ray.nodes() if node["Alive"]])
-        actor = ray.remote(
-            num_cpus=1,
-            num_gpus=1 if num_gpus and engine.name == "transformers" else 0,
-            max_restarts=RESTARTS,
-        )(_Worker)
+            self._cluster = connect(address)
+        except ClusterError as e:
+            raise PredictionError(f"`predictor=ray:…`: {e}") from e
+        ray = self._ray = self._cluster.ray
+        num = workers or self._cluster.num_slots
+        actor = ray.remote(**self._cluster.resources(needs_gpu=engine.name == "transformers"), max_restarts=RESTARTS)(
+            _Worker
+        )
         self._actors = [actor.remote(engine) for _ in range(num)]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._waits: list[threading.Thread] = []
@@ -97,7 +69,7 @@ class RayPredictor:
             self._limit = self._get(first.limit.remote())
         except ray.exceptions.RayActorError as e:  # its engine failed while it was built
             self.close()
-            raise PredictionError(_cause(e)) from e
+            raise PredictionError(death_cause(e)) from e
         except BaseException:
             self.close()
             raise
@@ -185,8 +157,7 @@ class RayPredictor:
             self._ray.kill(actor)
         for thread in self._waits:  # one that is still asking when Ray goes would bring the process down
             thread.join(timeout=30)
-        if self._started:
-            self._ray.shutdown()
+        self._cluster.close()
 
 
 class _Worker:
@@ -203,13 +174,3 @@ class _Worker:
 
     def complete(self, requests: Sequence[Request]) -> list[Answer]:
         return list(self._predictor.complete(requests))
-
-
-def _cause(e: Exception) -> str:
-    """The last line of a worker's traceback: the error that ended it, without its class."""
-    lines = [line for line in str(e).splitlines() if line.strip()]
-    return lines[-1].split("Error: ", 1)[-1] if lines else type(e).__name__
-
-
-def _first_line(e: Exception) -> str:
-    return next(iter(str(e).splitlines()), "") or type(e).__name__

@@ -59,6 +59,9 @@ SAMPLE = "sample.txt"
 
 NUM_SAMPLES = 3
 
+TABLE_PATIENCE_S = 600.0
+"""Seconds to wait for a table that another command writes; trainings of a study share their tables."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableInputs:
@@ -198,11 +201,11 @@ def find_dataset(
 
     Raises:
         DataError: As for `prepare_dataset`.
-        StageError: Another command is writing a table of this run.
+        StageError: Another command is still writing a table of this run after `TABLE_PATIENCE_S`.
     """
     inputs = TableInputs.of(mix, base=base, sequence_len=sequence_len, long_examples=long_examples, pairs=pairs)
     out = run / TABLE / f"{sequence_len}-{inputs.digest[:16]}"
-    with locked(run / TABLE):
+    with locked(run / TABLE, patience_s=TABLE_PATIENCE_S):
         return read_dataset(out) or prepare_dataset(
             mix, base=base, sequence_len=sequence_len, out=out, long_examples=long_examples, pairs=pairs
         )

@@ -76,8 +76,10 @@ def _show_generations(plan: StudyPlan, console: Console) -> None:
     for suite, found in groups.items():
         kept = [generation for generation in found if not plan.is_dropped(generation)]
         hours = sum(plan.costs[generation.identity].seconds for generation in kept) / HOUR_S
-        items = plan.study.path(plan.study.suites[suite].items)
-        where = "" if items.exists() else f"{items} is not here: not run"
+        declared = plan.study.suites[suite]
+        items = plan.study.path(declared.items)
+        is_here = items.exists() or declared.questions_of is not None
+        where = "" if is_here else f"{items} is not here: not run"
         name = f"{suite}, {', '.join(found[0].languages)}"
         rows.append((name, str(len(kept)), str(found[0].num_items), f"{hours:.2f}", where))
     if rows:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from oneday.requests.request import Option, Redoing, WithDryRun
 
@@ -36,5 +36,9 @@ class StudyRequest(Redoing, WithDryRun):
     """Where the study's data, items and papers are."""
     run: Path | None = None
     """Folder of the study. Default: runs/NAME."""
+    on: Annotated[Literal["here", "ray"], Option(is_rare=True)] = "here"
+    """ray: on every GPU of a Ray cluster; the budget then counts GPU-hours."""
+    ray_address: Annotated[str | None, Option(is_rare=True)] = None
+    """With --on ray: auto, or HOST:PORT. Default: this machine."""
     set: tuple[str, ...] = ()
     """Another value of a key: KEY=VALUE, as sft.learning_rate=1e-5."""

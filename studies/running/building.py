@@ -20,13 +20,15 @@ from core.files import read_jsonl, write_jsonl
 from core.stage import locked
 from curation.builders.build import build
 from curation.builders.registry import parse_options
+from harness.base_model import find_model
 from harness.data.own_mix import TRAIN, VALIDATION, OwnMixParameters, own_mix
 from harness.data.share import DataFile
 from harness.data.template import Template
 from studies.arm import ResolvedArm
-from studies.data import Feedback, LanguageUniform, Mixture, NestedMix, Preferences, Rows
+from studies.data import Curated, Feedback, LanguageUniform, Mixture, NestedMix, Preferences, Rows
 from studies.errors import StudyError
 from studies.identity import data_key
+from studies.running.choosing import chosen_mix
 from studies.stage import Kind, Stage
 from studies.study import Study
 
@@ -49,7 +51,7 @@ class Mix:
 def build_data(
     study: Study, arms: Mapping[str, ResolvedArm], *, folder: Path, on_progress: Callable[[str], None]
 ) -> dict[str, Mix]:
-    """The mixes of all stages, by `data_key`. What was built before is not built again.
+    """The mixes of all stages, by `data_key`. What asks the base, and was built before, is not built again.
 
     Raises:
         OnedayError: a source is missing, has another number of rows than declared, or holds nothing to train on.
@@ -60,11 +62,13 @@ def build_data(
             key = data_key(stage, study, seed=arm.seed, template=arm.template)
             if key not in found:
                 on_progress(f"data of {stage.name} for {arm.name}")
-                found[key] = _build(study, stage, arm, folder / DATA / key[:16])
+                found[key] = _build(study, stage, arm, folder / DATA / key[:16], on_progress)
     return found
 
 
-def _build(study: Study, stage: Stage, arm: ResolvedArm, folder: Path) -> Mix:
+def _build(
+    study: Study, stage: Stage, arm: ResolvedArm, folder: Path, on_progress: Callable[[str], None]
+) -> Mix:  # fmt: skip
     seed = arm.seed
     for name in stage.data.names():
         path = study.path(study.sources[name].path)
@@ -75,6 +79,12 @@ def _build(study: Study, stage: Stage, arm: ResolvedArm, folder: Path) -> Mix:
     sources = [study.path(study.sources[name].path) for name in stage.data.names()]
     if isinstance(stage.data, Rows) and is_mix(sources[0]):
         return Mix(path=sources[0], sha256=_sha256(sources[0]))
+    if isinstance(stage.data, Curated):
+        base = find_model(study.base)
+        mix = chosen_mix(
+            stage.data, tasks=sources[0], base=base, folder=folder, seed=study.seed, on_progress=on_progress
+        )  # fmt: skip
+        return Mix(path=mix, sha256=_sha256(mix))
     rows = sources[0] if isinstance(stage.data, Rows) else _built_rows(study, stage, seed, folder)
     loss = stage.settings().get("loss")
     parameters = OwnMixParameters(

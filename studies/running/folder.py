@@ -5,6 +5,7 @@
       data/KEY/           the rows of a stage                     state.json     what is done, runs, waits or failed
       trainings/ID/       run folders; trained.json when done     results.json   arms, metrics, selections, paper
       responses/ID/       responses; scores.json when scored      report.html
+      clocks/N.jsonl      of each GPU of a cluster                questions/     about the tasks that data hold out
 
 Where it sits: below the loop (run.py), `oneday watch` and `oneday report`.
 """

@@ -27,6 +27,7 @@ from harness.checkpoint.pick import ADAPTER, MODEL
 from harness.checkpoint.trained_base import quantisation_in_training
 from harness.data.dataset import described_dataset
 from harness.job import TrainJob
+from harness.ledger.account import Account
 from harness.parent import Parent
 from harness.recipe import check_card, with_attention
 from harness.run import PAUSE, train
@@ -75,22 +76,23 @@ class HarnessRunner:
         return "weights full: the losses of adapters alone are compared" if training.stage.weights == "full" else ""
 
     def prepare(self, training: Training, *, base: Path, mix: Path, tokens: int) -> Measured | None:
-        """Rehearses one training of a kind, before the clock starts; or reads what an earlier call measured.
+        """Rehearses one training of a kind, before the clock starts; or takes what was measured before.
 
         Raises:
             OnedayError: Axolotl does not train with these settings here.
         """
         key = speed_key(training)
         job, steps = self._job(training, base, mix, self.folder / REHEARSALS / digest(key)[:SHORT])
-        found = rehearse(replace(job, redo=True), launch=self.launch)
-        self._rehearsed[key] = found, mix
+        if key not in self._rehearsed:
+            self._rehearsed[key] = rehearse(replace(job, redo=True), launch=self.launch), mix
+        found, _ = self._rehearsed[key]
         return Measured(
             tokens_per_s=tokens / steps / found.typical_step_s,
             start_s=found.prepare_s + found.load_s + found.eval_s + found.save_s + found.pick_reserve_s(),
             evaluation_s=found.usual_closing_s,
         )
 
-    def train(self, work: TrainingWork) -> Trained:
+    def train(self, work: TrainingWork, account: Account) -> Trained:
         """Trains, or goes on with what was interrupted.
 
         Raises:
@@ -98,7 +100,7 @@ class HarnessRunner:
             Interrupted: by a signal; the state is saved.
         """
         parent = Parent.of(run_of(work.parent)) if work.parent else None
-        job, steps = self._job(work.training, self._base(work, parent), work.mix, work.folder)
+        job, steps = self._job(work.training, self._base(parent or work.base, account), work.mix, work.folder)
         plan = work.folder / PLAN
         if not read_segments(plan):
             write_segment(plan, Segment(step=0, progress=0.0, horizon=steps, reason="declared length"))
@@ -109,7 +111,7 @@ class HarnessRunner:
             replace(measured, wall_s=0.0, base_loss=base_loss),
             launch=self.launch,
             on_event=self.on_event,
-            ledger=work.account,
+            ledger=account,
         )
         weights = _weights(work)
         return Trained(
@@ -120,14 +122,14 @@ class HarnessRunner:
             is_paused=result.stop_reason == PAUSE,
         )
 
-    def race(self, candidates: Mapping[str, TrainingWork]) -> Mapping[str, str]:
+    def race(self, candidates: Mapping[str, TrainingWork], account: Account) -> Mapping[str, str]:
         """Which of these paused trainings are clearly worse: name -> why. Nobody, if there is no time to tell."""
         works = list(candidates.values())
         names = {work.training.swept: identity for identity, work in candidates.items()}
-        first, account = works[0], works[0].account
+        first = works[0]
         training = first.training
         job = RaceJob(
-            base=str(self._base(first, Parent.of(run_of(first.parent)) if first.parent else None)),
+            base=str(self._base(Parent.of(run_of(first.parent)) if first.parent else first.base, account)),
             quantisation=quantisation_in_training(recipe_of(training.stage, seed=training.seed), self.card),
             rows=str(described_dataset(first.folder / TRAIN / DATA).validation.path),
             adapters={work.training.swept: str(_weights(work).resolve()) for work in works},
@@ -140,22 +142,22 @@ class HarnessRunner:
         )  # fmt: skip
         return {names[name]: why for name, why in stopped.items()}
 
-    def _base(self, work: TrainingWork, parent: Parent | None) -> Path:
+    def _base(self, parent: Parent | Path, account: Account) -> Path:
         """The model that a training starts from. All children of a parent share its merged weights.
 
         Raises:
             StudyError: the share of time ended before the weights were merged.
         """
-        if parent is None:
-            return work.base
+        if isinstance(parent, Path):
+            return parent
         folder = make_folder(self.folder / MERGED / parent.run.name).absolute()
 
         def check_time(done: int, total: int) -> None:
-            work.account.beat()
-            if work.account.left_s <= 0:
+            account.beat()
+            if account.left_s <= 0:
                 raise StudyError(f"{folder}: its time ended before the weights of its parent were merged.")
 
-        with locked(folder):
+        with locked(folder, patience_s=account.left_s):  # another slot may be merging them
             return parent.write_base(folder, on_progress=check_time)
 
     def _job(self, training: Training, base: Path, mix: Path, run: Path) -> tuple[TrainJob, int]:

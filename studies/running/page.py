@@ -22,7 +22,8 @@ from studies.arm import Change
 from studies.running.compared import compared_with_anchor
 from studies.running.folder import LEDGER, RESPONSES, RESULTS, SHORT, STUDY, TRAININGS
 from studies.running.results import ArmResult, PaperFigure, Parts, StudyResults
-from studies.running.view import how_far
+from studies.running.spending import spent
+from studies.running.view import HowFar, how_far
 from studies.selection import Selection
 
 Column = tuple[str, str]
@@ -90,8 +91,8 @@ def write_study_report(folder: Path, path: Path) -> None:
     """
     results, study = read_as(StudyResults, folder / RESULTS), read_as(_Head, folder / STUDY)
     compared = compared_with_anchor(folder, results, anchor=study.anchor)
-    spend = _spend(folder)
     far = how_far(folder)
+    spend = _spend(far)
     columns = _columns(results, study)
     arms = results.arms.values()
     values = {
@@ -112,7 +113,7 @@ def write_study_report(folder: Path, path: Path) -> None:
     against = {arm: [asdict(row) for row in found.values()] for arm, found in compared.items()}
     write_json(
         path.with_suffix(".json"),
-        {**results.as_json(), "against_anchor": against, "spend": [asdict(spent) for spent in spend]},
+        {**results.as_json(), "against_anchor": against, "spend": [asdict(one) for one in spend]},
     )
 
 
@@ -166,12 +167,12 @@ def _parts(arms: Mapping[str, ArmResult]) -> dict[tuple[str, str], dict[str, dic
     return found
 
 
-def _spend(folder: Path) -> list[Spent]:
+def _spend(far: HowFar) -> list[Spent]:
     """By training and generation, each with its phases."""
-    by_account = Ledger.of_run(folder / LEDGER).report().by_account or {}
+    by_account = spent(far.folder, budget_s=far.budget_s).by_account or {}
     longest = max(by_account.values(), default=0.0) or 1.0
     found = []
-    for work in how_far(folder).state.work:
+    for work in far.state.work:
         seconds = by_account.get(work.identity[:SHORT])
         found.append(
             Spent(
@@ -179,7 +180,7 @@ def _spend(folder: Path) -> list[Spent]:
                 arms=work.arms,
                 state=work.state,
                 seconds=seconds,
-                phases=_phases(folder, work.identity),
+                phases=_phases(far.folder, work.identity),
                 share=round(100 * (seconds or 0.0) / longest, 2),
             )
         )

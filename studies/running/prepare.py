@@ -14,23 +14,26 @@ from harness.base_model import find_model
 from harness.budget.duration import seconds
 from studies.arm import resolve_arms
 from studies.budget import fit
+from studies.data import Curated
 from studies.errors import StudyError
 from studies.estimate import Measured, Speeds, estimate, length_of, speed_key
 from studies.graph import Graph, build_graph
 from studies.identity import Known, data_key, trainer_versions
 from studies.running.building import Mix, build_data
-from studies.running.folder import LEDGER, StudyFolder
-from studies.running.runner import Evaluator, TrainingRunner
+from studies.running.choosing import write_questions
+from studies.running.folder import StudyFolder
+from studies.running.runner import Evaluator, Rehearser
+from studies.running.spending import ledgers
 from studies.running.survey import Context
 from studies.selection import EVAL_LOSS
-from studies.study import Study
+from studies.study import QUESTIONS, Study
 
 
 def prepare(
     study: Study,
     *,
     folder: Path,
-    runner: TrainingRunner,
+    runner: Rehearser,
     evaluator: Evaluator,
     on_event: Callable[[str], None] = lambda line: None,
 ) -> Context:
@@ -42,8 +45,11 @@ def prepare(
     arms = resolve_arms(study)
     graph = build_graph(study, arms, Known(), {})
     _check_trainings(graph, runner, is_raced=study.sweep is not None and study.sweep.halving)
+    _write_questions(study, folder)
     not_run = {
-        name: why for name, suite in study.suites.items() if (why := evaluator.not_run(suite, study.path(suite.items)))
+        name: why
+        for name, suite in study.suites.items()
+        if (why := evaluator.not_run(suite, study.items(suite, folder)))
     }
     _check_selection(study, not_run)
     bases = {arm.base: find_model(arm.base) for arm in arms.values()}
@@ -67,9 +73,18 @@ def prepare(
         not_run=not_run,
         rehearsed=rehearsed,
     )
-    if not (folder / LEDGER).is_file():
+    if not ledgers(folder):
         _check_budget(context)
     return context
+
+
+def _write_questions(study: Study, folder: Path) -> None:
+    """Writes the questions of the tasks that a stage's data hold out."""
+    for name in dict.fromkeys(suite.questions_of for suite in study.suites.values()):
+        data = study.stage(name).data if name else None
+        if isinstance(data, Curated):
+            path = folder / QUESTIONS / f"{name}.jsonl"
+            write_questions(data, tasks=study.path(study.sources[data.source].path), path=path, seed=study.seed)
 
 
 def _check_budget(context: Context) -> None:
@@ -84,7 +99,7 @@ def _check_budget(context: Context) -> None:
     fit(study, graph, {i: cost.seconds for i, cost in costs.items()}, budget_s=seconds(study.budget))
 
 
-def _check_trainings(graph: Graph, runner: TrainingRunner, *, is_raced: bool) -> None:
+def _check_trainings(graph: Graph, runner: Rehearser, *, is_raced: bool) -> None:
     for training in graph.trainings.values():
         if why := runner.refusal(training):
             raise StudyError(
@@ -112,7 +127,7 @@ def _check_selection(study: Study, not_run: Mapping[str, str]) -> None:
 def _rehearsed(
     study: Study,
     graph: Graph,
-    runner: TrainingRunner,
+    runner: Rehearser,
     bases: Mapping[str, Path],
     mixes: Mapping[str, Mix],
     on_event: Callable[[str], None],

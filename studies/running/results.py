@@ -20,7 +20,7 @@ from studies.arm import Change
 from studies.deviations import deviations
 from studies.graph import Training
 from studies.running.folder import StudyFolder, TrainedRecord
-from studies.running.survey import Survey, Work
+from studies.running.survey import Planned, Survey
 from studies.selection import Choice, MetricRow
 from studies.study import Deviation, Study
 
@@ -246,23 +246,23 @@ class StudyState:
     """What `state.json` holds for `oneday watch`: what is done, runs, waits or failed."""
 
     study: str
-    running: WorkName | None
+    running: Sequence[WorkName]
     work: Sequence[WorkState]
     dropped: Sequence[str]
 
 
-def state_of(survey: Survey, running: Work | None) -> StudyState:
+def state_of(survey: Survey, running: Sequence[Planned]) -> StudyState:
     """Collects the state of a study."""
-    works: list[Work] = [*survey.graph.trainings.values(), *survey.graph.generations.values()]
+    works: list[Planned] = [*survey.graph.trainings.values(), *survey.graph.generations.values()]
     return StudyState(
         study=survey.context.study.study,
-        running=_name(running) if running else None,
+        running=[_name(work) for work in running],
         work=[_with_state(_name(work), _work_state(survey, work)) for work in works],
         dropped=survey.fitted.dropped,
     )
 
 
-def _name(work: Work) -> WorkName:
+def _name(work: Planned) -> WorkName:
     if isinstance(work, Training):
         return WorkName(identity=work.identity, what=work.stage.name, which=work.swept, arms=work.arms)
     return WorkName(identity=work.identity, what=work.suite, which=", ".join(work.languages), arms=work.arms)
@@ -272,7 +272,7 @@ def _with_state(work: WorkName, state: str) -> WorkState:
     return WorkState(identity=work.identity, what=work.what, which=work.which, arms=work.arms, state=state)
 
 
-def _work_state(survey: Survey, work: Work) -> str:
+def _work_state(survey: Survey, work: Planned) -> str:
     if work.identity in survey.failed:
         return "failed"
     if work.identity in survey.settled:
@@ -282,5 +282,5 @@ def _work_state(survey: Survey, work: Work) -> str:
     return "paused" if work.identity in survey.paused else "waiting"
 
 
-def _is_scored(folder: StudyFolder, work: Work) -> bool:
+def _is_scored(folder: StudyFolder, work: Planned) -> bool:
     return folder.scores(work.identity) is not None

@@ -3,29 +3,29 @@
     result = run_study(context, runner=runner, evaluator=evaluator)
     result.dropped, result.failed
 
-One thing runs at a time: the most important that can. After each the rest is planned anew, from what was measured.
+Every slot does one thing at a time: the most important that can be done. On one machine there is one slot, on a cluster
+one for each GPU. After each the rest is planned anew, from what was measured.
 
 Where it sits: above all of studies/; `oneday study` calls it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from core.errors import Interrupted, OnedayError
+from core.errors import OnedayError
 from core.files import write_json
 from core.stage import locked
 from harness.budget.clock import Clock
-from harness.budget.duration import pretty, seconds
-from harness.ledger.account import Account
+from harness.budget.duration import pretty
 from harness.ledger.day import LedgerReport
-from harness.ledger.ledger import Ledger
 from studies.graph import Generation, Group, Training
 from studies.identity import data_key
-from studies.running.folder import LEDGER, RESULTS, SHORT, STATE
+from studies.running.folder import RESULTS, SHORT, STATE
 from studies.running.results import StudyResults, results_of, state_of
-from studies.running.runner import Evaluator, GenerationWork, TrainingRunner, TrainingWork
-from studies.running.survey import Context, Survey, Work, take_survey
+from studies.running.runner import Evaluator, GenerationWork, RaceWork, TrainingRunner, TrainingWork, Work
+from studies.running.slot import Ended, OneSlot, OpenSlots, Slots
+from studies.running.survey import Context, Planned, Survey, take_survey
 
 CLOSING_S = 2.0
 """Kept free for the study's own files at the end."""
@@ -35,6 +35,9 @@ LEAST_S = 1.0
 
 HALF = 0.5
 """Of the declared length, after which candidates race each other."""
+
+MOST_LOSSES = 3
+"""How often work is given to another slot after its machine was lost."""
 
 OnEvent = Callable[[str], None]
 """Called with a line about everything that begins or ends."""
@@ -58,9 +61,13 @@ def run_study(
     runner: TrainingRunner,
     evaluator: Evaluator,
     clock: Clock | None = None,
+    open_slots: OpenSlots = OneSlot.open,
     on_event: OnEvent = lambda line: None,
 ) -> StudyResult:
     """Trains, generates, scores, selects; the same call goes on after a kill, and does nothing twice.
+
+    Args:
+        open_slots: Opens what does the work: this machine, or the GPUs of a cluster.
 
     Raises:
         OnedayError: a link is broken, or nothing can be selected.
@@ -70,125 +77,139 @@ def run_study(
     study, folder = context.study, context.folder
     with locked(folder.path):
         folder.claim(study.study, study.model_dump(mode="json"))
-        budget_s = seconds(study.budget)
-        ledger = Ledger.start(
-            folder.path / LEDGER, budget_s=budget_s, run_id=study.study, charging=study.clock, clock=clock, reopens=True
-        )
-        ledger.rebudget(budget_s)
-        loop = _Loop(context, runner, evaluator, ledger, clock, on_event)
+        slots = open_slots(study, folder, runner, evaluator, clock)
+        loop = _Loop(context, slots, on_event)
         try:
             survey = loop.work()
         except BaseException:
-            ledger.enter("idle")
+            slots.leave()
             raise
-        ledger.stop()
+        report = slots.stop()
     left = [work.identity for work in survey.unsettled()]
     return StudyResult(
         results=results_of(survey),
         dropped=survey.fitted.dropped,
         failed=survey.failed,
         unfinished=tuple(left),
-        ledger=ledger.report(),
+        ledger=report,
     )
 
 
 @dataclass(slots=True)
 class _Loop:
     context: Context
-    runner: TrainingRunner
-    evaluator: Evaluator
-    ledger: Ledger
-    clock: Clock | None
+    slots: Slots
     on_event: OnEvent
+    running: dict[str, Work] = field(default_factory=dict)
+    """By key."""
     failed: dict[str, str] = field(default_factory=dict)
     timed_out: set[str] = field(default_factory=set)
     """Identities of what failed because its share ended; tried once more if time is left at the end."""
     retried: set[str] = field(default_factory=set)
+    losses: Counter[str] = field(default_factory=Counter)
+    """Key of work -> how often the machine was lost that did it."""
 
     def work(self) -> Survey:
         """Until nothing is left to do, or no time."""
         while True:
-            left_s = self.ledger.left_s - CLOSING_S
-            survey = take_survey(self.context, failed=self.failed, left_s=left_s)
-            if group := survey.next_race():
-                self._race(survey, group, left_s)
-                continue
-            work = survey.next_work()
-            share_s = survey.share_s(work, left_s) if work else 0.0
-            write_json(self.context.folder.path / STATE, state_of(survey, work if share_s >= LEAST_S else None))
-            write_json(self.context.folder.path / RESULTS, results_of(survey).as_json())
-            if work is None or share_s < LEAST_S:
-                if self._retries(left_s):
-                    continue
+            survey, is_waiting = self._fill()
+            self._write(survey)
+            if self.running or is_waiting:
+                self._settle(self.slots.wait())
+            elif not self._retries():
                 return survey
-            self._do(survey, work, share_s)
 
-    def _retries(self, left_s: float) -> bool:
+    def _write(self, survey: Survey) -> None:
+        """Writes what `oneday watch` and the page read."""
+        path = self.context.folder.path
+        write_json(path / STATE, state_of(survey, [_planned(work) for work in self.running.values()]))
+        write_json(path / RESULTS, results_of(survey).as_json())
+
+    def _left_s(self) -> float:
+        return self.slots.left_s - CLOSING_S
+
+    def _fill(self) -> tuple[Survey, bool]:
+        """Starts what can be started; returns where the study stands, and whether work waits for a slot."""
+        while True:
+            survey = take_survey(self.context, failed=self.failed, left_s=self._left_s(), running=set(self.running))
+            free_s, group, planned = self.slots.free_s, survey.next_race(), survey.next_work()
+            if group is None and planned is None:
+                return survey, False
+            if free_s is None:
+                return survey, True
+            if not (self._race(survey, group, free_s) if group else planned and self._start(survey, planned, free_s)):
+                return survey, False
+            if self.slots.free_s is None:
+                return survey, True
+
+    def _start(self, survey: Survey, planned: Planned, free_s: float) -> bool:
+        """Starts it, unless too little time is left; what it starts from may be damaged."""
+        share_s = min(survey.share_s(planned, self._left_s()), free_s - CLOSING_S)
+        if share_s < LEAST_S:
+            return False
+        try:
+            work = self._work_of(survey, planned)
+        except OnedayError as e:
+            self.failed[planned.identity] = str(e)
+            self.on_event(f"{_name(planned)}: failed: {e}")
+            return True
+        self.on_event(f"{work.name}: at most {pretty(share_s)} of {pretty(max(0.0, self.slots.left_s))} left")
+        self.running[work.key] = work
+        self.slots.start(work, share_s)
+        return True
+
+    def _race(self, survey: Survey, group: Group, free_s: float) -> bool:
+        """Starts the comparison of an arm's paused candidates."""
+        left = [identity for identity in group.candidates.values() if identity not in survey.settled]
+        candidates = {i: self._training_work(survey, survey.graph.trainings[i], pauses=False) for i in left}
+        work = RaceWork(arm=group.arm, candidates=candidates)
+        self.running[work.key] = work
+        self.slots.start(work, max(LEAST_S, free_s - CLOSING_S))
+        return True
+
+    def _settle(self, ended: Ended | None) -> None:
+        """Takes note of what has ended."""
+        if ended is None:
+            return
+        work = self.running.pop(ended.key)
+        self.on_event(ended.line)
+        if ended.is_lost:
+            self.losses[ended.key] += 1
+            if self.losses[ended.key] <= MOST_LOSSES:
+                return
+        if isinstance(work, RaceWork):
+            self._finish_race(work, ended.stopped)
+        elif ended.error or ended.is_lost:
+            self.failed[ended.key] = ended.error or ended.line
+            if ended.timed_out:
+                self.timed_out.add(ended.key)
+
+    def _retries(self) -> bool:
         """Whether something whose share was too small is tried again, in the time that the others have left."""
-        again = self.timed_out - self.retried if left_s >= LEAST_S else set()
+        again = self.timed_out - self.retried if self._left_s() >= LEAST_S else set()
         self.retried |= again
         for identity in again:
             del self.failed[identity]
         return bool(again)
 
-    def _do(self, survey: Survey, work: Work, share_s: float) -> None:
-        folder = self.context.folder
-        name = _name(work)
-        self.on_event(f"{name}: at most {pretty(share_s)} of {pretty(max(0.0, self.ledger.left_s))} left")
-        place = folder.training(work.identity) if isinstance(work, Training) else folder.responses(work.identity)
-        account = Account.open(
-            place / LEDGER, of=self.ledger, name=work.identity[:SHORT], share_s=share_s, clock=self.clock
-        )
-        try:
-            if isinstance(work, Training):
-                self._train(survey, work, account)
-            else:
-                self._generate(survey, work, account)
-        except Interrupted:
-            account.enter("idle")
-            raise
-        except OnedayError as e:
-            self.failed[work.identity] = str(e)
-            if account.left_s <= 0:
-                self.timed_out.add(work.identity)
-            self.on_event(f"{name}: failed: {e}")
-        account.stop()
+    def _work_of(self, survey: Survey, planned: Planned) -> Work:
+        if isinstance(planned, Training):
+            return self._training_work(survey, planned, pauses=self._pauses(survey, planned))
+        return self._generation_work(survey, planned)
 
-    def _train(self, survey: Survey, training: Training, account: Account) -> None:
-        folder = self.context.folder
-        work = self._training_work(survey, training, account, pause_at=HALF if self._pauses(survey, training) else None)
-        trained = self.runner.train(work)
-        if trained.is_paused:
-            folder.note_paused(training.identity, trained)
-            self.on_event(f"{_name(training)}: paused at step {trained.step} of {trained.of_steps}")
-            return
-        tokens = survey.costs[training.identity].tokens * trained.step / trained.of_steps
-        self._note_speed(account, "train", tokens, work.folder)
-        folder.finish_training(training.identity, trained, parent=work.parent.sha256 if work.parent else "")
-        loss = "-" if trained.eval_loss is None else f"{trained.eval_loss:.4f}"
-        cut = ", cut by its share of the budget" if trained.is_cut else ""
-        self.on_event(f"{_name(training)}: step {trained.step} of {trained.of_steps}{cut}, eval loss {loss}")
-
-    def _note_speed(self, account: Account, phase: str, tokens: float, folder: Path) -> None:
-        """What it really took, for the estimates of the rest."""
-        spent_s = account.report().by_phase.get(phase, 0.0)
-        self.context.folder.note_speed(folder, tokens / spent_s if spent_s > 0 else None)
-
-    def _training_work(
-        self, survey: Survey, training: Training, account: Account, *, pause_at: float | None = None
-    ) -> TrainingWork:
+    def _training_work(self, survey: Survey, training: Training, *, pauses: bool) -> TrainingWork:
         context = self.context
         parent = survey.trained[training.parent] if training.parent else None
+        data = data_key(training.stage, context.study, seed=training.seed, template=training.template)
         return TrainingWork(
             training=training,
             base=context.bases[training.base],
-            mix=context.mixes[
-                data_key(training.stage, context.study, seed=training.seed, template=training.template)
-            ].path,
+            mix=context.mixes[data].path,
             parent=context.folder.weights(parent) if parent else None,
             folder=context.folder.training(training.identity),
-            account=account,
-            pause_at=pause_at,
+            name=_name(training),
+            tokens=survey.costs[training.identity].tokens,
+            pause_at=HALF if pauses else None,
         )
 
     def _pauses(self, survey: Survey, training: Training) -> bool:
@@ -202,40 +223,26 @@ class _Loop:
                 return True
         return False
 
-    def _race(self, survey: Survey, group: Group, left_s: float) -> None:
-        """Stops the candidates that are clearly worse; the others go on."""
+    def _finish_race(self, work: RaceWork, stopped: Mapping[str, str]) -> None:
+        """Records the candidates that are clearly worse; the others go on."""
         folder = self.context.folder
-        left = [identity for identity in group.candidates.values() if identity not in survey.settled]
-        name = f"race-{group.arm}"
-        account = Account.open(
-            folder.path / f"{name}.jsonl", of=self.ledger, name=name, share_s=max(LEAST_S, left_s), clock=self.clock
-        )
-        account.enter("pick")
-        works = {i: self._training_work(survey, survey.graph.trainings[i], account) for i in left}
-        stopped = self.runner.race(works)
-        assert len(stopped) < len(left), "a race has a winner"
+        assert len(stopped) < len(work.candidates), "a race has a winner"
         for identity, why in stopped.items():
-            paused = folder.paused(identity)
+            paused, parent = folder.paused(identity), work.candidates[identity].parent
             assert paused is not None, "who races has come to the pause"
-            parent = works[identity].parent
-            folder.finish_training(
-                identity,
-                paused,
-                parent=parent.sha256 if parent else "",
-                stopped=f"stopped at step {paused.step}: {why}",
-            )
-            self.on_event(f"{_name(survey.graph.trainings[identity])}: stopped at step {paused.step}: {why}")
-        folder.finish_race(group.arm, stopped)
-        account.stop()
+            note = f"stopped at step {paused.step}: {why}"
+            folder.finish_training(identity, paused, parent=parent.sha256 if parent else "", stopped=note)
+            self.on_event(f"{work.candidates[identity].name}: {note}")
+        folder.finish_race(work.arm, stopped)
 
-    def _generate(self, survey: Survey, generation: Generation, account: Account) -> None:
+    def _generation_work(self, survey: Survey, generation: Generation) -> GenerationWork:
         context, folder = self.context, self.context.folder
         record = survey.trained[generation.training] if generation.training else None
         suite = context.study.suites[generation.suite]
-        work = GenerationWork(
+        return GenerationWork(
             generation=generation,
             suite=suite,
-            items=context.study.path(suite.items),
+            items=context.study.items(suite, folder.path),
             base=context.bases[generation.base],
             weights=folder.weights(record) if record else None,
             run=folder.training(record.planned) if record else None,
@@ -248,20 +255,23 @@ class _Loop:
                 "cut": record.stopped if record else "",
             },
             folder=folder.responses(generation.identity),
-            account=account,
+            name=_name(generation),
+            tokens=survey.costs[generation.identity].tokens,
         )
-        responses = folder.generated(generation.identity)
-        if responses is None:
-            account.enter("generate")
-            responses = self.evaluator.generate(work)
-            self._note_speed(account, "generate", survey.costs[generation.identity].tokens, work.folder)
-            folder.finish_generation(generation.identity, responses)
-        account.enter("score")
-        folder.finish_scores(generation.identity, self.evaluator.score(work, responses))
-        self.on_event(f"{_name(generation)}: generated and scored")
 
 
-def _name(work: Work) -> str:
+def _planned(work: Work) -> Planned:
+    """What it is in the graph; of a race, its first candidate."""
+    match work:
+        case TrainingWork():
+            return work.training
+        case GenerationWork():
+            return work.generation
+        case RaceWork():
+            return next(iter(work.candidates.values())).training
+
+
+def _name(work: Planned) -> str:
     if isinstance(work, Training):
         swept = f" {work.swept}" if work.swept else ""
         return f"{work.stage.name}{swept} {work.identity[:8]} ({', '.join(work.arms)})"

@@ -1,17 +1,18 @@
 """What a study asks of those that train, generate and score: two small protocols, and what goes in and out.
 
-    trained = runner.train(TrainingWork(training=..., base=..., mix=..., parent=None, folder=..., account=account))
-    responses = evaluator.generate(GenerationWork(...))
+    trained = runner.train(TrainingWork(training=..., base=..., mix=..., parent=None, folder=...), account)
+    responses = evaluator.generate(GenerationWork(...), account)
 
-A runner answers by its account's deadline, whatever happens inside it.
+A runner answers by its account's deadline, whatever happens inside it. Work holds paths and values only, so that it can
+be sent to another machine.
 
-Where it sits: the loop (run.py) calls it; harness_runner.py and evaluator.py carry it out, tests pass fakes.
+Where it sits: a slot (slot.py) calls it; harness_runner.py and evaluator.py carry it out, tests pass fakes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from harness.ledger.account import Account
 from studies.estimate import Measured
@@ -42,9 +43,17 @@ class TrainingWork:
     """What it starts from; None: the base."""
     folder: Path
     """Its run folder. What an earlier, interrupted call left there is gone on with."""
-    account: Account
+    name: str = ""
+    """As a person calls it."""
+    tokens: int = 0
+    """Of all its passes, from declared sizes."""
     pause_at: float | None = None
     """Stop after this share of the declared length, to be gone on with later."""
+
+    @property
+    def key(self) -> str:
+        """Names its account."""
+        return self.training.identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +90,42 @@ class GenerationWork:
     checkpoint: Mapping[str, object]
     """Stands in every response: name, hash, study, arms, stage."""
     folder: Path
-    account: Account
+    name: str = ""
+    """As a person calls it."""
+    tokens: int = 0
+    """Of all responses, from declared sizes."""
+
+    @property
+    def key(self) -> str:
+        """Names its account."""
+        return self.generation.identity
+
+
+def race_key(arm: str) -> str:
+    """Names the account of an arm's race."""
+    return f"race-{arm}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaceWork:
+    """The comparison of an arm's paused candidates."""
+
+    arm: str
+    candidates: Mapping[str, TrainingWork]
+    """By identity."""
+
+    @property
+    def key(self) -> str:
+        """Names its account."""
+        return race_key(self.arm)
+
+    @property
+    def name(self) -> str:
+        """As a person calls it."""
+        return f"race of the candidates of {self.arm}"
+
+
+Work: TypeAlias = TrainingWork | GenerationWork | RaceWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +136,8 @@ class Responses:
     sha256: str
 
 
-class TrainingRunner(Protocol):
-    """Trains."""
+class Rehearser(Protocol):
+    """Knows what can be trained, and measures it."""
 
     def refusal(self, training: Training) -> str:
         """Why it cannot train this; empty: it can. Asked before the clock starts."""
@@ -108,7 +152,11 @@ class TrainingRunner(Protocol):
             tokens: Of all its passes, from declared sizes.
         """
 
-    def train(self, work: TrainingWork) -> Trained:
+
+class TrainingRunner(Rehearser, Protocol):
+    """Trains."""
+
+    def train(self, work: TrainingWork, account: Account) -> Trained:
         """Trains, or goes on with what was interrupted. Returns by the account's deadline.
 
         Raises:
@@ -116,7 +164,7 @@ class TrainingRunner(Protocol):
             Interrupted: by a signal; the state is saved.
         """
 
-    def race(self, candidates: Mapping[str, TrainingWork]) -> Mapping[str, str]:
+    def race(self, candidates: Mapping[str, TrainingWork], account: Account) -> Mapping[str, str]:
         """Which of these paused trainings are clearly worse by validation loss: name -> why."""
 
 
@@ -126,12 +174,12 @@ class Evaluator(Protocol):
     def not_run(self, suite: Suite, items: Path) -> str:
         """Why a suite cannot be run here; empty: it can. Asked before the clock starts."""
 
-    def generate(self, work: GenerationWork) -> Responses:
+    def generate(self, work: GenerationWork, account: Account) -> Responses:
         """Generates, or goes on with what was interrupted. Returns by the account's deadline.
 
         Raises:
             OnedayError: it failed, or its time ended before all items were answered.
         """
 
-    def score(self, work: GenerationWork, responses: Responses) -> Sequence[MetricRow]:
+    def score(self, work: GenerationWork, responses: Responses, account: Account) -> Sequence[MetricRow]:
         """The metrics of these responses; None where one did not run."""

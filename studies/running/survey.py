@@ -8,7 +8,7 @@ It is computed anew from the folder after everything that ends, so that nothing 
 Where it sits: graph + budget + folder -> **survey** -> the loop.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -22,10 +22,12 @@ from studies.graph import Choices, Generation, Graph, Group, Training, build_gra
 from studies.identity import Known
 from studies.running.building import Mix
 from studies.running.folder import LEDGER, StudyFolder, TrainedRecord
+from studies.running.runner import race_key
 from studies.selection import EVAL_LOSS, Choice, MetricRow, select
 from studies.study import Study
 
-Work: TypeAlias = Training | Generation
+Planned: TypeAlias = Training | Generation
+"""Work of the graph."""
 
 LEAST_SHARE = 0.1
 """Of its estimate that a training which was interrupted is still reckoned to need."""
@@ -69,8 +71,10 @@ class Survey:
     fitted: Fitted
     paused: frozenset[str]
     """Candidates of a sweep with halving that wait for the others, to race them."""
+    running: frozenset[str] = frozenset()
+    """Keys of the work that slots do at this moment."""
 
-    def next_work(self) -> Work | None:
+    def next_work(self) -> Planned | None:
         """What is to be done now: for the arm with the highest priority, parents first; None: nothing can be."""
         ready = [work for work in self._waiting() if self._is_ready(work)]
         if not ready:
@@ -81,38 +85,43 @@ class Survey:
     def next_race(self) -> Group | None:
         """A sweep with halving whose candidates have all come to the pause."""
         for arm in self.fitted.arms:
-            group = self.graph.groups.get(arm)
+            group = self.graph.groups.get(arm) if race_key(arm) not in self.running else None
             left = [i for i in group.candidates.values() if i not in self.settled] if group else []
             if len(left) > 1 and self.paused.issuperset(left):
                 return group
         return None
 
-    def share_s(self, work: Work, left_s: float) -> float:
+    def share_s(self, work: Planned, left_s: float) -> float:
         """What it may take at most."""
         waiting = [other.identity for other in self._waiting()]
         return share_of(work.identity, waiting, self.remaining_s, left_s=left_s)
 
-    def unsettled(self) -> list[Work]:
+    def unsettled(self) -> list[Planned]:
         """What remains of the arms that fit, in the order of the graph."""
         return list(self._waiting())
 
-    def _waiting(self) -> Iterator[Work]:
+    def _waiting(self) -> Iterator[Planned]:
         """What remains, in the order of the graph."""
-        everything: list[Work] = [*self.graph.trainings.values(), *self.graph.generations.values()]
+        everything: list[Planned] = [*self.graph.trainings.values(), *self.graph.generations.values()]
         for work in everything:
             if work.identity in self.fitted.work and work.identity not in self.settled:
                 yield work
 
-    def _is_ready(self, work: Work) -> bool:
+    def _is_ready(self, work: Planned) -> bool:
+        if work.identity in self.running:
+            return False
         parent = work.parent if isinstance(work, Training) else work.training
         return work.identity not in self.paused and not work.waits_for and (parent is None or parent in self.trained)
 
 
-def take_survey(context: Context, *, failed: Mapping[str, str], left_s: float) -> Survey:
+def take_survey(
+    context: Context, *, failed: Mapping[str, str], left_s: float, running: Collection[str] = ()
+) -> Survey:  # fmt: skip
     """Reads the folder and plans the rest.
 
     Args:
         failed: What failed in this call; the next one tries it again.
+        running: Keys of the work that slots do at this moment.
     """
     study, choices, refused = context.study, dict[str, Choice](), dict[str, str]()
     while True:
@@ -143,6 +152,7 @@ def take_survey(context: Context, *, failed: Mapping[str, str], left_s: float) -
         remaining_s=remaining,
         fitted=fitted,
         paused=frozenset(_paused(context, graph, settled)),
+        running=frozenset(running),
     )
 
 
@@ -198,12 +208,20 @@ def _blocked(
 def _settled(
     context: Context, graph: Graph, trained: Mapping[str, TrainedRecord], failed: Mapping[str, str]
 ) -> frozenset[str]:
+    unwanted = _stopped(context, graph) - set(graph.tips.values())
     scored = {
         identity
         for identity, generation in graph.generations.items()
-        if generation.suite in context.not_run or context.folder.scores(identity) is not None
+        if generation.suite in context.not_run
+        or generation.training in unwanted
+        or context.folder.scores(identity) is not None
     }
     return frozenset([*trained, *failed, *scored])
+
+
+def _stopped(context: Context, graph: Graph) -> set[str | None]:
+    """Candidates that a race has stopped. They are not selected, so no suite asks them."""
+    return {identity for arm in graph.groups for identity in context.folder.race(arm) or ()}
 
 
 def _is_complete(group: Group, settled: frozenset[str], trained: Mapping[str, TrainedRecord]) -> bool:
@@ -222,10 +240,12 @@ def _chosen(
         if identity in failed:
             why.setdefault(str(graph.generations[identity].training), f"no responses: {failed[identity]}")
     done = {value: i for value, i in group.candidates.items() if i in trained and i not in why}
-    whole = {value: i for value, i in done.items() if trained[i].is_whole}
+    raced = context.folder.race(group.arm) or {}
+    left = {value: i for value, i in done.items() if i not in raced} or done
+    whole = {value: i for value, i in left.items() if trained[i].is_whole}
     notes = [f"{value}: {why[i]}" for value, i in group.candidates.items() if i in why]
     notes += [f"{value}: {trained[i].stopped}" for value, i in done.items() if value not in whole]
-    taken = whole or done
+    taken = whole or left
     if not taken:
         raise SelectionRefused(f"{group.arm}: no candidate was trained and scored ({'; '.join(notes)})")
     tables = {value: _table(context, graph, group, trained[i]) for value, i in taken.items()}

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from core.files import read_as
 from core.stage import is_locked
-from harness.budget.duration import pretty
+from harness.budget.duration import pretty, seconds
 from harness.ledger.ledger import Ledger
-from studies.running.folder import LEDGER, STATE
+from studies.running.folder import STATE, STUDY
 from studies.running.results import StudyState
+from studies.running.spending import ledgers, left_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class HowFar:
     def doing(self) -> str:
         """What runs, with its phase; or how it stands."""
         if self.is_running and self.state.running:
-            return f"{self.phase}: {self.state.running.name}"
+            return f"{self.phase}: {'; '.join(work.name for work in self.state.running)}"
         return "between two trainings" if self.is_running else "ended" if not self.counts.get("waiting") else "stopped"
 
     @property
@@ -64,7 +65,7 @@ class HowFar:
 
 def is_study(folder: Path) -> bool:
     """Whether a folder is that of a study that has begun."""
-    return (folder / STATE).is_file() and (folder / LEDGER).is_file()
+    return (folder / STATE).is_file() and bool(ledgers(folder))
 
 
 def how_far(folder: Path) -> HowFar:
@@ -73,12 +74,14 @@ def how_far(folder: Path) -> HowFar:
     Raises:
         OnedayError: a file is damaged.
     """
-    ledger = Ledger.of_run(folder / LEDGER)
+    opened = [Ledger.of_run(path) for path in ledgers(folder)]
+    alive = [ledger for ledger in opened if ledger.is_alive]
+    budget_s = seconds(read_as(str, folder / STUDY, key="budget"))
     return HowFar(
         folder=folder,
         state=read_as(StudyState, folder / STATE),
-        is_running=ledger.is_alive or (is_locked(folder) and not ledger.is_closed),
-        phase=ledger.phase,
-        left_s=ledger.left_s if ledger.is_alive else ledger.budget_s - ledger.charged_s,
-        budget_s=ledger.budget_s,
+        is_running=bool(alive) or (is_locked(folder) and not all(ledger.is_closed for ledger in opened)),
+        phase=", ".join(dict.fromkeys(ledger.phase for ledger in alive or opened)),
+        left_s=left_s(folder, budget_s=budget_s),
+        budget_s=budget_s,
     )

@@ -86,9 +86,8 @@ class FakeRunner:
     def prepare(self, training: Training, *, base: Path, mix: Path, tokens: int) -> Measured | None:
         return None
 
-    def train(self, work: TrainingWork) -> Trained:
+    def train(self, work: TrainingWork, account: Account) -> Trained:
         identity = work.training.identity
-        account = work.account
         self.started.append(identity)
         self.machine.moment()
         account.enter("train")
@@ -117,7 +116,7 @@ class FakeRunner:
             is_paused=finished and work.pause_at is not None,
         )
 
-    def race(self, candidates: Mapping[str, TrainingWork]) -> Mapping[str, str]:
+    def race(self, candidates: Mapping[str, TrainingWork], account: Account) -> Mapping[str, str]:
         losses = {i: self.losses.get(work.training.swept, 1 + number(i)) for i, work in candidates.items()}
         best = min(losses.values())
         return {i: f"worse by {loss - best:.2f}" for i, loss in losses.items() if loss > best + 0.5}
@@ -139,22 +138,22 @@ class FakeEvaluator:
     def not_run(self, suite: Suite, items: Path) -> str:
         return ""
 
-    def generate(self, work: GenerationWork) -> Responses:
+    def generate(self, work: GenerationWork, account: Account) -> Responses:
         identity = work.generation.identity
         self.generated.append(identity)
         self.weights[identity] = work.weights.sha256 if work.weights else ""
         self.machine.moment()
-        if not self.machine.works(work.account, self.costs(identity)):
+        if not self.machine.works(account, self.costs(identity)):
             raise OnedayError(f"{identity[:8]}: its time ended before all items were answered.")
         path = work.folder / "responses.jsonl"
         write_text(path, f"{identity} {self.weights[identity]}\n")
         self.machine.moment()
         return Responses(path=path, sha256=file_sha256(path))
 
-    def score(self, work: GenerationWork, responses: Responses) -> Sequence[MetricRow]:
+    def score(self, work: GenerationWork, responses: Responses, account: Account) -> Sequence[MetricRow]:
         self.machine.moment()
         self.scored.append(work.generation.identity)
-        self.machine.works(work.account, 1.0)
+        self.machine.works(account, 1.0)
         return [
             MetricRow(metric=f"{score}.accuracy", language=language, value=self.metric(score, work.generation))
             for score in work.suite.scores

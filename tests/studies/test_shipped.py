@@ -72,6 +72,16 @@ def test_taiwan_merged_has_no_feedback_stage_and_table_2_sums() -> None:
     assert study.stage("sft").data.amount(study.sources).rows == 517_642
 
 
+def test_choosing_trains_three_arms_for_equal_tokens_and_asks_the_base_too() -> None:
+    plan = plan_study(read_study(find_study(Path("choosing"))), known=Known(), speeds=Speeds())
+    trainings = plan.graph.trainings
+    assert len({(plan.costs[i].steps, plan.costs[i].tokens) for i in trainings}) == 1
+    controls = {t.arms[0]: t.stage.data.model_dump()["control"] for t in trainings.values()}
+    assert controls == {"recommended": "none", "random": "random", "balanced": "balanced"}
+    asked = {generation.arms[0]: generation.num_items for generation in plan.graph.generations.values()}
+    assert asked == dict.fromkeys([*controls, "base"], 200)
+
+
 def test_birbal_is_three_mixes_with_three_two_and_one_epochs() -> None:
     plan = plan_of("birbal")
     epochs = {t.arms[0]: t.stage.num_epochs for t in plan.graph.trainings.values()}
@@ -117,7 +127,7 @@ def test_no_value_differs_from_the_papers_without_a_reason(name: str, preset: st
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 def test_every_reason_is_of_something_that_differs_in_some_preset(path: Path) -> None:
     found = set()
-    for preset in read_presets(path):
+    for preset in read_presets(path) or [None]:
         study = read_study(path, preset=preset)
         found |= {line.what for line in deviations(study, resolve_arms(study))}
     assert found == {line.what for line in read_study(path).deviations}

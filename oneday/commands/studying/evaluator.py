@@ -9,6 +9,7 @@ from core.files import file_sha256, make_folder, read_as
 from evaluation.difference import LANGUAGE
 from evaluation.scoring import Figure, Scores
 from harness.data.template import Template
+from harness.ledger.account import Account
 from oneday.bounded_process import run_within
 from oneday.commands.evaluation.evaluate import SCORES, run_evaluate
 from oneday.display.console import Console
@@ -31,7 +32,7 @@ class CommandEvaluator:
         """Why a suite cannot be run here; empty: it can."""
         return "" if items.exists() else f"its items are not here: {items}"
 
-    def generate(self, work: GenerationWork) -> Responses:
+    def generate(self, work: GenerationWork, account: Account) -> Responses:
         """Generates, or goes on with what was interrupted.
 
         Raises:
@@ -51,10 +52,10 @@ class CommandEvaluator:
             response_prefix=sampling.response_prefix or None,
             stop=sampling.stop,
         )
-        _bounded("generate", GENERATE, request, work)
+        _bounded("generate", GENERATE, request, work, account)
         return Responses(path=path, sha256=file_sha256(path))
 
-    def score(self, work: GenerationWork, responses: Responses) -> Sequence[MetricRow]:
+    def score(self, work: GenerationWork, responses: Responses, account: Account) -> Sequence[MetricRow]:
         """The metrics of the suites that score these responses.
 
         Raises:
@@ -65,7 +66,7 @@ class CommandEvaluator:
             out = work.folder / score
             settings = tuple(f"{key}={value}" for key, value in work.suite.settings.get(score, {}).items())
             request = EvaluateRequest(suite=score, items=_items(work), responses=responses.path, out=out, set=settings)
-            _bounded("evaluate", EVALUATE, request, work)
+            _bounded("evaluate", EVALUATE, request, work, account)
             rows += _rows(score, read_as(Scores, out / SCORES), work.suite.languages)
         return rows
 
@@ -75,8 +76,8 @@ def score_within(request: EvaluateRequest, console: Console, *, deadline: float)
     run_evaluate(request, console)
 
 
-def _bounded(command: str, runs: str, request: Request, work: GenerationWork) -> None:
-    code = run_within(command, runs, request, deadline=work.account.deadline, beat=work.account.beat)
+def _bounded(command: str, runs: str, request: Request, work: GenerationWork, account: Account) -> None:
+    code = run_within(command, runs, request, deadline=account.deadline, beat=account.beat)
     if code is None:
         raise StudyError(f"{work.folder}: its time ended before {command} was done. What is there is kept.")
     if code:

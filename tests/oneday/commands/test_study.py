@@ -46,4 +46,4 @@ def test_a_dry_run_shows_what_is_shared_how_arms_differ_and_what_departs_from_th
 
 def test_the_shipped_studies_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("study", "--list", "--json") == 0
-    assert set(last_line(capsys)["studies"]) == {"birbal", "finnish", "taiwan", "transfer"}
+    assert set(last_line(capsys)["studies"]) == {"birbal", "choosing", "finnish", "taiwan", "transfer"}

@@ -10,6 +10,7 @@ import pytest
 
 from core.files import write_jsonl
 from evaluation.resampling import wilson
+from harness.ledger.account import Account
 from studies.running.page import write_study_report
 from studies.running.run import run_study
 from studies.running.runner import GenerationWork, Responses
@@ -32,7 +33,7 @@ PAPER = {
 class ScoringEvaluator(FakeEvaluator):
     """Scores items that the checkpoint decides, and writes them as `oneday evaluate` does."""
 
-    def score(self, work: GenerationWork, responses: Responses) -> Sequence[MetricRow]:
+    def score(self, work: GenerationWork, responses: Responses, account: Account) -> Sequence[MetricRow]:
         languages = work.generation.languages
         right = {
             (language, item): float(number(f"{work.checkpoint['sha256']} {language} {item}") < 0.7)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.ledger.account import Account
 from harness.ledger.ledger import Ledger
 from studies.errors import LinkError, StudyError
 from studies.graph import Generation
@@ -19,6 +20,7 @@ from studies.running.folder import RESULTS, SHORT
 from studies.running.page import write_study_report
 from studies.running.results import PaperFigure
 from studies.running.run import StudyResult, run_study
+from studies.running.runner import GenerationWork, Responses
 from studies.running.view import how_far, is_study
 from studies.study import Study
 from tests.studies.fakes import FakeEvaluator, FakeRunner, Killed, Machine, context_of, number, random_costs
@@ -179,6 +181,22 @@ def test_the_lowest_priority_leaves_first_when_things_cost_more_than_they_should
     assert result.dropped[0] == "masked"
 
 
+def test_what_fails_just_before_its_share_ends_is_tried_again_in_the_time_that_is_left(tmp_path: Path) -> None:
+    run = Run(study_of(SMALL, tmp_path), tmp_path / "run")
+    late: list[str] = []
+
+    def generate(work: GenerationWork, account: Account) -> Responses:
+        if not late:
+            late.append(work.key)
+            run.machine.now += account.left_s - 0.25  # a process is killed so long before the deadline
+            raise StudyError("its time ended")
+        return FakeEvaluator.generate(run.evaluator, work, account)
+
+    run.evaluator.generate = generate  # type: ignore[method-assign]
+    assert {arm.state for arm in run().results.arms.values()} == {"done"}
+    assert late[0] in run.evaluator.generated
+
+
 def test_an_arm_without_its_responses_is_incomplete(tmp_path: Path) -> None:
     run = Run(study_of(SMALL, tmp_path), tmp_path / "run", asks_s=lambda identity: math.inf)
     arms = run().results.arms
@@ -280,7 +298,7 @@ def test_halving_stops_what_is_clearly_worse_and_goes_on_with_the_rest(tmp_path:
     choice = result.results.selections["whole"]
     assert choice.value == 1e-5
     assert any("stopped at step 50" in note for note in choice.notes)
-    assert len(run.evaluator.generated) == 6
+    assert len(run.evaluator.generated) == 4, "a stopped candidate is not asked"
 
 
 def test_a_kill_during_halving_changes_nothing_at_the_end(tmp_path: Path) -> None:
