@@ -48,7 +48,7 @@ GRID = (1e-4, 2.5e-4, 6.3e-4, 1.6e-3, 4e-3, 1e-2)
 winner's 2e-5 at alpha 256 acts like 1.6e-4 here."""
 
 SEQUENCE_LEN = 1_024
-VALIDATION_ROWS = 48
+DIVISION = DivisionParameters(validation_rows=48)
 SPARE = 1.5
 """Tokens drawn over tokens trained, so that no row is trained twice."""
 DAY_S = 86_400.0
@@ -101,13 +101,14 @@ class Rates:
 
 def units(rates: Rates, tasks: Path) -> Iterator[Unit]:
     """All units, in the order in which they are done."""
-    parameters = DivisionParameters(validation_rows=VALIDATION_ROWS)
     digest = sha256("\n".join(f"{p.name} {file_sha256(p)}" for p in sorted(tasks.glob("*.json"))).encode())
     inputs = {
-        "division": asdict(parameters), "tasks": digest, "model": model_fingerprint(rates.base), "steps": rates.steps,
+        "division": asdict(DIVISION), "tasks": digest, "model": model_fingerprint(rates.base), "steps": rates.steps,
         "recipe": file_sha256(RECIPE),
     }  # fmt: skip
-    yield Unit(name="data", inputs=inputs, work=partial(_draw, rates, tasks, parameters))
+    tokens = round(SPARE * rates.steps * SEQUENCE_LEN)
+    draw = partial(write_random_mix, rates.mix, tasks=tasks, base=rates.base, tokens=tokens)
+    yield Unit(name="data", inputs=inputs, work=draw)
     yield Unit(name="losses-base", inputs=inputs, work=partial(_measure, rates, "base"))
     probed = {**inputs, "probe_steps": rates.probe_steps}
     yield Unit(name="choice", inputs=probed, work=partial(_choose, rates))
@@ -120,15 +121,16 @@ def units(rates: Rates, tasks: Path) -> Iterator[Unit]:
     yield Unit(name=CHOSEN, inputs={**probed, "rate": chosen}, work=partial(_train, rates, CHOSEN, chosen))
 
 
-def _draw(rates: Rates, tasks: Path, parameters: DivisionParameters) -> None:
-    """Random rows of the trained tasks, and the validation rows."""
+def write_random_mix(
+    mix: Path, *, tasks: Path, base: Path, tokens: int, parameters: DivisionParameters = DIVISION
+) -> None:
+    """Writes random rows of the trained tasks, and the validation rows."""
     divided = divide(read_tasks(tasks), parameters)
     rows = [row_of(d, i, "train") for d in divided for i in d.rest]
     random.Random("learning_rate").shuffle(rows)
-    wanted = round(SPARE * rates.steps * SEQUENCE_LEN)
-    make_folder(rates.mix)
-    write_jsonl(rates.mix / "train.jsonl", cut(rows, row_counter(rates.base), wanted))  # type: ignore[arg-type]
-    write_jsonl(rates.mix / "validation.jsonl", [row_of(d, i, "validation") for d in divided for i in d.validation])
+    make_folder(mix)
+    write_jsonl(mix / "train.jsonl", cut(rows, row_counter(base), tokens))  # type: ignore[arg-type]
+    write_jsonl(mix / "validation.jsonl", [row_of(d, i, "validation") for d in divided for i in d.validation])
 
 
 def _choose(rates: Rates) -> None:
@@ -173,7 +175,7 @@ def report(rates: Rates) -> dict[str, object]:
         "share_of_budget": SHARE,
         "factors": FACTORS,
         "base_loss": _mean(read_json(rates.losses("base"))) if rates.losses("base").is_file() else None,
-        "validation_rows": VALIDATION_ROWS,
+        "validation_rows": DIVISION.validation_rows,
         "loss": {name: _mean(losses) for name, losses in found.items()},
         "regret": regret(found[CHOSEN], found) if CHOSEN in found and len(found) == len(GRID) + 1 else None,
     }
