@@ -19,7 +19,7 @@ import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from benchmarks.real.selection_report import machine
 from core.files import file_sha256, make_folder, read_as, read_json, sha256, write_json, write_jsonl
 from core.model.folder import model_fingerprint
 from evaluation.resampling import percentile_interval, resampled_ratios
-from harness.budget.rehearse import Rehearsal, rehearse
+from harness.budget.rehearse import Rehearsal
 from harness.checkpoint.loss import CheckpointLosses
 from harness.data.dataset import read_dataset_rows
 from harness.job import TrainJob
@@ -51,8 +51,12 @@ SEQUENCE_LEN = 1_024
 DIVISION = DivisionParameters(validation_rows=48)
 SPARE = 1.5
 """Tokens drawn over tokens trained, so that no row is trained twice."""
-DAY_S = 86_400.0
-"""The budget of a training: `max_steps` ends it long before."""
+BUDGET_S = 30 * 86_400.0
+"""Of a training. `max_steps` ends it long before, so that a busy machine changes nothing but the time."""
+COSTS = Rehearsal(
+    prepare_s=5.0, load_s=600.0, step_s=60.0, eval_s=0.0, save_s=0.0, verify_s=0.0, peak_memory_gib=None, wall_s=0.0
+)
+"""Assumed in place of a rehearsal, for a slow machine. With so long a budget they decide no step."""
 CHOSEN = "chosen"
 
 
@@ -77,7 +81,7 @@ class Rates:
     def job(self, run: Path) -> TrainJob:
         """A training with the formula's rate."""
         request = TrainRequest(mix=self.mix, base=self.base, config=RECIPE, card="cpu", run=run)
-        job = training_job(Setting.of(request), budget_s=DAY_S)
+        job = training_job(Setting.of(request), budget_s=BUDGET_S)
         changes = {"max_steps": self.steps, "eval_steps": self.steps}
         return replace(job, recipe=job.recipe.model_copy(update=changes), charging=Charging.COMPUTE)
 
@@ -86,11 +90,6 @@ class Rates:
         job = self.job(self.state.folder / "runs" / name)
         changes = {"learning_rate": rate, "learning_rate_auto": False}
         return replace(job, recipe=job.recipe.model_copy(update=changes))
-
-    @cached_property
-    def measured(self) -> Rehearsal:
-        """The costs, measured once. They decide no step here."""
-        return rehearse(self.job(self.state.folder / "runs" / "auto"))
 
     @property
     def choice(self) -> RateChoice | None:
@@ -137,12 +136,12 @@ def _choose(rates: Rates) -> None:
     """Probes of `probe_steps`, because no probe is longer than its training, with time to spare on a slow machine."""
     job = rates.job(rates.state.folder / "runs" / "auto")
     short = replace(job, recipe=job.recipe.model_copy(update={"max_steps": rates.probe_steps}))
-    write_json(rates.state.folder / "choice.json", asdict(choose_rate(short, rates.measured)))
+    write_json(rates.state.folder / "choice.json", asdict(choose_rate(short, COSTS)))
 
 
 def _train(rates: Rates, name: str, rate: float) -> None:
     job = rates.at(name, rate)
-    result = train(job, replace(rates.measured, wall_s=0.0))
+    result = train(job, COSTS)
     if result.steps != rates.steps:
         sys.exit(f"{job.run}: ended after {result.steps} and not after {rates.steps} steps. Look into its report.")
     _measure(rates, name)
