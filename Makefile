@@ -16,7 +16,7 @@ export DO_NOT_TRACK = 1
 # Debian's pip 23 builds a package without it by an old way that some no longer allow.
 export PIP_USE_PEP517 = 1
 
-.PHONY: need-inputs need-flash-attn need-run help install install-tests demo study-demo real test test-fast faults bench check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm export-test image-test clean
+.PHONY: need-inputs need-flash-attn need-run help install install-tests demo study-demo real real-scores test test-fast faults bench check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm export-test image-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -45,6 +45,9 @@ REAL_TASKS ?= $(or $(NI_TASKS),../shared/data/natural-instructions/tasks)
 
 real: $(READY) ## run the whole chain on real tasks with SmolLM2-135M: 2 hours on two cores (estimated); SCALE=0.1, RUN=runs/real
 	$(BIN)/python -m benchmarks.real.chain --tasks "$(REAL_TASKS)" --run "$(or $(RUN),runs/real)" --scale $(SCALE)
+
+real-scores: $(READY) ## HELM's simple suite, GSM8K and lm_eval on the model of `make real`, base against tuned; QUESTIONS=100
+	$(BIN)/python -m benchmarks.real.scores --base runs/bases/smollm2-135m --tuned "$(or $(RUN),runs/real)/08_pick/adapter" --tasks "$(REAL_TASKS)" --state "$(or $(RUN),runs/real)-scores" --questions $(or $(QUESTIONS),100) $(if $(GSM8K),--gsm8k "$(GSM8K)")
 
 study-demo: $(READY) ## run a study of five arms with the tiny model in runs/study-demo: 10 minutes on idle cores
 	$(BIN)/python -m oneday.demo.study

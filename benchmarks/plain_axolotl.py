@@ -46,19 +46,23 @@ if os.environ.get("PLAIN_LOG"):
     from core.model.libraries import disable_cpu_repack
 
     class StepRecorder(TrainerCallback):  # type: ignore[misc,unused-ignore]
-        """Records the time and loss of each step."""
+        """Records the time, loss and gradient norm of each step."""
 
         def __init__(self) -> None:
             self.times: list[float] = []
+            self.cpu_s: list[float] = []
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             """Records the time of the step."""
             self.times.append(time.monotonic())
+            self.cpu_s.append(time.process_time())
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            """Writes times and losses as JSON."""
-            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-            Path(os.environ["PLAIN_LOG"]).write_text(json.dumps({"times": self.times, "losses": losses}))
+            """Writes what was recorded as JSON."""
+            logged = [entry for entry in state.log_history if "loss" in entry]
+            found = {"times": self.times, "cpu_s": self.cpu_s, "losses": [entry["loss"] for entry in logged]}
+            found["grad_norms"] = [entry["grad_norm"] for entry in logged if "grad_norm" in entry]
+            Path(os.environ["PLAIN_LOG"]).write_text(json.dumps(found))
 
     class RecorderPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]
         """The minimum of changes that makes plain Axolotl comparable."""
@@ -100,32 +104,34 @@ def plain_table(path: Path) -> Path:
     return plain
 
 
-def documents(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the Axolotl configurations for our plugin and for plain Axolotl."""
+def documents(
+    folder: Path, steps: int, *, base: Path = DEMO_BASE, recipe_path: Path = RECIPE, sequence_len: int = 512
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the Axolotl configurations for our plugin and for plain Axolotl, on the rows of `folder / "mix"`."""
     never = 10 * steps
-    recipe = read_recipe(RECIPE).model_copy(
+    recipe = read_recipe(recipe_path).model_copy(
         update={
             "lora_dropout": 0.0, "neftune_noise_alpha": None, "logging_steps": 1, "eval_steps": never,
-            "save_steps": never, "warmup_steps": 0, "weight_decay": 0.0, "sequence_len": 512,
+            "save_steps": never, "warmup_steps": 0, "weight_decay": 0.0, "sequence_len": sequence_len,
         }
     )  # fmt: skip
-    dataset = prepare_dataset(folder / "mix", base=DEMO_BASE, sequence_len=512, out=folder / "data")
+    dataset = prepare_dataset(folder / "mix", base=base, sequence_len=sequence_len, out=folder / "data")
     lengths = dataset.lengths()
     batches = [
-        b for b in pack_in_order(lengths, capacity=512, bins_per_batch=recipe.micro_batch_size)
+        b for b in pack_in_order(lengths, capacity=sequence_len, bins_per_batch=recipe.micro_batch_size)
         if len(b) == recipe.micro_batch_size
     ]  # fmt: skip
     packs = PackPlan(
         micro_batches=batches * (1 + steps // len(batches)),
         epoch_ends=(len(batches),),
-        capacity=512,
+        capacity=sequence_len,
         lengths_sha256=digest_of(lengths),
         efficiency=0.9,
     )
     packs.write(folder / "packs.jsonl")
     write_segment(folder / "plan.jsonl", Segment(step=0, progress=0.0, horizon=10**12, reason="constant"))
     settings = RunSettings(
-        base_model=DEMO_BASE, train_file=dataset.train.path, validation_file=dataset.validation.path,
+        base_model=base, train_file=dataset.train.path, validation_file=dataset.validation.path,
         output_dir=folder / "ours", events=folder / "events.jsonl",
         plan=folder / "plan.jsonl", packs=folder / "packs.jsonl", batches=folder / "batches.jsonl", num_steps=steps,
         deadline=uptime() + 3_600, follow_plan=True,

@@ -128,10 +128,11 @@ def _forget_earlier_runs(job: TrainJob, stage: Stage) -> None:
 
 
 def probe_steps(job: TrainJob, measured: Rehearsal) -> int:
-    """Steps of each probe that fit its part of the budget."""
+    """Steps of each probe that fit its part of the budget, and at most as many as the recipe trains."""
     start_s = measured.load_s + measured.prepare_s + measured.pick_reserve_s()
     left_s = SHARE * job.budget_s / len(FACTORS) - start_s - 3 * measured.usual_closing_s
-    return min(MOST_STEPS, max(0, int(left_s / measured.typical_step_s)))
+    most = min(MOST_STEPS, job.recipe.max_steps or MOST_STEPS)
+    return min(most, max(0, int(left_s / measured.typical_step_s)))
 
 
 def _chosen(formula: float, probes: Sequence[Probe]) -> RateChoice:

@@ -208,7 +208,7 @@ def _draw(state: State, base: Path, arm: str, seed: int) -> None:
         make_folder(run)
         shutil.copy(state.ask / "answers.jsonl", run / "answers.jsonl")
     oneday(*_curate(state, base, run, arm, seed))
-    rows = cut(read_jsonl(run / MIX / "train.jsonl"), _counter(base))
+    rows = cut(read_jsonl(run / MIX / "train.jsonl"), row_counter(base))
     make_folder(run / "mix")
     for name, found in (("train", rows), ("validation", read_jsonl(state.data / "validation.jsonl"))):
         with atomic_writer(run / "mix" / f"{name}.jsonl") as file:
@@ -216,7 +216,7 @@ def _draw(state: State, base: Path, arm: str, seed: int) -> None:
                 file.write(json.dumps(row).encode() + b"\n")
 
 
-def _counter(base: Path) -> Callable[[Mapping[str, str]], int]:
+def row_counter(base: Path) -> Callable[[Mapping[str, str]], int]:
     """Counts the tokens of a training row, with its end token."""
     from transformers import AutoTokenizer
 
@@ -228,14 +228,16 @@ def _counter(base: Path) -> Callable[[Mapping[str, str]], int]:
     return count
 
 
-def cut(rows: Iterable[Mapping[str, str]], count: Callable[[Mapping[str, str]], int]) -> list[Mapping[str, str]]:
-    """The first rows that together have at most `TOKENS`, without those that are longer than a sequence."""
+def cut(
+    rows: Iterable[Mapping[str, str]], count: Callable[[Mapping[str, str]], int], tokens: int = TOKENS
+) -> list[Mapping[str, str]]:
+    """The first rows that together have at most `tokens`, without those that are longer than a sequence."""
     kept, total = [], 0
     for row in rows:
         size = count(row)
         if size > SEQUENCE_LEN:
             continue
-        if total + size > TOKENS:
+        if total + size > tokens:
             break
         kept.append(row)
         total += size

@@ -113,6 +113,12 @@ def test_a_kill_just_before_a_result_is_written_changes_nothing(job: TrainJob, m
     assert not list((again.run / "06_probe").rglob("*.safetensors")), "the weights of probes are not kept"
 
 
+def test_a_probe_is_no_longer_than_the_training(job: TrainJob) -> None:
+    whole = probe_steps(job, QUICK)
+    short = replace(job, recipe=job.recipe.model_copy(update={"max_steps": whole - 1}))
+    assert probe_steps(short, QUICK) == whole - 1
+
+
 def test_a_short_budget_takes_the_formulas_rate(job: TrainJob) -> None:
     short = replace(job, budget_s=20.0)
     assert probe_steps(short, MEASURED) < 8
