@@ -123,7 +123,8 @@ helm: $(READY) ## run the real HELM, in .helm, against the server on runs/demo, 
 	$(BIN)/oneday helm $(if $(GSM8K),--gsm8k "$(GSM8K)") $(ARGS)
 
 export-test: $(TEST_READY) ## write GGUF files and load them by llama.cpp, which is compiled into .llama once: about 15 minutes
-	ONEDAY_LLAMA=1 $(BIN)/python -m pytest tests/submission/export/test_llama_cpp.py
+	$(BIN)/python -m tests.programs llama.cpp
+	$(BIN)/python -m pytest tests/submission/export/test_llama_cpp.py
 
 image-test: $(TEST_READY) ## build and use both images of the Dockerfile with buildah, on a CPU; as root, about 20 minutes
 	test -f runs/demo/10_scores/comparison.json || $(BIN)/oneday demo

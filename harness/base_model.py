@@ -21,6 +21,7 @@ import yaml
 from core.files import read_json
 from core.model.folder import caps_attention, check_model_folder
 from core.model.libraries import hub, is_offline, quieten
+from core.model.packaged import origin_of
 from core.model.token_ids import end_id
 from harness.errors import ConfigError, DataError
 
@@ -191,12 +192,15 @@ def check_attention(base: Path, kernel: str) -> None:
 
 
 def licence_of(base: Path) -> str | None:
-    """The licence that the model card or the LICENSE file names, unchanged; None if the folder names none."""
+    """The licence that the model card, `oneday base` or the LICENSE file names, unchanged; None if none is named."""
     for card in (base / "README.md", base / "MODEL_CARD.md"):
         front = re.match(r"---\s*\n(.*?)\n---", _text(card), re.DOTALL)
         licence = _licence_in(front.group(1)) if front else None
         if licence:
             return licence
+    made = origin_of(base)
+    if made:
+        return made.licence
     first = next((line.strip() for line in _text(base / "LICENSE").splitlines() if line.strip()), "")
     return first[:80] or None
 

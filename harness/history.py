@@ -26,7 +26,7 @@ from harness.checkpoint.pick import PICKED, Picked, read_picked
 from harness.errors import DataError
 from harness.inside import events as trainer
 from harness.inside.events import Event, EventReader
-from harness.keys.objective import PAIRED
+from harness.keys.objective import loss_unit
 from harness.ledger.day import Charging, LedgerReport, Span
 from harness.ledger.ledger import Ledger
 from harness.run import LEDGER
@@ -108,10 +108,7 @@ class History:
     def loss_unit(self) -> str:
         """What a loss of this run is, in words."""
         train = self.manifest.get("train")
-        recipe = train.get("recipe") if isinstance(train, Mapping) else None
-        further = recipe.get("further") if isinstance(recipe, Mapping) else None
-        is_paired = isinstance(further, Mapping) and further.get("rl") in PAIRED
-        return "mean of the pairs" if is_paired else "nats per answer token"
+        return loss_unit(train.get("recipe") if isinstance(train, Mapping) else None)
 
     @property
     def best(self) -> Evaluation | None:

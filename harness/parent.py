@@ -92,6 +92,7 @@ class Parent:
         described = self.described()
         if record.is_file() and folder.is_dir():
             stored = read_as(dict[str, object], record)
+            stored.pop("run", None)
             if stored.pop("fingerprint", None) != model_fingerprint(check_model_folder(folder)):
                 raise StageError(f"{folder}: changed since it was written. Remove {run / PARENT} to make it again.")
             if stored == described:
@@ -107,7 +108,8 @@ class Parent:
         self._write(temporary, on_progress)
         temporary.rename(folder)
         sync_directory(run / PARENT)
-        write_json(record, {**described, "fingerprint": model_fingerprint(check_model_folder(folder))})
+        fingerprint = model_fingerprint(check_model_folder(folder))
+        write_json(record, {**described, "run": self.run.resolve().name, "fingerprint": fingerprint})
         return folder
 
     def _write(self, out: Path, on_progress: Callable[[int, int], None]) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import PredictionError
-from core.files import make_folder, naming, read_json, write_json
+from core.files import make_folder, naming, read_as, read_json, write_json
 
 SOURCE_FILE = "source.json"
 """What a folder was made from. Written last, so that a folder without it is not whole."""
@@ -96,6 +96,19 @@ PACKAGED: Mapping[str, PackagedModel] = {
         rebuilds_merges=True,
     ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a folder that was made here says of itself."""
+
+    name: str
+    licence: str
+
+
+def origin_of(folder: Path) -> Origin | None:
+    """None: the folder was not made here."""
+    return read_as(Origin, folder / SOURCE_FILE) if (folder / SOURCE_FILE).is_file() else None
 
 
 def is_fetched(model: PackagedModel, folder: Path) -> bool:

@@ -44,6 +44,19 @@ OTHERS: Mapping[str, str] = {
 _TEXTS = ("completion", "pretrain")
 
 
+def loss_unit(recipe: object) -> str:
+    """What a validation loss is, in words.
+
+    Args:
+        recipe: As it stands in a manifest.
+    """
+    keys = recipe if isinstance(recipe, Mapping) else {}
+    data, further = (keys.get(name) or {} for name in ("data", "further"))
+    if further.get("rl") in PAIRED:
+        return "mean of the pairs"
+    return "nats per token" if objective_of({**data, **further}) is Objective.COMPLETION else "nats per answer token"
+
+
 def objective_of(values: Mapping[str, Any]) -> Objective:
     """The objective that a recipe's keys ask for.
 

@@ -25,15 +25,17 @@ from core.model.libraries import quieten
 from core.model.merge import TOKENIZER_FILES, Dtype, copy_those_there
 from core.run_folder import EXPORT, TRAIN
 from harness.base_model import licence_of, load_tokenizer
-from harness.checkpoint.trained_base import hub_name, write_trained_base
+from harness.checkpoint.trained_base import write_trained_base
 from harness.checkpoint.whole_model import write_whole_model
 from harness.data.dataset import DESCRIPTION
 from harness.supervise import DATA
 from submission.errors import ExportError
 from submission.export.agreement import Agreement, compare, logits
+from submission.export.base_name import base_name
+from submission.export.card_facts import CardFacts, Told
 from submission.export.gguf import GgufType, check_architecture, write_gguf
 from submission.export.llama_cpp.program import LLAMA_CPP, LlamaCpp
-from submission.export.model_card import CardFacts, Told, model_card
+from submission.export.model_card import model_card
 from submission.export.modelfile import ALPACA, chat_template, modelfile
 from submission.export.other_program import (
     NUM_PROMPTS,
@@ -132,6 +134,8 @@ def export(wanted: Export, *, command: str, on_progress: OnProgress = lambda don
         raise ExportError(f"{wanted.run}: trained all weights, so there is nothing to merge. Leave `merge=` out.")
     if wanted.is_gguf:
         check_architecture(model.folder if model.is_whole else model.base)
+        if wanted.check:
+            _check_comparable(wanted, model)
     name = "model" if wanted.to == "adapter" and model.is_whole else wanted.to
     folder = wanted.run / EXPORT / name
     temporary = folder.with_name(f"{name}.tmp")
@@ -144,7 +148,7 @@ def export(wanted: Export, *, command: str, on_progress: OnProgress = lambda don
         manifest=manifest,
         picked=asdict(model.picked),
         name=wanted.run.resolve().name,
-        base_name=_base_name(model, is_changed=wanted.to != "adapter" and model.is_changed),
+        base=base_name(model, is_changed=wanted.to != "adapter" and model.is_changed),
         base_licence=licence_of(model.own if wanted.to == "adapter" else model.base),
         quantisation=model.trained.quantisation,
         weights=written.weights,
@@ -195,6 +199,22 @@ def _other_program(
     is_merged = wanted.to == "merged"
     whole = Transformers(exported=folder, base=None if is_merged else model.reference, quantisation=kept)
     return whole, bound_of(kept, wanted.merge if is_merged else None)
+
+
+def _check_comparable(wanted: Export, model: PickedModel) -> None:
+    """Refuses a GGUF file that could not be compared, before minutes are spent on writing it.
+
+    Raises:
+        ExportError: the base in training is not here, or the run has no validation rows with prompts.
+    """
+    lacks = "the base in training is not here" if model.reference is None and not model.is_whole else ""
+    if not lacks and not validation_prompts(wanted.run, NUM_PROMPTS):
+        lacks = "the run has no validation rows with prompts"
+    if lacks:
+        raise ExportError(
+            f"{wanted.run}: the GGUF file cannot be compared with the run's server: {lacks}. `check=false` writes it "
+            "without a comparison."
+        )
 
 
 def _measure(
@@ -307,13 +327,6 @@ def _manifest(run: Path) -> dict[str, dict[str, Any]]:
     manifest = read_manifest(run)
     read_as(Told, run / MANIFEST, mend=f"Restore it, or move it away and run `oneday pick {run}`.")
     return manifest
-
-
-def _base_name(model: PickedModel, *, is_changed: bool) -> str:
-    """The base's hub name, else the name of its folder."""
-    if is_changed:
-        return hub_name(model.base, None)[0] or model.base.resolve().name
-    return model.trained.name or model.own.resolve().name
 
 
 def _scores(run: Path) -> list[dict[str, Any]]:

@@ -3,94 +3,15 @@
 Where it sits: manifest + pick -> **README.md** of an export.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from core.comparison import OVERALL
-from core.model.quantisation import Quantisation
 from harness.budget.duration import pretty
+from harness.keys.objective import loss_unit
+from submission.export.card_facts import CardFacts
+from submission.export.card_metadata import metadata
 from submission.export.loading import Loading, how_to_load
-from submission.export.other_program import Measured, described
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
-    rows_by_source: Mapping[str, int] = field(default_factory=dict)
-    rows_by_spdx: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Curated:
-    counts: _Counts = _Counts()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Spent:
-    budget_s: float
-    charged_s: float
-    by_phase: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trained:
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    ledger: _Spent | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What of a manifest is told here."""
-
-    versions: Mapping[str, str] = field(default_factory=dict)
-    curate: _Curated = _Curated()
-    train: _Trained = _Trained()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardFacts:
-    """What a model card tells."""
-
-    manifest: Mapping[str, Any]
-    """`manifest.json` of the run."""
-    picked: Mapping[str, Any]
-    """`picked.json` of the run."""
-    name: str
-    base_name: str
-    """As the hub knows it."""
-    base_licence: str | None
-    """As the base's own card has it; it binds what was made from it."""
-    quantisation: Quantisation
-    """How the base was kept in training."""
-    weights: str
-    """`lora_adapter`, `trained` (all weights), or the type of merged weights."""
-    gguf: str | None = None
-    """Name of the GGUF file."""
-    has_modelfile: bool = False
-    is_eager: bool = False
-    """Attention has to be computed by the eager kernel, because torch's leaves a bound out."""
-    is_changed: bool = False
-    """The weights are merged into another base than the one in training."""
-    prompts: str
-    """A sentence about the template of the prompts."""
-    agreement: Mapping[str, Any] | None = None
-    """Merged weights against base and adapter."""
-    measured: Measured | None = None
-    """The written folder as another program loads it."""
-    program: str = ""
-    """The other program."""
-    scores: Sequence[Mapping[str, Any]] = ()
-    """Base against tuned, by group."""
-    command: str
-    """The command that made the export."""
-
-    @property
-    def lora_rank(self) -> int:
-        """The adapter's rank; 0 if it is not recorded."""
-        rank = self.manifest.get("train", {}).get("recipe", {}).get("lora_r")
-        return rank if isinstance(rank, int) else 0
+from submission.export.other_program import described
 
 
 def model_card(facts: CardFacts) -> str:
@@ -106,6 +27,7 @@ def model_card(facts: CardFacts) -> str:
         if facts.is_changed
         else "",
         f"## Load it\n\n{how_to_load(_loading(facts))}",
+        _licence(facts.base_licence),
         _data(facts.manifest.get("curate") or facts.manifest.get("data", {})),
         _training(train, facts.picked),
         _scores(facts.scores),
@@ -113,54 +35,13 @@ def model_card(facts: CardFacts) -> str:
         _again(facts.manifest.get("versions", {}), facts.command),
     ]
     body = "\n\n".join(section for section in sections if section)
-    return str(ModelCard(f"---\n{_metadata(facts).to_yaml()}\n---\n\n{body}\n"))
-
-
-def _metadata(facts: CardFacts) -> Any:
-    """The hub's own record, which checks its fields; scores become its `model-index`."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    library = "gguf" if facts.gguf else "peft" if facts.weights == "lora_adapter" else "transformers"
-    method = "qlora" if facts.quantisation.is_quantised else "lora" if facts.lora_rank else "full-weights"
-    overall = [s for s in facts.scores if s["group"] == OVERALL]
-    results = [
-        EvalResult(
-            task_type="text-generation",
-            dataset_type="held-out",
-            dataset_name=f"{s['num']} held-out questions of the run",
-            metric_type="score",
-            metric_name="mean score",
-            metric_value=s["tuned"],
-            metric_args={"base": s["base"], "interval_of_difference": [s["low"], s["high"]]},
-        )
-        for s in overall
-    ]
-    return ModelCardData(
-        base_model=facts.base_name,
-        base_model_relation=_RELATION[library],
-        library_name=library,
-        license=facts.base_licence or None,
-        datasets=_hub_datasets(facts.manifest.get("data", {})) or None,
-        pipeline_tag="text-generation",
-        tags=[method, "axolotl", "oneday"],
-        model_name=facts.name if results else None,
-        eval_results=results or None,
-    )
-
-
-_RELATION = {"gguf": "quantized", "peft": "adapter", "transformers": "finetune"}
-
-
-def _hub_datasets(section: Mapping[str, Any]) -> list[str]:
-    """The files of own data that are data sets of the hub: OWNER/NAME, and no path that exists."""
-    names = [str(name).partition("@")[0] for name in section.get("files") or ()]
-    return [n for n in names if re.fullmatch(r"[\w.-]+/[\w.-]+", n) and not Path(n).exists() and "." not in n[-6:]]
+    return str(ModelCard(f"---\n{metadata(facts).to_yaml()}\n---\n\n{body}\n"))
 
 
 def _loading(facts: CardFacts) -> Loading:
     return Loading(
         name=facts.name,
-        base=facts.base_name if "/" in facts.base_name else f"PATH/TO/{facts.base_name}",
+        base=facts.base.as_argument,
         quantisation=facts.quantisation,
         is_adapter=facts.weights == "lora_adapter",
         lora_rank=facts.lora_rank,
@@ -176,9 +57,9 @@ def _what(facts: CardFacts, train: Mapping[str, Any]) -> str:
     if facts.gguf:
         kind = f"A GGUF file ({facts.weights})"
     text = (
-        f"{kind} of {facts.picked['checkpoint']}, trained on `{facts.base_name}` within one budget on one card "
-        f"({train.get('card', 'unknown')}). {facts.prompts}"
-    )
+        f"{kind} of {facts.picked['checkpoint']}, trained on `{facts.base.text}` within one budget on one card "
+        f"({train.get('card', 'unknown')}). {facts.prompts} {facts.base.told}"
+    ).rstrip()
     agreement = facts.agreement
     if agreement:
         text += (
@@ -210,6 +91,11 @@ def _limits(facts: CardFacts) -> str:
     )
 
 
+def _licence(licence: str | None) -> str:
+    told = f"The base's licence is {licence}." if licence else "The folder of the base names no licence."
+    return f"## Licence\n\n{told} It binds what was made from the base; the table below has the licences of the rows."
+
+
 def _data(section: Mapping[str, Any]) -> str:
     counts = section.get("counts", {})
     if not counts:
@@ -226,7 +112,7 @@ def _training(train: Mapping[str, Any], picked: Mapping[str, Any]) -> str:
         ("LoRA", lora) if recipe.get("lora_r") else ("weights", "all trained"),
         ("optimizer", f"{recipe.get('optimizer')}, {recipe.get('learning_rate')}, {recipe.get('lr_scheduler')}"),
         ("steps", f"{train.get('steps')} ({train.get('because')})"),
-        ("validation loss", f"{picked['validation_loss']:.4f} nats per answer token"),
+        ("validation loss", f"{picked['validation_loss']:.4f} ({loss_unit(recipe)})"),
         ("why this checkpoint", str(picked["rule"])),
     ]
     if ledger:

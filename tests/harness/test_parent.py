@@ -53,7 +53,7 @@ def test_another_parent_or_changed_weights_are_refused(finished: Path, tmp_path:
     base = Parent.of(finished).write_base(tmp_path / "run")
     record = tmp_path / "run" / "00_base" / "parent.json"
     told = read_json(record)
-    assert told["fingerprint"] == model_fingerprint(base)
+    assert (told["fingerprint"], told["run"]) == (model_fingerprint(base), "sft")
     write_json(record, {**told, "checkpoint": "checkpoint-7"})
     with pytest.raises(StageError, match=r"starts from other weights \(checkpoint-7\)\. Use another `run=` folder"):
         Parent.of(finished).write_base(tmp_path / "run")

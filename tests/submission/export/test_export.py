@@ -136,14 +136,13 @@ def test_the_adapter_goes_out_with_a_card_that_hubs_read(run: Path) -> None:
     text = (exported.folder / "README.md").read_text()
     _, front, body = text.split("---\n", 2)
     assert yaml.safe_load(front) == {
-        "base_model": DEMO_BASE.name,
-        "base_model_relation": "adapter",
         "library_name": "peft",
         "pipeline_tag": "text-generation",
         "tags": ["qlora", "axolotl", "oneday"],
     }
     for part in (
-        "| ni\\|x | 1,200 |", "| CC-BY-4.0 | 10 |", "| budget | 1m02s of 1m40s |", "1.2500 nats", "oneday export run",
+        "| ni\\|x | 1,200 |", "| CC-BY-4.0 | 10 |", "| budget | 1m02s of 1m40s |", "1.2500 (nats per answer token)",
+        "oneday export run",
         "torch 2.13.0", "None measured yet", "## Limits", "No other program was run on this export.",
         "--lora-modules run=. --max-lora-rank 8 --quantization bitsandbytes", "oneday export RUN --to gguf",
     ):  # fmt: skip
@@ -203,6 +202,25 @@ def test_gguf_is_refused_for_an_architecture_that_was_never_compared(run: Path, 
     with pytest.raises(SystemExit) as e:
         main(["export", str(run), "--to", "adapter", "--gguf-type", "f16"])
     assert e.value.code == 2
+
+
+@pytest.mark.parametrize("why", ["the base in training is not here", "the run has no validation rows with prompts"])
+def test_a_gguf_file_that_cannot_be_compared_is_an_error(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], why: str
+) -> None:
+    command = ["export", str(run), "--to", "gguf"]
+    if "base" in why:
+        picked = read_json(run / "08_pick" / "picked.json")
+        write_json(run / "08_pick" / "picked.json", picked | {"base_model": str(tmp_path / "gone")})
+        command += ["--base", str(other_weights(tmp_path)), "--base-changed-on-purpose"]
+    else:
+        (run / "07_train" / "data" / "validation.parquet").unlink()
+    with pytest.raises(SystemExit) as e:
+        main(command)
+    assert e.value.code == 2
+    error = capsys.readouterr().err
+    assert f"the GGUF file cannot be compared with the run's server: {why}. --no-check writes it" in error
+    assert not (run / "09_export").exists()
 
 
 def test_a_push_without_a_network_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +359,7 @@ def test_merged_onto_another_base_on_purpose_the_check_is_against_the_one_in_tra
     assert found["largest_difference"] > 0.5
     card = (run / "09_export" / "merged" / "README.md").read_text()
     assert "another one than in training" in card
-    assert "base_model: other" in card
+    assert "trained on `other`" in card
 
 
 def test_without_the_base_in_training_nothing_is_said_to_agree(

@@ -20,25 +20,20 @@ from oneday.cli import main
 from submission.errors import ExportError
 from submission.export.export import Export, export
 from submission.export.gguf import ARCHITECTURES, check_architecture, write_gguf
-from submission.export.llama_cpp.program import LLAMA_CPP, LlamaCpp
+from submission.export.llama_cpp.program import LlamaCpp
 from submission.export.modelfile import ALPACA, chat_template
 from submission.export.other_program import SAME_NUMBERS, check, measure
 from tests.conftest import DEMO_BASE
+from tests.programs import installed
 from tests.submission.conftest import TEXTS
 from tests.submission.export.test_modelfile import LLAMA_2, QWEN
 
-ROOT = Path(__file__).parents[3]
 PLAIN = Quantisation.of("fp32", on_gpu=False)
 
 
 @pytest.fixture(scope="module")
 def llama() -> Path:
-    """llama.cpp in `.llama`. It compiles for minutes, so a plain test run only uses what is there."""
-    folder = ROOT / ".llama"
-    if not LLAMA_CPP.is_installed(folder) and os.environ.get("ONEDAY_LLAMA") != "1":
-        pytest.skip("llama.cpp is not installed: `make export-test` compiles it into .llama; or set ONEDAY_LLAMA=1")
-    LLAMA_CPP.install(folder)
-    return folder
+    return installed("llama.cpp", "export-test")
 
 
 def small_model(folder: Path, architecture: str) -> Path:
