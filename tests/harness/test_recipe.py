@@ -119,6 +119,7 @@ def write(tmp_path: Path, **changes: object) -> Path:
         ({"learning_rate": float("inf")}, "learning_rate"),
         ({"lora_r": True}, "lora_r: true is not int"),
         ({"neftune_noise_alpha": False}, "neftune_noise_alpha: false is not float"),
+        ({"ema_decay": 0.9, "adapter": None, "load_in_4bit": None}, "ema_decay: the average is kept of an adapter"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_key(tmp_path: Path, changes: dict[str, object], message: str) -> None:
