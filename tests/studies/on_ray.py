@@ -29,6 +29,7 @@ from studies.running.spending import CLOCKS
 from studies.study import Study
 from tests.conftest import write_small_mix
 from tests.studies.fakes import FakeEvaluator, Machine
+from tests.studies.running.test_ray import ports
 from tests.studies.running.test_run import content
 from tests.studies.studies import study_of
 
@@ -65,8 +66,8 @@ def on_two_nodes(study: Study, folder: Path, lines: list[str]) -> StudyResult:
     """Runs it on two nodes, and kills the second one."""
     from ray.cluster_utils import Cluster as Nodes
 
-    nodes: Any = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second = nodes.add_node(num_cpus=1)
+    nodes: Any = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **ports()})
+    second = nodes.add_node(num_cpus=1, **ports())
     cluster = connect(nodes.address)
     there = RehearsedThere(HarnessRunner(card=get_gpu_profile("cpu"), folder=folder), cluster)
 

@@ -1,5 +1,7 @@
 """A study on a real Ray cluster of two nodes on this machine; one of them dies over a training."""
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -35,13 +37,25 @@ class RealTime(Machine):
         return True
 
 
+AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+def ports() -> dict[str, int]:
+    """Free ports for a node's agents. Ray waits 15 s for ports that they choose, which is too short on busy cores."""
+    with contextlib.ExitStack() as stack:
+        sockets = {name: stack.enter_context(socket.socket()) for name in AGENT_PORTS}
+        for one in sockets.values():
+            one.bind(("127.0.0.1", 0))
+        return {name: one.getsockname()[1] for name, one in sockets.items()}
+
+
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster as Nodes
 
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))  # workers import the fakes
-    found = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    found.second = found.add_node(num_cpus=1)
+    found = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **ports()})
+    found.second = found.add_node(num_cpus=1, **ports())
     yield found
     ray.shutdown()
     found.shutdown()
