@@ -16,7 +16,7 @@ export DO_NOT_TRACK = 1
 # Debian's pip 23 builds a package without it by an old way that some no longer allow.
 export PIP_USE_PEP517 = 1
 
-.PHONY: need-inputs need-flash-attn need-run help install install-tests demo study-demo real real-scores test test-fast faults bench check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm export-test image-test clean
+.PHONY: need-inputs need-flash-attn need-run help install install-tests demo study-demo real real-scores test test-fast faults bench check lint types reference curate-200k curate-400k curate-700k train-4090 train-a100 reproduce-birbal pick serve helm export-test inspect-test image-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 40
@@ -126,9 +126,13 @@ export-test: $(TEST_READY) ## write GGUF files and load them by llama.cpp, which
 	$(BIN)/python -m tests.programs llama.cpp
 	$(BIN)/python -m pytest tests/submission/export/test_llama_cpp.py
 
+inspect-test: $(TEST_READY) ## run the real Inspect, installed into .inspect once, against the server: about 3 minutes
+	$(BIN)/python -m tests.programs inspect
+	$(BIN)/python -m pytest tests/submission/server/test_inspect.py
+
 image-test: $(TEST_READY) ## build and use both images of the Dockerfile with buildah, on a CPU; as root, about 20 minutes
 	test -f runs/demo/10_scores/comparison.json || $(BIN)/oneday demo
 	$(BIN)/python -m tests.image $(ARGS)
 
-clean: ## remove .venv, .helm, .llama and runs
-	rm -rf $(VENV) .helm .llama runs
+clean: ## remove .venv, .helm, .llama, .inspect and runs
+	rm -rf $(VENV) .helm .llama .inspect runs

@@ -1,8 +1,9 @@
 """Programs that only tests use, each in a virtual environment of its own. They are installed outside pytest.
 
-    python -m tests.programs llama.cpp
+    python -m tests.programs llama.cpp inspect
 
-llama.cpp is compiled, which takes longer than a test may.
+llama.cpp is compiled, which takes longer than a test may. Inspect needs newer versions of packages that this project's
+requirements pin.
 """
 
 import argparse
@@ -11,12 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from submission.environment import Program
 from submission.errors import SubmissionError
 from submission.export.llama_cpp.program import LLAMA_CPP
 
 ROOT = Path(__file__).parents[1]
 
-PROGRAMS = {"llama.cpp": (LLAMA_CPP, ROOT / ".llama")}
+INSPECT = Program(
+    name="Inspect",
+    requirements=ROOT / "tests" / "submission" / "server" / "inspect" / "requirements.txt",
+    check=("python", "-c", "import inspect_ai"),
+    error=SubmissionError,
+)
+
+PROGRAMS = {"llama.cpp": (LLAMA_CPP, ROOT / ".llama"), "inspect": (INSPECT, ROOT / ".inspect")}
 
 
 def installed(name: str, target: str) -> Path:
