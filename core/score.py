@@ -24,8 +24,9 @@ from typing import Any
 from core.errors import ScoreError
 from core.example.prompt import STOP, cut_at_stop
 from core.files import read_jsonl
-from core.generation.prediction import Prediction
+from core.generation.prediction import MeasuredPrediction, Prediction
 from core.generation.request import Kind
+from core.generation.signals import Signals, signals_of
 from core.text import formula_form, has_words, is_formula, is_plain, plain_form, tokens
 
 
@@ -95,6 +96,13 @@ class Score:
     kind: Kind
     score: float
     """Exact match: 0.0 or 1.0. Generation: ROUGE-L F1 in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredScore(Score):
+    """A score with the signals of its row."""
+
+    signals: Signals
 
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -267,9 +275,18 @@ def score(prediction: Prediction, parameters: ScoreParameters, rouge_l: RougeL) 
         value = float(exact_match(text, prediction.references, parameters.normaliser))
     else:
         value = rouge_l(text, prediction.references)
-    return Score(task=prediction.task, id=prediction.id, kind=prediction.kind, score=value)
+    task, row, kind = prediction.task, prediction.id, prediction.kind
+    if isinstance(prediction, MeasuredPrediction):
+        return MeasuredScore(task=task, id=row, kind=kind, score=value, signals=prediction.signals)
+    return Score(task=task, id=row, kind=kind, score=value)
 
 
 def read_scores(path: Path) -> Iterator[Score]:
     """The records of `scores.jsonl`, in order."""
-    return (Score(**{**row, "kind": Kind(row["kind"])}) for row in read_jsonl(path))
+    return (_score(**row) for row in read_jsonl(path))
+
+
+def _score(kind: str, signals: Mapping[str, float] | None = None, **columns: Any) -> Score:
+    if signals is None:
+        return Score(kind=Kind(kind), **columns)
+    return MeasuredScore(kind=Kind(kind), signals=signals_of(signals), **columns)

@@ -34,6 +34,21 @@ _WORD = regex.compile(rf"{_CHARACTER} | [[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
 
+_UNSPACED_CHARACTER = regex.compile(_CHARACTER)
+_PIECE = regex.compile(rf"{_CHARACTER} | [^\s{_UNSPACED}]+", regex.V1 | regex.VERBOSE)
+
+
+def pieces(text: str) -> list[str]:
+    """What stands between white space; in a script without spaces, each character.
+
+    >>> pieces("Hyvää yötä, maailma."), pieces("晚安 world")
+    (['Hyvää', 'yötä,', 'maailma.'], ['晚', '安', 'world'])
+    """
+    if text.isascii() or not _UNSPACED_CHARACTER.search(text):
+        return text.split()
+    return [str(piece) for piece in _PIECE.findall(text)]
+
+
 def nfc(text: str) -> str:
     """The composed form, so that one text in two encodings of its accents is one text."""
     return unicodedata.normalize("NFC", text)

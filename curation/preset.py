@@ -63,9 +63,12 @@ class CurationParameters:
     """None: every instance is asked."""
     fit: FitParameters | None = None
     """None: `mix` and `scale` decide the size."""
+    signals: bool = False
+    """Measure each asked row's loss with and without the prompt. Source: IFD, arXiv 2308.12032."""
     seed: int = 2023
 
     def __post_init__(self) -> None:
+        self._check_signals()
         for name, weights, edges in (
             ("task_weights", self.samples.task_weights, self.buckets.num_task_buckets),
             ("generation_shares", self.samples.generation_shares, self.buckets.num_generation_buckets),
@@ -77,6 +80,15 @@ class CurationParameters:
                 "`adaptive=true`: samples.quota=pooled draws from the wrong answers of all instances, so all must be "
                 "asked. Leave `adaptive=true` and `within=` out, or set `samples.quota=proportional`."
             )
+
+    def _check_signals(self) -> None:
+        wanted = "`signals=true`" if self.signals else f"`policies.max_ifd={self.policies.max_ifd}`"
+        if (self.signals or self.policies.max_ifd is not None) and not self.samples.asks(is_own=False):
+            raise MixError(
+                f"{wanted}: with `samples.control=` the base is not asked, so nothing is measured. Leave one out."
+            )
+        if self.policies.max_ifd is not None and not self.signals:
+            raise MixError(f"{wanted}: the IFD of a row is not measured. Add `signals=true`.")
 
     def fingerprint(self) -> dict[str, object]:
         """All parameters as JSON values, in a fixed order."""
@@ -91,6 +103,7 @@ class CurationParameters:
             **{name: asdict(getattr(self, name)) for name in _GROUPS},
             "adaptive": asdict(self.adaptive) if self.adaptive else None,
             "fit": asdict(self.fit) if self.fit else None,
+            "signals": self.signals,
             "seed": self.seed,
         }
 

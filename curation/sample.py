@@ -72,6 +72,9 @@ class SampleParameters:
     take_all: bool = False
     """Take every own row that the policies admit, without asking the base about it. False: take the own rows that the
     base gets wrong, as with other rows."""
+    task_tokens: int | None = None
+    """Most tokens that the rows of one NI task have together, so that no task fills the budget with long rows. Rows
+    that the base gets wrong are taken first. None: no limit."""
     own_share: float | None = None
     """Share of own rows in the mix. Fewer rows of the others are drawn, or fewer own rows, until it is met. None: all
     rows of both."""
@@ -106,8 +109,13 @@ class SampleParameters:
                 f"`add=`: the shares are {', '.join(f'{name}:{share:g}' for name, share in self.add.items())}. Give "
                 "shares above 0 that add up to less than 1; own rows are the rest."
             )
+        self._check_amounts()
+
+    def _check_amounts(self) -> None:
         if not 0 < self.quota_factor < math.inf:
             raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
+        if self.task_tokens is not None and self.task_tokens < 1:
+            raise MixError(f"`samples.task_tokens={self.task_tokens}`: would drop every row. Give 1 or more, or none.")
 
     def asks(self, *, is_own: bool) -> bool:
         """Whether the base is asked about a task, of own rows or of NI."""

@@ -57,7 +57,10 @@ def trial(
     """
     with tempfile.TemporaryDirectory(prefix="oneday-") as scratch:
         run = Path(scratch)
-        stage = own_stage(run, own, seed=parameters.seed, redo=False, take_all=take_all, layout=layout)
+        stage = own_stage(
+            run, own, seed=parameters.seed, redo=False, take_all=take_all, layout=layout,
+            language=parameters.policies.language,
+        )  # fmt: skip
         samples = replace(parameters.samples, take_all=True, own_share=None, add={})
         curation = Curation(
             run=run,

@@ -21,6 +21,7 @@ from core.generation.none import NoPredictor
 from core.generation.prediction import Prediction, read_predictions
 from core.generation.replay import NO_STORED_PREDICTION, ReplayPredictor
 from core.generation.request import Answer, Kind, Request
+from core.generation.signals import Signals
 from core.run_folder import CURATION, PREDICTIONS, SAMPLES, SCORES
 from core.score import EmptyRule, Normaliser, Rouge, RougeText, ScoreParameters, read_scores, rouge_l_scorer, score
 from core.stage import INPUTS, SUMMARY, Summary
@@ -59,6 +60,10 @@ class Stored:
     def complete(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """The stored answers."""
         return self._replay.complete(requests)
+
+    def signals(self, requests: Sequence[Request]) -> Sequence[Signals | None]:
+        """The stored signals."""
+        return self._replay.signals(requests)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from core.errors import DataError
+
 _FIELDS = ("alpha_2", "alpha_3", "bibliographic", "name")
 """Codes before names: `en` is also the name of a language of Vietnam."""
 
@@ -26,6 +28,18 @@ def language_code(text: str) -> str:
     name = text.strip()
     found = _language(name) or _language(re.split(r"[-_]", name)[0])
     return str(getattr(found, "alpha_2", None) or found.alpha_3) if found else name
+
+
+def known_code(text: str, *, field: str) -> str:
+    """The code of a language that somebody typed.
+
+    Raises:
+        DataError: it is none that ISO 639 knows.
+    """
+    name = text.strip()
+    if not (_language(name) or _language(re.split(r"[-_]", name)[0])):
+        raise DataError(f"`{field}={text}`: not a language. Give a code or an English name, for example `{field}=fi`.")
+    return language_code(text)
 
 
 @lru_cache(maxsize=1024)

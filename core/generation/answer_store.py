@@ -1,9 +1,9 @@
-"""The store of the base model's answers in a run, by the hash of the request, so that nothing is asked twice.
+"""The stores of a run for what the base model was asked, by the hash of the request, so that nothing is asked twice.
 
     with AnswerStore(path) as store:
         store.add({key: answer})
 
-Where it sits: beside the asking loop. Answers stay valid when parameters change.
+Where it sits: beside the asking loop, for answers and for signals. They stay valid when parameters change.
 """
 
 import os
@@ -17,11 +17,8 @@ from core.files import make_folder, naming
 from core.generation.request import Answer, Refused
 
 
-class AnswerStore:
-    """Answers on disk, found by the request's hash. Append-only; one fsynced line holds one shard.
-
-    A request that was answered once is not asked again, whichever parameters change.
-    """
+class ShardStore:
+    """Values on disk, found by the hash of what was asked. Append-only; one fsynced line holds one shard."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,18 +53,18 @@ class AnswerStore:
     def __len__(self) -> int:
         return len(self._where)
 
-    def __getitem__(self, key: str) -> Answer:
+    def value(self, key: str) -> Any:
+        """The stored JSON value of a key."""
         offset, position = self._where[int(key[:16], 16)]
         if self._read[0] != offset:
             self._file.seek(offset)
             self._read = (offset, orjson.loads(self._file.readline()))
         shard = self._read[1]
         assert shard["keys"][position] == key, f"{self.path}: two requests share the first 16 digits of {key}"
-        answer = shard["answers"][position]
-        return answer if isinstance(answer, str) else Refused(**answer)
+        return shard["answers"][position]
 
-    def add(self, answers: Mapping[str, Answer]) -> None:
-        """Appends the answers of a shard as one line."""
+    def add(self, answers: Mapping[str, object]) -> None:
+        """Appends the values of a shard as one line."""
         offset = self._file.seek(0, os.SEEK_END)
         keys = list(answers)
         line = {"keys": keys, "answers": list(answers.values())}
@@ -80,3 +77,11 @@ class AnswerStore:
     def _index(self, keys: Sequence[str], offset: int) -> None:
         for position, key in enumerate(keys):
             self._where[int(key[:16], 16)] = (offset, position)
+
+
+class AnswerStore(ShardStore):
+    """Answers. A request that was answered once is not asked again, whichever parameters change."""
+
+    def __getitem__(self, key: str) -> Answer:
+        answer = self.value(key)
+        return answer if isinstance(answer, str) else Refused(**answer)

@@ -7,12 +7,13 @@ Where it sits: predictor -> **prediction** -> score.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from core.errors import PredictionError
 from core.files import read_jsonl
 from core.generation.request import Kind, Request
+from core.generation.signals import Signals, signals_of
 
 
 def canonical_name(name: str) -> str:
@@ -38,9 +39,16 @@ class Prediction:
     request_sha256: str
 
 
-def prediction_of(request: Request, key: str, text: str) -> Prediction:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredPrediction(Prediction):
+    """A prediction with the signals of its row."""
+
+    signals: Signals
+
+
+def prediction_of(request: Request, key: str, text: str, signals: Signals | None = None) -> Prediction:
     """The prediction that is stored for an answered request."""
-    return Prediction(
+    prediction = Prediction(
         task=request.task,
         id=request.id,
         kind=request.kind,
@@ -49,6 +57,12 @@ def prediction_of(request: Request, key: str, text: str) -> Prediction:
         prediction=text,
         request_sha256=key,
     )
+    return prediction if signals is None else _measured(prediction, signals)
+
+
+def _measured(prediction: Prediction, signals: Signals) -> MeasuredPrediction:
+    columns = {field.name: getattr(prediction, field.name) for field in fields(Prediction)}
+    return MeasuredPrediction(**columns, signals=signals)
 
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -85,7 +99,7 @@ def parse_prediction(row: Mapping[str, object], where: str) -> Prediction:
     num_shots = row.get("num_shots", row.get("shots", 0))
     if not isinstance(num_shots, int):
         raise PredictionError(f"{where} has num_shots {num_shots!r}. Give a whole number, or leave it out.")
-    return Prediction(
+    prediction = Prediction(
         task=task,
         id=instance_id,
         kind=kind,
@@ -94,3 +108,14 @@ def parse_prediction(row: Mapping[str, object], where: str) -> Prediction:
         prediction=text,
         request_sha256=str(row.get("request_sha256", "")),
     )
+    given_signals = row.get("signals")
+    return prediction if given_signals is None else _measured(prediction, _signals(given_signals, where))
+
+
+def _signals(given: object, where: str) -> Signals:
+    try:
+        return signals_of(given if isinstance(given, dict) else {})
+    except (KeyError, TypeError, ValueError) as e:
+        raise PredictionError(
+            f"{where} has signals {given!r}. Give num_tokens, loss and loss_alone as numbers, or leave it out."
+        ) from e

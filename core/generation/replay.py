@@ -14,8 +14,9 @@ import orjson
 
 from core.errors import PredictionError
 from core.files import file_sha256, sha256
-from core.generation.prediction import Prediction, canonical_name, parse_prediction
+from core.generation.prediction import MeasuredPrediction, Prediction, canonical_name, parse_prediction
 from core.generation.request import Answer, Refused, Request
+from core.generation.signals import Signals
 
 NO_STORED_PREDICTION = "no_stored_prediction"
 
@@ -61,6 +62,18 @@ class ReplayPredictor:
 
     def complete(self, requests: Sequence[Request]) -> list[Answer]:
         """The stored answers; `no_stored_prediction` where there is none."""
+        return [
+            Refused(reason=NO_STORED_PREDICTION, detail=request.task) if line is None else _answer(line, request)
+            for request, line in zip(requests, self._lines(requests), strict=True)
+        ]
+
+    def signals(self, requests: Sequence[Request]) -> list[Signals | None]:
+        """The stored signals; None where there are none."""
+        stored = (line and _parse(line, "a stored prediction") for line in self._lines(requests))
+        return [one.signals if isinstance(one, MeasuredPrediction) else None for one in stored]
+
+    def _lines(self, requests: Sequence[Request]) -> list[bytes | None]:
+        """The stored line of each request."""
         import numpy as np
 
         keys = np.array([_key(r.task, r.id) for r in requests], dtype=np.uint64)
@@ -68,12 +81,7 @@ class ReplayPredictor:
         stored = (self._keys[numbers] == keys).tolist()
         places = self._places[numbers].tolist()
         with self._files() as files:
-            return [
-                _answer(_line(files, place), request)
-                if is_stored
-                else Refused(reason=NO_STORED_PREDICTION, detail=request.task)
-                for request, is_stored, place in zip(requests, stored, places, strict=True)
-            ]
+            return [_line(files, place) if is_stored else None for is_stored, place in zip(stored, places, strict=True)]
 
     @contextlib.contextmanager
     def _files(self) -> Iterator[Sequence[IO[bytes]]]:

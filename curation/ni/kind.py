@@ -113,7 +113,8 @@ def kind_of(
 
     shares = {name: share(name) for name in _SHARE_OF.values()}
     asks_for = _usual([answer.asks_for for answer in answers])
-    rule = _rule(shares, asks_for, parameters or TypingParameters())
+    is_english = set(task.languages) <= {"English"}
+    rule = _rule(shares, asks_for, parameters or TypingParameters(), is_english=is_english)
     kind = Kind.GENERATION if rule is Rule.NONE else Kind.EXACT_MATCH
     forced = (overrides or {}).get(canonical_name(task.name))
     return KindEvidence(
@@ -145,8 +146,15 @@ _UNLESS_ASKED = (Rule.FORMAT, Rule.SPAN, Rule.NAME, Rule.LOOK_UP)
 """Rules that free text can fulfil by chance; they are skipped if the Definition asks for free text."""
 
 
-def _rule(shares: Mapping[str, float], asks_for: str, parameters: TypingParameters) -> Rule:
+_ENGLISH_ONLY = (Rule.NAME,)
+"""Capitals make a name only in English: German writes every noun with one. And whether a Definition asks for titles,
+which look like names, is told from English words."""
+
+
+def _rule(shares: Mapping[str, float], asks_for: str, parameters: TypingParameters, *, is_english: bool) -> Rule:
     for rule, least in _LEAST.items():
+        if rule in _ENGLISH_ONLY and not is_english:
+            continue
         if shares[_SHARE_OF[rule]] >= least and not (asks_for and rule in _UNLESS_ASKED):
             return Rule.NONE if rule is Rule.SPAN and not parameters.short_spans else rule
     return Rule.NONE

@@ -30,7 +30,7 @@ class TaskRows:
         self._origin = f"own data: {own}" if own else f"{NI_ORIGIN}/{task.file}"
         self._licence = " | ".join(task.licences) or "none given"
         self._spdx = spdx_expression(task.licences)
-        self._language = "en" if task.languages == ("English",) else ""
+        self._language = task.language
 
     def row(self, instance: Instance, bucket: int | None) -> MixRow:
         """An instance as a row. Its answer is the first reference, without the white space around it."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import SelectionError
+from core.example.language import language_code
 from core.example.licence import Licence, classify
 from core.files import read_jsonl
 from core.generation.prediction import canonical_name
@@ -63,6 +64,7 @@ class SelectionRules:
     """The rules of selection. The defaults reproduce the winner's list best."""
 
     language: str = "English"
+    """Language of inputs and outputs, by name or code. The Definition may be in this language or in English."""
     categories: frozenset[str] = WINNER_CATEGORIES
     drop_mmlu: bool = True
     """MMLU is an evaluation scenario of the challenge."""
@@ -94,8 +96,9 @@ class Verdict:
 def judge(task: Task, rules: SelectionRules) -> Verdict:
     """The first rule that excludes the task, or `kept`."""
     return judge_header(
-        name=task.name, languages=task.languages, categories=task.categories, licences=task.licences, rules=rules
-    )
+        name=task.name, languages=task.languages, categories=task.categories, licences=task.licences, rules=rules,
+        text_languages=task.text_languages,
+    )  # fmt: skip
 
 
 def judge_header(
@@ -106,11 +109,16 @@ def judge_header(
     licences: Iterable[str],
     rules: SelectionRules,
     is_mmlu: bool | None = None,
+    text_languages: Iterable[str] | None = None,
 ) -> Verdict:
-    """`judge` for a task's header, if its file is not available."""
+    """`judge` for a task's header, if its file is not available.
+
+    Args:
+        text_languages: Of inputs and outputs. None: `languages`.
+    """
     spoken, known_categories = sorted(languages), sorted(CATEGORY_ALIASES.get(c, c) for c in categories)
     raw_licences = tuple(licences)
-    if spoken != [rules.language]:
+    if not _is_in(rules.language, spoken, spoken if text_languages is None else text_languages):
         return Verdict(keep=False, reason="language", evidence=", ".join(spoken) or "no language given")
     if rules.drop_mmlu and (is_mmlu if is_mmlu is not None else "mmlu" in name.lower()):
         return Verdict(keep=False, reason="mmlu", evidence=name)
@@ -125,6 +133,15 @@ def judge_header(
     return Verdict(
         keep=True, reason="kept", evidence=f"{', '.join(known_categories)}; {', '.join(raw_licences) or 'no licence'}"
     )
+
+
+def _is_in(language: str, spoken: Iterable[str], texts: Iterable[str]) -> bool:
+    """Whether inputs and outputs are in this language alone, and the Definition is in it or in English."""
+    wanted = language_code(language)
+    return set(map(language_code, texts)) == {wanted} and set(map(language_code, spoken)) <= {wanted, ENGLISH}
+
+
+ENGLISH = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +165,8 @@ class SelectedTask:
     """Usable instances of the task file."""
     block: Block
     """Where the selected instances stand in `01_tasks/instances.jsonl`, in the order of the task file."""
+    language: str = ""
+    """ISO 639 code of inputs and outputs; empty if they are in several languages, or the file does not say."""
     num_contradictory: int = 0
     """Groups of equal inputs with different answers."""
 
@@ -191,6 +210,7 @@ def select_task(
         evidence=evidence,
         num_instances=len(task.instances),
         block=block,
+        language=language_code(task.text_languages[0]) if len(task.text_languages) == 1 else "",
         num_contradictory=task.num_contradictory,
     )
 

@@ -86,6 +86,8 @@ class Task:
     categories: tuple[str, ...]
     languages: tuple[str, ...]
     """Input, output and instruction languages together, sorted."""
+    text_languages: tuple[str, ...]
+    """Input and output languages together, sorted. The Definition of a task in another language is often English."""
     licences: tuple[str, ...]
     """`Instance License` as written; empty if the file has none."""
     positive_examples: tuple[Example, ...]
@@ -158,9 +160,8 @@ def read_task(path: Path, reading: ReadingParameters | None = None) -> TaskFile:
         name=path.stem,
         definition=definition,
         categories=_strings(document.get("Categories")),
-        languages=tuple(
-            sorted({s for key in ("Input", "Output", "Instruction") for s in _strings(document.get(f"{key}_language"))})
-        ),
+        languages=_languages(document, "Input", "Output", "Instruction"),
+        text_languages=_languages(document, "Input", "Output"),
         licences=_strings(document.get("Instance License")),
         positive_examples=tuple(x for raw in examples if (x := _example(raw)) is not None),
         instances=tuple(instances),
@@ -289,6 +290,10 @@ def _example(raw: Any) -> Example | None:
     if not isinstance(raw.get("input"), str) or not isinstance(output, str):
         return None
     return Example(input=raw["input"], output=output) if encodable(raw["input"], output) else None
+
+
+def _languages(document: Document, *parts: str) -> tuple[str, ...]:
+    return tuple(sorted({s for part in parts for s in _strings(document.get(f"{part}_language"))}))
 
 
 def _strings(value: Any) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.files import make_folder, naming, sha256
-from core.text import nfc
+from core.text import nfc, pieces
 
 NUM_PERMUTATIONS = 128
 """The standard deviation of the estimated similarity is .027 at a Jaccard similarity of .9."""
@@ -48,7 +48,7 @@ def signature(text: str, answer: str, instruction: str) -> bytes:
     """The MinHash of a text's 5-word shingles (512 bytes), followed by `near_key` (8 bytes)."""
     from rensa import RMinHash
 
-    words = nfc(text).lower().split()
+    words = pieces(nfc(text).lower())
     minhash: Any = RMinHash(num_perm=NUM_PERMUTATIONS, seed=42)
     minhash.update([" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))])
     return _PACK(*minhash.digest()) + near_key(answer, instruction)

@@ -11,7 +11,7 @@ Where it sits: row and source -> **policy** -> draw.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import eq
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from core.errors import MixError
 from core.example.licence import Licence, classify
 from core.model.token_counter import TokenCounter
+from core.text import pieces
 from curation.policies.contamination import NGRAM, Suites
 from curation.policies.duplicate import DedupKey
 from curation.policies.licence import LicencePolicy
@@ -40,21 +41,31 @@ class PolicyParameters:
     llm_generated: bool = False
     """Take rows that a language model wrote. The challenge forbade the output of most models, OpenAI's included."""
     language: str | None = "en"
-    """ISO 639-1 code of the language to take. It is detected if a row's source does not declare it. None: any."""
+    """ISO 639 code of the language to take. It is detected if a row's source does not declare it. None: any."""
     degenerate: bool = True
     """Drop broken answers: undecodable characters, placeholders, one piece of text repeated."""
     dedup_key: DedupKey = DedupKey.INSTRUCTION_AND_INPUT
     near_duplicates: float | None = 0.9
     """Jaccard similarity of 5-word shingles at which rows with equal answers are duplicates. None: exact only."""
     contamination_ngram: int = NGRAM
+    max_ifd: float | None = None
+    """With `signals`: largest loss of a row's answer behind the prompt per loss without it. 1 drops answers that the
+    prompt makes less likely. Source: IFD, arXiv 2308.12032, which leaves rows above 1 out. None: any."""
+    hard_share: float = 0.1
+    """With `probe_losses`: a loss is high if it is among this share of the highest. A row with a high loss before and
+    after the probe is dropped, because it stays as hard as noise. Source: ours; not measured whether it helps."""
     refill: bool = True
     """Examine rows before the draw, so that dropped rows are replaced. The winner's scripts draw first."""
 
     def __post_init__(self) -> None:
         if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
             raise MixError(f"policies.near_duplicates: {self.near_duplicates} is not in [0.5, 1]. 0.9 is usual.")
-        if self.language is not None and len(self.language) != 2:
-            raise MixError(f"policies.language: {self.language} is no ISO 639-1 code. Give en, or none for all.")
+        if self.max_ifd is not None and not self.max_ifd > 0:
+            raise MixError(f"policies.max_ifd: {self.max_ifd} would drop every row. 1 is usual, or give none.")
+        if not 0 < self.hard_share < 1:
+            raise MixError(f"policies.hard_share: {self.hard_share} is not in (0, 1). 0.1 is a tenth of the rows.")
+        if self.language is not None and len(self.language) not in (2, 3):
+            raise MixError(f"policies.language: {self.language} is no ISO 639 code. Give en, or none for all.")
         if self.contamination_ngram < 5:
             raise MixError(f"policies.contamination_ngram: {self.contamination_ngram} is below 5. 13 is usual.")
         for name, value in (("max_tokens", self.max_tokens), ("max_words", self.max_words)):
@@ -72,6 +83,8 @@ class ScreenSpec:
     suites: Mapping[str, Path]
     count_all: bool = False
     """Count the tokens of every row, not only of rows that may be too long."""
+    unlearnable: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(task, id) of rows that stay hard after a probe -> their losses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +121,8 @@ class Screen:
             reason, detail = self._bad_text(row)
         if not reason:
             reason, detail = self._contaminated(row)
+        if not reason and (row.task, row.id) in self._spec.unlearnable:
+            reason, detail = "unlearnable", self._spec.unlearnable[row.task, row.id]
         return Screened(reason=reason, detail=detail, num_tokens=num_tokens)
 
     @property
@@ -158,10 +173,10 @@ class Screen:
     def _bad_text(self, row: MixRow) -> tuple[str, str]:
         if self.parameters.degenerate and (why := degenerate(row.output)):
             return "degenerate", why
-        if self.parameters.language and not row.language:
-            detected = self._detect(row)
-            if detected not in ("", self.parameters.language):
-                return "language", detected
+        if self.parameters.language:
+            spoken = row.language or self._detect(row)
+            if spoken not in ("", self.parameters.language):
+                return "language", spoken
         return "", ""
 
     def _detect(self, row: MixRow) -> str:
@@ -229,7 +244,7 @@ def degenerate(answer: str) -> str:
         return "undecodable characters"
     if _PLACEHOLDER.match(text):
         return f"placeholder {text[:20]!r}"
-    words = text.split()
+    words = pieces(text)
     if len(words) >= _LEAST_REPEATED_WORDS:
         longest = min(_LONGEST_PIECE, len(words) // _LEAST_TIMES)
         most_distinct = longest + (1 - _REPEATED_SHARE) * (len(words) - longest)

@@ -24,6 +24,8 @@ from curation.preset import PRESETS, CurationParameters, flat
 from curation.report.task_lines import CategoryRow, TaskLine, task_lines, task_map
 from curation.sample import Control
 from curation.sources.source import MixRow, read_row
+from curation.stages.measured import MeasuredDetails
+from curation.stages.predictions import PredictionsDetails
 from curation.stages.samples import SamplesDetails
 from curation.stages.scores import ScoresDetails
 from curation.stages.tasks import TasksDetails
@@ -106,6 +108,7 @@ class _Page:
     examples: list[MixRow]
     choices: list[ChoiceLine]
     fit: Fit | None
+    signals: MeasuredDetails | None
 
 
 def write_report(run: Path, path: Path, tally: Tally, details: MixDetails, made: Made) -> None:
@@ -148,6 +151,7 @@ def _page(run: Path, mix: Path, tally: Tally, details: MixDetails, made: Made) -
         examples=_examples(mix),
         choices=_choices(parameters),
         fit=details.fit,
+        signals=read_details(PredictionsDetails, run / PREDICTIONS).signals,
     )
 
 

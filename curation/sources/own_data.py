@@ -86,10 +86,12 @@ def own_stage(
     redo: bool,
     take_all: bool = False,
     layout: Layout | None = None,
+    language: str | None = None,
 ) -> Stage:
     """00_own: every file as NI tasks, in a folder `tasks` like those that are given.
 
     Args:
+        language: Code of the language of rows that name none. None: English.
         take_all: No row becomes an example.
         layout: Of every record; None: found by looking.
     """
@@ -97,13 +99,15 @@ def own_stage(
     inputs = {"files": {name: _fingerprint(source) for name, source in sorted(sources.items())}, "seed": seed}
     inputs |= {"names": {name: source.name for name, source in sorted(sources.items())}, "take_all": take_all}
     inputs |= {"layout": layout} if layout else {}
+    spoken = language or ENGLISH
+    inputs |= {"language": spoken} if spoken != ENGLISH else {}
     stage = Stage(run / OWN, inputs=inputs, redo=redo)
     if stage.is_done:
         return stage
     num_read = num_kept = 0
     told: list[str] = []
     for name, source in sorted(sources.items()):
-        account = OwnAccount.of(source)
+        account = OwnAccount.of(source, spoken)
         num_read += account.census.num_records
         told += account.told(source.where)
         unused = [*account.rejected, *(unasked.row for unasked in account.unasked)]

@@ -43,8 +43,11 @@ class OwnRow:
     place: Place = Place(file="")
 
 
-def read_own(source: Source) -> Iterator[tuple[Read | Rejected, OwnRow | Rejected]]:
+def read_own(source: Source, language: str = ENGLISH) -> Iterator[tuple[Read | Rejected, OwnRow | Rejected]]:
     """Every record as it was read, and as a row or as rejected with its reason.
+
+    Args:
+        language: Of rows that name none.
 
     Raises:
         DataError: a file cannot be read.
@@ -55,7 +58,7 @@ def read_own(source: Source) -> Iterator[tuple[Read | Rejected, OwnRow | Rejecte
         if isinstance(item, Rejected):
             yield item, item
             continue
-        row = own_row(item, number)
+        row = own_row(item, number, language)
         if isinstance(row, OwnRow):
             row = row if is_single else replace(row, id=f"{item.part}:{row.id}")
             if row.id in seen:
@@ -87,14 +90,14 @@ class OwnAccount:
     unasked: list[Unasked] = field(default_factory=list)
 
     @classmethod
-    def of(cls, source: Source) -> "OwnAccount":
+    def of(cls, source: Source, language: str = ENGLISH) -> "OwnAccount":
         """Reads a source whole.
 
         Raises:
             DataError: a file cannot be read.
         """
         account = cls()
-        for read, row in read_own(source):
+        for read, row in read_own(source, language):
             account.add(read, row)
         return account
 
@@ -129,7 +132,7 @@ class OwnAccount:
         return [line] if num else []
 
 
-def own_row(read: Read, number: int) -> OwnRow | Rejected:
+def own_row(read: Read, number: int, language: str = ENGLISH) -> OwnRow | Rejected:
     """An example as a row."""
     example, described = read.example, read.example.description
     found = OwnRow(
@@ -139,7 +142,7 @@ def own_row(read: Read, number: int) -> OwnRow | Rejected:
         input="",
         outputs=(),
         licence=described.licence or NO_LICENCE,
-        language=described.language or ENGLISH,
+        language=described.language or language,
         place=read.place,
     )
     if isinstance(example, Prompted):

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from core.errors import MixError, PredictionError
+from core.generation.none import NoPredictor
 from core.generation.request import Predictor
+from core.generation.signals import SignalPredictor
 from core.stage import Stage
 from curation.ni.select import own_name
 from curation.ni.task import read_task, task_paths
@@ -16,6 +19,9 @@ from curation.sources.source import Located, mix_targets
 
 ANSWERS = "answers.jsonl"
 """File in the run folder with every answer of the base model; it stays valid when parameters change."""
+
+SIGNALS = "signals.jsonl"
+"""File in the run folder with every row's signals, which stay valid like the answers."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
@@ -44,6 +50,8 @@ class Curation:
     """The other sources of the mix."""
     suites: Mapping[str, Path] = field(default_factory=dict)
     """Evaluation suites that no row may repeat: name -> file of JSON lines."""
+    probe_losses: Path | None = None
+    """Losses of rows before and after a probe training, for the rows that stay hard. None: no row is dropped for it."""
     tokenizer: Path | None = None
     """Tokenizer file; None: tokens are not counted."""
     workers: int = 1
@@ -54,6 +62,15 @@ class Curation:
     clock: Callable[[], float] = time.monotonic
     load: Callable[[Located], Iterator[Record]] | None = None
     """Reads the records of another source; None: from its file or the hub."""
+
+    def __post_init__(self) -> None:
+        if self.parameters.samples.task_tokens is not None and self.tokenizer is None:
+            raise MixError("`samples.task_tokens=` counts tokens: `tokenizer=none` cannot be. Give the base's folder.")
+        if self.parameters.signals and not isinstance(self.predictor, SignalPredictor | NoPredictor):
+            raise PredictionError(
+                "`signals=true`: this predictor does not tell the loss of a given answer. Use "
+                "`predictor=transformers`, or `predictor=replay` with predictions that hold signals."
+            )
 
     @cached_property
     def files(self) -> dict[str, Path]:

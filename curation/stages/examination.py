@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from core.generation.request import Kind
+from core.generation.signals import Signals
 from curation.candidate import Candidate, CandidateParameters, References, is_solved
 from curation.ni.bucket import BucketParameters, TaskBucket, generation_bucket
 from curation.ni.instances import InstanceStore
@@ -23,7 +24,7 @@ from curation.policies.duplicate import exact_key, near_key
 from curation.policies.policy import Screen, Screened, ScreenSpec
 from curation.sources.source import MixRow
 from curation.stages.row_files import TOGETHER, RowFiles, write_row, writing
-from curation.stages.scores import ScoreBlock, read_block
+from curation.stages.scores import ScoreBlock, ScoredRow, read_block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ class Examiner:
         if self._is_too_hard(given):
             assert given.bucket is not None
             why = f"accuracy {given.bucket.mean_score:.3f}"
-            examined.left.extend(Left(instance, "low_accuracy", why) for instance, _ in self._scores(given))
+            examined.left.extend(Left(scored.id, "low_accuracy", why) for scored in self._scores(given))
             return examined
         weak = self._weak(given, examined.left)
         with writing(self._files.of_task(selected.name)) as file:
@@ -126,7 +127,7 @@ class Examiner:
         for row in rows:
             yield self._candidate(row, self._screen.examine([row])[0])
 
-    def _scores(self, given: ScoredTask) -> Iterator[tuple[str, float]]:
+    def _scores(self, given: ScoredTask) -> Iterator[ScoredRow]:
         return read_block(self._spec.scores, given.scores) if given.scores else iter(())
 
     def _weak(self, given: ScoredTask, left: list[Left]) -> Iterator[_Weak]:
@@ -135,15 +136,24 @@ class Examiner:
         if given.bucket is None:
             yield from (_Weak(instance, None, False) for instance in instances)
             return
-        for instance_id, value in self._scores(given):  # in the order of the instances, of which some have none
-            instance = next(i for i in instances if i.id == instance_id)
-            bucket = self._bucket(given, value)
+        for scored in self._scores(given):  # in the order of the instances, of which some have none
+            instance = next(i for i in instances if i.id == scored.id)
+            bucket = self._bucket(given, scored.score)
             parameters = self._spec.parameters
-            solved = parameters.wrong_only and is_solved(given.selected.kind, value, parameters)
+            solved = parameters.wrong_only and is_solved(given.selected.kind, scored.score, parameters)
             if solved and not self._spec.keep_solved:
-                left.append(Left(instance_id, "already_solved", f"bucket {bucket}"))
+                left.append(Left(scored.id, "already_solved", f"bucket {bucket}"))
+            elif misled := self._misled(scored.signals):
+                left.append(Left(scored.id, "high_ifd", misled))
             else:
                 yield _Weak(instance, bucket, solved)
+
+    def _misled(self, signals: Signals | None) -> str:
+        """Why the prompt helps too little to produce the answer; empty if it does not, or if nothing was measured."""
+        limit = self._spec.screen.parameters.max_ifd
+        if limit is None or signals is None or signals.ifd is None or signals.ifd <= limit:
+            return ""
+        return f"IFD {signals.ifd:.3f}: loss {signals.loss:.3f} behind the prompt, {signals.loss_alone:.3f} without it"
 
     def _is_too_hard(self, given: ScoredTask) -> bool:
         """Whether it is an NI exact-match task that the base hardly ever gets right. Own rows are always kept."""

@@ -19,6 +19,7 @@ from curation.candidate import Candidate, Pool
 from curation.ni.bucket import read_buckets
 from curation.ni.instances import INSTANCES
 from curation.ni.select import own_name, read_selected
+from curation.policies.learnable import HardRows
 from curation.policies.policy import ScreenSpec
 from curation.sources.record import read_source
 from curation.sources.source import Located
@@ -40,7 +41,9 @@ _FEW = 20_000
 class Pooling:
     """One run of the samples stage up to the draw."""
 
-    def __init__(self, curation: Curation, chosen: Stage, scored: Stage, stage: Stage, losses: Losses) -> None:
+    def __init__(
+        self, curation: Curation, chosen: Stage, scored: Stage, stage: Stage, losses: Losses, hard: HardRows | None
+    ) -> None:
         self.curation, self.chosen, self.scored, self.losses = curation, chosen, scored, losses
         p = curation.parameters
         self.refill, self.near = p.policies.refill, p.policies.near_duplicates
@@ -50,7 +53,8 @@ class Pooling:
             parameters=p.policies,
             tokenizer=curation.tokenizer,
             suites=curation.suites,
-            count_all=p.fit is not None or bool(p.samples.add),
+            count_all=p.fit is not None or bool(p.samples.add) or p.samples.task_tokens is not None,
+            unlearnable=hard.rows if hard else {},
         )
         self.examiner = ExaminerSpec(
             parameters=p.candidates,

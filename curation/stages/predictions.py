@@ -6,13 +6,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import MixError
+from core.errors import MixError, PredictionError
 from core.files import read_jsonl
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
 from core.generation.prediction import Prediction, prediction_of
 from core.generation.replay import NO_STORED_PREDICTION
 from core.generation.request import REFUSED_BY_SERVER, Kind, Refused, Request
+from core.generation.signals import Asked as AskedRequest
+from core.generation.signals import SignalPredictor, Signals, SignalStore, with_signals
 from core.run_folder import PREDICTIONS
 from core.stage import Dropped, Stage, Summary
 from curation.asking.adaptive import TaskProgress
@@ -21,7 +23,8 @@ from curation.ni.few_shot import build_requests
 from curation.ni.instances import INSTANCES, InstanceStore
 from curation.ni.select import SelectedTask, own_name, read_selected
 from curation.ni.task import Instance
-from curation.stages.context import ANSWERS, Curation
+from curation.stages.context import ANSWERS, SIGNALS, Curation
+from curation.stages.measured import Measured, MeasuredDetails
 
 _MENDS = {
     "prompt_too_long": "Pass `prompts.max_shots=0`, or a base with a longer context.",
@@ -56,6 +59,8 @@ class PredictionsDetails:
     requests_by_num_shots: Mapping[str, int]
     asking: AskingDetails | None
     """None: every instance was asked."""
+    signals: MeasuredDetails | None = None
+    """None: none were measured."""
 
 
 def read_populations(path: Path) -> Iterator[Population]:
@@ -71,7 +76,7 @@ def predict_stage(curation: Curation, chosen: Stage, asked: Asked | None = None)
 
     Raises:
         MixError: nothing is answered.
-        PredictionError: the engine is gone.
+        PredictionError: the engine is gone, or cannot measure the signals that are wanted.
     """
     parameters = curation.parameters
     inputs = {
@@ -81,15 +86,19 @@ def predict_stage(curation: Curation, chosen: Stage, asked: Asked | None = None)
         "adaptive": adaptive_inputs(curation),
         "take_all": parameters.samples.take_all,
         "control": parameters.samples.control,
+        **({"signals": True} if parameters.signals else {}),
     }
     stage = curation.stage(PREDICTIONS, inputs)
     if stage.is_done:
         return stage
     keeps = curation.predictor.keeps_answers
-    with AnswerStore(curation.run / ANSWERS) if keeps else nullcontext() as store:
+    with (
+        AnswerStore(curation.run / ANSWERS) if keeps else nullcontext() as store,
+        SignalStore(curation.run / SIGNALS) if keeps and parameters.signals else nullcontext() as signals,
+    ):
         if curation.parameters.adaptive is not None and asked is None:
             asked = ask_rounds(curation, chosen, store)
-        return _Predicting(curation, chosen, stage, store, asked).run()
+        return _Predicting(curation, chosen, stage, store, asked, signals).run()
 
 
 def _populations(asked: Asked) -> Iterator[Population]:
@@ -104,8 +113,9 @@ class _Predicting:
     """One run of the stage."""
 
     def __init__(
-        self, curation: Curation, chosen: Stage, stage: Stage, store: AnswerStore | None, asked: Asked | None
-    ) -> None:
+        self, curation: Curation, chosen: Stage, stage: Stage, store: AnswerStore | None, asked: Asked | None,
+        signals: SignalStore | None,
+    ) -> None:  # fmt: skip
         self.curation, self.chosen, self.stage, self.store, self.asked = curation, chosen, stage, store, asked
         self.instances = InstanceStore(chosen.path(INSTANCES))
         self.total = sum(s.block.num_instances for s in self._selected())
@@ -113,6 +123,8 @@ class _Predicting:
         self.num_ahead = 0
         """Answers that were given and stored, of requests that are not counted yet."""
         self.num_shots: Counter[str] = Counter()
+        self.signals = signals
+        self.measured = Measured() if curation.parameters.signals else None
 
     def run(self) -> Stage:
         progress = self.asked.tasks if self.asked else ()
@@ -122,9 +134,15 @@ class _Predicting:
         if kept == 0 and self.total:
             self.stage.give_up()
             raise MixError(self._why_none())
+        if kept and self.measured and not self.measured.num:
+            self.stage.give_up()
+            raise PredictionError(
+                "`signals=true`: no stored prediction holds signals. Curate once with `predictor=transformers`."
+            )
         details = PredictionsDetails(
             requests_by_num_shots=dict(sorted(self.num_shots.items())),
             asking=self.asked.details() if self.asked else None,
+            signals=self.measured.details() if self.measured else None,
         )
         tally = self.stage.tally("instance", read=self.total, kept=kept)
         self.stage.finish(Summary(tallies={"instance": tally}, details=details))
@@ -156,15 +174,23 @@ class _Predicting:
                     self.num_shots[str(request.num_shots)] += 1
                     yield request
 
-        for request, key, answer in ask(
-            requests(), self.curation.predictor, self.store, on_answered=self._count_ahead
-        ):  # fmt: skip
+        asked = ask(requests(), self.curation.predictor, self.store, on_answered=self._count_ahead)
+        for (request, key, answer), signals in self._with_signals(asked):
             self.num_ahead = max(0, self.num_ahead - 1)
             if isinstance(answer, Refused):
                 self._drop(request.id, answer.reason, request.task, answer.detail)
             else:
-                yield prediction_of(request, key, answer)
+                if self.measured:
+                    self.measured.add(signals)
+                yield prediction_of(request, key, answer, signals)
             self._count(1)
+
+    def _with_signals(self, asked: Iterable[AskedRequest]) -> Iterator[tuple[AskedRequest, Signals | None]]:
+        predictor = self.curation.predictor
+        if self.measured is None:
+            return ((one, None) for one in asked)
+        assert isinstance(predictor, SignalPredictor), "`Curation` refuses others"
+        return with_signals(asked, predictor, predictor.revision, self.signals)
 
     def _without_unasked(self, instances: Iterable[Instance], task: TaskProgress) -> Iterator[Instance]:
         """The instances that were asked; the others are dropped with the reason."""

@@ -15,7 +15,9 @@ from curation.candidate import Candidate, duplicate
 from curation.fit import Fit
 from curation.ni.select import read_selected
 from curation.policies.contamination import Suites
+from curation.policies.learnable import read_probe_losses, unlearnable
 from curation.policies.policy import Screen
+from curation.policies.task_tokens import capped
 from curation.preset import CurationParameters
 from curation.sample import draw
 from curation.sources.shortfall import ToldShortfall, nothing_left, shortfalls
@@ -31,6 +33,18 @@ ROWS = "rows.jsonl"
 
 LEAST_ROWS = 2
 """One row to train on and one to validate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeDetails:
+    """What the losses of a probe training decided."""
+
+    num_probed: int
+    num_hard: int
+    """Rows that stay hard; those that are not dropped for it are left out for another reason, or are not read."""
+    high_before: float
+    """Loss per token above which a row counted as hard before the probe."""
+    high_after: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +64,8 @@ class SamplesDetails:
     """Questions of each suite that are too short to be told from chance."""
     lost_by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """`source/task` -> reason -> rows."""
+    probe: ProbeDetails | None = None
+    """None: no losses of a probe were given."""
 
 
 def sample_stage(curation: Curation, chosen: Stage, scored: Stage) -> Stage:
@@ -67,6 +83,7 @@ def sample_stage(curation: Curation, chosen: Stage, scored: Stage) -> Stage:
         "sources": {name: located.fingerprint() for name, located in sorted(curation.sources.items())},
         "suites": {name: file_sha256(path) for name, path in sorted(curation.suites.items())},
         "tokenizer": file_sha256(curation.tokenizer) if curation.tokenizer else None,
+        **({"probe_losses": file_sha256(curation.probe_losses)} if curation.probe_losses else {}),
     }
     stage = curation.stage(SAMPLES, inputs)
     if stage.is_done:
@@ -94,11 +111,13 @@ class _Sampling:
         self.curation, self.chosen, self.scored, self.stage = curation, chosen, scored, stage
         self.tasks = chosen.details(TasksDetails)
         self.losses = Losses(stage)
-        self.pooling = Pooling(curation, chosen, scored, stage, self.losses)
+        share, probed = curation.parameters.policies.hard_share, curation.probe_losses
+        self.hard = unlearnable(read_probe_losses(probed), share=share) if probed else None
+        self.pooling = Pooling(curation, chosen, scored, stage, self.losses, self.hard)
 
     def run(self) -> Stage:
         self.pooling.fill()
-        candidates = self.pooling.pool.candidates
+        candidates = self._within_task_tokens(self.pooling.pool.candidates)
         targets, fit = wanted_rows(self.curation, candidates, self.tasks)
         drawn, left = draw(candidates, targets, self.curation.parameters.samples)
         for candidate, reason in left:
@@ -113,6 +132,16 @@ class _Sampling:
         shutil.rmtree(self.stage.path(SCRATCH))
         self.stage.finish(Summary(tallies={"row": tally}, details=details))
         return self.stage
+
+    def _within_task_tokens(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """The candidates without those that exceed the most tokens of a task; quotas are then filled from others."""
+        parameters = self.curation.parameters.samples
+        if parameters.task_tokens is None:
+            return candidates
+        within, beyond = capped(candidates, parameters.task_tokens, seed=parameters.seed)
+        for candidate in beyond:
+            self.losses.drop_candidate(candidate, "over_task_tokens", f"{candidate.num_tokens} tokens")
+        return within
 
     def _give_up(self, num_rows: int) -> None:
         self.stage.give_up()
@@ -142,6 +171,17 @@ class _Sampling:
             fit=fit,
             suites_unchecked=self._num_unchecked(),
             lost_by_task=in_order(self.losses.by_task),
+            probe=self._probe(),
+        )
+
+    def _probe(self) -> ProbeDetails | None:
+        if self.hard is None:
+            return None
+        return ProbeDetails(
+            num_probed=self.hard.num_probed,
+            num_hard=len(self.hard.rows),
+            high_before=self.hard.high_before,
+            high_after=self.hard.high_after,
         )
 
     def _num_unchecked(self) -> dict[str, int]:

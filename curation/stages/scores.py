@@ -12,6 +12,7 @@ import orjson
 from core.files import JSON_OPTIONS, atomic_writer, read_jsonl
 from core.generation.prediction import parse_prediction
 from core.generation.request import Kind
+from core.generation.signals import Signals, signals_of
 from core.run_folder import PREDICTIONS, SCORES
 from core.score import RougeL, ScoreParameters, rouge_l_scorer, score
 from core.stage import Stage, Summary, Tally
@@ -134,8 +135,16 @@ def read_blocks(path: Path) -> Iterator[ScoreBlock]:
     return (ScoreBlock(**{**row, "kind": Kind(row["kind"])}) for row in read_jsonl(path))
 
 
-def read_block(path: Path, block: ScoreBlock) -> Iterator[tuple[str, float]]:
-    """Instance id and score of one task's scores, in their order.
+class ScoredRow(NamedTuple):
+    """One line of `scores.jsonl`, without what all lines of its task share."""
+
+    id: str
+    score: float
+    signals: Signals | None
+
+
+def read_block(path: Path, block: ScoreBlock) -> Iterator[ScoredRow]:
+    """One task's scores, in their order.
 
     Args:
         path: `scores.jsonl`.
@@ -144,4 +153,4 @@ def read_block(path: Path, block: ScoreBlock) -> Iterator[tuple[str, float]]:
         file.seek(block.offset)
         for _ in range(block.num_scores):
             row = orjson.loads(file.readline())
-            yield row["id"], row["score"]
+            yield ScoredRow(row["id"], row["score"], signals_of(row["signals"]) if "signals" in row else None)

@@ -68,7 +68,7 @@ def select_stage(curation: Curation) -> Stage:
 
 _MENDS = {
     "not_listed": "Check `task_list=`",
-    "language": "`rules.language=NAME` takes tasks of that language, with `policies.language=none`",
+    "language": "`language=CODE` takes tasks of that language",
     "category": "`rules.categories=` takes a JSON list of others",
     "mmlu": "`rules.drop_mmlu=false` takes them",
     "math_qa": "`rules.drop_math_qa=false` takes them",

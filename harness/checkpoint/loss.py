@@ -7,16 +7,14 @@ Where it sits: below the timed picker.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
+from core.generation.answer_loss import answer_losses
 from core.model.language_model import LanguageModel
 from core.model.quantisation import Precision, Quantisation
 from core.model.token_ids import IGNORED_LABEL, RowIds
 from harness.checkpoint.exchange import Exchange
-from harness.errors import MemoryFullError
 
 BATCH_TOKENS = 4_096
 """Tokens of one forward pass; their fp32 logits take 0.5 GiB with a vocabulary of 32,000."""
@@ -119,64 +117,3 @@ class PairLosses(CheckpointLosses):
         """Mean loss over all pairs."""
         losses = self.sums(checkpoint, range(len(self.num_answer_tokens)))
         return sum(losses) / len(losses)
-
-
-def answer_losses(
-    model: LanguageModel,
-    rows: Sequence[tuple[Sequence[int], Sequence[int]]],
-    *,
-    batch_tokens: int = 0,
-    before_batch: Callable[[], None] = lambda: None,
-) -> list[tuple[float, int]]:
-    """Summed negative log-likelihood (nats) and number of supervised tokens of each (input_ids, labels) row.
-
-    Args:
-        batch_tokens: With 0, each row has its own forward pass, so its sum does not depend on other rows. Otherwise
-            rows of similar length are right-padded into batches of at most so many tokens, which changes sums only by
-            rounding. A batch that does not fit the card's memory is halved.
-        before_batch: Called before every forward pass; may raise to abort.
-    """
-    results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
-    for batch in _batches([len(ids) for ids, _ in rows], batch_tokens):
-        before_batch()
-        for row, result in zip(batch, _batch_losses(model, [rows[row] for row in batch]), strict=True):
-            results[row] = result
-    return results
-
-
-def _batch_losses(model: LanguageModel, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, int]]:
-    width = max(len(ids) for ids, _ in rows)
-    ids, mask = torch.zeros(2, len(rows), width, dtype=torch.long)
-    target = torch.full((len(rows), width), IGNORED_LABEL)
-    for number, (input_ids, labels) in enumerate(rows):
-        ids[number, : len(input_ids)] = torch.tensor(list(input_ids))
-        target[number, : len(labels)] = torch.tensor(list(labels))
-        mask[number, : len(input_ids)] = 1
-    ids, target, mask = ids.to(model.device), target[:, 1:].to(model.device), mask.to(model.device)
-    answers = target != IGNORED_LABEL
-    counts = [int(n) for n in answers.sum(dim=1)]
-    try:
-        with torch.inference_mode():
-            logits = model.model(input_ids=ids, attention_mask=mask if len(rows) > 1 else None).logits[:, :-1]
-            losses = torch.nn.functional.cross_entropy(logits[answers].float(), target[answers], reduction="none")
-            return [(float(part.sum()), n) for part, n in zip(torch.split(losses, counts), counts, strict=True)]
-    except torch.OutOfMemoryError:
-        if len(rows) < 2:
-            raise MemoryFullError(
-                f"a validation row of {width} tokens does not fit the card's memory. Free memory on the card."
-            ) from None
-    torch.cuda.empty_cache()
-    half = len(rows) // 2
-    return _batch_losses(model, rows[:half]) + _batch_losses(model, rows[half:])
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Batches of rows in ascending length, each with at most `batch_tokens` tokens after padding."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        if batch and (len(batch) + 1) * lengths[row] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch

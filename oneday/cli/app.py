@@ -28,6 +28,7 @@ from oneday.requests.curation import (
     CurateRequest,
     DemoRequest,
     DiffRequest,
+    ProbeLossesRequest,
     ScorePredictionsRequest,
     StabilityRequest,
     VerifyRequest,
@@ -55,6 +56,7 @@ CURATE = Entry(
     commands=(
         Entry(name="score", request=ScorePredictionsRequest, runs="oneday.commands.curation_questions:run_score"),
         Entry(name="diff", request=DiffRequest, runs="oneday.commands.curation_questions:run_diff"),
+        Entry(name="losses", request=ProbeLossesRequest, runs="oneday.commands.curation_questions:run_losses"),
         Entry(name="stability", request=StabilityRequest, runs="oneday.commands.curation_questions:run_stability"),
     ),
     renamed={

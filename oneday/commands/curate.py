@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from core.errors import MixError, OnedayError, SourceError, TaskError
+from core.example.language import known_code, language_name
 from core.example.reading import layout_named
 from core.files import read_as, read_json
 from core.generation.engine import close
@@ -24,6 +25,7 @@ from curation.curate import curate
 from curation.fit import USUAL_SHARE, FitParameters
 from curation.ni.select import read_kind_overrides, read_task_list
 from curation.ni.task import task_paths
+from curation.policies.learnable import read_probe_losses
 from curation.preset import CurationParameters, preset, reseeded, with_settings
 from curation.sample import Quota
 from curation.sources.own_data import OWN_TASKS, is_own, own_file_name, own_stage
@@ -112,12 +114,21 @@ def described(
         sources=sources,
         suites=suites,
         tokenizer=tokenizer_of(request, parameters),
+        probe_losses=_probe_losses(request),
         workers=request.workers or default_workers(),
         redo=request.redo,
         on_progress=console.progress,
         within_s=within_s(request, parameters),
         load=partial(records, asks_hub=True) if request.hub else None,
     )
+
+
+def _probe_losses(request: CurationRequest) -> Path | None:
+    """The file, every line of it checked before anything is asked."""
+    path = request.probe_losses
+    if path is not None and sum(1 for _ in read_probe_losses(path)) == 0:
+        raise MixError(f"`probe_losses={path}`: the file holds no row. `oneday curate losses` writes one.")
+    return path
 
 
 def _check_own(
@@ -174,7 +185,7 @@ def _own_tasks(
         stage = own_stage(
             scratch or run_folder(request), own,
             seed=parameters.seed, redo=request.redo, take_all=parameters.samples.take_all,
-            layout=layout_named(request.layout) if request.layout else None,
+            layout=layout_named(request.layout) if request.layout else None, language=parameters.policies.language,
         )  # fmt: skip
     for line in stage.summary().details["told"]:
         console.say(line)
@@ -234,7 +245,9 @@ def curation_parameters(request: CurationRequest) -> CurationParameters:
     """
     p = reseeded(preset(request.preset), request.seed)
     settings = dict(pair(text, "set", "policies.max_tokens=1024") for text in request.set)
-    p = replace(p, adaptive=AdaptiveParameters() if request.adaptive or request.within else None)
+    p = replace(
+        p, adaptive=AdaptiveParameters() if request.adaptive or request.within else None, signals=request.signals
+    )
     p = with_settings(with_settings(p, settings), options_of_choices(request))
     if request.add:
         p = replace(p, samples=replace(p.samples, add=dict(map(_added, request.add)), take_all=True))
@@ -266,6 +279,9 @@ def options_of_choices(request: Request) -> dict[str, object]:
         value = getattr(request, f.name)
         if value is not None and value is not False:
             given |= {key: value for key in f.option.sets if "." in key}
+    if language := given.get("policies.language"):
+        code = known_code(str(language), field="language")
+        given |= {"rules.language": language_name(code), "policies.language": code}
     if given.get("scores.rouge"):  # the package `rouge` is used with the winner's preprocessing
         is_package = given["scores.rouge"] == Rouge.ROUGE
         given["scores.rouge_text"] = RougeText.CLEANED if is_package else RougeText.RAW

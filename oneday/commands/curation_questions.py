@@ -1,4 +1,4 @@
-"""Commands about a curation that do not run one: score, verify, diff, stability, and the estimate of a dry run."""
+"""Commands about a curation that do not run one: score, losses, verify, diff, stability, the estimate of a dry run."""
 
 import math
 import tempfile
@@ -40,6 +40,7 @@ from oneday.display.curation_tables import show_kinds
 from oneday.requests.curation import (
     CurateRequest,
     DiffRequest,
+    ProbeLossesRequest,
     ScorePredictionsRequest,
     StabilityRequest,
     VerifyRequest,
@@ -83,6 +84,26 @@ def run_verify(request: VerifyRequest, console: Console) -> None:
         raise StageError(
             f"{run}: {len(bad)} of {len(results)} checks failed, listed above. Restore the files, or give `redo=true`."
         )
+
+
+def run_losses(request: ProbeLossesRequest, console: Console) -> None:
+    """Measures rows before and after a probe training, and writes the file."""
+    from studies.probe import Probe, write_probe_losses
+    from submission.checkpoint import find_served
+
+    served = find_served(request.probe, base=request.base)
+    if served.lora_adapter is None and request.base is None:
+        raise PredictionError(
+            f"{request.probe}: all its weights were trained. Give the base that it started from with `base=`."
+        )
+    probe = Probe(
+        base=served.base if served.lora_adapter else request.base or served.base,
+        checkpoint=served.lora_adapter or served.base,
+        precision=served.precision,
+    )
+    num = write_probe_losses(request.run, probe, request.out, on_progress=console.progress)
+    console.say(f"{num:,} rows measured before and after the probe: {request.out}")
+    console.result({"rows": num, "out": str(request.out)})
 
 
 def run_diff(request: DiffRequest, console: Console) -> None:

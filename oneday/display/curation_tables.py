@@ -51,6 +51,7 @@ def show_curation(run: Path, console: Console) -> None:
             f"control ({control}): rows were drawn without asking the base; compare with a mix chosen by difficulty"
         )
     _show_asking(run, console)
+    _show_signals(run, console)
     _show_buckets(read_details(ScoresDetails, run / SCORES), console)
     _show_licence_cost(run, console)
     _show_notes(run, mix, console)
@@ -97,6 +98,23 @@ def _show_asking(run: Path, console: Console) -> None:
         )
     for fill in asking.unfilled[:NUM_UNCERTAIN_SHOWN]:
         console.say(f"note: {fill.name}: {fill.usable:,} rows for a quota of {fill.wanted:,}; other quotas give more")
+
+
+def _show_signals(run: Path, console: Console) -> None:
+    """Shows what was measured beside the answers, and what a probe decided."""
+    signals = read_details(PredictionsDetails, run / PREDICTIONS).signals
+    if signals is not None:
+        console.say(
+            f"signals: {signals.num_measured:,} answers of {signals.num_tokens:,} tokens measured, "
+            f"{signals.num_unmeasured:,} not; median loss per token {signals.loss.get('0.5', 0):.3f} behind the prompt "
+            f"and {signals.loss_alone.get('0.5', 0):.3f} without it; IFD above 1: {signals.num_misled:,}"
+        )
+    probe = read_details(SamplesDetails, run / SAMPLES).probe
+    if probe is not None:
+        console.say(
+            f"probe: {probe.num_hard:,} of {probe.num_probed:,} rows stay above {probe.high_before:.3f} nats per token "
+            f"before and {probe.high_after:.3f} after it"
+        )
 
 
 def _first_names(tasks: tuple[str, ...]) -> str:

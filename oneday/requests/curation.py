@@ -48,6 +48,10 @@ class WithTasks(Redoing):
     """Fetch missing sources from the datasets hub."""
     without: Annotated[str, Option(panel=DATA, is_rare=True, sets=("without",))] = ""
     """Sources to leave out, separated by commas."""
+    language: Annotated[str | None, Option(panel=DATA, is_rare=True, sets=("rules.language", "policies.language"))] = (
+        None
+    )
+    """Language of the rows to take, such as fi. Default: en."""
     against: Annotated[tuple[str, ...], Option(panel=DATA, is_rare=True)] = ()
     """NAME=FILE of an evaluation suite that no row may repeat."""
     task_list: Annotated[Path | None, Option(panel=DATA, is_rare=True, sets=("task_list",))] = None
@@ -100,6 +104,10 @@ class CurationRequest(WithEngine, WithTasks):
     """Instances per task that the base answers."""
     shots: Annotated[int | None, Option(panel=MIX, is_rare=True, low=0, high=1_000, sets=("prompts.max_shots",))] = None
     """Largest number of shots. Default: all."""
+    signals: Annotated[bool, Option(panel=MIX, is_rare=True, sets=("signals",))] = False
+    """Measure each asked row's loss with and without the prompt as well, and store both beside the answers."""
+    probe_losses: Annotated[Path | None, Option(panel=MIX, is_rare=True)] = None
+    """File of `oneday curate losses`: rows that are hard before and after a probe training are dropped."""
     within: Annotated[str | None, Option(panel=MIX)] = None
     """Time for asking the base: 3h, or 15% of the budget of the training. Default: every instance is asked."""
     budget: Annotated[str, Option(panel=MIX, is_rare=True)] = "24h"
@@ -172,6 +180,26 @@ class StabilityRequest(CurationRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeLossesRequest(Reporting):
+    """Measure the rows that the base got wrong before and after a probe training.
+
+    The probe is a run that was trained for a few minutes on other rows. Curate again with --probe-losses to drop the
+    rows that stay hard.
+
+    Example: oneday curate losses runs/ni --probe runs/probe --out losses.jsonl
+    """
+
+    run: Annotated[Path, Option(is_argument=True)]
+    """Run folder of a curation."""
+    probe: Path
+    """Run folder, adapter or model of the probe training."""
+    out: Path
+    """File of JSON lines to write: task, id, before, after."""
+    base: Path | None = None
+    """Folder of the base model. Default: the one that the probe was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScorePredictionsRequest(Reporting):
     """Score stored predictions; no model and no task files are needed.
 
@@ -224,6 +252,8 @@ class CheckRequest(Reporting):
         Option(one_of="curation.policies.licence:LicencePolicy", sets=("rules.licences", "policies.licences")),
     ] = None
     """Licences that a row may have."""
+    language: Annotated[str | None, Option(sets=("rules.language", "policies.language"))] = None
+    """Language of the rows to take, such as fi. Default: en."""
     against: tuple[str, ...] = ()
     """NAME=FILE of an evaluation suite that no row may repeat."""
     take_all: bool = True

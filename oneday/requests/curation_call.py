@@ -44,6 +44,7 @@ def curation_call(curation: Curation, engine: Engine) -> dict[str, object]:
         "tasks": [place(path) for path in curation.tasks],
         "sources": {name: asdict(located) for name, located in curation.sources.items()},
         "suites": {name: place(path) for name, path in curation.suites.items()},
+        "probe_losses": place(curation.probe_losses) if curation.probe_losses else None,
         "tokenizer": MISTRAL_7B if shipped else place(curation.tokenizer) if curation.tokenizer else None,
         "engine": {**asdict(replace(engine, url=_without_secrets(engine.url))), **_NOT_RECORDED},
     }
@@ -80,6 +81,7 @@ class RecordedCall:
     suites: Mapping[str, str]
     tokenizer: str | None
     engine: Engine
+    probe_losses: str | None = None
 
 
 def recorded_engine(recorded: Path, section: Mapping[str, object], servers: Servers) -> Engine:
@@ -166,6 +168,7 @@ def curation_again(
         parameters=parameters,
         sources=call.sources,
         suites=suites,
+        probe_losses=existing(call.probe_losses) if call.probe_losses else None,
         tokenizer=tokenizer,
         redo=redo,
     )

@@ -61,9 +61,12 @@ class Oracle:
         return [r.references[0] if int(r.id.split("-")[1]) < 5 else "no idea" for r in requests]
 
 
+_FIELDS = ("predictor", "workers", "suites", "sources", "tokenizer", "probe_losses")
+
+
 def curation(tmp_path: Path, *, tasks: Path = DATA, name: str = "run", redo: bool = False, **given: Any) -> Curation:
     """A curation of the small tasks; what is no parameter is a field of `Curation`."""
-    fields = {key: given.pop(key) for key in ("predictor", "workers", "suites", "sources", "tokenizer") if key in given}
+    fields = {key: given.pop(key) for key in _FIELDS if key in given}
     policies = given.pop("policies", PolicyParameters(max_tokens=None))
     chosen = CurationParameters(**{"without": OTHERS | {"lima"}, "scale": 0.001, "policies": policies, **given})
     fields = {"predictor": Oracle(), **fields}

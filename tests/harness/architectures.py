@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.example.prompt import training_prompt
+from core.generation.answer_loss import answer_losses
 from core.model.language_model import LanguageModel
 from core.run_folder import TRAIN
 from harness.axolotl_process import Launcher
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import rehearse
-from harness.checkpoint.loss import answer_losses
 from harness.data.dataset import read_dataset_rows
 from harness.job import TrainJob
 from harness.keys.table import KeyTable

@@ -270,6 +270,17 @@ CURATE = [
         lambda p: dry("--within", "3h"),
     ),
     Case(
+        "curate: a language that is none", lambda p: dry("--language", "Klingonese"),
+        r"--language Klingonese: not a language\. Give a code or an English name, for example --language fi",
+        lambda p: dry("--language", "en"),
+    ),
+    Case(
+        "curate: losses of a probe without one of them",
+        lambda p: dry("--probe-losses", p.lines("x", {"task": "a", "id": "b", "before": 1.0})),
+        r"x: record 1 lacks `task` and `id` as text, or `before` and `after` as numbers",
+        lambda p: dry("--probe-losses", p.lines("x", {"task": "a", "id": "b", "before": 1.0, "after": 2})),
+    ),
+    Case(
         "curate: a share that is none", lambda p: dry("--set", "records.lower_case_math=5"),
         r"records\.lower_case_math: 5\.0 is not in \[0, 1\]\. The winner took 0\.3",
         lambda p: dry("--set", "records.lower_case_math=0.3"),

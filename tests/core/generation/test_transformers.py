@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from core.errors import PredictionError
+from core.generation.answer_loss import answer_losses
 from core.generation.request import Kind, Request
 from core.generation.transformers import TransformersPredictor
+from core.model.language_model import LanguageModel
+from core.model.token_ids import IGNORED_LABEL
 from curation.ni.few_shot import few_shot_prefix, few_shot_prompt
 from curation.ni.task import Example
 from oneday.demo.tasks import DEMO_TASKS, positive_examples
@@ -178,3 +181,33 @@ def test_answers_are_handed_over_by_time(demo_base: Path) -> None:
     assert sorted(number for part in parts for number in part) == list(range(8))
     assert {} in parts, "time passes while no answer is complete"
     assert len([part for part in parts if part]) > 2
+
+
+def test_signals_are_the_losses_of_the_reference_behind_the_prompt_and_alone(
+    predictor: TransformersPredictor, demo_base: Path
+) -> None:
+    """The tokens that prompts share are read once; each row read as a whole gives the same losses."""
+    answers = ["fruit", "tool", " colour ", "a thing that nobody says here"]
+    asked = [
+        replace(request(n, q), references=(a, "unused")) for n, (q, a) in enumerate(zip(QUERIES, answers, strict=True))
+    ]
+    asked.append(replace(asked[0], id="4", references=(" ",)))
+    *found, empty = predictor.signals(asked)
+    assert empty is None
+    model = LanguageModel.load(demo_base)
+    begins = [model.tokenizer.bos_token_id]
+    for one, answer, measured in zip(asked, answers, found, strict=False):
+        prompt, whole = model.encode(one.prompt), model.encode(one.prompt + answer.strip())
+        ids = whole[len(prompt) :]
+        [(behind, num), (alone, _)] = answer_losses(
+            model,
+            [(whole, [*[IGNORED_LABEL] * len(prompt), *ids]), ([*begins, *ids], [IGNORED_LABEL, *ids])],
+        )
+        assert measured is not None
+        assert measured.num_tokens == num
+        assert (measured.loss, measured.loss_alone) == pytest.approx((behind / num, alone / num), abs=2e-5)
+    right, *_, wrong = [signals.ifd for signals in found if signals]
+    assert right is not None
+    assert wrong is not None
+    assert right < 0.2 < wrong  # the base answers the first question right, and would never say the last answer
+    assert predictor.signals(asked[:1]) == found[:1]

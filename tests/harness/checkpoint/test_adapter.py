@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from core.errors import PredictionError
+from core.generation.answer_loss import answer_losses
 from core.model.language_model import LanguageModel
 from core.model.token_ids import IGNORED_LABEL, rows_ids
 from harness.checkpoint.adapter import average_adapters, find_adapters
-from harness.checkpoint.loss import CheckpointLosses, answer_losses
+from harness.checkpoint.loss import CheckpointLosses
 from harness.errors import CheckpointError
 from tests.conftest import DEMO_BASE
 from tests.harness.checkpoint.adapters import write_adapters

@@ -9,13 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.files import write_jsonl
+from core.generation.answer_loss import answer_losses
 from core.model.folder import WEIGHT_INDEX
 from core.model.language_model import LanguageModel
 from core.model.token_ids import RowIds
 from harness.checkpoint import average
 from harness.checkpoint.average import write_average
 from harness.checkpoint.averaging import AverageKind, Averaging, Trial
-from harness.checkpoint.loss import CheckpointLosses, answer_losses
+from harness.checkpoint.loss import CheckpointLosses
 from harness.checkpoint.seal import Checkpoint
 from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.data.dataset import read_dataset_rows

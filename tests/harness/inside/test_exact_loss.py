@@ -12,11 +12,12 @@ import torch
 import yaml
 
 from core.files import read_jsonl
+from core.generation.answer_loss import answer_losses
 from core.model.language_model import LanguageModel
 from core.run_folder import PLAN, TRAIN
 from harness.axolotl_process import Child, Launcher
 from harness.budget.rehearse import rehearse
-from harness.checkpoint.loss import CheckpointLosses, answer_losses
+from harness.checkpoint.loss import CheckpointLosses
 from harness.data.dataset import read_dataset_rows
 from harness.data.pack import PackPlan, rows_of
 from harness.errors import TrainError
