@@ -110,7 +110,7 @@ def run_diff(request: DiffRequest, console: Console) -> None:
     """Shows the choices in which two presets differ; on a finished run, also the rows that each choice changes."""
     other, run = request.other, run_folder(request)
     mine, theirs = curation_parameters(request), reseeded(preset(other), request.seed)
-    common = ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit")
+    common = ("mix", "scale", "without", "instances_per_task", "task_list", "kinds", "adaptive", "fit", "signals")
     own = {name: getattr(mine.samples, name) for name in ("take_all", "own_share", "add")}
     theirs = replace(
         theirs, samples=replace(theirs.samples, **own), **{name: getattr(mine, name) for name in common}
