@@ -7,15 +7,36 @@ Where it sits: below the picker's losses and the signals of curation.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from core.errors import PredictionError
-from core.model.language_model import LanguageModel, Prefix
+from core.model.language_model import LanguageModel
 from core.model.token_ids import IGNORED_LABEL
 
 IdRow = tuple[Sequence[int], Sequence[int]]
 """(input_ids, labels) of a row; positions with `IGNORED_LABEL` bear no loss."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Tokens that rows share, with the keys and values that the model computed for them."""
+
+    ids: tuple[int, ...]
+    cache: Any
+    """A `DynamicCache` of batch size 1. It is not changed; each batch gets a copy."""
+
+
+def read_prefix(model: LanguageModel, ids: Sequence[int]) -> Prefix:
+    """Runs the tokens that many rows share through the model."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.model.config)
+    with torch.inference_mode():
+        model.model(input_ids=torch.tensor([list(ids)], device=model.device), past_key_values=cache, use_cache=True)
+    return Prefix(ids=tuple(ids), cache=cache)
 
 
 def answer_losses(

@@ -1,15 +1,15 @@
 """Measures the signals of requests with a loaded model: the tokens that their prompts share are read once.
 
-    found = reference_signals(model, prompts, references, prefix_of)
+    found = reference_signals(model, prompts, texts)
 
 Where it sits: below the `transformers` predictor.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from core.generation.answer_loss import IdRow, answer_losses
+from core.generation.answer_loss import IdRow, Prefix, answer_losses, read_prefix
 from core.generation.signals import Signals
-from core.model.language_model import LanguageModel, Prefix
+from core.model.language_model import LanguageModel
 from core.model.token_ids import IGNORED_LABEL, leading_ids
 
 BATCH_TOKENS = 8_192
@@ -21,7 +21,8 @@ def reference_signals(
     model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     texts: Sequence[str],
-    prefix_of: Callable[[int], Prefix | None],
+    *,
+    reuse_prefix: bool = True,
 ) -> list[Signals | None]:
     """The signals of answers to the prompts of one task.
 
@@ -31,7 +32,7 @@ def reference_signals(
     Args:
         prompts: Token ids of each prompt.
         texts: Each prompt with its reference answer.
-        prefix_of: Gets the number of tokens up to which a prefix may reach, so that it holds no token of an answer.
+        reuse_prefix: Whether the tokens that all prompts begin with are read once.
 
     Returns:
         None where the answer is empty, or prompt and answer are longer than the model's context.
@@ -45,7 +46,8 @@ def reference_signals(
     ]
     if not measured:
         return [None] * len(texts)
-    prefix = prefix_of(min(starts[number] for number in measured) - 1)
+    most = min(starts[number] for number in measured) - 1
+    prefix = _shared(model, [wholes[number] for number in measured], most) if reuse_prefix else None
     behind = _losses(model, [_row(wholes[n], starts[n]) for n in measured], prefix)
     begins = _begins(model)
     alone = _losses(model, [_row([begins, *wholes[n][starts[n] :]], 1) for n in measured], None)
@@ -59,6 +61,30 @@ def reference_signals(
 
 _DIGITS = 5
 """Decimals of a stored loss; sums of one row in different batches differ by less."""
+
+
+LEAST_PREFIX = 16
+"""Copying the keys and values of a shorter prefix takes longer than it saves."""
+
+
+def _shared(model: LanguageModel, wholes: Sequence[Sequence[int]], most: int) -> Prefix | None:
+    """What all rows begin with, up to `most` tokens; None if it is short, or if a layer would forget a part of it."""
+    ids = list(wholes[0][:most])
+    for whole in wholes[1:]:
+        ids = ids[: _common(ids, whole)]
+    is_kept = _keeps_all(model, max(map(len, wholes)))
+    return read_prefix(model, ids) if len(ids) >= LEAST_PREFIX and len(wholes) > 1 and is_kept else None
+
+
+def _keeps_all(model: LanguageModel, width: int) -> bool:
+    """Whether every layer keeps the keys and values of `width` tokens."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    layers = DynamicCache(config=model.model.config).layers
+    windows = [layer.sliding_window for layer in layers if type(layer) is DynamicSlidingWindowLayer]
+    known = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+    return bool(layers) and known and all(width <= window for window in windows)
 
 
 def _losses(model: LanguageModel, rows: Sequence[IdRow], prefix: Prefix | None) -> list[tuple[float, int]]:

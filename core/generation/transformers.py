@@ -147,21 +147,13 @@ class TransformersPredictor:
     def signals(self, requests: Sequence[Request]) -> list[Signals | None]:
         """How likely each request's first reference is, in the order of the requests."""
         from core.generation.reference_losses import reference_signals
-        from core.model.row_decoder import can_decode
 
         encoded = [self._encode(r) for r in requests]
         found: list[Signals | None] = [None] * len(requests)
         for numbers in self._groups(requests):
             texts = [requests[i].prompt + requests[i].references[0].strip() for i in numbers]
-            width = max(len(encoded[i]) + len(requests[i].references[0].encode()) for i in numbers)
-            keeps_all = self._reuse_prefix and can_decode(self._model, width)
-            shared = self._shared(requests, encoded, numbers) if keeps_all else []
-
-            def prefix_of(most: int, shared: list[int] = shared) -> Prefix | None:
-                usable = shared[:most]
-                return self._read_prefix(usable) if len(usable) >= _LEAST_PREFIX else None
-
-            signals = reference_signals(self._model, [encoded[i] for i in numbers], texts, prefix_of)
+            prompts = [encoded[i] for i in numbers]
+            signals = reference_signals(self._model, prompts, texts, reuse_prefix=self._reuse_prefix)
             for number, one in zip(numbers, signals, strict=True):
                 found[number] = one
         return found
