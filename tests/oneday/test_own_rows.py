@@ -196,7 +196,7 @@ def test_what_cannot_be_met_is_one_line(tmp_path: Path, run: Run, given: list[ob
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"language": "fr"}, [], "8 rows of mine: no task is left (1 by language; language: French). --set rules.lang"),
+        ({"language": "fr"}, [], "8 rows of mine: no task is left (1 by language; language: French). --language CODE"),
         ({"licence": "CC BY-NC 4.0"}, [], "no task is left (1 by non_commercial; non commercial: CC BY-NC 4.0). --lic"),
         ({"input": "word " * 3_000}, [], "none of 5 instances has a prediction (5 prompt_too_long; each in runs/mine"),
         ({"input": "word " * 3_000}, ["--take-all"], "no row is left to train on (mine: 8 too_long). Way out: --set"),
