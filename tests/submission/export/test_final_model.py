@@ -1,15 +1,19 @@
-"""The final model of `oneday train --final-model`, on a finished run whose budget has time left."""
+"""The final model of `oneday train --final-model`: with the real trainer, and on a run whose budget has time left."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.model.language_model import LanguageModel
 from core.model.merge import merge
+from harness.axolotl_process import Launcher
+from harness.base_model import load_tokenizer
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.budget.rehearse import Rehearsal
@@ -19,10 +23,13 @@ from harness.job import TrainJob
 from harness.ledger.ledger import Ledger
 from harness.recipe import read_recipe
 from oneday.commands.training.final_model import check_place, price, write_in_budget
+from oneday.commands.training.train import run_train
 from oneday.demo.demo import RECIPE
 from oneday.display.console import Console
+from oneday.requests.training import TrainRequest
 from submission.export.final_model import FinalModel, write_within
-from tests.conftest import DEMO_BASE
+from submission.export.picked_model import picked_model
+from tests.conftest import DEMO_BASE, write_small_mix
 from tests.submission.conftest import NF4
 
 
@@ -74,6 +81,47 @@ def test_a_model_of_a_run_that_trained_all_weights_is_copied_without_what_a_resu
     names = {path.name for path in (tmp_path / "final_model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert not names & set(RESUME_FILES)
+
+
+RECIPE_OF_SIX_STEPS = {
+    "load_in_4bit": True, "adapter": "qlora", "lora_r": 8, "lora_alpha": 16, "lora_target_linear": True,
+    "sequence_len": 256, "sample_packing": True, "micro_batch_size": 2, "optimizer": "adamw_torch",
+    "learning_rate": 5e-3, "max_steps": 6, "eval_steps": 3, "seed": 7,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_real_trainers_pick_is_written_in_the_budget_and_loads_in_plain_transformers(
+    axolotl: Launcher, tmp_path: Path
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "final_model"
+    (tmp_path / "recipe.yml").write_text(yaml.safe_dump(RECIPE_OF_SIX_STEPS))
+    request = TrainRequest(
+        mix=write_small_mix(tmp_path / "mix"), config=tmp_path / "recipe.yml", card="cpu", base=DEMO_BASE, run=run,
+        budget="20m", final_model=out,
+    )  # fmt: skip
+    run_train(request, Console(), launch=axolotl)
+    report = Ledger.of_run(run / "ledger.jsonl").report()
+    assert report.overshoot_s == 0
+    assert report.by_phase["export"] > 0.1
+    picked = picked_model(run, base=None, base_changed=False)
+    assert picked.picked.step > 0
+    merge(DEMO_BASE, picked.folder, tmp_path / "merged", quantisation=NF4, dtype="bf16")
+    ids = torch.tensor([load_tokenizer(DEMO_BASE)("### Response:\nThe plate of Fay is hot.")["input_ids"]])
+    assert AutoTokenizer.from_pretrained(out)("### Response:\nThe plate of Fay is hot.")["input_ids"] == ids[0].tolist()
+
+    def logits(model: Any) -> torch.Tensor:
+        with torch.inference_mode():
+            found: torch.Tensor = model(input_ids=ids).logits.float()
+        return found
+
+    written, merged, base = (
+        logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        for folder in (out, tmp_path / "merged", DEMO_BASE)
+    )
+    assert torch.equal(written, merged)
+    trained = logits(LanguageModel.load(DEMO_BASE, lora_adapter=picked.folder, precision=NF4).model)
+    assert (written - trained).abs().max() < 0.1 * (base - trained).abs().max()  # bf16 rounds, and no more
 
 
 def test_a_run_keeps_time_free_for_it() -> None:
