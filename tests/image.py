@@ -1,9 +1,10 @@
-"""Builds both targets of the Dockerfile without a Docker engine, and tests them on a CPU.
+"""Builds both targets of the Dockerfile, and the image of `oneday package`, without a Docker engine; tests on a CPU.
 
-    python -m tests.image --checkpoint runs/demo
+    python -m tests.image --checkpoint runs/demo --targets package
 
-This needs root, and Debian's packages buildah and debootstrap. The serve target must answer as `oneday serve` of this
-checkout does; the train target must repeat the demo's run from its manifest. The last output line is JSON.
+This needs root, and Debian's packages buildah and debootstrap. The serve target and the package must answer as `oneday
+serve` of this checkout does, also with a read-only root file system; the train target must repeat the demo's run from
+its manifest. The real HELM asks the package, if `.helm` is installed. The last output line is JSON.
 """
 
 import argparse
@@ -24,9 +25,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-ROOT = Path(__file__).parent.parent
+from submission.helm.run import PROGRAM
+from tests.image_package import (
+    ROOT,
+    SUBMISSION,
+    ask_as_helm,
+    ask_as_the_kit,
+    check_sbom,
+    check_secrets,
+    mounted,
+    read_only_command,
+    write_package,
+)
+
 BASE = "localhost/oneday-base"
-TARGETS = ("train", "serve")
+TARGETS = ("train", "serve", "package")
 os.environ |= {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 
 TELEMETRY_OFF = ("AXOLOTL_DO_NOT_TRACK=1", "DO_NOT_TRACK=1", "HF_HUB_DISABLE_TELEMETRY=1", "HF_HUB_OFFLINE=1")
@@ -42,6 +55,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/demo"), help="a finished run of `oneday demo`")
     parser.add_argument("--base-image", help="base image; default: Debian bookworm from debootstrap")
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
+    parser.add_argument("--helm", type=Path, default=ROOT / ".helm", help="HELM's environment, to ask the package")
     args = parser.parse_args()
     for program in ("buildah", "debootstrap"):
         if not shutil.which(program):
@@ -52,10 +66,12 @@ def main() -> None:
     result: dict[str, Any] = {}
     for target in args.targets:
         started = time.monotonic()
-        image = build(target, base)
+        image = build_package(args.checkpoint, base) if target == "package" else build(target, base)
         result[target] = {"build_s": round(time.monotonic() - started), **inspect(image)}
     if "serve" in args.targets:
         result["serve"] |= check_serve(args.checkpoint)
+    if "package" in args.targets:
+        result["package"] |= check_package(args.checkpoint, args.helm)
     if "train" in args.targets:
         result["train"] |= check_train(args.checkpoint)
     print(json.dumps(result))
@@ -86,15 +102,23 @@ def make_base() -> str:
     return BASE
 
 
-def build(target: str, base: str) -> str:
+def build(target: str, base: str, *, source: Path = ROOT, options: tuple[str, ...] = ("--layers",)) -> str:
     """Builds one target, with this machine's pip configuration in mounts that leave nothing in a layer."""
     image = f"localhost/oneday-{target}"
+    if source == ROOT:
+        options = ("--target", target, *options)
     with tempfile.TemporaryDirectory() as folder:
         mounts = [option for mount in pip_mounts(Path(folder)) for option in ("--volume", mount)]
         print_progress(f"building {image} on {base}")
-        arguments = ["--target", target, "--build-arg", f"BASE_IMAGE={base}", *mounts, "--layers", "--tag", image]
-        run_command("buildah", "build", "--format", "docker", *arguments, ROOT)
+        arguments = ["--build-arg", f"BASE_IMAGE={base}", *mounts, *options, "--tag", image]
+        run_command("buildah", "build", "--format", "docker", *arguments, source)
     return image
+
+
+def build_package(checkpoint: Path, base: str) -> str:
+    """Builds the folder that `oneday package` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return build("package", base, source=write_package(checkpoint, Path(folder) / "out"))
 
 
 def pip_mounts(folder: Path) -> Iterator[str]:
@@ -123,17 +147,29 @@ def pip_mounts(folder: Path) -> Iterator[str]:
 
 def inspect(image: str) -> dict[str, Any]:
     """Checks an image: not root, telemetry off, no files of the build left; returns its facts."""
-    config = json.loads(run_command("buildah", "inspect", "--type", "image", image))["Docker"]["config"]
+    config, history = config_of(image)
     assert config["User"] == "oneday", config["User"]
-    missing = [e for e in TELEMETRY_OFF if e not in config["Env"]]
-    assert not missing, missing
+    off = [e for e in TELEMETRY_OFF if not (e.startswith("AXOLOTL") and image.endswith("package"))]  # it has none
+    assert set(off) <= set(config["Env"]), config["Env"]
     with container_of(image) as container:
         assert run_command("buildah", "run", container, "--", "id", "-u") == "10001"
         files = "find /run/pip /etc/pip.conf $HOME/.cache -type f -size +0 2>/dev/null; true"
         left = run_command("buildah", "run", container, "--", "sh", "-c", files)  # empty mount points stay
         assert not left, left
+        check_secrets(config, history, lambda command: in_container(container, command))
         size = run_command("buildah", "run", container, "--", "du", "-smx", "/venv").split()[0]
     return {"user": config["User"], "venv_mb": int(size), "healthcheck": bool(config.get("Healthcheck"))}
+
+
+def config_of(image: str) -> tuple[dict[str, Any], list[str]]:
+    """An image's configuration, and the commands that built it."""
+    found = json.loads(run_command("buildah", "inspect", "--type", "image", image))["Docker"]
+    return found["config"], [step.get("created_by", "") for step in found["history"]]
+
+
+def in_container(container: str, command: str) -> str:
+    """Runs a shell command as root."""
+    return run_command("buildah", "run", "--user", "root", container, "--", "sh", "-c", command)
 
 
 @contextlib.contextmanager
@@ -151,9 +187,7 @@ def check_serve(checkpoint: Path) -> dict[str, Any]:
 
     A second run changes only the port: checkpoint and base stay the image's, and the health check finds the port.
     """
-    config = json.loads(run_command("buildah", "inspect", "--type", "image", "localhost/oneday-serve"))["Docker"][
-        "config"
-    ]
+    config, _ = config_of("localhost/oneday-serve")
     assert config["Healthcheck"]["Test"][0] == "CMD"
     port = free_port()
     mounts = {checkpoint: "/checkpoint", ROOT / "oneday" / "demo" / "demo_base": "/base"}
@@ -166,9 +200,34 @@ def check_serve(checkpoint: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(checkpoint), "--port", str(port)]
     with running_server(command, port) as url:
         outside = ask(url)
+    check_equal(inside, outside)
+    return {"process": inside["text"], "logprob": [inside["logprob"], outside["logprob"]]}
+
+
+def check_package(checkpoint: Path, helm: Path) -> dict[str, Any]:
+    """Checks the package's bill of materials, and its answers with a read-only root file system."""
+    config, _ = config_of("localhost/oneday-package")
+    port = free_port()
+    with container_of("localhost/oneday-package") as container, mounted(container) as root:
+        components = check_sbom(root, root / SUBMISSION / "requirements.txt")
+        with running_server(read_only_command(root, config, port), port) as url:
+            inside = ask(url)
+            ask_as_the_kit(url)
+            asked = {}
+            if PROGRAM.is_installed(helm):
+                with tempfile.TemporaryDirectory() as folder:
+                    asked = {"helm": ask_as_helm(url, helm, Path(folder))}
+    command = [sys.executable, "-m", "oneday.cli", "serve", "--checkpoint", str(checkpoint), "--port", str(port)]
+    with running_server(command, port) as url:
+        outside = ask(url)
+    check_equal(inside, outside)
+    return {"process": inside["text"], "sbom_components": components, **asked}
+
+
+def check_equal(inside: dict[str, Any], outside: dict[str, Any]) -> None:
+    """The image answers as this checkout does."""
     assert inside["text"] == outside["text"], (inside, outside)
     assert abs(inside["logprob"] - outside["logprob"]) < 1e-3, (inside, outside)
-    return {"process": inside["text"], "logprob": [inside["logprob"], outside["logprob"]]}
 
 
 @contextlib.contextmanager
