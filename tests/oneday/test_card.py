@@ -1,6 +1,7 @@
 """`train`, `rehearse` and `plan` take the card that is here, say so, and put it on record."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,11 @@ def test_a_rehearsal_is_for_the_card_that_is_here(
     code, _, err = run(capsys, "rehearse", "--mix", mix, "--config", RECIPE, "--base", DEMO_BASE)
     assert code == 2
     assert "NVIDIA GeForce RTX 4090: 8.8 of 24.0 GiB are in use" in err
+    monkeypatch.setattr("harness.doctor.card.metadata.version", lambda name: "2.13.0+cpu")  # whichever build is here
     given = ["rehearse", "--mix", mix, "--config", RECIPE, "--base", DEMO_BASE, "--shared-card"]
     code, _, err = run(capsys, *given)
-    assert (code, "torch" in err and "without CUDA" in err) == (2, True), "no 7B is trained on a CPU by mistake"
+    assert code == 2, "no 7B is trained on a CPU by mistake"
+    assert re.search(r"torch.*without CUDA", err), err
 
 
 def test_the_card_and_why_stand_on_record_and_do_not_bar_a_resume(
