@@ -61,7 +61,7 @@ test: $(TEST_READY) ## run all tests in two processes, then the tests that measu
 	$(IN_TWO_PROCESSES) -m "not timed"
 	$(BIN)/python -m pytest -m timed
 
-test-fast: $(TEST_READY) ## run the tests that neither train nor measure time: about a minute
+test-fast: $(TEST_READY) ## run the tests that neither train nor measure time: about three minutes
 	$(IN_TWO_PROCESSES) -m "not timed and not slow"
 
 faults: $(TEST_READY) ## kill and break runs at 43 moments; train every objective, kind of weights and architecture

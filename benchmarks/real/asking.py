@@ -14,7 +14,6 @@ it was. Prints one JSON line.
 """
 
 import argparse
-import datetime
 import json
 import logging
 import os
@@ -29,8 +28,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.real.division import DivisionParameters
+from benchmarks.real.result import print_result
 from benchmarks.real.selection import State, Unit
-from benchmarks.real.selection_report import machine
 from core.example.prompt import cut_at_stop
 from core.files import make_folder, read_json, sha256, write_json
 from core.generation.request import Kind, Request
@@ -316,8 +315,7 @@ def main() -> None:
         f"OMP_NUM_THREADS={threads} python -m benchmarks.real.asking --base BASE --tasks TASKS --state STATE "
         f"--prompts {arguments.prompts} --per-task {arguments.per_task} --block {arguments.block}"
     )
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    print(json.dumps({"command": command, "date": date, "machine": machine(), "result": report(state)}))
+    print_result(command, result=report(state))
 
 
 if __name__ == "__main__":

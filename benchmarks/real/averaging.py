@@ -16,7 +16,6 @@ The same command goes on after a kill: the losses of every finished candidate ar
 """
 
 import argparse
-import datetime
 import json
 import logging
 import random
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.real.averaging_report import BEST, LAST, MeasuredRun, RowsOf, differences, schedule_differences
-from benchmarks.real.selection_report import machine
+from benchmarks.real.result import print_result
 from core.files import file_sha256, make_folder, read_json, read_jsonl, sha256, write_json, write_jsonl
 from core.manifest import read_manifest
 from core.model.token_ids import IGNORED_LABEL, RowIds
@@ -187,19 +186,11 @@ def main() -> None:
             "losses": run.means(),
             "rows": {of.kind: len(of.tasks) for of in run.rows},
         }
-    print(
-        json.dumps(
-            {
-                "command": "python -m benchmarks.real.averaging RUN... --held-out questions.jsonl "
-                f"--questions {arguments.questions} --num {arguments.num} --state STATE",
-                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "machine": machine(),
-                "runs": described,
-                "differences": differences(runs),
-                "schedules": schedule_differences(runs),
-            }
-        )
+    command = (
+        f"python -m benchmarks.real.averaging RUN... --held-out questions.jsonl --questions {arguments.questions} "
+        f"--num {arguments.num} --state STATE"
     )
+    print_result(command, runs=described, differences=differences(runs), schedules=schedule_differences(runs))
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
             file.write(json.dumps(row).encode() + b"\n")
 
 
-def row_of(divided: DividedTask, instance: Instance, source: str) -> dict[str, object]:
+def row_of(divided: DividedTask, instance: Instance, source: str) -> dict[str, str]:
     """An instance as a row of a mix; its answer is the first reference."""
     return {
         "id": f"{divided.task.name}/{instance.id}",

@@ -12,8 +12,6 @@ The same command goes on after a kill. Prints one JSON line.
 """
 
 import argparse
-import datetime
-import json
 import logging
 import random
 import sys
@@ -25,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.real.division import DivisionParameters, divide, read_tasks, row_of
+from benchmarks.real.result import print_result
 from benchmarks.real.selection import State, Unit, cut, last_checkpoint, row_counter
-from benchmarks.real.selection_report import machine
 from core.files import file_sha256, make_folder, read_as, read_json, sha256, write_json, write_jsonl
 from core.model.folder import model_fingerprint
 from evaluation.resampling import percentile_interval, resampled_ratios
@@ -128,7 +126,7 @@ def write_random_mix(
     rows = [row_of(d, i, "train") for d in divided for i in d.rest]
     random.Random("learning_rate").shuffle(rows)
     make_folder(mix)
-    write_jsonl(mix / "train.jsonl", cut(rows, row_counter(base), tokens))  # type: ignore[arg-type]
+    write_jsonl(mix / "train.jsonl", cut(rows, row_counter(base), tokens))
     write_jsonl(mix / "validation.jsonl", [row_of(d, i, "validation") for d in divided for i in d.validation])
 
 
@@ -223,8 +221,7 @@ def main() -> None:
     command = "python -m benchmarks.real.learning_rate --base BASE --tasks TASKS --state STATE"
     if arguments.tokens != 20_000:
         command += f" --tokens {arguments.tokens}"
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    print(json.dumps({"command": command, "date": date, "machine": machine(), "result": report(rates)}))
+    print_result(command, result=report(rates))
 
 
 if __name__ == "__main__":

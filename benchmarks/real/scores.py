@@ -12,8 +12,6 @@ Each unit is a command of `oneday` that resumes by itself; the same command goes
 """
 
 import argparse
-import datetime
-import json
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +23,8 @@ import yaml
 
 from benchmarks.real.division import DividedTask, DivisionParameters, divide, read_tasks, row_of
 from benchmarks.real.paired import difference
+from benchmarks.real.result import print_result
 from benchmarks.real.selection import State, Unit, oneday
-from benchmarks.real.selection_report import machine
 from core.example.prompt import training_prompt
 from core.files import file_sha256, make_folder, read_json, read_jsonl, sha256, write_json, write_jsonl, write_text
 from core.generation.request import Kind
@@ -199,8 +197,7 @@ def main() -> None:
         "python -m benchmarks.real.scores --base BASE --tuned ADAPTER --tasks TASKS --gsm8k GSM8K --state STATE "
         f"--questions {num or arguments.questions}"
     )
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    print(json.dumps({"command": command, "date": date, "machine": machine(), "result": report(state)}))
+    print_result(command, result=report(state))
 
 
 if __name__ == "__main__":

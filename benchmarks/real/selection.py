@@ -49,7 +49,8 @@ from benchmarks.real.division import (
     read_tasks,
     write_division,
 )
-from benchmarks.real.selection_report import cost_of_asking, machine, read_measured, results, rows_of, unit_times
+from benchmarks.real.result import print_result
+from benchmarks.real.selection_report import cost_of_asking, read_measured, results, rows_of, unit_times
 from core.example.prompt import training_prompt
 from core.files import atomic_writer, file_sha256, make_folder, read_json, read_jsonl, sha256, write_json
 from core.model.folder import model_fingerprint
@@ -315,16 +316,7 @@ def main() -> None:
             parser.error("--base and --tasks are needed, except with --report")
         for unit in units(state, arguments.base, arguments.tasks):
             state.run(unit)
-    print(
-        json.dumps(
-            {
-                "command": "python -m benchmarks.real.selection --base BASE --tasks TASKS --state STATE",
-                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "machine": machine(),
-                "result": report(state),
-            }
-        )
-    )
+    print_result("python -m benchmarks.real.selection --base BASE --tasks TASKS --state STATE", result=report(state))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 Where it sits: beside selection.py, whose text says what is compared.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,11 +135,6 @@ def cost_of_asking(run: Path, base: Path, trained: int) -> dict[str, Any]:
         "answer_tokens": written,
         "computed_over_trained": round((whole - shared + written) / trained, 2),
     }
-
-
-def machine() -> str:
-    """The machine, in words."""
-    return f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} when reported"
 
 
 def rows_of(run: Path) -> dict[str, Any] | None:

@@ -15,7 +15,6 @@ one JSON line.
 """
 
 import argparse
-import datetime
 import json
 import logging
 import os
@@ -33,8 +32,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.plain_axolotl import ROOT, documents, run
 from benchmarks.real.learning_rate import RECIPE, SEQUENCE_LEN, write_random_mix
+from benchmarks.real.result import print_result
 from benchmarks.real.selection import State, Unit
-from benchmarks.real.selection_report import machine
 from core.files import file_sha256, make_folder, read_json, write_json
 from core.model.folder import model_fingerprint
 from harness.axolotl_process import axolotl_environment
@@ -181,8 +180,7 @@ def main() -> None:
         f"OMP_NUM_THREADS={threads} python -m benchmarks.real.training --base BASE --tasks TASKS --state STATE "
         f"--steps {steps} --rounds {arguments.rounds}"
     )
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    print(json.dumps({"command": command, "date": date, "machine": machine(), "result": report(state)}))
+    print_result(command, result=report(state))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Where it sits: below the `transformers` predictor.
 
 from collections.abc import Sequence
 
+from core.decoding.prefix_cache import LEAST_TOKENS, num_common
 from core.generation.answer_loss import IdRow, Prefix, answer_losses, read_prefix
 from core.generation.signals import Signals
 from core.model.language_model import LanguageModel
@@ -38,7 +39,7 @@ def reference_signals(
         None where the answer is empty, or prompt and answer are longer than the model's context.
     """
     wholes = [model.encode(text) for text in texts]
-    starts = [_common(prompt, whole) for prompt, whole in zip(prompts, wholes, strict=True)]
+    starts = [num_common(list(prompt), whole) for prompt, whole in zip(prompts, wholes, strict=True)]
     measured = [
         number
         for number, (whole, start) in enumerate(zip(wholes, starts, strict=True))
@@ -63,17 +64,13 @@ _DIGITS = 5
 """Decimals of a stored loss; sums of one row in different batches differ by less."""
 
 
-LEAST_PREFIX = 16
-"""Copying the keys and values of a shorter prefix takes longer than it saves."""
-
-
 def _shared(model: LanguageModel, wholes: Sequence[Sequence[int]], most: int) -> Prefix | None:
     """What all rows begin with, up to `most` tokens; None if it is short, or if a layer would forget a part of it."""
     ids = list(wholes[0][:most])
     for whole in wholes[1:]:
-        ids = ids[: _common(ids, whole)]
+        ids = ids[: num_common(ids, list(whole))]
     is_kept = _keeps_all(model, max(map(len, wholes)))
-    return read_prefix(model, ids) if len(ids) >= LEAST_PREFIX and len(wholes) > 1 and is_kept else None
+    return read_prefix(model, ids) if len(ids) >= LEAST_TOKENS and len(wholes) > 1 and is_kept else None
 
 
 def _keeps_all(model: LanguageModel, width: int) -> bool:
@@ -101,8 +98,3 @@ def _begins(model: LanguageModel) -> int:
     tokenizer = model.tokenizer
     begins = leading[0] if leading else tokenizer.eos_token_id
     return int(tokenizer.bos_token_id if begins is None else begins)
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common prefix."""
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

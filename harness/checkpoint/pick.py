@@ -34,7 +34,7 @@ PICKED = "picked.json"
 BASE = "base"
 """Candidate 0: the base without an adapter. It serves for comparison and is never published."""
 
-RULE = "lowest token-weighted validation loss over all rows; the earlier step of a tie"
+RULE = "lowest validation loss over all rows; the earlier step of a tie"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

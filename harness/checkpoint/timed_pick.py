@@ -243,7 +243,7 @@ def _rule(race: Race) -> str:
     if race.is_exact and not race.dropped:
         return RULE
     return (
-        f"lowest token-weighted loss over {race.num_rows} of {race.total_rows} random validation rows; checkpoints "
+        f"lowest loss over {race.num_rows} of {race.total_rows} random validation rows; checkpoints "
         f"significantly worse than the leader ({ERROR_PROBABILITY:.0%} in all) were dropped; the earlier step of a tie"
     )
 

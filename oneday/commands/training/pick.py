@@ -88,8 +88,8 @@ def _pick_by_scores(
     """Picks the checkpoint of the highest score. Nothing is measured, so nothing is charged."""
     if not trained:
         raise ConfigError(f"`scores={path}` need the checkpoints of a run. Give the folder of one.")
-    if request.average > 1 or request.validation:
-        raise ConfigError(f"`scores={path}` decide alone. Leave `average=` and `validation=` out.")
+    if request.average > 1 or request.average_of or request.validation:
+        raise ConfigError(f"`scores={path}` decide alone. Leave `average=`, `average_of=` and `validation=` out.")
     with locked(request.folder):
         picked = pick(
             run=request.folder,

@@ -4,27 +4,19 @@ import json
 import math
 import os
 import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from core.encoding.rendering import CHATML
 from core.example.prompt import training_prompt
-from submission.engine.batcher import Limits
-from submission.engine.engine import Engine
 from submission.environment import tool
-from submission.server.server import bind, make_server
-from tests.demo_model import demo_model
 from tests.programs import installed
-from tests.submission.server.test_server import HEALTH
+from tests.submission.server.conftest import TOKEN
 
 pytestmark = pytest.mark.slow
 
-TOKEN = "0123456789abcdef"
 LISTS = ("apple, lamp, saw", "cup, red, dog", "hot, cold, big", "Anna, Ben, Fay")
 SAMPLES = [
     {"input": training_prompt(f"Write the {which} word of the list.", words), "target": words.split(", ")[place]}
@@ -65,21 +57,6 @@ for model, arguments in asked["models"].items():
     }
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """The real server on a thread, with a token and a chat template."""
-    ready = threading.Event()
-    engine = Engine(demo_model(), chat_template=CHATML)
-    server = make_server(lambda: engine, HEALTH, Limits(), name="demo", token=TOKEN, on_ready=ready.set)
-    with bind("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        assert ready.wait(60)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=60)
 
 
 def by_inspect(environment: Path, url: str, folder: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,38 +11,20 @@ import openai
 import pytest
 import torch
 
-from core.encoding.rendering import CHATML
 from core.example.prompt import training_prompt
-from submission.engine.batcher import Limits
 from submission.engine.engine import Engine
 from submission.server.access import is_public
 from submission.server.api import Token
 from submission.server.openai.answer import Head
 from submission.server.openai.request import CompletionRequest
 from submission.server.openai.stream import EventStream, News, TextPieces
-from submission.server.server import bind, make_server
 from tests.demo_model import demo_engine, demo_model
-from tests.submission.server.test_server import HEALTH, serving
+from tests.submission.server.conftest import TOKEN
+from tests.submission.server.test_server import serving
 
 FIRST_WORD = training_prompt("Write the first word of the list.", "apple, lamp, saw")
-TOKEN = "0123456789abcdef"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 GREEDY: dict[str, Any] = {"model": "demo", "temperature": 0}
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """The real server on a thread, with a token."""
-    ready = threading.Event()
-    engine = Engine(demo_model(), chat_template=CHATML)
-    server = make_server(lambda: engine, HEALTH, Limits(), name="demo", token=TOKEN, on_ready=ready.set)
-    with bind("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        assert ready.wait(30)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=30)
 
 
 @pytest.fixture(scope="module")
