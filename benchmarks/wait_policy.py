@@ -1,11 +1,11 @@
 """Effect of OpenMP's wait policy on a training step and on generation, on idle cores and beside busy processes.
 
-    python benchmarks/wait_policy.py [--busy 0 2] [--rounds 3]
+    python benchmarks/wait_policy.py [--busy 0 1 2] [--rounds 3]
 
 A waiting thread may spin for long (libgomp's default), sleep at once (`OMP_WAIT_POLICY=passive`), or spin briefly and
-then sleep, which is what oneday sets (core/threads.py). Each round starts one process per policy in turn, with and
-without other processes that keep the cores busy. Prints one JSON line: median seconds of a training step and of
-generating 16 tokens with the demo's base, and the ratios to libgomp's default.
+then sleep (`GOMP_SPINCOUNT`). oneday takes the first on idle cores and the second on busy ones (core/threads.py). Each
+round starts one process per policy in turn, beside so many processes that keep a core busy. Prints one JSON line:
+median seconds of a training step and of generating 16 tokens with the demo's base, and the ratios to libgomp's default.
 """
 
 import argparse
@@ -17,17 +17,12 @@ import sys
 import time
 from pathlib import Path
 
-from core.threads import SPIN_COUNT
-
 NUM_STEPS, NUM_GENERATED = 25, 15
 ROOT = Path(__file__).parent.parent
 POLICIES = {
-    "unset": {"OMP_WAIT_POLICY": ""},  # an empty value keeps `wait_briefly` from setting anything
+    "unset": {"OMP_WAIT_POLICY": ""},  # an empty value keeps `choose_waiting` from setting anything
     "passive": {"OMP_WAIT_POLICY": "passive"},
-    **{
-        name: {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": str(count)}
-        for name, count in {"briefly": SPIN_COUNT, "tenth": SPIN_COUNT // 10, "hundredth": SPIN_COUNT // 100}.items()
-    },
+    **{f"spin_{n}": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": str(n)} for n in (10_000, 1_000, 100)},
 }
 
 
@@ -76,7 +71,7 @@ def measure_in_child(policy: str) -> dict[str, float]:
 def main() -> None:
     """Runs the benchmark and prints its JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--busy", type=int, nargs="+", default=[0, 2], help="number of busy processes")
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="number of busy processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

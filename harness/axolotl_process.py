@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.files import naming
-from core.threads import wait_briefly
+from core.threads import choose_waiting
 from harness.budget.clock import uptime
 from harness.budget.gpu_profile import GpuProfile
 from harness.doctor.card import visible_device_environment
@@ -67,7 +67,7 @@ def axolotl_environment(card: GpuProfile, *, device: str = "") -> dict[str, str]
         environment |= visible_device_environment(device)
     environment |= {name: os.environ.get(name, value) for name, value in defaults.items()}
     environment |= {name: value for name, value in os.environ.items() if name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    wait_briefly(environment)
+    choose_waiting(environment)
     return environment
 
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from core.threads import wait_briefly
+from core.threads import choose_waiting
 
 
 def disable_cpu_repack(model: Any) -> None:
@@ -33,7 +33,7 @@ def quieten() -> None:
     """Silences what these libraries report about optional kernels; a user cannot act on it."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    wait_briefly(os.environ)
+    choose_waiting(os.environ)
     for name in ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="Skipping publisher trust check")

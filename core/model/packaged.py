@@ -52,8 +52,6 @@ class PackagedModel:
     """Of the download."""
     packages: tuple[Package, ...]
     """In the order of their parts of the file."""
-    rebuilds_merges: bool = False
-    """Whether the tokenizer is rebuilt from the scores of its tokens; see `gguf_model`."""
 
 
 GGUF = Package(name="gguf", version="0.19.0", sha256="70bcd10edfe697fb2dad6e40af2234b9d8ece9a41a99761405121ebda1c3c1cd")
@@ -93,7 +91,6 @@ PACKAGED: Mapping[str, PackagedModel] = {
                 start=1,
             )
         ),
-        rebuilds_merges=True,
     ),
 }
 
@@ -158,6 +155,7 @@ def _source(model: PackagedModel) -> dict[str, object]:
         "licence": model.licence,
         "terms": model.terms,
         "dequantised_from": model.quantisation,
+        "tokenizer": "as published",
         "packages": {f"{p.name}=={p.version}": p.sha256 for p in (*model.packages, GGUF)},
     }
 
@@ -201,8 +199,7 @@ def _convert(model: PackagedModel, weights: Path, site: Path, out: Path) -> None
     """Runs `gguf_model` with the `gguf` package to be found."""
     here = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(site)])}
-    merges = ["--rebuild-merges"] if model.rebuilds_merges else []
-    command = [sys.executable, "-P", "-m", "core.model.gguf_model", str(weights), str(out), *merges]
+    command = [sys.executable, "-P", "-m", "core.model.gguf_model", str(weights), str(out)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise PredictionError(

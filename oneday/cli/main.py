@@ -16,14 +16,14 @@ from typing import Any
 import click
 
 from core.errors import Interrupted, OnedayError
-from core.threads import wait_briefly
+from core.threads import choose_waiting
 from oneday.cli.app import app
 from oneday.cli.spelling import spelled
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with its exit code."""
-    wait_briefly(os.environ)
+    choose_waiting(os.environ)
     given = sys.argv[1:] if arguments is None else arguments
     if wrong := next((text for text in given if not _is_text(text)), None):
         sys.exit(_fail(f"argument {wrong[:200]!a}: not valid Unicode. Rename that file or folder in UTF-8."))

