@@ -64,6 +64,11 @@ class SampleParameters:
     """With `per_bucket`: the script's `multiplication_factor`."""
     task_weights: tuple[float, ...] = TASK_WEIGHTS
     generation_shares: tuple[float, ...] = GENERATION_SHARES
+    full_weights_rows: int | None = None
+    """Rows of one kind, exact match or generation, from which on the weights hold. They flatten with fewer rows, so
+    that a small mix has easier ones; see `weights_for`. None: they hold at every size. Source: plentiful data gains
+    from hard examples and scarce data from easy ones, Sorscher et al. 2022, arXiv 2206.14486. How much is gained here
+    was not measured, so no preset sets it."""
     retain_share: float = 0.0
     """Share of each target that is drawn from rows that the base gets right. The winner used 0: errors only. With 0 the
     demo's model of 0.6 M parameters unlearns every solved task; the loss of a 7B model was not measured."""
@@ -111,7 +116,34 @@ class SampleParameters:
             )
         self._check_amounts()
 
+    def weights_for(self, kind: Kind, num_rows: int) -> tuple[float, ...]:
+        """Weights of the buckets of a kind, if `num_rows` weak rows of it are wanted.
+
+        Each weight is raised to a power: 1 from `full_weights_rows` on, 1/2 at a tenth of them, 0 at a hundredth and
+        below. There every task, or every ROUGE-L bucket, has the same weight. A weight of 0 stays 0.
+
+        >>> parameters = SampleParameters(generation_shares=(4.0, 1.0, 0.0), full_weights_rows=1_000)
+        >>> [parameters.weights_for(Kind.GENERATION, num)[0] for num in (2_000, 100, 10)]
+        [4.0, 2.0, 1.0]
+        """
+        weights = self.task_weights if kind is Kind.EXACT_MATCH else self.generation_shares
+        if self.full_weights_rows is None:
+            return weights
+        decades = math.log10(self.full_weights_rows / max(1, num_rows))
+        power = min(1.0, max(0.0, 1 - decades / 2))
+        return tuple(round(weight**power, 6) if weight else 0.0 for weight in weights)
+
     def _check_amounts(self) -> None:
+        if self.full_weights_rows is not None and self.full_weights_rows < 1:
+            raise MixError(
+                f"`samples.full_weights_rows={self.full_weights_rows}`: not above 0. 50000 is what the 200k mix draws "
+                "of each kind."
+            )
+        if self.full_weights_rows is not None and self.quota is Quota.PER_BUCKET:
+            raise MixError(
+                "`samples.full_weights_rows=`: quotas per bucket have no target, so no size. Set "
+                "samples.quota=proportional."
+            )
         if not 0 < self.quota_factor < math.inf:
             raise MixError(f"samples.quota_factor: {self.quota_factor} is not above 0. The winner's scripts used 1.")
         if self.task_tokens is not None and self.task_tokens < 1:
@@ -212,7 +244,7 @@ def _draw_pool(pool: Sequence[Candidate], target: int, parameters: SampleParamet
     if parameters.quota is Quota.POOLED and pool and not pool[0].solved and pool[0].kind is Kind.EXACT_MATCH:
         return _sample(sorted(pool, key=_order), min(target, len(pool)), "pool", parameters)
     cells = _cells(pool)
-    weights = [_weight(cell[0], parameters) for _, cell in cells]
+    weights = [_weight(cell[0], parameters, target) for _, cell in cells]
     amounts = allocate(target, weights, [len(cell) for _, cell in cells])
     chosen: list[Candidate] = []
     for (key, cell), amount in zip(cells, amounts, strict=True):
@@ -228,7 +260,7 @@ def _draw_buckets(pool: Sequence[Candidate], parameters: SampleParameters) -> li
         cells[c.task, c.bucket].append(c)
     chosen: list[Candidate] = []
     for (task, bucket), cell in sorted(cells.items()):
-        weight = _weight(cell[0], parameters)
+        weight = _weight(cell[0], parameters, len(pool))
         exact = cell[0].kind is Kind.EXACT_MATCH
         amount = int(weight * parameters.quota_factor) if exact else int(weight * len(cell))
         chosen += _sample(cell, min(amount, len(cell)), f"{task}-{bucket}", parameters)
@@ -252,12 +284,11 @@ def _cells(candidates: Sequence[Candidate]) -> list[tuple[str, list[Candidate]]]
     return sorted(cells.items())
 
 
-def _weight(c: Candidate, parameters: SampleParameters) -> float:
-    if c.solved:
+def _weight(c: Candidate, parameters: SampleParameters, num_rows: int) -> float:
+    """Of a candidate's cell, if `num_rows` are wanted."""
+    if c.solved or c.bucket is None or c.kind is None:  # without a bucket: the base was not asked about it
         return 1.0
-    if c.bucket is None:  # the base was not asked about it
-        return 1.0
-    return (parameters.task_weights if c.kind is Kind.EXACT_MATCH else parameters.generation_shares)[c.bucket]
+    return parameters.weights_for(c.kind, num_rows)[c.bucket]
 
 
 def allocate(target: int, weights: Sequence[float], available: Sequence[int]) -> list[int]:

@@ -173,7 +173,8 @@ def _step(task: TaskProgress) -> int:
 
 def exact_quotas(tasks: Sequence[TaskProgress], goal: Goal) -> list[int]:
     """Weak rows that each exact-match task is to give, as the answers so far tell."""
-    weights = [goal.samples.task_weights[t.bucket(goal.buckets)] for t in tasks]
+    of_bucket = goal.samples.weights_for(Kind.EXACT_MATCH, goal.exact_match_rows)
+    weights = [of_bucket[t.bucket(goal.buckets)] for t in tasks]
     if goal.samples.quota is Quota.PER_BUCKET:
         return [int(weight * goal.samples.quota_factor) for weight in weights]
     could_give = [t.num_usable + (round(t.num_left * t.rate()) if _yields(t, goal) else 0) for t in tasks]
@@ -202,7 +203,8 @@ def generation_quotas(tasks: Sequence[TaskProgress], goal: Goal) -> tuple[list[i
         n + (round(num_left * rate) if rate >= goal.parameters.least_yield else 0)
         for n, rate in zip(have, rates, strict=True)
     ]
-    return allocate(goal.generation_rows, goal.samples.generation_shares[: len(have)], could_give), have
+    shares = goal.samples.weights_for(Kind.GENERATION, goal.generation_rows)
+    return allocate(goal.generation_rows, shares[: len(have)], could_give), have
 
 
 def _short_generation(tasks: Sequence[TaskProgress], goal: Goal) -> Iterator[tuple[float, TaskProgress, int]]:

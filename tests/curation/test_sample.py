@@ -82,6 +82,34 @@ def test_a_task_in_a_worse_bucket_gives_more() -> None:
     assert Counter(c.task for c in chosen) == {"bad": 140, "good": 20}
 
 
+@pytest.mark.parametrize(("rows", "bad"), [(160, 140), (16, 12), (2, 1)])
+def test_a_small_mix_has_easier_rows_where_it_is_asked_for(rows: int, bad: int) -> None:
+    """Weights of 7 to 1 at the full size, of 2.6 to 1 at a tenth, equal at a hundredth."""
+    pool = [candidate(n, Kind.EXACT_MATCH, 0, "bad") for n in range(300)]
+    pool += [candidate(n, Kind.EXACT_MATCH, 9, "good") for n in range(300)]
+    chosen, _ = draw(pool, {NI_EXACT_MATCH: rows}, SampleParameters(full_weights_rows=160))
+    assert Counter(c.task for c in chosen) == {"bad": bad, "good": rows - bad}
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6), st.sampled_from(Kind))
+def test_flattened_weights_keep_their_order_and_what_is_never_drawn(rows: int, full: int, kind: Kind) -> None:
+    plain, flat = SampleParameters(), SampleParameters(full_weights_rows=full)
+    weights, flattened = plain.weights_for(kind, rows), flat.weights_for(kind, rows)
+    assert list(flattened) == sorted(flattened, reverse=True)
+    assert [w == 0 for w in weights] == [w == 0 for w in flattened]
+    if rows >= full:
+        assert flattened == weights
+    if rows * 100 <= full:
+        assert set(flattened) <= {0.0, 1.0}
+
+
+def test_a_size_for_full_weights_is_a_number_of_rows_and_needs_a_target() -> None:
+    with pytest.raises(MixError, match=r"`samples\.full_weights_rows=0`: not above 0"):
+        SampleParameters(full_weights_rows=0)
+    with pytest.raises(MixError, match=r"quotas per bucket have no target, so no size"):
+        SampleParameters(full_weights_rows=10, quota=Quota.PER_BUCKET)
+
+
 @given(st.randoms(use_true_random=False), st.integers(0, 60))
 def test_a_draw_depends_on_the_seed_and_not_on_the_order(rng: random.Random, target: int) -> None:
     pool = [candidate(n, Kind.GENERATION, n % 7, f"t{n % 3}") for n in range(50)]
