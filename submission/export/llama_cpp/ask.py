@@ -18,12 +18,15 @@ from typing import Any
 def main(questions: Path, answers: Path) -> None:
     """Answers all questions."""
     import numpy
-    from llama_cpp import Llama, llama_get_logits_ith, llama_vocab_is_eog
+    from llama_cpp import GGML_TYPE_F32, Llama, llama_get_logits_ith, llama_vocab_is_eog
 
     asked: dict[str, Any] = json.loads(questions.read_text(encoding="utf-8"))
     lengths = [len(p["text"].encode()) + 2 if "text" in p else len(p["ids"]) for p in asked["prompts"]]
     window = max(lengths) + asked["new_tokens"]  # a token is at least a byte; a tokenizer may add one at each end
-    llama = Llama(asked["model"], n_ctx=window, n_batch=window, n_ubatch=window, verbose=False)
+    llama = Llama(
+        asked["model"], n_ctx=window, n_batch=window, n_ubatch=window, verbose=False,
+        type_k=GGML_TYPE_F32, type_v=GGML_TYPE_F32,  # the default of 16 bits would be measured, and not the file
+    )  # fmt: skip
     prompts = [
         llama.tokenize(prompt["text"].encode(), add_bos=True, special=True) if "text" in prompt else prompt["ids"]
         for prompt in asked["prompts"]
