@@ -1,4 +1,11 @@
-"""The speed at which a card would answer the prompts of a curation, before it is rented."""
+"""The speed at which a card would answer the prompts of a curation, before it is rented, and how a server is faster.
+
+vLLM and SGLang keep the keys and values of a prefix that prompts share. Curation asks task by task, and the prompts of
+a task begin with the same shots, so each task's shots are read about once.
+"""
+
+import shlex
+from dataclasses import dataclass, replace
 
 from core.generation.request import SHARD_SIZE
 from curation.estimate import Estimate, TaskEstimate
@@ -34,6 +41,38 @@ def computed_rate(request: CurateRequest, estimate: Estimate) -> tuple[float | N
     origin = f"computed for {card.name}, {model}, {request.predictor}; not measured"
     seconds = sum(speed.seconds(_load(task)) for task in estimate.tasks)
     return (estimate.num_prompts / seconds if seconds else None), origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server on the same card, as an alternative to answering in this process."""
+
+    prompts_per_s: float
+    commands: tuple[str, ...]
+    """One to start it, by either program, and the options of curate that ask it."""
+
+
+WORTH_IT = 1.2
+"""Times the speed from which on a server is proposed."""
+
+SERVER_REQUESTS = 64
+"""Requests in flight."""
+
+
+def faster_server(request: CurateRequest, estimate: Estimate, rate: float | None) -> Server | None:
+    """A server on the card of `card=`, if it would answer clearly faster than this process does."""
+    if request.predictor != "transformers" or request.base is None or rate is None:
+        return None
+    there = replace(request, predictor="openai", concurrency=SERVER_REQUESTS)
+    served, _ = computed_rate(there, estimate)
+    if served is None or served < WORTH_IT * rate:
+        return None
+    base = shlex.quote(str(request.base))
+    in_4bit = request.precision == "4bit"
+    vllm = f"vllm serve {base} --enable-prefix-caching{' --quantization bitsandbytes' if in_4bit else ''}"
+    sglang = f"python -m sglang.launch_server --model-path {base} --port 8000"
+    options = f"--predictor openai --url http://127.0.0.1:8000/v1 --model {base} --concurrency {SERVER_REQUESTS}"
+    return Server(prompts_per_s=served, commands=(vllm, *(() if in_4bit else (sglang,)), options))
 
 
 def _load(task: TaskEstimate) -> PromptLoad:

@@ -26,7 +26,7 @@ from curation.stages.samples import SamplesDetails
 from curation.verify import verify
 from curation.what_if import Alternatives, Change, stored_changes, variants
 from harness.budget.duration import pretty
-from oneday.commands.asking_speed import computed_rate
+from oneday.commands.asking_speed import Server, computed_rate, faster_server
 from oneday.commands.curate import (
     curation_parameters,
     described,
@@ -272,8 +272,10 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     counter = TokenCounter.load(curation.tokenizer) if curation.tokenizer else TokenCounter.mistral_7b()
     found = estimate(curation, counter)
     rate, origin = prices.prompts_per_s, "as given"
+    server: Server | None = None
     if rate is None and request.card is not None:
         rate, origin = computed_rate(request, found)
+        server = faster_server(request, found, rate)
     elif rate is None and request.predictor == "transformers" and found.sample:
         console.say(f"timing {len(found.sample)} prompts with {request.base}")
         rate, origin = _timed(engine_of(request).build(), found), f"measured on {len(found.sample)} prompts of this job"
@@ -305,6 +307,7 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
     elif curation.parameters.adaptive:
         rows.append(("with `adaptive=true`", "less", "the amount depends on the answers"))
     console.table("before anything is asked", ("what", "amount", ""), rows)
+    _show_server(server, found, console)
     _show_surplus(curation, found, console)
     console.result(
         {
@@ -316,8 +319,22 @@ def _show_estimate(request: CurateRequest, curation: Curation, prices: Prices, c
             "prompts_per_s": rate,
             "hours": hours,
             "cost": cost,
+            "server": asdict(server) if server else None,
         }
     )
+
+
+def _show_server(server: Server | None, found: Estimate, console: Console) -> None:
+    """How the same card would answer sooner."""
+    if server is None:
+        return
+    hours = pretty(found.num_prompts / server.prompts_per_s)
+    console.say(
+        f"a server on this card: {server.prompts_per_s:,.1f} prompts/s, {hours} (computed). Start one of these, and "
+        "give curate the last line's options:"
+    )
+    for command in server.commands:
+        console.say(f"  {command}")
 
 
 MAX_PROMPTS_PER_ROW = 10

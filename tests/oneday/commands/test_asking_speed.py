@@ -6,7 +6,8 @@ import pytest
 from core.generation.request import Kind
 from curation.estimate import Estimate, TaskEstimate
 from harness.errors import ConfigError
-from oneday.commands.asking_speed import computed_rate
+from oneday.commands.asking_speed import computed_rate, faster_server
+from oneday.demo.demo import DEMO_BASE
 from oneday.requests.curation import CurateRequest
 
 TASK = TaskEstimate(
@@ -38,3 +39,30 @@ def test_prompts_of_tasks_with_long_answers_are_slower() -> None:
 def test_a_card_whose_speed_is_not_known_is_an_error() -> None:
     with pytest.raises(ConfigError, match="its speed is not known"):
         computed_rate(replace(REQUEST, card="l40s-45gb"), ESTIMATE)
+
+
+def test_a_server_is_proposed_with_its_commands_where_it_is_faster(tmp_path: Path) -> None:
+    base = tmp_path / "my base"
+    base.mkdir()
+    (base / "config.json").write_text((DEMO_BASE / "config.json").read_text())
+    request = replace(REQUEST, base=base)
+    plain, _ = computed_rate(request, ESTIMATE)
+    server = faster_server(request, ESTIMATE, plain)
+    assert server is not None
+    assert plain is not None
+    assert server.prompts_per_s > plain
+    assert server.commands == (
+        f"vllm serve '{base}' --enable-prefix-caching",
+        f"python -m sglang.launch_server --model-path '{base}' --port 8000",
+        f"--predictor openai --url http://127.0.0.1:8000/v1 --model '{base}' --concurrency 64",
+    )
+    in_4bit = faster_server(replace(request, precision="4bit"), ESTIMATE, plain)
+    assert in_4bit is not None
+    assert [command.split()[-1] for command in in_4bit.commands] == ["bitsandbytes", "64"]
+
+
+def test_no_server_is_proposed_to_one_who_has_one_or_gains_nothing() -> None:
+    request = replace(REQUEST, base=DEMO_BASE)
+    assert faster_server(replace(request, predictor="openai"), ESTIMATE, 1.0) is None
+    assert faster_server(request, ESTIMATE, 1e9) is None
+    assert faster_server(REQUEST, ESTIMATE, 1.0) is None
