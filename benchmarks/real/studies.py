@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from core.files import make_folder, write_jsonl, write_text
+from core.files import make_folder, read_jsonl, write_jsonl, write_text
 from oneday.cli.main import main as oneday
 from studies.arm import resolve_arms
 from studies.deviations import UNDECLARED, deviations
@@ -167,8 +167,7 @@ def _rated(row: Mapping[str, Any]) -> list[dict[str, object]]:
 def _birbal(data: Data) -> Mapping[str, int]:
     if data.mix is None:
         sys.exit("birbal: `--mix` is missing. Give the 05_mix of a curation, for example of `make real`.")
-    train = [json.loads(line) for line in (data.mix / "train.jsonl").open(encoding="utf-8")]
-    validation = [json.loads(line) for line in (data.mix / "validation.jsonl").open(encoding="utf-8")]
+    train, validation = (list(read_jsonl(data.mix / f"{part}.jsonl")) for part in ("train", "validation"))
     rows = {}
     for name, share in (("200k", 206 / 709), ("400k", 389 / 709), ("700k", 1.0)):
         rows[f"mix-{name}"] = data.write(f"{name}/05_mix/train.jsonl", train[: round(share * min(len(train), 180))])
