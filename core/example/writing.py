@@ -1,9 +1,12 @@
-"""Writes examples as rows in layouts that `reading` recognises: `messages`, `chosen` and `rejected`, or `text`.
+"""Writes examples as rows in layouts that `reading` recognises.
+
+These are `instruction` with `input` and `output`, `messages`, `chosen` with `rejected`, and `text`.
 
     >>> as_row(Text(text="Good morning.", description=Description(id="a", language="en")))
     {'id': 'a', 'language': 'en', 'text': 'Good morning.'}
 
-Reading a written row gives an equal example, except that `Prompted` becomes a conversation.
+Reading a written row gives an equal example. An instruction stays apart from its input, because the Alpaca prompt shows
+where the input begins.
 
 Where it sits: the counterpart of reading, used by the builders of `curation`. `mix_line` writes the lines of a mix.
 """
@@ -22,7 +25,9 @@ def as_row(example: Example) -> dict[str, object]:
         case Text():
             return row | {"text": example.text}
         case Prompted():
-            return row | dialogue_columns(example.as_conversation())
+            system = {"system": example.system} if example.system.strip() else {}
+            output = example.outputs[0] if len(example.outputs) == 1 else list(example.outputs)
+            return row | system | {"instruction": example.instruction, "input": example.input, "output": output}
         case Conversation():
             return row | dialogue_columns(example)
         case Preference():

@@ -205,19 +205,28 @@ def messages(example: Example) -> tuple[Message, ...]:
 
 
 def contents(example: Example) -> tuple[str, ...]:
-    """Returns every text of an example in order."""
-    if isinstance(example, Text):
-        return (example.text,)
-    return tuple(message.content for message in messages(example))
+    """Returns every text of an example in order. Of several answers it is the one that is trained."""
+    match example:
+        case Text():
+            return (example.text,)
+        case Prompted():
+            given = (example.system, example.instruction, example.input, example.outputs[0])
+            return tuple(text for text in given if text.strip())
+        case _:
+            return tuple(message.content for message in messages(example))
 
 
 def with_contents(example: Example, texts: Sequence[str]) -> Example:
-    """Replaces the texts of an example, in the order of `contents`. `Prompted` becomes a conversation."""
+    """Replaces the texts of an example, in the order of `contents`."""
     match example:
         case Text():
             return replace(example, text=texts[0])
         case Prompted():
-            return with_contents(example.as_conversation(), texts)
+            rest = iter(texts)
+            system, instruction, given = (
+                next(rest) if text.strip() else "" for text in (example.system, example.instruction, example.input)
+            )
+            return replace(example, system=system, instruction=instruction, input=given, outputs=(next(rest),))
         case Conversation():
             return replace(example, messages=_with_texts(example.messages, texts))
         case Preference():

@@ -1,6 +1,6 @@
 """An account: the part of one budget that a training or a generation of a study may use.
 
-    ledger = Ledger.start(Path("runs/finnish/ledger.jsonl"), budget_s=86_400, job="finnish")
+    ledger = Ledger.start(Path("runs/finnish/ledger.jsonl"), budget_s=86_400, run_id="finnish")
     account = Account.open(folder / "ledger.jsonl", of=ledger, name="d15a0143", share_s=2_300)
     account.enter("train")                # in its own ledger, and in that of the study under its name
 

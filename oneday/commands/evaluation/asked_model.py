@@ -110,13 +110,20 @@ def _first_row(folder: Path) -> Mapping[str, object]:
     return next(read_jsonl(rows), {}) if rows.is_file() else {}
 
 
+def template_of_run(folder: Path) -> Template | None:
+    """How the rows of a run were rendered; None: they are texts, or they are not here."""
+    row = _first_row(folder)
+    if {"messages", "chosen"} & row.keys():
+        return Template.CHAT
+    return Template.ALPACA if "instruction" in row else None
+
+
 def _template(folder: Path, served: Served) -> Template:
     """That of the training, if `oneday train` trained an adapter or all weights on answers; else the base's."""
     adapter = served.lora_adapter
     is_ours = (folder / PICK).is_dir() or (
         adapter is not None and (adapter != folder or (adapter / TRAINED_BASE).is_file())
     )
-    row = _first_row(folder) if is_ours else {}
-    if is_ours and "text" not in row:
-        return Template.CHAT if "messages" in row else Template.ALPACA
+    if is_ours and (trained := template_of_run(folder)) is not None:
+        return trained
     return Template.CHAT if isinstance(load_tokenizer(served.base).chat_template, str) else Template.PLAIN

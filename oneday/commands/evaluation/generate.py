@@ -132,7 +132,15 @@ def _settings(request: GenerateRequest, suite: Suite[Any], asked: AskedModel) ->
         "response_prefix": request.response_prefix,
         "stop": request.stop or None,
     }
-    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+    asking = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    if suite.generation().template is not Template.PLAIN or asking.template is Template.PLAIN:
+        return asking
+    if asking.template is Template.ALPACA:  # its prompts are Alpaca's already
+        return replace(asking, template=Template.PLAIN)
+    raise PredictionError(
+        f"`template={asking.template}`: the prompts of {suite.name} are whole Alpaca prompts. Give "
+        "`set=prompts=question` to ask the questions alone."
+    )
 
 
 def _folder(request: GenerateRequest) -> Path:

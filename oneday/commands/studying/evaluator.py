@@ -7,10 +7,14 @@ from typing import Literal
 
 from core.files import file_sha256, make_folder, read_as
 from evaluation.difference import LANGUAGE
+from evaluation.held_out import NAME as HELD_OUT
+from evaluation.held_out import Prompts
 from evaluation.scoring import Figure, Scores
+from evaluation.suite import Template as Asks
 from harness.data.template import Template
 from harness.ledger.account import Account
 from oneday.bounded_process import run_within
+from oneday.commands.evaluation.asked_model import template_of_run
 from oneday.commands.evaluation.evaluate import SCORES, run_evaluate
 from oneday.display.console import Console
 from oneday.requests.evaluating import EvaluateRequest, GenerateRequest
@@ -46,6 +50,7 @@ class CommandEvaluator:
             items=_items(work),
             model=str(work.run or work.base),
             template=_template(work),
+            set=_settings(work, work.suite.scores[0]),
             out=path,
             max_new_tokens=sampling.max_new_tokens,
             repetition_penalty=sampling.repetition_penalty,
@@ -64,8 +69,9 @@ class CommandEvaluator:
         rows: list[MetricRow] = []
         for score in work.suite.scores:
             out = work.folder / score
-            settings = tuple(f"{key}={value}" for key, value in work.suite.settings.get(score, {}).items())
-            request = EvaluateRequest(suite=score, items=_items(work), responses=responses.path, out=out, set=settings)
+            request = EvaluateRequest(
+                suite=score, items=_items(work), responses=responses.path, out=out, set=_settings(work, score)
+            )
             _bounded("evaluate", EVALUATE, request, work, account)
             rows += _rows(score, read_as(Scores, out / SCORES), work.suite.languages)
         return rows
@@ -85,10 +91,21 @@ def _bounded(command: str, runs: str, request: Request, work: GenerationWork, ac
 
 
 def _template(work: GenerationWork) -> Literal["chat", "alpaca"] | None:
-    """That of the arm; None: the model decides, by what it was trained with."""
-    if work.run is None or work.template == Template.AUTO:
+    """As the arm was trained. A text says nothing of that, so there the study decides; None: the model itself."""
+    if work.run is None:
         return None
-    return "alpaca" if work.template == Template.ALPACA else "chat"
+    trained = template_of_run(work.run)
+    if trained is not None:
+        return "chat" if trained is Asks.CHAT else "alpaca"
+    return None if work.template == Template.AUTO else "alpaca" if work.template == Template.ALPACA else "chat"
+
+
+def _settings(work: GenerationWork, score: str) -> tuple[str, ...]:
+    """Of a suite, as `set` takes them. A model that was trained on chats gets questions, and no text of Alpaca's."""
+    given = dict(work.suite.settings.get(score, {}))
+    if score == HELD_OUT and _template(work) == "chat":
+        given.setdefault("prompts", str(Prompts.QUESTION))
+    return tuple(f"{key}={value}" for key, value in given.items())
 
 
 def _items(work: GenerationWork) -> Path:

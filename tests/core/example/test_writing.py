@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.example.example import Conversation, Description, Example, Message, Preference, Prompted, Role
+from core.example.example import Conversation, Description, Message, Preference, Role
 from core.example.reading import Read, open_source, read_record
 from core.example.writing import as_row
 from core.records.record import Place, Record
@@ -28,8 +28,7 @@ def test_reading_what_was_written_gives_the_example(path: Path) -> None:
     found = [item.example for item in open_source(path).examples() if isinstance(item, Read)]
     assert found
     for example in found:
-        expected: Example = example.as_conversation() if isinstance(example, Prompted) else example
-        assert back(as_row(example)).example == expected
+        assert back(as_row(example)).example == example
 
 
 def test_what_bears_no_loss_stays_so_and_calls_and_descriptions_stay() -> None:

@@ -86,12 +86,25 @@ def test_one_language_of_a_record_is_taken_by_its_key(tmp_path: Path) -> None:
     found = built("mix", tmp_path / "run", base=f"{path}#en", added=f"{path}#fi")
     rows = lines(found.files["en-fi-100pct"].path)
     assert [(row["id"], row["source"], row["language"]) for row in rows] == [("en/a", "en", "en"), ("fi/a", "fi", "fi")]
-    assert [row["messages"][1]["content"] for row in rows] == ["So.", "Niin."]
+    assert [row["output"] for row in rows] == ["So.", "Niin."]
     assert all(isinstance(item, Read) for item in open_source(found.files["en-fi-100pct"].path).examples())
     with pytest.raises(MixError, match=r"no row is left \(1 malformed; the first one .*\)\. Correct"):
         built("clean", tmp_path / "none", data=f"{path}#sv")
     with pytest.raises(DataError, match="two inputs are called en"):
         built("mix", tmp_path / "twice", base=f"{path}#en", added=f"{path}#en")
+
+
+def test_an_instruction_stays_apart_from_its_input(tmp_path: Path) -> None:
+    """The Alpaca prompt shows where the input begins; joined in a user's turn, a model would be asked otherwise."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "Name the colour.", "input": "a rose", "output": "red"}\n')
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"instruction": "Name the colour.", "input": "the sky", "output": "blue"}\n')
+    rows = lines(built("mix", tmp_path / "run", base=str(path), added=str(other)).files["rows-other-100pct"].path)
+    assert [(row["instruction"], row["input"], row["output"]) for row in rows] == [
+        ("Name the colour.", "a rose", "red"),
+        ("Name the colour.", "the sky", "blue"),
+    ]
 
 
 def test_an_input_is_named_by_what_stands_before_and_behind_it(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_every_request_shows_exactly_five_examples_and_one_line(tmp_path: Path) 
         assert request.num_shots == 5
     (line,) = lines(found.files["en-fi"].path)
     assert (line["id"], line["language"]) == ("a", "fi")
-    assert [turn["content"] for turn in line["messages"]] == ["ONE.\n\nTWO.", "THREE.\nFOUR."]
+    assert (line["instruction"], line["input"], line["output"]) == ("ONE.\n\nTWO.", "", "THREE.\nFOUR.")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import read_json, read_jsonl
+from core.files import read_json, read_jsonl, write_jsonl
 from harness.budget.clock import Clock
 from harness.ledger.ledger import Ledger
 from oneday.commands.evaluation.charging import charged
@@ -114,3 +114,21 @@ def test_what_cannot_be_asked_is_one_line(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+QUESTIONS = [{"instruction": "Say it.", "input": f"{n}", "output": f"{n}"} for n in range(2)]
+ASK_HELD_OUT = ("generate", "held-out", "--items", "q.jsonl", "--max-new-tokens", 4, "--model", DEMO_BASE)
+
+
+def test_a_text_that_is_an_alpaca_prompt_is_not_put_into_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The questions of held-out rows are training prompts already."""
+    write_jsonl(place / "q.jsonl", QUESTIONS)
+    found = []
+    for name, template in (("plain", ()), ("alpaca", ("--template", "alpaca"))):
+        assert run(*ASK_HELD_OUT, *template, "--out", f"{name}.jsonl") == 0
+        found.append([(row["response"], row["generation"]) for row in read_jsonl(place / f"{name}.jsonl")])
+    assert found[0] == found[1]
+    capsys.readouterr()
+    assert run(*ASK_HELD_OUT, "--template", "chat", "--out", "chat.jsonl") == 2
+    assert "--template chat: the prompts of held-out are whole Alpaca prompts. Give" in capsys.readouterr().err
+    assert run(*ASK_HELD_OUT, "--template", "chat", "--set", "prompts=question", "--out", "chat.jsonl") == 0
