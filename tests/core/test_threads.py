@@ -23,6 +23,9 @@ def test_threads_sleep_beside_processes_that_use_the_cores() -> None:
             assert process.stdout is not None
             process.stdout.readline()
         time.sleep(0.1)
+        with open("/proc/loadavg") as file:
+            if file.read().split()[3].startswith(("0/", "1/")):
+                pytest.skip("this system's /proc/loadavg does not count other threads")
         environment: dict[str, str] = {}
         choose_waiting(environment)
         assert environment == {"OMP_WAIT_POLICY": "passive"}
