@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import OnedayError
+from harness.data.template import Template
 from studies.arm import resolve_arms
 from studies.identity import data_key
 from studies.running.building import Mix, build_data
@@ -73,3 +74,14 @@ def test_a_source_that_is_missing_or_of_another_size_is_refused(study: Study, tm
     file.unlink()
     with pytest.raises(OnedayError, match=r"sources\.pairs-en\.path: .*pairs_en\.jsonl does not exist"):
         built(study, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("template", "columns"), [("alpaca", {"instruction", "input", "output"}), ("chat", {"messages"})]
+)
+def test_what_a_builder_makes_is_trained_in_the_studys_template(
+    template: str, columns: set[str], study: Study, tmp_path: Path
+) -> None:
+    mixes = built(study.model_copy(update={"template": Template(template)}), tmp_path / "run")
+    rows = [json.loads(line) for line in texts(mixes["tenth", "sft"]).splitlines()]
+    assert all(columns <= row.keys() for row in rows)
