@@ -210,9 +210,10 @@ STUDIES: Mapping[str, Small] = {
         replaced={
             "instructions": "Dolly in English and in Finnish by DeepL; OASST2's are not here",
             "pairs": "best against worst answers of OASST1's validation split; HelpSteer2 is not here",
-            "shares of Finnish": "0, 10 and 100 % only",
+            "selection": "IFEval in English alone: its Finnish prompts are not here",
+            "optimizer": "AdamW",
         },
-        beside=("optimizer", "selection", "GPUs"),
+        beside=("GPUs",),
     ),
     "transfer": Small(
         changes={
@@ -242,10 +243,11 @@ STUDIES: Mapping[str, Small] = {
             "corpus of cpt": "passages of DRCD, which is Traditional Chinese from Wikipedia",
             "instructions": "Dolly in English, and the answers of a model to the questions of zh_tw_bench",
             "feedback": "answers of two models to zh_tw_bench, one taken as liked and the other as not",
+            "learning rate of cpt and feedback": "2e-4 and 1e-4",
+            "epochs": "four steps a stage",
             "suites": "DRCD, TTQA and the penguins; the references of the others are not here, or they are long",
         },
-        beside=("size of CommonCrawl", "learning rate of cpt and feedback", "epochs", "feedback rows", "data",
-                "average of TMMLU"),
+        beside=("size of CommonCrawl", "feedback rows", "data", "average of TMMLU"),
     ),
 }  # fmt: skip
 
@@ -263,14 +265,19 @@ def small_document(name: str, data: Data, base: Path) -> dict[str, Any]:
     scores = {score for key, suite in suites.items() for score in _scores(small, key, suite)}
     paper = shipped["paper"]
     lost = tuple(f"arms.{arm}." for arm in small.without)
-    settings = {k: v for k, v in paper["settings"].items() if not k.startswith(lost) and k.count(".base") == 0}
+    here = tuple(f"sources.{source}." for source in rows)
+    settings = {
+        key: value
+        for key, value in paper["settings"].items()
+        if not key.startswith(lost) and (key.startswith(here) or not key.startswith("sources."))
+    }
     changed = with_changes(
         {
             **shipped, "arms": arms, "suites": suites, "base": str(base), "card": "cpu", "budget": "6h",
             "data_folder": str(data.folder), "models": {str(base): SPEEDS},
             "paper": {
                 **paper, "file": str(data.public / paper["file"]),
-                "settings": {key: value for key, value in settings.items() if not key.startswith("sources.")},
+                "settings": settings,
                 "rows": {arm: row for arm, row in paper["rows"].items() if arm in arms},
                 "columns": {
                     metric: column
@@ -284,14 +291,17 @@ def small_document(name: str, data: Data, base: Path) -> dict[str, Any]:
     if "sweep" in changed:
         changed["sweep"].pop("values_of", None)
     changed["sources"] = _sources(changed["sources"], rows)
-    gone = (*small.beside, *settings)
+    gone = (*small.beside, *small.replaced, *settings)
+    replaced = {**small.replaced, "machine": "a CPU"}
+    if small.without:
+        replaced["arms"] = f"without {', '.join(small.without)}"
     changed["deviations"] = [
         *(
             d
             for d in changed["deviations"]
             if d["what"] not in gone and not d["what"].startswith(("arms.", "sources."))
         ),
-        *({"what": what, "here": here, "why": SMALL} for what, here in small.replaced.items()),
+        *({"what": what, "here": by, "why": SMALL} for what, by in replaced.items()),
     ]
     return changed
 
