@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from evaluation.resampling import Interval, wilson
-from evaluation.responses import Prompt, Response
+from evaluation.responses import Messages, Response
 from evaluation.suite import Item, Metric, Outcome
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ScoredItem:
 
     item: Item
     cluster: str
-    prompt: Prompt
+    prompt: str | Messages
     reference: str
     response: Response
     outcomes: tuple[Outcome, ...]

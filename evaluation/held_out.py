@@ -12,21 +12,20 @@ Where it sits: a suite like the others; base_against_tuned asks both models its 
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 from core.example.example import Conversation, Message, Preference, Text, Unusable
 from core.example.mix_line import read_line
-from core.example.prompt import STOP, training_prompt
+from core.example.prompt import STOP
 from core.files import read_jsonl
 from core.generation.request import Kind
 from core.run_folder import MIX
 from core.score import RougeL, ScoreParameters, exact_match, rouge_l_scorer
 from evaluation.errors import EvaluationError
-from evaluation.responses import Prompt, Response
-from evaluation.suite import GenerationDefaults, Item, Metric, Outcome, Suite, Template
+from evaluation.responses import Instruction, Prompt, Response
+from evaluation.suite import GenerationDefaults, Item, Metric, Outcome, Suite
 
 NAME = "held-out"
 SEED = 4242
@@ -54,9 +53,10 @@ class Question(Item):
     """Of a conversation: everything before its last answer. `instruction` and `input` are then empty."""
 
     @property
-    def prompt(self) -> str:
-        """As in training: no shots. Of a conversation the last message."""
-        return self.messages[-1].content if self.messages else training_prompt(self.instruction, self.input)
+    def text(self) -> str:
+        """For who takes texts alone. Of a conversation the last message."""
+        asked = Instruction(instruction=self.instruction, input=self.input)
+        return self.messages[-1].content if self.messages else asked.text
 
 
 def held_out_questions(mix: Path, num: int) -> list[Question]:
@@ -131,23 +131,12 @@ def _rouge_l() -> RougeL:
     return rouge_l_scorer(ScoreParameters())
 
 
-class Prompts(StrEnum):
-    """What a model is asked."""
-
-    ALPACA = "alpaca"
-    """The text of a training row, which is passed as it stands."""
-    QUESTION = "question"
-    """Instruction and input alone, for a model with a chat template."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutParameters:
-    """Which questions, and how they are asked."""
+    """Which questions are asked."""
 
     questions: int = 200
     """How many rows of the validation file, drawn with a fixed seed."""
-    prompts: Prompts = Prompts.ALPACA
-    """`alpaca`: as in a training row of `oneday train`; `question`: instruction and input alone."""
 
     def __post_init__(self) -> None:
         if self.questions < 1:
@@ -164,35 +153,30 @@ class HeldOut(Suite[Question]):
         Metric(name=ROUGE_L, graded=True),
     )
 
-    def __init__(self, questions: Sequence[Question], parameters: HeldOutParameters | None = None) -> None:
+    def __init__(self, questions: Sequence[Question]) -> None:
         self._questions = tuple(numbered(questions))
-        self._prompts = (parameters or HeldOutParameters()).prompts
 
     def items(self) -> Sequence[Question]:
         """In the order of the file."""
         return self._questions
 
     def prompt(self, item: Question) -> Prompt:
-        """A conversation as messages; a question as the parameters say."""
+        """A conversation as messages, anything else as an instruction with its input."""
         if item.messages:
             return [{"role": message.role.value, "content": message.content} for message in item.messages]
-        if self._prompts is Prompts.ALPACA:
-            return item.prompt
-        return "\n\n".join(text for text in (item.instruction, item.input) if text)
+        return Instruction(instruction=item.instruction, input=item.input)
 
     def reference(self, item: Question) -> str:
         """The row's answer."""
         return item.reference
 
     def generation(self) -> GenerationDefaults:
-        """Up to 128 tokens. A training row's text goes to the model as it stands, and a blank line ends its answer.
+        """Up to 128 tokens; a blank line ends the answer to an instruction.
 
         Answers of conversations may hold blank lines: where there are conversations, only the end token ends an answer.
         """
-        if self._prompts is Prompts.ALPACA:
-            stop = () if any(question.messages for question in self._questions) else (STOP,)
-            return GenerationDefaults(max_new_tokens=128, stop=stop, template=Template.PLAIN)
-        return GenerationDefaults(max_new_tokens=128)
+        stop = () if any(question.messages for question in self._questions) else (STOP,)
+        return GenerationDefaults(max_new_tokens=128, stop=stop)
 
     def score(self, item: Question, response: Response) -> Sequence[Outcome]:
         """`score` by the question's own kind of task, and the same under the name of that kind."""
@@ -201,8 +185,8 @@ class HeldOut(Suite[Question]):
         return [Outcome(metric=metric, value=value, by=by) for metric in (SCORE, kind)]
 
     def parameters(self) -> Mapping[str, str | int | float | bool | None]:
-        """How many questions, and how they are asked."""
-        return {"questions": len(self._questions), "prompts": str(self._prompts), "draw_seed": SEED}
+        """How many questions, and how they are drawn."""
+        return {"questions": len(self._questions), "draw_seed": SEED}
 
 
 def load_held_out(path: Path, parameters: HeldOutParameters) -> HeldOut:
@@ -215,4 +199,4 @@ def load_held_out(path: Path, parameters: HeldOutParameters) -> HeldOut:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise EvaluationError(f"{path}: no {VALIDATION} in it. Give the mix of a run, or the file as items.")
-    return HeldOut(held_out_questions(found, parameters.questions), parameters)
+    return HeldOut(held_out_questions(found, parameters.questions))

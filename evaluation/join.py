@@ -14,7 +14,7 @@ from typing import Generic
 
 from core.files import sha256
 from evaluation.errors import EvaluationError
-from evaluation.responses import Prompt, Response, ResponseFile
+from evaluation.responses import Prompt, Response, ResponseFile, recorded_prompt
 from evaluation.suite import ItemT, Suite
 
 MAX_OTHER_PROMPTS = 0.1
@@ -165,12 +165,13 @@ def _asks_otherwise(suite: Suite[ItemT], item: ItemT, row: Response) -> bool:
         return True
     if row.prompt_sha256 is None or row.generation.get("template"):
         return False
-    prompt = suite.prompt(item)
+    prompt = recorded_prompt(suite.prompt(item))
     return isinstance(prompt, str) and row.prompt_sha256 != sha256(prompt.encode())
 
 
 def _messages(prompt: Prompt) -> list[Mapping[str, str]]:
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    recorded = recorded_prompt(prompt)
+    return [{"role": "user", "content": recorded}] if isinstance(recorded, str) else list(recorded)
 
 
 def _digest(prompt: Prompt) -> str:

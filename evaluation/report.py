@@ -14,7 +14,7 @@ from pathlib import Path
 from core.page import write_page
 from evaluation.cells import ScoredItem
 from evaluation.difference import Differences
-from evaluation.responses import Prompt
+from evaluation.responses import Messages
 from evaluation.scoring import Evaluation, Figure
 from evaluation.suite import Table
 from evaluation.track import Track, shown
@@ -181,7 +181,7 @@ def _marks(row: ScoredItem, graded: Set[str]) -> Iterator[Mark]:
             yield Mark(label=f"{label}{times}", is_right=value == 1.0)
 
 
-def _text(prompt: Prompt) -> str:
+def _text(prompt: str | Messages) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)

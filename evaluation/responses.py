@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 import orjson
 
+from core.example.example import one_message
+from core.example.prompt import training_prompt
 from core.files import encodable, file_sha256, read_as, write_json, write_jsonl
 from evaluation.errors import EvaluationError
 
@@ -27,8 +29,34 @@ MANIFEST_SUFFIX = ".manifest.json"
 MAX_RESPONSE_CHARACTERS = 1_000_000
 """A longer text is no answer of a model: 131,072 tokens are about half of it. Patterns over more would take minutes."""
 
-Prompt = str | Sequence[Mapping[str, str]]
-"""One text, or messages with `role` and `content`."""
+Messages = Sequence[Mapping[str, str]]
+"""Each with `role` and `content`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """A prompt in two parts: the Alpaca prompt makes one text of them, and a chat one message."""
+
+    instruction: str
+    input: str = ""
+
+    @property
+    def text(self) -> str:
+        """As in a training row, and as it is recorded."""
+        return training_prompt(self.instruction, self.input)
+
+    @property
+    def message(self) -> str:
+        """As in a training row that is a chat."""
+        return one_message(self.instruction, self.input)
+
+
+Prompt = str | Instruction | Messages
+
+
+def recorded_prompt(prompt: Prompt) -> str | Messages:
+    """As files hold it."""
+    return prompt.text if isinstance(prompt, Instruction) else prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +73,7 @@ class Response:
     """Of the prompt, BCP 47."""
     expected_language: str | None = None
     """Of the answer; equals `language` except for the modifier that asks for another one."""
-    prompt: Prompt | None = None
+    prompt: str | Messages | None = None
     """As asked, before the template."""
     prompt_sha256: str | None = None
     """Of the rendered text that the model received."""
@@ -283,7 +311,7 @@ def _text(row: Mapping[str, Any], where: str) -> str:
     return text if encodable(text) else text.encode("utf-8", "replace").decode()
 
 
-def _prompt(row: Mapping[str, Any], where: str) -> Prompt | None:
+def _prompt(row: Mapping[str, Any], where: str) -> str | Messages | None:
     prompt = row.get("prompt")
     if prompt is None or isinstance(prompt, str):
         return prompt

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from evaluation.cells import Cell, Place, ScoredItem, breakdowns, collect, matrix, parts_of
 from evaluation.join import Joined
 from evaluation.resampling import SEED, Interval, percentile_interval, resampled_ratios
-from evaluation.responses import ResponseFile
+from evaluation.responses import ResponseFile, recorded_prompt
 from evaluation.suite import ItemT, Metric, Suite, Table
 
 
@@ -141,7 +141,7 @@ def evaluate(
             ScoredItem(
                 item=item,
                 cluster=suite.cluster(item),
-                prompt=suite.prompt(item),
+                prompt=recorded_prompt(suite.prompt(item)),
                 reference=suite.reference(item),
                 response=response,
                 outcomes=tuple(suite.score(item, response)) if specs else (),

@@ -22,7 +22,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 import orjson
 
 from core.files import sha256
-from evaluation.responses import Prompt, Response
+from evaluation.responses import Prompt, Response, recorded_prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,8 @@ class Template(StrEnum):
     ALPACA = "alpaca"
     """As `oneday train` renders a question: `### Instruction:`, `### Response:`."""
     PLAIN = "plain"
-    """As it stands. Messages, which do not stand as one text, go through the chat template."""
+    """As it stands. Messages, which do not stand as one text, go through the chat template, and an instruction with its
+    input through the Alpaca prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +88,9 @@ class GenerationDefaults:
     repetition_penalty: float = 1.0
     """1: none."""
     stop: tuple[str, ...] = ()
-    """A response ends before the first of these strings."""
+    """The response to a text ends before the first of these strings; in a chat the model ends it."""
     response_prefix: str = ""
     """What a response is made to begin with. It is no part of the response."""
-    template: Template | None = None
-    """None: the model decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,5 +171,5 @@ class Suite(ABC, Generic[ItemT]):
 
     def fingerprint(self) -> str:
         """Hash of all items and their prompts: the suite hash of a manifest."""
-        asked = [(asdict(item), self.prompt(item)) for item in self.items()]
+        asked = [(asdict(item), recorded_prompt(self.prompt(item))) for item in self.items()]
         return sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS))

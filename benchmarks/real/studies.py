@@ -107,6 +107,7 @@ def _finnish(data: Data) -> Mapping[str, int]:
             for code in ("en", "fi")
             for side in ("chosen", "rejected")
         )
+        and all(pair[code]["chosen"].split() != pair[code]["rejected"].split() for code in ("en", "fi"))
     ][:16]
     for code in ("en", "fi"):
         pairs = [

@@ -94,6 +94,11 @@ class Conversation:
         return sum(bool(message.content.strip() or message.tool_calls) for message in self.messages)
 
 
+def one_message(instruction: str, input_text: str) -> str:
+    """What a user says in a chat: the input below the instruction."""
+    return "\n\n".join(text for text in (instruction, input_text) if text.strip())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompted:
     """An instruction, perhaps with an input, and its accepted answers."""
@@ -113,9 +118,8 @@ class Prompted:
 
     def as_conversation(self, earlier: tuple[Message, ...] = ()) -> Conversation:
         """The same as turns, the input below the instruction, with earlier turns before them."""
-        question = f"{self.instruction}\n\n{self.input}" if self.input.strip() else self.instruction
         system = (Message(role=Role.SYSTEM, content=self.system, is_trained=False),) if self.system.strip() else ()
-        asked = Message(role=Role.USER, content=question, is_trained=False)
+        asked = Message(role=Role.USER, content=one_message(self.instruction, self.input), is_trained=False)
         answer = Message(role=Role.ASSISTANT, content=self.outputs[0])
         return Conversation(messages=(*system, *earlier, asked, answer), description=self.description)
 

@@ -10,7 +10,7 @@ Where it sits: held_out, generation -> **base_against_tuned**; scoring and diffe
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from core.comparison import ANSWERS, COMPARISON, OVERALL, Comparison
@@ -101,7 +101,7 @@ def _evaluate(
 ) -> Evaluation:
     """Loads, asks, writes the responses, scores."""
     defaults = GenerationSettings.of(suite.generation(), template=Template.PLAIN)
-    settings = GenerationSettings(template=defaults.template, max_new_tokens=max_new_tokens, stop=defaults.stop)
+    settings = replace(defaults, max_new_tokens=max_new_tokens)
     predictor = TransformersPredictor(base, lora_adapter=lora_adapter, precision=precision, batch_size=BATCH)
     try:
         with AnswerStore(stage.path(SCRATCH) / f"{who}.jsonl") as store:

@@ -24,7 +24,7 @@ from core.generation.ask import ask
 from core.generation.request import Answer, Kind, Refused, Request, Responder
 from core.model.completion import Completion
 from evaluation.errors import EvaluationError
-from evaluation.responses import Prompt, Response
+from evaluation.responses import Instruction, Prompt, Response, recorded_prompt
 from evaluation.suite import GenerationDefaults, ItemT, Suite, Template
 
 TOO_LONG = "prompt_too_long"
@@ -49,12 +49,12 @@ class GenerationSettings:
 
     @classmethod
     def of(cls, defaults: GenerationDefaults, *, template: Template) -> "GenerationSettings":
-        """A suite's settings with the template that the model decides, unless the suite does."""
+        """A suite's settings with the template that the model decides, or the user."""
         return cls(
-            template=defaults.template or template,
+            template=template,
             max_new_tokens=defaults.max_new_tokens,
             repetition_penalty=defaults.repetition_penalty,
-            stop=defaults.stop,
+            stop=() if template is Template.CHAT else defaults.stop,
             response_prefix=defaults.response_prefix,
         )
 
@@ -150,7 +150,7 @@ def _questions(suite: Suite[ItemT], responder: Responder, settings: GenerationSe
 def _request(suite: Suite[ItemT], item: ItemT, settings: GenerationSettings) -> Request:
     prompt = suite.prompt(item)
     is_chat = settings.template is Template.CHAT or (
-        settings.template is Template.PLAIN and not isinstance(prompt, str)
+        settings.template is Template.PLAIN and not isinstance(prompt, str | Instruction)
     )
     return Request(
         task=suite.name,
@@ -169,12 +169,15 @@ def _request(suite: Suite[ItemT], item: ItemT, settings: GenerationSettings) -> 
 
 
 def _messages(prompt: Prompt) -> tuple[Message, ...]:
-    if isinstance(prompt, str):
-        return (Message(role=Role.USER, content=prompt, is_trained=False),)
+    if isinstance(prompt, str | Instruction):
+        content = prompt if isinstance(prompt, str) else prompt.message
+        return (Message(role=Role.USER, content=content, is_trained=False),)
     return tuple(Message(role=Role(m["role"]), content=m["content"], is_trained=False) for m in prompt)
 
 
 def _text(prompt: Prompt, suite: str, settings: GenerationSettings) -> str:
+    if isinstance(prompt, Instruction):
+        return prompt.text + settings.response_prefix
     messages = _messages(prompt)
     if [message.role for message in messages] != [Role.USER]:
         raise EvaluationError(f"{suite}: its prompts are conversations. Ask them with `template=chat`.")
@@ -253,7 +256,7 @@ def _response(
         suite=item.suite,
         language=item.language,
         expected_language=suite.expected_language(item),
-        prompt=suite.prompt(item),
+        prompt=recorded_prompt(suite.prompt(item)),
         prompt_sha256=None if question.rendered is None else sha256(question.rendered.encode("utf-8", "replace")),
         text=completion.text,
         finish=completion.finish,

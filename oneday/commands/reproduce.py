@@ -117,7 +117,7 @@ def serve_both(runs: tuple[Path, Path], questions: Sequence[Question], *, base: 
     for run in runs:
         console.say(f"asking {run} {len(questions)} held-out questions over HTTP")
         with local_server(ServeRequest(checkpoint=run, base=base), log=runs[1] / SERVER_LOG) as url:
-            texts = ask(url, [question.prompt for question in questions], max_new_tokens=MAX_NEW_TOKENS)
+            texts = ask(url, [question.text for question in questions], max_new_tokens=MAX_NEW_TOKENS)
         answers.append(texts)
         scores.append(fmean(score_answer(q, text) for q, text in zip(questions, texts, strict=True)))
     return compare_answers(answers[0], answers[1], (scores[0], scores[1]))

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from core.comparison import OVERALL, Comparison
-from core.example.prompt import STOP, training_prompt
+from core.example.prompt import STOP
 from evaluation.asking.base_against_tuned import comparisons_of
 from evaluation.errors import EvaluationError
 from evaluation.held_out import HeldOut, Question
 from evaluation.join import join
-from evaluation.responses import Response, read_responses, write_responses
+from evaluation.responses import Instruction, Response, read_responses, recorded_prompt, write_responses
 from evaluation.scoring import evaluate
-from evaluation.suite import Template
 from evaluation.suites import load_suite
 from tests.evaluation.capitals import write
 
@@ -70,11 +69,12 @@ def test_pairing_is_kept(tmp_path: Path) -> None:
 def test_the_suite_asks_the_rows_of_a_mix_as_they_were_trained(tmp_path: Path) -> None:
     write(tmp_path / "validation.jsonl", [ROW, {**ROW, "source": "mine"}])
     suite = load_suite("held-out", tmp_path, {})
-    assert [suite.prompt(item) for item in suite.items()] == [training_prompt("Say it.", "a")] * 2
-    assert (suite.generation().template, suite.generation().stop) == (Template.PLAIN, (STOP,))
+    asked = Instruction(instruction="Say it.", input="a")
+    assert [suite.prompt(item) for item in suite.items()] == [asked] * 2
+    assert recorded_prompt(asked) == "### Instruction:\nSay it.\n\n### Input:\na\n\n### Response:\n"
+    assert (asked.message, Instruction(instruction="Say it.").message) == ("Say it.\n\na", "Say it.")
+    assert suite.generation().stop == (STOP,)
     assert [item.id for item in suite.items()] == ["0", "1"]
-    question = load_suite("held-out", tmp_path, {"prompts": "question"})
-    assert (question.prompt(question.items()[0]), question.generation().template) == ("Say it.\n\na", None)
     answer = Response(id="", suite="", text="B.")
     scored = [[(o.metric, o.value) for o in suite.score(item, answer)] for item in suite.items()]
     assert scored == [[("score", 1.0), ("exact_match", 1.0)], [("score", 1.0), ("rouge_l", 1.0)]]
@@ -83,7 +83,7 @@ def test_the_suite_asks_the_rows_of_a_mix_as_they_were_trained(tmp_path: Path) -
     dialogue = {"messages": [*turns, {"role": "assistant", "content": "d"}], "source": "talks"}
     write(tmp_path / "validation.jsonl", [ROW, dialogue, {"text": "asks nothing"}])
     mixed = load_suite("held-out", tmp_path, {})
-    assert [mixed.prompt(item) for item in mixed.items()] == [training_prompt("Say it.", "a"), turns]
+    assert [mixed.prompt(item) for item in mixed.items()] == [asked, turns]
     assert (mixed.reference(mixed.items()[1]), mixed.generation().stop) == ("d", ())
     with pytest.raises(EvaluationError, match=r"gone: no validation\.jsonl in it"):
         load_suite("held-out", tmp_path / "gone", {})

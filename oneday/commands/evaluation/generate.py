@@ -124,23 +124,15 @@ def _prepared(request: GenerateRequest, console: Console) -> _Work:
 
 def _settings(request: GenerateRequest, suite: Suite[Any], asked: AskedModel) -> GenerationSettings:
     """The suite's, with what was asked for otherwise."""
-    settings = GenerationSettings.of(suite.generation(), template=asked.template)
+    template = Template(request.template) if request.template else asked.template
     given: dict[str, Any] = {
-        "template": Template(request.template) if request.template else None,
         "max_new_tokens": request.max_new_tokens,
         "repetition_penalty": request.repetition_penalty,
         "response_prefix": request.response_prefix,
         "stop": request.stop or None,
     }
-    asking = replace(settings, **{name: value for name, value in given.items() if value is not None})
-    if suite.generation().template is not Template.PLAIN or asking.template is Template.PLAIN:
-        return asking
-    if asking.template is Template.ALPACA:  # its prompts are Alpaca's already
-        return replace(asking, template=Template.PLAIN)
-    raise PredictionError(
-        f"`template={asking.template}`: the prompts of {suite.name} are whole Alpaca prompts. Give "
-        "`set=prompts=question` to ask the questions alone."
-    )
+    settings = GenerationSettings.of(suite.generation(), template=template)
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def _folder(request: GenerateRequest) -> Path:

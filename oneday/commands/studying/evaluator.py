@@ -7,8 +7,6 @@ from typing import Literal
 
 from core.files import file_sha256, make_folder, read_as
 from evaluation.difference import LANGUAGE
-from evaluation.held_out import NAME as HELD_OUT
-from evaluation.held_out import Prompts
 from evaluation.scoring import Figure, Scores
 from evaluation.suite import Template as Asks
 from harness.data.template import Template
@@ -101,11 +99,8 @@ def _template(work: GenerationWork) -> Literal["chat", "alpaca"] | None:
 
 
 def _settings(work: GenerationWork, score: str) -> tuple[str, ...]:
-    """Of a suite, as `set` takes them. A model that was trained on chats gets questions, and no text of Alpaca's."""
-    given = dict(work.suite.settings.get(score, {}))
-    if score == HELD_OUT and _template(work) == "chat":
-        given.setdefault("prompts", str(Prompts.QUESTION))
-    return tuple(f"{key}={value}" for key, value in given.items())
+    """Of a suite, as `set` takes them."""
+    return tuple(f"{key}={value}" for key, value in work.suite.settings.get(score, {}).items())
 
 
 def _items(work: GenerationWork) -> Path:

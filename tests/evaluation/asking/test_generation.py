@@ -158,8 +158,7 @@ def test_what_begins_a_response_is_no_part_of_it(tmp_path: Path, predictor: Tran
     assert chat.rows[0].text != generated(tmp_path / "chat", predictor, CHAT).rows[0].text
 
 
-def test_a_suite_that_renders_its_prompts_decides_the_template() -> None:
-    defaults = GenerationDefaults(template=Template.PLAIN, stop=("\n\n",))
-    settings = GenerationSettings.of(defaults, template=Template.CHAT)
-    assert (settings.template, settings.stop, settings.max_new_tokens) == (Template.PLAIN, ("\n\n",), 512)
-    assert GenerationSettings.of(GenerationDefaults(), template=Template.CHAT).template is Template.CHAT
+def test_a_suites_stop_ends_responses_to_texts_and_not_in_chats() -> None:
+    defaults = GenerationDefaults(stop=("\n\n",))
+    stops = {template: GenerationSettings.of(defaults, template=template).stop for template in Template}
+    assert stops == {Template.CHAT: (), Template.ALPACA: ("\n\n",), Template.PLAIN: ("\n\n",)}

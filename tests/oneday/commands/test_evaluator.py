@@ -39,23 +39,18 @@ def test_the_rows_of_a_run_say_how_it_is_asked(kind: str, template: Asks | None,
 
 
 @pytest.mark.parametrize(
-    ("kind", "declared", "asked", "settings"),
+    ("kind", "declared", "asked"),
     [
-        ("instruction", "alpaca", "alpaca", ()),
-        ("instruction", "auto", "alpaca", ()),
-        ("conversation", "alpaca", "chat", ("prompts=question",)),
-        ("pair", "auto", "chat", ("prompts=question",)),
-        ("text", "alpaca", "alpaca", ()),
-        ("text", "auto", None, ()),
+        ("instruction", "alpaca", "alpaca"),
+        ("instruction", "auto", "alpaca"),
+        ("conversation", "alpaca", "chat"),
+        ("pair", "auto", "chat"),
+        ("text", "alpaca", "alpaca"),
+        ("text", "auto", None),
     ],
 )
 def test_a_trained_model_is_asked_as_it_was_trained_whatever_the_study_declares(
-    kind: str,
-    declared: str,
-    asked: str | None,
-    settings: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, declared: str, asked: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[GenerateRequest] = []
 
@@ -81,4 +76,4 @@ def test_a_trained_model_is_asked_as_it_was_trained_whatever_the_study_declares(
     with pytest.raises(StudyError, match="generate ended with exit code 1"):
         CommandEvaluator().generate(work, account)
     (request,) = requests
-    assert (request.template, request.set) == (asked, settings)
+    assert (request.template, request.set) == (asked, ())

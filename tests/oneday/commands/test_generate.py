@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.files import read_json, read_jsonl, write_jsonl
+from core.example.prompt import STOP, training_prompt
+from core.files import read_json, read_jsonl, sha256, write_jsonl
 from harness.budget.clock import Clock
 from harness.ledger.ledger import Ledger
 from oneday.commands.evaluation.charging import charged
@@ -120,15 +121,20 @@ QUESTIONS = [{"instruction": "Say it.", "input": f"{n}", "output": f"{n}"} for n
 ASK_HELD_OUT = ("generate", "held-out", "--items", "q.jsonl", "--max-new-tokens", 4, "--model", DEMO_BASE)
 
 
-def test_a_text_that_is_an_alpaca_prompt_is_not_put_into_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The questions of held-out rows are training prompts already."""
+def test_an_instruction_with_its_input_becomes_one_alpaca_prompt_or_one_message(place: Path) -> None:
+    """A base without a chat template gets the Alpaca prompt, once, whether it is asked for or not."""
     write_jsonl(place / "q.jsonl", QUESTIONS)
-    found = []
-    for name, template in (("plain", ()), ("alpaca", ("--template", "alpaca"))):
+    asked = {}
+    for name in ("default", "plain", "alpaca", "chat"):
+        template = () if name == "default" else ("--template", name)
         assert run(*ASK_HELD_OUT, *template, "--out", f"{name}.jsonl") == 0
-        found.append([(row["response"], row["generation"]) for row in read_jsonl(place / f"{name}.jsonl")])
-    assert found[0] == found[1]
-    capsys.readouterr()
-    assert run(*ASK_HELD_OUT, "--template", "chat", "--out", "chat.jsonl") == 2
-    assert "--template chat: the prompts of held-out are whole Alpaca prompts. Give" in capsys.readouterr().err
-    assert run(*ASK_HELD_OUT, "--template", "chat", "--set", "prompts=question", "--out", "chat.jsonl") == 0
+        rows = list(read_jsonl(place / f"{name}.jsonl"))
+        assert [row["prompt"] for row in rows] == [training_prompt("Say it.", str(n)) for n in range(2)]
+        asked[name] = [row["prompt_sha256"] for row in rows]
+        assert {tuple(row["generation"]["stop"]) for row in rows} == {() if name == "chat" else (STOP,)}
+        assert run("evaluate", "held-out", "--items", "q.jsonl", "--responses", f"{name}.jsonl", "--out", name) == 0
+    alpaca = [sha256(training_prompt("Say it.", str(n)).encode()) for n in range(2)]
+    assert asked["default"] == asked["plain"] == asked["alpaca"] == alpaca
+    assert asked["chat"] == [
+        sha256(f"<|im_start|>user\nSay it.\n\n{n}<|im_end|>\n<|im_start|>assistant\n".encode()) for n in range(2)
+    ]
