@@ -18,7 +18,7 @@ from pathlib import Path
 
 from core.files import write_jsonl
 from core.model.token_ids import RowIds
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from harness.budget.clock import uptime
 from harness.budget.duration import seconds
 from harness.budget.gpu_profile import get_gpu_profile
@@ -29,7 +29,6 @@ from harness.checkpoint.timed_pick import PickJob, timed_pick
 from harness.data.dataset import read_dataset_rows
 from harness.job import TrainJob
 from harness.recipe import read_recipe
-from harness.supervise import OUTPUT
 from oneday.commands.training.train import rehearse_and_train
 from oneday.demo.demo import DEMO_BASE, RECIPE
 from oneday.demo.tasks import DEMO_TASKS, draw_pairs

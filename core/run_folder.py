@@ -20,5 +20,7 @@ OWN = "00_own"
 TASKS, PREDICTIONS, SCORES, SAMPLES, MIX = "01_tasks", "02_predictions", "03_scores", "04_samples", "05_mix"
 CURATION = (TASKS, PREDICTIONS, SCORES, SAMPLES, MIX)
 TABLE, PLAN, PROBE, TRAIN = "05_table", "06_plan", "06_probe", "07_train"
+OUTPUT = "output"
+"""In `TRAIN`: the checkpoints."""
 PICK, EXPORT, SCORED = "08_pick", "09_export", "10_scores"
 ROWS = "01_rows"

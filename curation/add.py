@@ -11,25 +11,16 @@ Where it sits: used before the draw, once it is known how many rows every source
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from core.errors import MixError
 from curation.candidate import Candidate
-from curation.sample import SampleParameters, draw
+from curation.sample import Drawable, SampleParameters, draw, drawable_of
 from curation.sources.source import NI_SOURCES
 
 NI = "ni"
 """Name of both kinds of NI rows together."""
 
 MOST_DRAWS = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pool:
-    """What the sources could give."""
-
-    rows: Mapping[str, int]
-    tokens: Mapping[str, int]
 
 
 def added_rows(
@@ -50,13 +41,13 @@ def added_rows(
     Raises:
         MixError: a name has no rows, or no own rows are left to be kept whole.
     """
-    pool = _pool(candidates)
+    pool = drawable_of(candidates, parameters)
     kept = [name for name in own if name not in shares]
     parts = _parts(shares, pool, weights)
     if not sum(pool.rows.get(name, 0) for name in kept):
         raise MixError("`add=`: every own row has a share, and none is kept whole. Leave the share of one file out.")
-    tokens = sum(pool.tokens[name] for name in kept) / (1 - sum(shares.values()))
-    means = {name: pool.tokens[name] / pool.rows[name] for name in parts}
+    tokens = sum(pool.tokens.get(name, 0.0) for name in kept) / (1 - sum(shares.values()))
+    means = {name: pool.means[name] for name in parts}
     rows: dict[str, int] = {}
     for _ in range(MOST_DRAWS):
         wanted = {name: min(pool.rows[name], round(tokens * share / means[name])) for name, share in parts.items()}
@@ -71,16 +62,7 @@ def added_rows(
     return {**{name: pool.rows.get(name, 0) for name in kept}, **rows}
 
 
-def _pool(candidates: Sequence[Candidate]) -> _Pool:
-    rows, tokens = Counter[str](), Counter[str]()
-    for c in candidates:
-        if not c.solved and not c.reason:
-            rows[c.source] += 1
-            tokens[c.source] += c.num_tokens
-    return _Pool(rows=rows, tokens=tokens)
-
-
-def _parts(shares: Mapping[str, float], pool: _Pool, weights: Mapping[str, int]) -> dict[str, float]:
+def _parts(shares: Mapping[str, float], pool: Drawable, weights: Mapping[str, int]) -> dict[str, float]:
     """The shares by source, that of NI divided among its kinds."""
     parts = {name: share for name, share in shares.items() if name != NI}
     if NI in shares:

@@ -200,6 +200,39 @@ def drawable(pool: Sequence[Candidate], parameters: SampleParameters) -> int:
     return weak + min(len(pool) - weak, retained)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawable:
+    """What the sources can give, by source."""
+
+    rows: Mapping[str, int]
+    tokens: Mapping[str, float]
+    """Of so many rows, weak and solved ones in the proportion in which they are drawn."""
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Tokens of a row."""
+        return {source: self.tokens[source] / num for source, num in self.rows.items() if num}
+
+
+def drawable_of(candidates: Iterable[Candidate], parameters: SampleParameters) -> Drawable:
+    """What the candidates without a reason to leave them out can give."""
+    pools: dict[str, list[Candidate]] = defaultdict(list)
+    for c in candidates:
+        if not c.reason:
+            pools[c.source].append(c)
+    rows = {source: drawable(pool, parameters) for source, pool in pools.items()}
+    tokens: dict[str, float] = {}
+    for source, pool in pools.items():
+        weak = [c.num_tokens for c in pool if not c.solved]
+        solved = [c.num_tokens for c in pool if c.solved]
+        num_solved = rows[source] - len(weak)
+        tokens[source] = sum(weak) + (num_solved * sum(solved) / len(solved) if num_solved else 0.0)
+    return Drawable(
+        rows={source: num for source, num in rows.items() if num},
+        tokens={source: tokens[source] for source, num in rows.items() if num},
+    )
+
+
 def _draw_own(pool: Sequence[Candidate], target: int, parameters: SampleParameters) -> list[Candidate]:
     """Draws own rows, without weights: rows are left out only if there are more than wanted."""
     solved = [c for c in pool if c.solved]

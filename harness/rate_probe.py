@@ -19,7 +19,7 @@ from pathlib import Path
 
 from core.files import make_folder, read_as, write_json
 from core.manifest import record
-from core.run_folder import PICK, PROBE, TABLE, TRAIN
+from core.run_folder import OUTPUT, PICK, PROBE, TABLE, TRAIN
 from core.stage import INPUTS, Stage, Summary, locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.budget.duration import CLOSING_MARGIN
@@ -31,7 +31,7 @@ from harness.job import TrainJob
 from harness.ledger.account import Account
 from harness.ledger.ledger import Ledger
 from harness.run import LEDGER, run_id_of, train
-from harness.supervise import OUTPUT, OnEvent, events_of
+from harness.supervise import OnEvent, events_of
 
 FACTORS = (1.0, 1 / 3, 3.0)
 """The probed rates as multiples of the formula's, in order."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.files import make_folder, read_json, read_jsonl, write_json
 from core.manifest import record
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from core.stage import Dropped, Stage, Summary, locked
 from harness.axolotl_process import Launcher, start_axolotl
 from harness.base_model import licence_of
@@ -36,7 +36,7 @@ from harness.job import TrainJob
 from harness.ledger.day import LedgerReport
 from harness.ledger.ledger import Ledger
 from harness.recipe import AxolotlConfig
-from harness.supervise import BATCHES, DAMAGED, DATA, OUTPUT, OnEvent, Supervisor, events_of
+from harness.supervise import BATCHES, DAMAGED, DATA, OnEvent, Supervisor, events_of
 
 LEDGER, PAUSE = "ledger.jsonl", "pause"
 

@@ -21,6 +21,7 @@ import orjson
 
 from core.errors import Interrupted
 from core.files import cut_torn_line, make_folder, naming
+from core.run_folder import OUTPUT
 from core.stage import Stage
 from harness.axolotl_document import RunSettings, write_config
 from harness.axolotl_process import Launcher, axolotl_environment, error_from_log
@@ -53,7 +54,7 @@ from harness.ledger.ledger import Ledger
 from harness.recipe import AxolotlConfig
 from harness.tracker import tracking_environment, tracking_keys
 
-OUTPUT, METRICS, SCHEDULE, DATA = "output", "metrics.jsonl", "plan.jsonl", "data"
+METRICS, SCHEDULE, DATA = "metrics.jsonl", "plan.jsonl", "data"
 PACKS, BATCHES, DAMAGED, TRACKING = "packs.jsonl", "batches.jsonl", "damaged.jsonl", "tracking"
 
 IMPORT_TIMEOUT_S = 60.0

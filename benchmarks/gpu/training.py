@@ -20,11 +20,11 @@ from typing import Any
 from benchmarks.gpu.processes import descendants
 from benchmarks.gpu.setting import Setting, arguments, oneday, prepare, remove
 from core.files import read_json, read_jsonl
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from harness.budget.duration import seconds
 from harness.budget.rehearse import rehearse
 from harness.job import TrainJob
-from harness.supervise import BATCHES, OUTPUT
+from harness.supervise import BATCHES
 from oneday.local_server import ask, local_server
 from oneday.requests.submission import ServeRequest
 

@@ -29,7 +29,7 @@ from benchmarks.real.result import print_result
 from core.files import file_sha256, make_folder, read_json, read_jsonl, sha256, write_json, write_jsonl
 from core.manifest import read_manifest
 from core.model.token_ids import IGNORED_LABEL, RowIds
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from harness.checkpoint.adapter import WEIGHTS
 from harness.checkpoint.average import write_average
 from harness.checkpoint.averaging import AverageKind, Averaging, Measured
@@ -39,7 +39,6 @@ from harness.checkpoint.product import average_products
 from harness.checkpoint.seal import Checkpoint, inspect_all
 from harness.checkpoint.trained_base import find_trained_base
 from harness.data.dataset import read_dataset_rows
-from harness.supervise import OUTPUT
 
 logger = logging.getLogger("averaging")
 

@@ -54,9 +54,8 @@ from benchmarks.real.selection_report import cost_of_asking, read_measured, resu
 from core.example.prompt import training_prompt
 from core.files import atomic_writer, file_sha256, make_folder, read_json, read_jsonl, sha256, write_json
 from core.model.folder import model_fingerprint
-from core.run_folder import MIX, TRAIN
+from core.run_folder import MIX, OUTPUT, TRAIN
 from harness.checkpoint.seal import checkpoint_folders
-from harness.supervise import OUTPUT
 from oneday import child
 
 logger = logging.getLogger("selection")

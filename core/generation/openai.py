@@ -177,7 +177,7 @@ class OpenAIPredictor:
             return reply
         try:
             choice = reply["choices"][0]
-            whole = str((choice["message"]["content"] or "") if is_chat else choice["text"])
+            whole = str((choice["message"]["content"] if is_chat else choice["text"]) or "")
         except (KeyError, IndexError, TypeError) as e:
             text = "message.content" if is_chat else "text"
             raise PredictionError(

@@ -82,6 +82,8 @@ class TaskProgress:
     order: list[str]
     """All its instances, shuffled: the population."""
     num_asked: int = 0
+    num_answered: int = 0
+    """Those of them that have an answer; the others, as prompts that are too long, are scored nowhere."""
     num_right: int = 0
     """Answers that solve the instance."""
     usable: list[int] = field(default_factory=list)
@@ -101,24 +103,34 @@ class TaskProgress:
         """Instances that were not asked."""
         return len(self.order) - self.num_asked
 
-    def add(self, *, num_asked: int, num_right: int, usable: Sequence[int], buckets: BucketParameters) -> None:
+    @property
+    def population(self) -> int:
+        """Of how many instances the accuracy is estimated: all, or those with an answer once all are asked."""
+        return len(self.order) if self.num_left else self.num_answered
+
+    def add(
+        self, *, num_asked: int, num_right: int, usable: Sequence[int], buckets: BucketParameters, num_refused: int = 0
+    ) -> None:
         """Records the answers of one round.
 
         Args:
             usable: By bucket, as in `TaskProgress.usable`.
+            num_refused: How many of those asked have no answer.
         """
         self.num_asked += num_asked
+        self.num_answered += num_asked - num_refused
         self.num_right += num_right
         self.usable = [a + b for a, b in zip(self.usable or [0] * len(usable), usable, strict=True)]
         if self.kind is Kind.EXACT_MATCH:
-            counts = (self.num_right, self.num_asked, len(self.order))
+            counts = (self.num_right, self.num_answered, self.population)
             self.risk = bucket_risk(*counts, buckets)
             self.gain = best_gain(self.risk, *counts, buckets)
 
     def bucket(self, parameters: BucketParameters) -> int:
         """The most likely bucket of an exact-match task."""
-        right = likeliest_right(self.num_right, self.num_asked, len(self.order)) if self.num_asked else 0
-        return task_bucket(right, len(self.order), parameters)
+        answered = self.num_answered
+        right = likeliest_right(self.num_right, answered, self.population) if answered else 0
+        return task_bucket(right, self.population if answered else len(self.order), parameters)
 
     def rate(self, bucket: int = 0) -> float:
         """Estimated usable rows per prompt, of one bucket."""

@@ -157,7 +157,7 @@ def _rounds_of_finished_stage(curation: Curation) -> int | None:
     if curation.redo or not (stage / DONE).is_file():
         return None
     stored = read_as(dict[str, Any], stage / INPUTS).get("adaptive") or {}
-    return stored.get("rounds") or 1
+    return (stored.get("adaptive") or {}).get("rounds") or 1
 
 
 def ask_rounds(curation: Curation, chosen: Stage, store: AnswerStore | None) -> Asked:
@@ -241,8 +241,8 @@ class _Asking:
             pass
 
     def ask(self, batch: Mapping[str, Sequence[str]]) -> None:
-        """Asks one round. An instance without an answer counts as asked, neither right nor usable."""
-        right = dict.fromkeys(batch, 0)
+        """Asks one round. An instance without an answer counts as asked, and is neither right, wrong nor usable."""
+        right, answered = dict.fromkeys(batch, 0), dict.fromkeys(batch, 0)
         usable = {name: [0] * self._num_buckets(self._selected[name].kind) for name in batch}
         requests = (
             request
@@ -256,13 +256,15 @@ class _Asking:
             value = score(prediction, self._curation.parameters.scores, self._rouge_l).score
             solved = is_solved(request.kind, value, self._curation.parameters.candidates)
             right[request.task] += solved
+            answered[request.task] += 1
             if self._is_usable(request, solved=solved):
                 bucket = generation_bucket(value, self._goal.buckets) if request.kind is Kind.GENERATION else 0
                 usable[request.task][bucket] += 1
         for name, ids in batch.items():
             self._tasks[name].add(
-                num_asked=len(ids), num_right=right[name], usable=usable[name], buckets=self._goal.buckets
-            )
+                num_asked=len(ids), num_refused=len(ids) - answered[name], num_right=right[name], usable=usable[name],
+                buckets=self._goal.buckets,
+            )  # fmt: skip
         self.num_rounds += 1
         done = sum(t.num_asked for t in self._tasks.values())
         self._curation.on_progress(f"{PREDICTIONS} rounds", done, self._total)

@@ -120,11 +120,12 @@ def judge_header(
     raw_licences = tuple(licences)
     if not _is_in(rules.language, spoken, spoken if text_languages is None else text_languages):
         return Verdict(keep=False, reason="language", evidence=", ".join(spoken) or "no language given")
-    if rules.drop_mmlu and (is_mmlu if is_mmlu is not None else "mmlu" in name.lower()):
+    is_ni = OWN_DATA not in known_categories  # own rows are the user's choice, whatever their file is called
+    if is_ni and rules.drop_mmlu and (is_mmlu if is_mmlu is not None else "mmlu" in name.lower()):
         return Verdict(keep=False, reason="mmlu", evidence=name)
-    if rules.drop_math_qa and MATH_QA.search(name.lower()):
+    if is_ni and rules.drop_math_qa and MATH_QA.search(name.lower()):
         return Verdict(keep=False, reason="math_qa", evidence=name)
-    if not set(known_categories) & {*rules.categories, OWN_DATA}:
+    if is_ni and not set(known_categories) & set(rules.categories):
         return Verdict(keep=False, reason="category", evidence=", ".join(known_categories) or "no category given")
     licence = classify(raw_licences)
     if rules.licences.refuses(licence):

@@ -9,7 +9,7 @@ from curation.candidate import Candidate
 from curation.fit import Fit, fit
 from curation.mix import validation_size
 from curation.preset import CurationParameters
-from curation.sample import Quota, draw
+from curation.sample import Quota, draw, drawable_of
 from curation.stages.context import Curation
 
 _MOST_REFINEMENTS = 12
@@ -31,15 +31,9 @@ def fitted(curation: Curation, candidates: Sequence[Candidate], wanted: Mapping[
     """
     _check(curation)
     assert curation.parameters.fit is not None
-    available: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    for c in candidates:
-        if not c.solved and not c.reason:
-            available[c.source] += 1
-            tokens[c.source] += c.num_tokens
-    means = {source: tokens[source] / n for source, n in available.items()}
-    first = fit(curation.parameters.fit, wanted, means, available)
-    return _refined(curation, candidates, first, means, available, wanted)
+    there = drawable_of(candidates, curation.parameters.samples)
+    first = fit(curation.parameters.fit, wanted, there.means, there.rows)
+    return _refined(curation, candidates, first, there.means, there.rows, wanted)
 
 
 def _check(curation: Curation) -> None:

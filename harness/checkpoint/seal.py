@@ -10,6 +10,7 @@ wrote it. A checkpoint of another run is never resumed from, because a resume un
 Where it sits: written by the trainer, read by resume and by the picker.
 """
 
+import contextlib
 import errno
 import math
 import os
@@ -191,6 +192,15 @@ def newest_whole(output: Path, *, run_id: str | None = None) -> Checkpoint | Non
     """The newest complete checkpoint. Older ones are not read, because hashing all of them would take minutes."""
     results = (inspect(folder, run_id=run_id) for folder in reversed(checkpoint_folders(output)))
     return next((result for result in results if isinstance(result, Checkpoint)), None)
+
+
+def share_saved(output: Path) -> float:
+    """How much of its steps a training need not do again, in [0, 1]. Seals are not checked: it is for estimates."""
+    for folder in reversed(checkpoint_folders(output)):
+        with contextlib.suppress(StageError, KeyError, ZeroDivisionError):
+            state = read_json(folder / "trainer_state.json")
+            return min(1.0, float(state["global_step"] / state["max_steps"]))
+    return 0.0
 
 
 def set_aside(output: Path, *, run_id: str | None = None) -> list[Dropped]:

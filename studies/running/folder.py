@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from core.files import file_sha256, read_as, read_json, write_json
+from core.run_folder import OUTPUT, TRAIN
+from harness.checkpoint.seal import share_saved
 from studies.errors import LinkError, StudyError
 from studies.identity import cut_identity, digest
 from studies.running.runner import Responses, Trained, Weights
@@ -119,6 +121,10 @@ class StudyFolder:
             stopped=why,
         )
         write_json(self.training(identity) / TRAINED, asdict(record))
+
+    def share_saved(self, identity: str) -> float:
+        """How much of its steps an interrupted training need not do again, in [0, 1]."""
+        return share_saved(self.training(identity) / TRAIN / OUTPUT)
 
     def paused(self, identity: str) -> Trained | None:
         """The training that stopped where it was told to; None: it did not."""

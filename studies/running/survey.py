@@ -30,7 +30,7 @@ Planned: TypeAlias = Training | Generation
 """Work of the graph."""
 
 LEAST_SHARE = 0.1
-"""Of its estimate that a training which was interrupted is still reckoned to need."""
+"""Of its estimate that a generation which was interrupted is still reckoned to need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,14 +281,20 @@ def _speeds(context: Context, graph: Graph, trained: Iterable[str]) -> Speeds:
 def _remaining(
     context: Context, graph: Graph, identity: str, settled: frozenset[str], costs: Mapping[str, Cost]
 ) -> float:
-    """Seconds; what was begun and interrupted needs less."""
+    """Seconds; what was begun and interrupted needs less.
+
+    A training by the steps of its last checkpoint: time that it was charged may be that of a slow machine, of steps
+    that a kill took, or of hours in which nothing ran.
+    """
     if identity in settled:
         return 0.0
-    folder = context.folder.training(identity) if identity in graph.trainings else context.folder.responses(identity)
-    seconds = costs[identity].seconds
-    if not (folder / LEDGER).is_file():
-        return seconds
-    rest_s = seconds - Ledger.of_run(folder / LEDGER).charged_s
+    folder, seconds = context.folder, costs[identity].seconds
     if identity in graph.trainings:
-        rest_s = max(rest_s, least_s(context.study, graph.trainings[identity], context.rehearsed))
-    return max(LEAST_SHARE * seconds, rest_s)
+        least = least_s(context.study, graph.trainings[identity], context.rehearsed)
+        return min(seconds, max((1 - folder.share_saved(identity)) * seconds, least))
+    ledger = folder.responses(identity) / LEDGER
+    if not ledger.is_file():
+        return seconds
+    report = Ledger.of_run(ledger).report()
+    worked_s = report.charged_s - report.by_phase.get("down", 0.0)
+    return max(LEAST_SHARE * seconds, seconds - worked_s)

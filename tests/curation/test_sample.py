@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from core.errors import MixError
 from core.generation.request import Kind
+from curation.add import added_rows
 from curation.candidate import Candidate
-from curation.sample import Control, Quota, SampleParameters, allocate, draw
+from curation.sample import Control, Quota, SampleParameters, allocate, draw, drawable_of
 from curation.sources.source import NI_EXACT_MATCH, NI_GENERATION, NI_SOURCES
 
 CELLS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 60)), min_size=1, max_size=12)
@@ -198,3 +199,32 @@ def test_a_share_outside_its_range_is_an_error() -> None:
         SampleParameters(task_weights=(0.0,) * 10)
     with pytest.raises(MixError, match="quota_factor"):
         SampleParameters(quota_factor=0)
+
+
+def solved_and_weak(source: str, weak: int, solved: int) -> list[Candidate]:
+    return [
+        Candidate(
+            source=source, task=source, id=f"{source}{n}", kind=Kind.GENERATION, bucket=7 if n >= weak else 0,
+            solved=n >= weak, exact=b"%d" % n, num_tokens=10,
+        )
+        for n in range(weak + solved)
+    ]  # fmt: skip
+
+
+def test_own_rows_are_kept_whole_beside_retained_ones() -> None:
+    """What is retained comes on top, and takes the place of no weak row."""
+    parameters = SampleParameters(retain_share=0.25, add={"ni": 0.2})
+    candidates = [*solved_and_weak("mine", 100, 200), *solved_and_weak(NI_GENERATION, 500, 0)]
+    targets = added_rows(parameters.add, candidates, own=["mine"], weights={NI_GENERATION: 5}, parameters=parameters)
+    chosen, _ = draw(candidates, targets, parameters)
+    assert Counter((c.source, c.solved) for c in chosen if c.source == "mine") == {
+        ("mine", False): 100,
+        ("mine", True): 33,
+    }
+
+
+def test_what_can_be_drawn_counts_the_solved_rows_that_are_retained() -> None:
+    candidates = [*solved_and_weak("mine", 300, 900), *solved_and_weak("other", 0, 5)]
+    there = drawable_of(candidates, SampleParameters(retain_share=0.25))
+    assert (there.rows, there.means) == ({"mine": 400}, {"mine": 10.0})
+    assert drawable_of(candidates, SampleParameters()).rows == {"mine": 300}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.files import file_sha256
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from harness.axolotl_process import Launcher
 from harness.budget.gpu_profile import get_gpu_profile
 from harness.inside.events import Evaluation
@@ -25,7 +25,7 @@ from harness.keys.table import KeyTable
 from harness.keys.weights import Weights
 from harness.recipe import recipe_of
 from harness.run import train
-from harness.supervise import OUTPUT, SCHEDULE, events_of
+from harness.supervise import SCHEDULE, events_of
 from tests.conftest import DEMO_BASE, forked_axolotl, write_small_mix
 from tests.harness.inside.test_exact import SLOW, killing, last_of_each_step
 from tests.harness.inside.test_objectives import write_texts

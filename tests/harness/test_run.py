@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import Interrupted, StageError
 from core.files import read_json, read_jsonl
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from core.stage import Stage, locked
 from harness.axolotl_process import Child, Launcher
 from harness.base_model import load_tokenizer
@@ -42,16 +42,7 @@ from harness.job import TrainJob
 from harness.ledger.ledger import Ledger
 from harness.recipe import read_recipe
 from harness.run import train
-from harness.supervise import (
-    BATCHES,
-    DATA,
-    GAP_FACTOR,
-    IMPORT_TIMEOUT_S,
-    METRICS,
-    MIN_SILENCE_S,
-    OUTPUT,
-    Supervisor,
-)
+from harness.supervise import BATCHES, DATA, GAP_FACTOR, IMPORT_TIMEOUT_S, METRICS, MIN_SILENCE_S, Supervisor
 from oneday.commands.training.train import steps_cut
 from oneday.demo.demo import RECIPE
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core.errors import OnedayError
 from core.files import file_sha256, write_json, write_text
+from core.run_folder import OUTPUT, TRAIN
 from harness.budget.clock import Clock
 from harness.ledger.account import Account
 from studies.arm import resolve_arms
@@ -96,14 +97,16 @@ class FakeRunner:
         done = 0.0
         if begun.is_file():
             done = float(begun.read_text().split(": ")[1].rstrip("}\n"))
-        goal = work.pause_at or 1.0
+        goal, started = work.pause_at or 1.0, self.machine.now
         finished = self.machine.works(account, max(0.0, (goal - done) * cost))
-        share = goal if finished else done + account.budget_s / cost * 0.9
+        share = goal if finished else done + (self.machine.now - started) / cost * 0.9
         self.machine.moment()
         if share <= 0.01:
             raise OnedayError(f"{identity[:8]}: its time ended before a checkpoint was whole.")
         write_json(begun, {"share": share})
         step = max(1, min(self.steps, round(self.steps * share)))
+        state = {"global_step": step, "max_steps": self.steps}
+        write_json(work.folder / TRAIN / OUTPUT / f"checkpoint-{step}" / "trainer_state.json", state)
         parent = work.parent.sha256 if work.parent else "base"
         folder = work.folder / "08_pick"
         write_text(folder / "weights.txt", f"{identity} {parent} {step} {work.training.stage.settings()}")

@@ -13,7 +13,7 @@ from core.files import read_as
 from core.manifest import Origins, read_manifest, read_origins, record
 from core.model.folder import check_model_folder
 from core.model.quantisation import Precision, Quantisation
-from core.run_folder import PICK, TRAIN
+from core.run_folder import OUTPUT, PICK, TRAIN
 from core.stage import Dropped, locked
 from harness.budget.clock import uptime
 from harness.budget.duration import pretty, seconds
@@ -33,7 +33,7 @@ from harness.keys.objective import PAIRED
 from harness.ledger.ledger import Ledger
 from harness.recipe import AxolotlConfig
 from harness.run import LEDGER
-from harness.supervise import DATA, OUTPUT
+from harness.supervise import DATA
 from oneday.bounded_process import run_within
 from oneday.display.console import Console
 from oneday.requests.training import PickRequest

@@ -16,7 +16,7 @@ from curation.asking.adaptive import (
     round_size,
     shuffled,
 )
-from curation.ni.bucket import BucketParameters, task_bucket
+from curation.ni.bucket import BucketParameters, bucket_of, task_bucket
 from curation.sample import Quota, SampleParameters
 
 BUCKETS = BucketParameters()
@@ -111,3 +111,16 @@ def test_fewer_rounds_ask_the_first_part_of_the_same_instances() -> None:
 def test_a_parameter_outside_its_range_is_an_error(field: str, value: float) -> None:
     with pytest.raises(PredictionError, match=field):
         AdaptiveParameters(**{field: value})  # type: ignore[arg-type]
+
+
+def test_prompts_without_an_answer_are_no_wrong_answers() -> None:
+    """The score stage does not see them: the bucket must be the one that it will find."""
+    task = TaskProgress(task="t", kind=Kind.EXACT_MATCH, order=[str(n) for n in range(1_000)])
+    task.add(num_asked=64, num_refused=32, num_right=16, usable=[16], buckets=BUCKETS)
+    assert task.bucket(BUCKETS) == bucket_of("t", Kind.EXACT_MATCH, [1.0] * 16 + [0.0] * 16, BUCKETS, 1_000).bucket
+    task.add(num_asked=936, num_refused=936, num_right=0, usable=[0], buckets=BUCKETS)
+    assert (task.bucket(BUCKETS), task.risk, task.num_left) == (5, 0.0, 0)
+    silent = TaskProgress(task="t", kind=Kind.EXACT_MATCH, order=["a", "b"])
+    for expected in (1.0, 0.0):
+        silent.add(num_asked=1, num_refused=1, num_right=0, usable=[0], buckets=BUCKETS)
+        assert (silent.bucket(BUCKETS), silent.risk) == (0, expected)

@@ -106,6 +106,15 @@ def test_a_finished_run_is_not_asked_again_and_another_limit_is_refused_until_re
     assert len(list(read_jsonl(tmp_path / "run" / "asking.jsonl"))) > rounds
 
 
+def test_a_finished_run_without_its_record_of_rounds_is_not_asked_again(tmp_path: Path, tasks: Path) -> None:
+    mix = asked_within(tmp_path, tasks, Timed(), 1_000.0)
+    before = (mix / "manifest.json").read_bytes()
+    (tmp_path / "run" / "asking.jsonl").unlink()
+    same = Timed()
+    again = asked_within(tmp_path, tasks, same, 1_000.0)
+    assert (same.num, (again / "manifest.json").read_bytes()) == (0, before)
+
+
 def test_other_inputs_are_refused_before_anything_is_asked(tmp_path: Path, tasks: Path) -> None:
     asked_within(tmp_path, tasks, Timed(), 1_000.0)
     other = Timed()

@@ -9,6 +9,7 @@ from core.errors import SelectionError
 from core.generation.prediction import canonical_name
 from core.generation.request import Kind
 from curation.ni.select import (
+    OWN_DATA,
     TASK_LISTS,
     WINNER_CATEGORIES,
     SelectionRules,
@@ -49,6 +50,13 @@ def test_a_header_is_judged_by_name_and_category(name: str, category: str, reaso
     rules = SelectionRules()
     found = judge_header(name=name, languages=["English"], categories=[category], licences=["MIT"], rules=rules)
     assert found.reason == reason
+
+
+@pytest.mark.parametrize("name", ["own_gsm8k", "own_my_mmlu_notes"])
+def test_own_rows_are_not_left_out_for_the_name_of_their_file(name: str) -> None:
+    header = {"name": name, "languages": ["English"], "licences": ["MIT"], "rules": SelectionRules()}
+    assert judge_header(categories=[OWN_DATA, name], **header).keep  # type: ignore[arg-type]
+    assert not judge_header(categories=["Question Answering"], **header).keep  # type: ignore[arg-type]
 
 
 def test_lists_are_read_in_canonical_spelling(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from core.files import write_json
 from harness.checkpoint.content import ADAPTER_FILES, RESUME_FILES
 from harness.checkpoint.seal import (
     SEAL,
@@ -11,6 +12,7 @@ from harness.checkpoint.seal import (
     rotate,
     seal,
     set_aside,
+    share_saved,
 )
 
 
@@ -88,3 +90,11 @@ def test_rotation_deletes_no_more_than_it_must(tmp_path: Path) -> None:
         save(tmp_path, step, 1.0 / step)
     assert [p.name for p in rotate(tmp_path, save_total_limit=2)] == ["checkpoint-10"]
     assert rotate(tmp_path, save_total_limit=5) == []
+
+
+def test_how_much_an_interrupted_training_has_saved(tmp_path: Path) -> None:
+    assert share_saved(tmp_path) == 0
+    for step, steps in ((4, 8), (6, 8), (7, 0)):
+        write_json(tmp_path / f"checkpoint-{step}" / "trainer_state.json", {"global_step": step, "max_steps": steps})
+    (tmp_path / "checkpoint-8").mkdir()
+    assert share_saved(tmp_path) == 0.75

@@ -9,7 +9,7 @@ import pytest
 
 from core.encoding.rendering import CHATML
 from core.files import read_json
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from harness.axolotl_process import Launcher
 from harness.budget.rehearse import rehearse
 from harness.checkpoint.loss import CheckpointLosses
@@ -17,7 +17,7 @@ from harness.data.dataset import read_dataset_rows
 from harness.data.own_mix import OwnMixParameters, own_mix
 from harness.data.share import DataFile
 from harness.run import train
-from harness.supervise import DATA, OUTPUT
+from harness.supervise import DATA
 from submission.checkpoint import find_served
 from tests.harness.test_run import make_job
 

@@ -12,14 +12,14 @@ import pytest
 from safetensors.torch import load_file
 
 from core.files import file_sha256, read_jsonl
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from harness.axolotl_process import Child, Launcher
 from harness.base_model import load_tokenizer
 from harness.checkpoint.content import EMA_WEIGHTS
 from harness.inside.events import Event, Step
 from harness.job import TrainJob
 from harness.run import train
-from harness.supervise import BATCHES, METRICS, OUTPUT, SCHEDULE
+from harness.supervise import BATCHES, METRICS, SCHEDULE
 from tests.harness.test_run import MEASURED, make_job
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import yaml
 from core.files import read_jsonl
 from core.generation.answer_loss import answer_losses
 from core.model.language_model import LanguageModel
-from core.run_folder import PLAN, TRAIN
+from core.run_folder import OUTPUT, PLAN, TRAIN
 from harness.axolotl_process import Child, Launcher
 from harness.budget.rehearse import rehearse
 from harness.checkpoint.loss import CheckpointLosses
@@ -24,7 +24,7 @@ from harness.errors import TrainError
 from harness.inside.events import Event, Isolation, Kernels
 from harness.job import TrainJob
 from harness.run import train
-from harness.supervise import BATCHES, DATA, OUTPUT, PACKS
+from harness.supervise import BATCHES, DATA, PACKS
 from tests.harness.test_run import MEASURED, make_job
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from core.example.mix_line import MixExample, as_line, read_line
 from core.files import file_sha256, read_jsonl
 from core.model.language_model import LanguageModel
 from core.model.token_ids import IGNORED_LABEL
-from core.run_folder import TRAIN
+from core.run_folder import OUTPUT, TRAIN
 from harness.axolotl_process import Launcher
 from harness.base_model import load_tokenizer
 from harness.checkpoint.loss import PairLosses
@@ -28,7 +28,7 @@ from harness.inside.pairs import PairCollator, pair_rows
 from harness.job import TrainJob
 from harness.recipe import read_recipe
 from harness.run import train
-from harness.supervise import BATCHES, OUTPUT, SCHEDULE, events_of
+from harness.supervise import BATCHES, SCHEDULE, events_of
 from oneday.demo.demo import DEMO_BASE
 from tests.harness.inside.test_exact import SLOW, killing
 from tests.harness.test_run import make_job

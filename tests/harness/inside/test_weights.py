@@ -9,14 +9,14 @@ import pytest
 
 from core.files import file_sha256
 from core.model.language_model import LanguageModel
-from core.run_folder import PICK, TRAIN
+from core.run_folder import OUTPUT, PICK, TRAIN
 from harness.axolotl_process import Launcher
 from harness.budget.rehearse import rehearse
 from harness.job import TrainJob
 from harness.keys.table import KeyTable
 from harness.recipe import recipe_of
 from harness.run import train
-from harness.supervise import OUTPUT, SCHEDULE
+from harness.supervise import SCHEDULE
 from submission.checkpoint import find_served
 from tests.harness.inside.test_exact import SLOW, killing, last_of_each_step
 from tests.harness.test_run import make_job

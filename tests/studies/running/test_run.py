@@ -14,8 +14,10 @@ import pytest
 
 from harness.ledger.account import Account
 from harness.ledger.ledger import Ledger
+from studies.arm import resolve_arms
 from studies.errors import LinkError, StudyError
-from studies.graph import Generation
+from studies.estimate import Speeds, estimate
+from studies.graph import Generation, build_graph
 from studies.running.folder import RESULTS, SHORT
 from studies.running.page import write_study_report
 from studies.running.results import PaperFigure
@@ -230,6 +232,23 @@ def test_a_kill_at_any_moment_changes_nothing_at_the_end(
     assert finished.isdisjoint(run.runner.started)
     assert result.ledger.overshoot_s == 0
     assert result.ledger.resumes == 1
+
+
+def test_time_that_left_no_checkpoint_is_no_work_that_was_done(tmp_path: Path) -> None:
+    """A training that is killed before its first checkpoint needs afterwards what it needed before."""
+    study = study_of(SMALL, tmp_path, {"sft.num_epochs": 30})
+    known = context_of(study, tmp_path / "run").known
+    costs = estimate(study, build_graph(study, resolve_arms(study), known, {}), Speeds())
+    budget_s = round(1.3 * sum(cost.seconds for cost in costs.values()))
+    study = study_of(SMALL, tmp_path, {"sft.num_epochs": 30, "budget": f"{budget_s}s"})
+    run = Run(study, tmp_path / "run", trains_s=lambda identity: costs[identity].seconds if identity in costs else 60.0)
+    run.machine.kill_at = 2  # after the last step of the first training, before its checkpoint
+    with pytest.raises(Killed):
+        run()
+    run.machine.now += 600.0
+    result = run()
+    assert result.ledger.by_phase["down"] == pytest.approx(600)
+    assert {record.stopped for record in result.results.trainings.values()} == {""}
 
 
 def test_a_training_that_its_share_cuts_is_marked_and_is_another_training(tmp_path: Path) -> None:
