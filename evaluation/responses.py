@@ -11,6 +11,7 @@ Where it sits: **responses** -> suite -> join -> scoring.
 """
 
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -188,7 +189,7 @@ def _bytes_lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as f:
             yield from f
-    except (OSError, EOFError) as e:  # gzip.BadGzipFile is an OSError without strerror
+    except (OSError, EOFError, zlib.error) as e:  # gzip.BadGzipFile is an OSError without strerror
         reason = getattr(e, "strerror", None) or e
         raise EvaluationError(f"{path}: cannot be read ({reason}). Check the path and that the file is whole.") from e
 

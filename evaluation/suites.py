@@ -110,7 +110,10 @@ def load_suite(name: str, items: Path, settings: Mapping[str, str]) -> Suite[Any
     module = import_module(entry.module)
     parameters = typed_options(getattr(module, entry.parameters), settings, of=name, error=EvaluationError)
     load: Loader = getattr(module, entry.load)
-    return load(_items_file(items, entry, name), parameters)
+    suite = load(_items_file(items, entry, name), parameters)
+    if not suite.items():
+        raise EvaluationError(f"{items}: no item of {name} in it. Give the file of its items.")
+    return suite
 
 
 def settings_of(given: Sequence[str]) -> dict[str, str]:

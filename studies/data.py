@@ -9,9 +9,9 @@ Where it sits: below study.py; running/building.py calls the builders.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from studies.document import Strict
 
@@ -118,7 +118,19 @@ class Preferences(Strict):
 
     build: Literal["preferences"]
     sources: tuple[str, ...] = Field(min_length=1)
-    pairs: Literal["given", "scores", "best-worst", "best-each"] = "given"
+    pairs: Literal["given", "best-worst", "best-rest"] = "given"
+    """`given`: the rows are pairs. Otherwise which answers to a prompt form pairs: the best with the worst, or with
+    each other one."""
+    score: str = ""
+    """Column of the answers' scores. Empty: they are a message tree with ranks."""
+
+    @model_validator(mode="after")
+    def _pairs_what_it_can(self) -> Self:
+        if self.pairs == "given" and self.score:
+            raise ValueError("score has no effect with pairs: given; take it away, or give pairs: best-worst")
+        if self.pairs != "given" and len(self.sources) > 1:
+            raise ValueError(f"pairs: {self.pairs} takes one source. Build the pairs of each, and give them as pairs")
+        return self
 
     def names(self) -> tuple[str, ...]:
         """The sources that it reads."""
@@ -162,6 +174,11 @@ class Curated(Strict):
     held_out_tasks: int = Field(default=40, gt=0)
     """Tasks of which nothing is trained on; suites with `items: questions-of:STAGE` ask about them."""
     questions_per_task: int = Field(default=5, gt=0)
+
+    @property
+    def holds_out(self) -> tuple[str, int, int]:
+        """What decides which tasks are held out."""
+        return self.source, self.held_out_tasks, self.questions_per_task
 
     def names(self) -> tuple[str, ...]:
         """The sources that it reads."""

@@ -60,6 +60,8 @@ class Generation:
     """In all languages together."""
     arms: tuple[str, ...]
     waits_for: str = ""
+    scoring: str = ""
+    """Hash of what scores the responses, with its settings. It is no part of the identity: it asks nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,12 +206,18 @@ class _Builder:
                 yield name, suite
 
     def _generate(self, arm: ResolvedArm, training: str | None, name: str, suite: Suite) -> str:
-        settings = suite.generation.model_dump(mode="json")
-        what = {"suite": name, "languages": suite.languages, "generation": settings, "template": arm.template}
+        asks = suite.scores[0]
+        what = {
+            "suite": name, "languages": suite.languages, "generation": suite.generation.model_dump(mode="json"),
+            "template": arm.template, "items": self.known.asked(name, suite), "asks": asks,
+            "settings": suite.settings_of(asks),
+            "precision": None if training else self.study.base_precision,
+        }  # fmt: skip
         identity = digest({**what, "checkpoint": self._of_weights(training, arm)})
         generation = self.generations.get(identity) or Generation(
             identity=identity, training=training, base=arm.base, suite=name, languages=suite.languages,
             num_items=suite.num_items * len(suite.languages), arms=(), waits_for=self._waits(training, arm),
+            scoring=digest({score: suite.settings_of(score) for score in suite.scores}),
         )  # fmt: skip
         self.generations[identity] = replace(generation, arms=_with(generation.arms, arm.name))
         self.needs[arm.name].add(identity)

@@ -18,7 +18,7 @@ import orjson
 from core.files import sha256
 from core.manifest import versions
 from studies.stage import Kind, Stage
-from studies.study import Study
+from studies.study import Study, Suite
 
 _NOT_TRAINERS = ("oneday", "python")
 """Of the versions on record, those that do not decide what a trainer computes."""
@@ -32,6 +32,8 @@ class Known:
     """Base as the study writes it -> fingerprint of its weights and tokenizer."""
     data: Mapping[str, str] = field(default_factory=dict)
     """`data_key` -> hash of the rows in order."""
+    items: Mapping[str, str] = field(default_factory=dict)
+    """Suite of the study -> hash of the files of its items."""
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions of the trainer's libraries."""
     cut: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +42,10 @@ class Known:
     def base(self, name: str) -> str:
         """The base's fingerprint, or its name."""
         return self.bases.get(name, f"declared:{name}")
+
+    def asked(self, name: str, suite: Suite) -> str:
+        """The hash of a suite's items, or where they are said to be."""
+        return self.items.get(name, f"declared:{suite.items}")
 
     def rows(self, stage: Stage, study: Study, *, seed: int, template: str) -> str:
         """The hash of the stage's rows, or of what makes them."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from core.model.quantisation import Precision
 from harness.data.template import Template
 from harness.ledger.day import Charging
 from studies.data import Curated, Source
@@ -21,6 +22,8 @@ from studies.selection import EVAL_LOSS, Selection
 from studies.stage import BASE, Stage
 
 PRESETS, QUESTIONS, QUESTIONS_OF = "presets", "questions", "questions-of:"
+HELD_OUT = "held-out"
+"""The suite of `oneday evaluate` that asks held-out questions."""
 
 
 class ModelSize(Strict):
@@ -47,7 +50,7 @@ class Arm(Strict):
     """Stages that it leaves out."""
 
 
-_DECIDES_LOSSES = ("data", "loss", "sequence_len", "excess_length_strategy", "beta", "max_prompt_tokens")
+_DECIDES_LOSSES = ("data", "weights", "loss", "sequence_len", "excess_length_strategy", "beta", "max_prompt_tokens")
 """Keys of a stage whose values have losses over other tokens or on another scale."""
 
 
@@ -97,7 +100,7 @@ class Suite(Strict):
     """The suites of `oneday evaluate` that score the responses."""
     languages: tuple[str, ...] = Field(min_length=1)
     num_items: int = Field(gt=0)
-    """In each language."""
+    """In each language: how many are asked of `held-out`, and what hours are estimated by."""
     prompt_tokens: float = Field(default=200.0, gt=0)
     response_tokens: float = Field(default=200.0, gt=0)
     """Of an item, on average. For estimates."""
@@ -107,6 +110,11 @@ class Suite(Strict):
     """Empty: every arm."""
     settings: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Suite that scores -> its parameters, as `set` of `oneday evaluate` takes them."""
+
+    def settings_of(self, score: str) -> dict[str, str]:
+        """The parameters of one of `scores`."""
+        given = self.settings.get(score, {})
+        return {"questions": str(self.num_items), **given} if score == HELD_OUT else dict(given)
 
     @property
     def questions_of(self) -> str | None:
@@ -177,6 +185,12 @@ class Study(Strict):
         """The stage of a name."""
         return next(stage for stage in self.stages if stage.name == name)
 
+    @property
+    def base_precision(self) -> Precision | None:
+        """In which the base is asked: as the anchor's last stage trains, so that no difference is one of precision."""
+        trained = [stage for stage in self.stages if stage.name not in self.arms[self.anchor].skip]
+        return "4bit" if trained and trained[-1].weights == "qlora" else None
+
     def path(self, text: str) -> Path:
         """A path of the file, below `data_folder` unless it is absolute."""
         return Path(self.data_folder) / text
@@ -238,6 +252,19 @@ class Study(Strict):
             if metric != EVAL_LOSS and metric.partition(".")[0] not in scored:
                 known = [EVAL_LOSS, *(f"{score}.METRIC" for score in scored)]
                 raise ValueError(f"selection: no suite that is used to select gives '{metric}'{nearest(metric, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _scores_once(self) -> Self:
+        seen: dict[tuple[str, str], str] = {}
+        for name, suite in self.suites.items():
+            for key in ((score, language) for score in suite.scores for language in suite.languages):
+                if key in seen:
+                    raise ValueError(
+                        f"suites.{name}: {seen[key]} is scored by {key[0]} in {key[1]} too, and both figures would be "
+                        "called the same. Take one away, or put the items into one suite"
+                    )
+                seen[key] = name
         return self
 
     @model_validator(mode="after")

@@ -127,6 +127,8 @@ def _transfer(data: Data) -> Mapping[str, int]:
         data.copy(f"crosslingual/modifiers.{code}.jsonl", 4)
         types = (data.public / f"crosslingual/modifiers.{code}.types").read_text(encoding="utf-8").splitlines()
         write_text(data.folder / f"crosslingual/modifiers.{code}.types", "\n".join(types[:4]) + "\n")
+    prompt = (data.public / "crosslingual/judge_prompt.txt").read_text(encoding="utf-8")
+    write_text(data.folder / "crosslingual/judge_prompt.txt", prompt)
     return rows
 
 

@@ -28,7 +28,7 @@ class Arguments:
     def whole(self, name: str) -> int:
         """A number; one that is written as text, or with a point and a zero, is converted."""
         value = self._value(name)
-        if isinstance(value, str) and value.strip().isdigit():
+        if isinstance(value, str) and value.strip().isdecimal():
             return int(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer() or value < 0:
             raise EvaluationError(f"{self._where}: {name} is {value!r}, not a whole number. Mend the item.")

@@ -12,7 +12,7 @@ Where it sits: items, checks -> **suite** -> scoring.
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -56,6 +56,9 @@ class IfevalParameters:
     itself; `upstream` draws a letter at random, as the published program does (keys 1122 and 1129 of the 541)."""
     letter_seed: int = 0
     """Of that draw, which also depends on the prompt's key and on the instruction's position."""
+    language_prompts: bool = True
+    """Ask the prompts that want the response in another language. False leaves 510 of the 541, as Finnish post-training
+    does."""
 
 
 class Ifeval(Suite[IfevalItem]):
@@ -76,8 +79,8 @@ class Ifeval(Suite[IfevalItem]):
     def __init__(
         self, items: Sequence[IfevalItem], parameters: IfevalParameters | None = None, *, where: str = "items"
     ) -> None:
-        self._items = tuple(items)
         self._parameters = parameters or IfevalParameters()
+        self._items = tuple(item for item in items if self._parameters.language_prompts or not _asks_language(item))
         self._where = where
         self._checks = {
             suffix: {item.id: self._make_checks(item, rules) for item in self._items}
@@ -135,8 +138,8 @@ class Ifeval(Suite[IfevalItem]):
         return {metric.name: why_not_run(missing) for metric in self.metrics} if missing else {}
 
     def parameters(self) -> Mapping[str, str | int | float | bool | None]:
-        """Letter rule and seed."""
-        return {"letter_rule": self._parameters.letter_rule, "letter_seed": self._parameters.letter_seed}
+        """All of them."""
+        return asdict(self._parameters)
 
 
 class IfevalFinnish(Ifeval):
@@ -165,7 +168,7 @@ class IfevalFinnish(Ifeval):
         """Both modes, and whether the response is Finnish. A blank one is not; a prompt that asks for a language is
         left out of that."""
         found = super().score(item, response)
-        if any(instruction.kind == RESPONSE_LANGUAGE for instruction in item.instructions) or self.not_run():
+        if _asks_language(item) or self.not_run():
             return found
         is_finnish = bool(response.text.strip()) and langdetect_language(response.text) == "fi"
         return [*found, Outcome(metric=ANSWERED_IN, value=float(is_finnish))]
@@ -176,7 +179,7 @@ class IfevalFinnish(Ifeval):
         return super().not_run() or ({ANSWERED_IN: why_not_run(missing)} if missing else {})
 
     def parameters(self) -> Mapping[str, str | int | float | bool | None]:
-        """Letter rule and seed, which mode the plain metrics are of, and how far the language detector can be right."""
+        """The same, which mode the plain metrics are of, and how far the language detector can be right."""
         return {
             **super().parameters(),
             "mode": "published",
@@ -198,8 +201,12 @@ def loose_variants(text: str) -> tuple[str, ...]:
     return tuple(variant for variant in found if variant != text and variant.strip())
 
 
+def _asks_language(item: IfevalItem) -> bool:
+    return any(instruction.kind == RESPONSE_LANGUAGE for instruction in item.instructions)
+
+
 def _outcomes(item: IfevalItem, passed: Sequence[bool], level: str) -> Iterable[Outcome]:
-    subset = {} if any(i.kind == RESPONSE_LANGUAGE for i in item.instructions) else {"subset": SUBSET}
+    subset = {} if _asks_language(item) else {"subset": SUBSET}
     yield Outcome(metric=f"prompt_{level}", value=float(all(passed)), by=subset)
     for instruction, is_followed in zip(item.instructions, passed, strict=True):
         by = {**subset, "category": instruction.category, "type": instruction.kind}

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from oneday.requests.request import Option, Redoing, WithDryRun
+from oneday.requests.request import Option, Reporting, WithDryRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRequest(Redoing, WithDryRun):
+class StudyRequest(Reporting, WithDryRun):
     """Many trainings in one budget: arms, stages, sweeps.
 
     Trains what is identical once, selects, generates, scores; the same command resumes. With --dry-run it needs

@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
 from core.encoding.rendering import Loss
 from core.errors import OnedayError
 from core.files import read_jsonl, write_jsonl
+from core.model.token_counter import TokenCounter
 from core.stage import locked
 from curation.builders.build import build
 from curation.builders.registry import parse_options
@@ -33,6 +34,8 @@ from studies.stage import Kind, Stage
 from studies.study import Study
 
 DATA, TABLE = "data", "table.jsonl"
+WITHIN, LONG = "within.jsonl", "dropped.jsonl"
+"""Pairs whose prompts are short enough, and the others with their reason."""
 
 Call: TypeAlias = tuple[str, Mapping[str, object]]
 """Name of a builder of curation, and its options."""
@@ -78,14 +81,15 @@ def _build(
             )
     sources = [study.path(study.sources[name].path) for name in stage.data.names()]
     if isinstance(stage.data, Rows) and is_mix(sources[0]):
-        return Mix(path=sources[0], sha256=_sha256(sources[0]))
+        return _ready(sources[0], stage, arm)
     if isinstance(stage.data, Curated):
         base = find_model(study.base)
         mix = chosen_mix(
-            stage.data, tasks=sources[0], base=base, folder=folder, seed=study.seed, on_progress=on_progress
+            stage.data, tasks=sources[0], base=base, folder=folder, held_out_seed=study.seed, seed=seed,
+            on_progress=on_progress,
         )  # fmt: skip
-        return Mix(path=mix, sha256=_sha256(mix))
-    rows = sources[0] if isinstance(stage.data, Rows) else _built_rows(study, stage, seed, folder)
+        return _ready(mix, stage, arm)
+    rows = sources[0] if isinstance(stage.data, Rows) else _built_rows(study, stage, arm, folder)
     loss = stage.settings().get("loss")
     parameters = OwnMixParameters(
         seed=seed,
@@ -95,6 +99,28 @@ def _build(
     )
     with locked(folder):
         mix = own_mix(folder, [DataFile.parse(str(rows))], parameters, redo=True).path("")
+    return Mix(path=mix, sha256=_sha256(mix))
+
+
+def _ready(mix: Path, stage: Stage, arm: ResolvedArm) -> Mix:
+    """A mix that is trained on as it stands.
+
+    Raises:
+        StudyError: the stage or the arm asks for another loss or template than the rows have.
+    """
+    row = next(read_jsonl(mix / TRAIN), {})
+    is_prompted = "instruction" in row
+    if stage.loss not in (None, Loss.ALL if "text" in row else Loss.RESPONSES):
+        raise StudyError(
+            f"{stage.name}.loss: {stage.loss}: the rows of {mix} say themselves which tokens count. Take it away for "
+            f"{arm.name}, or give the rows as a file of examples."
+        )
+    if (arm.template == Template.CHAT and is_prompted) or (arm.template == Template.ALPACA and not is_prompted):
+        kind = "instructions" if is_prompted else "chats or texts"
+        raise StudyError(
+            f"template: {arm.template}: the rows of {mix} are {kind}, rendered already. Give template: auto for "
+            f"{arm.name}, or the rows as a file of examples."
+        )
     return Mix(path=mix, sha256=_sha256(mix))
 
 
@@ -114,15 +140,35 @@ def _sha256(mix: Path) -> str:
     return found.hexdigest()
 
 
-def _built_rows(study: Study, stage: Stage, seed: int, folder: Path) -> Path:
+def _built_rows(study: Study, stage: Stage, arm: ResolvedArm, folder: Path) -> Path:
     """The rows of a builder, as one file."""
-    builder, options = builder_call(study, stage, seed, folder)
+    builder, options = builder_call(study, stage, arm.seed, folder)
+    if isinstance(stage.data, LanguageUniform) and stage.data.unit == "tokens":
+        options = {**options, "tokenizer": str(find_model(study.base))}
     try:
         built = build(builder, parse_options(builder, options), folder / "rows", redo=True)
     except OnedayError as e:
         raise StudyError(f"{stage.name}.data: {e}") from e
     (file,) = built.files.values()
-    return file.path
+    limit = stage.max_prompt_tokens
+    return file.path if limit is None else _within(file.path, limit, find_model(study.base), folder)
+
+
+def _within(pairs: Path, limit: int, base: Path, folder: Path) -> Path:
+    """The pairs whose prompts have at most `limit` tokens, without the chat template; the others with their reason."""
+    counter, kept, dropped = TokenCounter.load(base), list[dict[str, Any]](), list[dict[str, object]]()
+    for number, row in enumerate(read_jsonl(pairs), start=1):
+        length = sum(counter.count([message["content"] for message in row["prompt"]]))
+        if length <= limit:
+            kept.append(row)
+        else:
+            detail, name = f"{length} tokens, limit {limit}", str(row.get("id") or f"line-{number}")
+            dropped.append({"unit": "pair", "id": name, "reason": "prompt_too_long", "detail": detail})
+    if not kept:
+        raise StudyError(f"max_prompt_tokens: {limit}: all {len(dropped)} prompts of {pairs} are longer. Raise it.")
+    write_jsonl(folder / LONG, dropped)
+    write_jsonl(folder / WITHIN, kept)
+    return folder / WITHIN
 
 
 def builder_call(study: Study, stage: Stage, seed: int, folder: Path) -> Call:
@@ -138,9 +184,8 @@ def builder_call(study: Study, stage: Stage, seed: int, folder: Path) -> Call:
             return "uniform", {"data": [*map(path, names)], "unit": unit, "size": rows, "seed": seed}
         case Feedback(source=name):
             return "feedback", {"data": path(name)}
-        case Preferences(sources=(name,), pairs=pairs) if pairs != "given":
-            limit = {"max_prompt_tokens": stage.max_prompt_tokens} if stage.max_prompt_tokens else {}
-            return "preferences", {"data": path(name), "pairing": pairs, **limit}
+        case Preferences(sources=(name,), pairs=pairs, score=score) if pairs != "given":
+            return "preferences", {"data": path(name), "pairing": pairs, "score": score}
         case Mixture(sources=names) | Preferences(sources=names) | Rows(source=names):
             listed = (names,) if isinstance(names, str) else names
             write_jsonl(folder / TABLE, _table(study, listed))

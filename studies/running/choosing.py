@@ -11,12 +11,12 @@ Where it sits: data `build: curate` -> **choosing** -> building.py, prepare.py.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from core.files import make_folder, read_as, read_jsonl, write_json, write_jsonl
+from core.files import file_sha256, make_folder, read_as, read_jsonl, write_json, write_jsonl
 from core.generation.engine import Engine, close
 from core.generation.none import NoPredictor
 from core.generation.request import Predictor
@@ -35,6 +35,7 @@ from curation.stages.context import Curation, OnProgress
 from harness.data.own_mix import TRAIN, VALIDATION
 from studies.data import Curated
 from studies.errors import StudyError
+from studies.identity import digest
 
 CHOSEN, CURATED = "chosen.json", "curated"
 
@@ -49,7 +50,9 @@ class Chosen:
     base: str
     """Fingerprint of the model that was asked."""
     tasks: str
-    """Folder of the task files."""
+    """Hash over the names and contents of the task files."""
+    seed: int
+    """Of the draw."""
     rows: int
     tokens: int
 
@@ -60,6 +63,7 @@ def chosen_mix(
     tasks: Path,
     base: Path,
     folder: Path,
+    held_out_seed: int,
     seed: int,
     build: Callable[[Engine], Predictor] = Engine.build,
     on_progress: Callable[[str], None] = lambda line: None,
@@ -68,6 +72,8 @@ def chosen_mix(
 
     Args:
         folder: Of this mix alone.
+        held_out_seed: Of the tasks that are held out, the same for every mix of a study.
+        seed: Of the draw.
         build: Loads what answers.
         on_progress: Called with a line a minute.
 
@@ -75,25 +81,29 @@ def chosen_mix(
         OnedayError: a task file cannot be used, or the chosen rows have too few tokens.
     """
     mix = make_folder(folder / MIX)
-    fingerprint = model_fingerprint(base)
+    fingerprint, files_sha256 = model_fingerprint(base), _sha256(tasks)
     with locked(folder):
         if (folder / CHOSEN).is_file():
             stored = read_as(Chosen, folder / CHOSEN)
-            if (stored.base, stored.tasks) == (fingerprint, str(tasks.absolute())):
+            if (stored.base, stored.tasks, stored.seed) == (fingerprint, files_sha256, seed):
                 return mix
-        curation = _curation(data, tasks=tasks, base=base, run=folder / CURATED, seed=seed)
+        held = set(held_out(tasks, data.held_out_tasks, data.questions_per_task, held_out_seed))
+        curation = _curation(data, tasks=tasks, held=held, base=base, run=folder / CURATED, seed=seed)
         curated = _curated(replace(curation, on_progress=_each_minute(on_progress)), base, build)
         rows, tokens = _cut(list(read_jsonl(curated / TRAIN)), TokenCounter.load(base), data)
         write_jsonl(mix / TRAIN, rows)
         write_jsonl(mix / VALIDATION, read_jsonl(curated / VALIDATION))
-        chosen = Chosen(base=fingerprint, tasks=str(tasks.absolute()), rows=len(rows), tokens=tokens)
+        chosen = Chosen(base=fingerprint, tasks=files_sha256, seed=seed, rows=len(rows), tokens=tokens)
         write_json(folder / CHOSEN, asdict(chosen))
     return mix
 
 
-def _curation(data: Curated, *, tasks: Path, base: Path, run: Path, seed: int) -> Curation:
+def _sha256(tasks: Path) -> str:
+    return digest({path.name: file_sha256(path) for path in task_paths([tasks])})
+
+
+def _curation(data: Curated, *, tasks: Path, held: Collection[Path], base: Path, run: Path, seed: int) -> Curation:
     """The curation without what answers."""
-    held = set(held_out(tasks, data.held_out_tasks, data.questions_per_task, seed))
     return Curation(
         run=run,
         tasks=tuple(path for path in task_paths([tasks]) if path not in held),

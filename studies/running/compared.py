@@ -7,13 +7,13 @@ The outcomes of all items stand in `items.jsonl` of each score, so that neither 
 Where it sits: scored responses -> **compared** -> the page.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from core.files import read_as, read_jsonl, write_json
+from core.files import file_sha256, read_as, read_jsonl, write_json
 from evaluation.difference import LANGUAGE, NOT_DISTINGUISHED, outcome_differences
 from evaluation.suite import Outcome
 from studies.metrics import specs_of
@@ -41,6 +41,13 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    items: tuple[str, str]
+    """Hashes of the scored items of both."""
+    rows: tuple[Compared, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
     """A scored item, as `items.jsonl` has it."""
 
@@ -52,9 +59,13 @@ class _Item:
 
 
 def compared_with_anchor(
-    folder: Path, results: StudyResults, *, anchor: str
+    folder: Path, results: StudyResults, *, anchor: str, languages: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[tuple[str, str], Compared]]:
-    """Arm -> (metric, language) -> difference, of the suites that both have."""
+    """Arm -> (metric, language) -> difference, of the suites that both have.
+
+    Args:
+        languages: Of each suite of the study. The figures of a suite with one language stand under that one.
+    """
     base = results.arms[anchor].responses
     found: dict[str, dict[tuple[str, str], Compared]] = {}
     for name, arm in results.arms.items():
@@ -62,26 +73,30 @@ def compared_with_anchor(
             if suite in base and place != base[suite]:
                 ours, theirs = folder / place, folder / base[suite]
                 for score in sorted(path.parent.name for path in ours.glob(f"*/{ITEMS}")):
-                    rows = _compared(ours, theirs, score)
+                    rows = _compared(ours, theirs, score, languages[suite])
                     found.setdefault(name, {}).update({(row.metric, row.language): row for row in rows})
     return found
 
 
-def _compared(ours: Path, theirs: Path, score: str) -> list[Compared]:
-    """Computed once: scored responses do not change."""
+def _compared(ours: Path, theirs: Path, score: str, languages: Sequence[str]) -> list[Compared]:
+    """Computed once for the same scored items."""
     path = ours / score / f"minus-{theirs.name}.json"
-    if not path.is_file():
-        write_json(path, [asdict(row) for row in _rows(ours / score / ITEMS, theirs / score / ITEMS, score)])
-    return read_as(list[Compared], path)
-
-
-def _rows(ours: Path, theirs: Path, score: str) -> list[Compared]:
-    if not theirs.is_file():
+    files = (ours / score / ITEMS, theirs / score / ITEMS)
+    if not files[1].is_file():
         return []
+    hashes = (file_sha256(files[0]), file_sha256(files[1]))
+    stored = read_as(_Stored, path) if path.is_file() else None
+    if stored is None or stored.items != hashes:
+        stored = _Stored(items=hashes, rows=tuple(_rows(*files, score, languages)))
+        write_json(path, asdict(stored))
+    return list(stored.rows)
+
+
+def _rows(ours: Path, theirs: Path, score: str, languages: Sequence[str]) -> list[Compared]:
     items, others = _items(ours), _items(theirs)
     both = sorted(items.keys() & others.keys())
     found = outcome_differences([items[key] for key in both], [others[key] for key in both], specs_of(score))
-    only = _only({place[1] for place in found if place[0] == LANGUAGE} or {key[1] for key in both})
+    only = languages[0] if len(languages) == 1 else ""
     by_language = {place[2] for place in found if place[0] == LANGUAGE}
     return [
         Compared(
@@ -92,13 +107,8 @@ def _rows(ours: Path, theirs: Path, score: str) -> list[Compared]:
             distinguished=difference.is_distinguished,
         )
         for (dimension, label, metric), difference in found.items()
-        if dimension or only or metric not in by_language
+        if (not dimension if only else dimension or metric not in by_language)
     ]
-
-
-def _only(languages: Collection[str]) -> str:
-    """The one language; empty: there are several."""
-    return next(iter(languages)) if len(languages) == 1 else ""
 
 
 def _items(path: Path) -> Mapping[tuple[str, str, str], _Item]:

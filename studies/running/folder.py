@@ -19,6 +19,7 @@ from core.files import file_sha256, read_as, read_json, write_json
 from core.run_folder import OUTPUT, TRAIN
 from harness.checkpoint.seal import share_saved
 from studies.errors import LinkError, StudyError
+from studies.graph import Generation
 from studies.identity import cut_identity, digest
 from studies.running.runner import Responses, Trained, Weights
 from studies.selection import MetricRow
@@ -59,6 +60,13 @@ class TrainedRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Speed:
     tokens_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    scoring: str
+    """As in the graph's generation."""
+    rows: tuple[MetricRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +116,8 @@ class StudyFolder:
 
     def finish_training(self, identity: str, trained: Trained, *, parent: str, stopped: str = "") -> None:
         """Records a finished training, last of all: what has no record is gone on with."""
-        why = stopped or (f"cut at step {trained.step} of {trained.of_steps}" if trained.is_cut else "")
+        ended = "diverged after" if trained.diverged else "cut at"
+        why = stopped or (f"{ended} step {trained.step} of {trained.of_steps}" if trained.is_cut else "")
         record = TrainedRecord(
             identity=cut_identity(identity, trained.step) if why else identity,
             planned=identity,
@@ -185,14 +194,18 @@ class StudyFolder:
         relative = str(responses.path.relative_to(self.path))
         write_json(self.responses(identity) / GENERATED, {"path": relative, "sha256": responses.sha256})
 
-    def scores(self, identity: str) -> list[MetricRow] | None:
-        """The metrics of scored responses; None: they are not scored."""
-        path = self.responses(identity) / SCORES
-        return read_as(list[MetricRow], path) if path.is_file() else None
+    def scores(self, generation: Generation) -> Sequence[MetricRow] | None:
+        """The metrics of scored responses; None: they are not scored, or by something else."""
+        path = self.responses(generation.identity) / SCORES
+        if not path.is_file():
+            return None
+        record = read_as(_Scored, path)
+        return record.rows if record.scoring == generation.scoring else None
 
-    def finish_scores(self, identity: str, rows: Sequence[MetricRow]) -> None:
+    def finish_scores(self, generation: Generation, rows: Sequence[MetricRow]) -> None:
         """Records metrics."""
-        write_json(self.responses(identity) / SCORES, [asdict(row) for row in rows])
+        record = _Scored(scoring=generation.scoring, rows=tuple(rows))
+        write_json(self.responses(generation.identity) / SCORES, asdict(record))
 
     def speed(self, folder: Path) -> float | None:
         """Tokens per second of what was done in a folder."""

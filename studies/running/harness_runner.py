@@ -120,6 +120,7 @@ class HarnessRunner:
             of_steps=steps,
             eval_loss=result.picked.validation_loss,
             is_paused=result.stop_reason == PAUSE,
+            diverged=result.stop_reason == "not_finite",
         )
 
     def race(self, candidates: Mapping[str, TrainingWork], account: Account) -> Mapping[str, str]:

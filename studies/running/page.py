@@ -72,6 +72,11 @@ class _Swept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Suite:
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
     """What the page says of the study itself, from `study.json`."""
 
@@ -79,6 +84,7 @@ class _Head:
     base: str
     budget: str
     anchor: str
+    suites: Mapping[str, _Suite]
     selection: Selection | None = None
     sweep: _Swept | None = None
 
@@ -90,7 +96,8 @@ def write_study_report(folder: Path, path: Path) -> None:
         OnedayError: a file is damaged, or the page cannot be written.
     """
     results, study = read_as(StudyResults, folder / RESULTS), read_as(_Head, folder / STUDY)
-    compared = compared_with_anchor(folder, results, anchor=study.anchor)
+    languages = {name: suite.languages for name, suite in study.suites.items()}
+    compared = compared_with_anchor(folder, results, anchor=study.anchor, languages=languages)
     far = how_far(folder)
     spend = _spend(far)
     columns = _columns(results, study)

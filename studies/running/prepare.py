@@ -8,17 +8,18 @@ Where it sits: study -> **prepare** -> the loop.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from core.files import file_sha256
 from core.model.folder import model_fingerprint
 from core.stage import locked
 from harness.base_model import find_model
 from harness.budget.duration import seconds
-from studies.arm import resolve_arms
+from studies.arm import ResolvedArm, resolve_arms
 from studies.budget import fit
 from studies.data import Curated
 from studies.errors import StudyError
 from studies.estimate import Measured, Speeds, estimate, length_of, speed_key
 from studies.graph import Graph, build_graph
-from studies.identity import Known, data_key, trainer_versions
+from studies.identity import Known, data_key, digest, trainer_versions
 from studies.running.building import Mix, build_data
 from studies.running.choosing import write_questions
 from studies.running.folder import StudyFolder
@@ -45,6 +46,7 @@ def prepare(
     arms = resolve_arms(study)
     graph = build_graph(study, arms, Known(), {})
     _check_trainings(graph, runner, is_raced=study.sweep is not None and study.sweep.halving)
+    _check_held_out(study, arms)
     _write_questions(study, folder)
     not_run = {
         name: why
@@ -62,6 +64,7 @@ def prepare(
         bases={name: model_fingerprint(path) for name, path in bases.items()},
         data={key: mix.sha256 for key, mix in mixes.items()},
         libraries=trainer_versions(),
+        items=_items_sha256(study, folder),
     )
     context = Context(
         study=study,
@@ -78,6 +81,25 @@ def prepare(
     return context
 
 
+def _check_held_out(study: Study, arms: Mapping[str, ResolvedArm]) -> None:
+    """Refuses an arm that would train on tasks which are asked about.
+
+    Raises:
+        StudyError: it holds out others than the stage whose tasks are asked about.
+    """
+    for name, suite in study.suites.items():
+        asked = study.stage(suite.questions_of).data if suite.questions_of else None
+        for arm in arms.values() if isinstance(asked, Curated) else ():
+            for data in (stage.data for stage in arm.stages.values() if isinstance(stage.data, Curated)):
+                assert isinstance(asked, Curated)
+                if data.holds_out != asked.holds_out:
+                    raise StudyError(
+                        f"arms.{arm.name}: it holds out {data.held_out_tasks} tasks of {data.source}, and suite {name} "
+                        f"asks about {asked.held_out_tasks} of {asked.source}. Give it the same source, held_out_tasks "
+                        "and questions_per_task."
+                    )
+
+
 def _write_questions(study: Study, folder: Path) -> None:
     """Writes the questions of the tasks that a stage's data hold out."""
     for name in dict.fromkeys(suite.questions_of for suite in study.suites.values()):
@@ -85,6 +107,17 @@ def _write_questions(study: Study, folder: Path) -> None:
         if isinstance(data, Curated):
             path = folder / QUESTIONS / f"{name}.jsonl"
             write_questions(data, tasks=study.path(study.sources[data.source].path), path=path, seed=study.seed)
+
+
+def _items_sha256(study: Study, folder: Path) -> dict[str, str]:
+    """Suite -> hash over the names and contents of the files of its items, where they are here."""
+    found = {}
+    for name, suite in study.suites.items():
+        path = study.items(suite, folder)
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        if path.exists():
+            found[name] = digest({file.relative_to(path).as_posix(): file_sha256(file) for file in files})
+    return found
 
 
 def _check_budget(context: Context) -> None:

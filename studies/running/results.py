@@ -18,7 +18,7 @@ from core.files import read_json
 from evaluation.scoring import Figure
 from studies.arm import Change
 from studies.deviations import deviations
-from studies.graph import Training
+from studies.graph import Generation, Training
 from studies.running.folder import StudyFolder, TrainedRecord
 from studies.running.survey import Planned, Survey
 from studies.selection import Choice, MetricRow
@@ -190,7 +190,7 @@ def _scored(
     for generation in survey.graph.generations.values():
         if generation.training != tip or arm not in generation.arms:
             continue
-        rows = folder.scores(generation.identity)
+        rows = folder.scores(generation)
         if rows is not None:
             responses[generation.suite] = str(folder.responses(generation.identity).relative_to(folder.path))
         for row in rows or []:
@@ -283,4 +283,4 @@ def _work_state(survey: Survey, work: Planned) -> str:
 
 
 def _is_scored(folder: StudyFolder, work: Planned) -> bool:
-    return folder.scores(work.identity) is not None
+    return isinstance(work, Generation) and folder.scores(work) is not None

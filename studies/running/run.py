@@ -247,6 +247,7 @@ class _Loop:
             weights=folder.weights(record) if record else None,
             run=folder.training(record.planned) if record else None,
             template=context.arms[generation.arms[0]].template,
+            precision=None if record else context.study.base_precision,
             checkpoint={
                 "name": record.identity[:SHORT] if record else generation.base,
                 "sha256": record.sha256 if record else None,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from core.model.quantisation import Precision
 from harness.ledger.account import Account
 from studies.estimate import Measured
 from studies.graph import Generation, Training
@@ -67,10 +68,12 @@ class Trained:
     eval_loss: float | None
     is_paused: bool = False
     """It stopped where it was told to, and can be gone on with."""
+    diverged: bool = False
+    """It stopped because its loss was not finite."""
 
     @property
     def is_cut(self) -> bool:
-        """Its share of the budget ended before its declared length."""
+        """It ended before its declared length, by its share of the budget or because it diverged."""
         return not self.is_paused and self.step < self.of_steps
 
 
@@ -87,6 +90,8 @@ class GenerationWork:
     run: Path | None
     """The run folder of its training."""
     template: str
+    precision: Precision | None
+    """None: as the run was trained; of the base, the model's default."""
     checkpoint: Mapping[str, object]
     """Stands in every response: name, hash, study, arms, stage."""
     folder: Path

@@ -115,7 +115,8 @@ class Slot:
         self._note_speed(account, "train", work.tokens * trained.step / trained.of_steps, work.folder)
         self.folder.finish_training(work.key, trained, parent=work.parent.sha256 if work.parent else "")
         loss = "-" if trained.eval_loss is None else f"{trained.eval_loss:.4f}"
-        cut = ", cut by its share of the budget" if trained.is_cut else ""
+        why = "its loss was not finite afterwards" if trained.diverged else "cut by its share of the budget"
+        cut = f", {why}" if trained.is_cut else ""
         return f"step {trained.step} of {trained.of_steps}{cut}, eval loss {loss}"
 
     def _generate(self, work: GenerationWork, account: Account) -> str:
@@ -126,7 +127,7 @@ class Slot:
             self._note_speed(account, "generate", work.tokens, work.folder)
             self.folder.finish_generation(work.key, responses)
         account.enter("score")
-        self.folder.finish_scores(work.key, self.evaluator.score(work, responses, account))
+        self.folder.finish_scores(work.generation, self.evaluator.score(work, responses, account))
         return "generated and scored"
 
     def _race(self, work: RaceWork, share_s: float) -> Ended:

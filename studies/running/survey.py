@@ -84,10 +84,9 @@ class Survey:
 
     def next_race(self) -> Group | None:
         """A sweep with halving whose candidates have all come to the pause."""
-        for arm in self.fitted.arms:
-            group = self.graph.groups.get(arm) if race_key(arm) not in self.running else None
-            left = [i for i in group.candidates.values() if i not in self.settled] if group else []
-            if len(left) > 1 and self.paused.issuperset(left):
+        for arm, group in self.graph.groups.items():
+            left = [i for i in group.candidates.values() if i not in self.settled and i in self.fitted.work]
+            if race_key(arm) not in self.running and len(left) > 1 and self.paused.issuperset(left):
                 return group
         return None
 
@@ -214,7 +213,7 @@ def _settled(
         for identity, generation in graph.generations.items()
         if generation.suite in context.not_run
         or generation.training in unwanted
-        or context.folder.scores(identity) is not None
+        or context.folder.scores(generation) is not None
     }
     return frozenset([*trained, *failed, *scored])
 
@@ -261,7 +260,7 @@ def _table(context: Context, graph: Graph, group: Group, record: TrainedRecord) 
     rows = [MetricRow(metric=EVAL_LOSS, language="", value=record.eval_loss)]
     for identity in group.generations:
         if graph.generations[identity].training == record.planned:
-            rows += context.folder.scores(identity) or []
+            rows += context.folder.scores(graph.generations[identity]) or []
     return rows
 
 

@@ -112,3 +112,9 @@ def test_a_file_that_is_not_there_or_not_whole_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.gz").write_bytes(gzip.compress(json.dumps(ROW).encode() * 100)[:-20])
     with pytest.raises(EvaluationError, match=r"cut\.gz: cannot be read .*the file is whole"):
         read_responses(tmp_path / "cut.gz")
+    whole = bytearray(gzip.compress(json.dumps(ROW).encode() * 100))
+    for place in range(12, len(whole) - 8, 7):  # in the compressed part
+        whole[place] ^= 0xFF
+    (tmp_path / "flipped.gz").write_bytes(whole)
+    with pytest.raises(EvaluationError, match=r"flipped\.gz: cannot be read .*the file is whole"):
+        read_responses(tmp_path / "flipped.gz")

@@ -26,7 +26,16 @@ def test_a_suite_is_loaded_from_its_file_or_from_a_folder() -> None:
 
 def test_parameters_are_read_as_text(tmp_path: Path) -> None:
     suite = load_suite("ifeval", write(tmp_path / "i", [ITEM]), {"letter_rule": "upstream", "letter_seed": "7"})
-    assert suite.parameters() == {"letter_rule": "upstream", "letter_seed": 7}
+    assert suite.parameters() == {"letter_rule": "upstream", "letter_seed": 7, "language_prompts": True}
+
+
+def test_prompts_that_ask_for_a_language_can_be_left_out(tmp_path: Path) -> None:
+    asks = {"instruction_id_list": ["language:response_language"], "kwargs": [{"language": "fi"}]}
+    path = write(tmp_path / "i", [ITEM, {**ITEM, **asks, "key": 2, "prompt": "In Finnish."}])
+    asked = {value: load_suite("ifeval", path, {"language_prompts": value}) for value in ("true", "false")}
+    assert [len(suite.items()) for suite in asked.values()] == [2, 1]
+    with pytest.raises(EvaluationError, match=r"no item of ifeval in it\. Give the file"):
+        load_suite("ifeval", write(tmp_path / "j", [{**ITEM, **asks}]), {"language_prompts": "false"})
 
 
 @pytest.mark.parametrize(

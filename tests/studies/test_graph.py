@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from studies.arm import resolve_arms
-from studies.graph import Graph, Training, build_graph
+from studies.graph import Generation, Graph, Training, build_graph
 from studies.identity import Known
+from studies.running.folder import StudyFolder
 from studies.study import Study
 from tests.studies.fakes import context_of
 from tests.studies.studies import SMALL, SWEPT, study_of
@@ -101,3 +102,38 @@ def test_weights_that_were_cut_give_their_children_another_identity(tmp_path: Pa
     assert sft in cut.trainings
     assert {t.identity for t in of(first, "dpo")}.isdisjoint(cut.trainings)
     assert not {g.identity for g in first.generations.values() if g.training == sft} & set(cut.generations)
+
+
+def asked(study: Study, known: Known | None = None) -> Generation:
+    graph = build_graph(study, resolve_arms(study), known or Known(), {})
+    return next(generation for generation in graph.generations.values() if generation.arms == ("tenth",))
+
+
+def test_responses_depend_on_items_and_on_what_asks_and_scores_on_what_scores(tmp_path: Path) -> None:
+    before = asked(study_of(SMALL, tmp_path))
+    key = "suites.crosslingual"
+    for changes in ({f"{key}.items": "other"}, {f"{key}.settings": {"language": {"detector": "x"}}}):
+        assert asked(study_of(SMALL, tmp_path, changes)).identity != before.identity
+    items = Known(items={"crosslingual": "ab"}), Known(items={"crosslingual": "cd"})
+    assert asked(study_of(SMALL, tmp_path), items[0]).identity != asked(study_of(SMALL, tmp_path), items[1]).identity
+    rescored = asked(study_of(SMALL, tmp_path, {f"{key}.scores": ["language", "spelling"]}))
+    assert rescored.identity == before.identity
+    assert rescored.scoring != before.scoring
+    folder = StudyFolder(path=tmp_path)
+    folder.finish_scores(before, [])
+    assert (folder.scores(before), folder.scores(rescored)) == ((), None)
+
+
+def test_so_many_held_out_questions_are_asked_as_the_study_says(tmp_path: Path) -> None:
+    held_out = {"suites.crosslingual.scores": ["held-out"], "selection.metrics": ["held-out.score"]}
+    suites = [
+        study_of(SMALL, tmp_path, {**held_out, "suites.crosslingual.num_items": num}).suites["crosslingual"]
+        for num in (20, 500)
+    ]
+    assert [suite.settings_of("held-out") for suite in suites] == [{"questions": "20"}, {"questions": "500"}]
+
+
+def test_the_base_is_asked_in_the_precision_of_the_anchor(tmp_path: Path) -> None:
+    assert study_of(SMALL, tmp_path).base_precision is None
+    assert study_of(SMALL, tmp_path, {"sft.weights": "qlora"}).base_precision == "4bit"
+    assert study_of(SMALL, tmp_path, {"dpo.weights": "qlora"}).base_precision is None

@@ -94,6 +94,26 @@ WRONG = {
         {"suites.crosslingual.scores": ["language", "langage"]},
         r"langage: unknown \(did you mean",
     ),
+    "two suites whose figures have one name": (
+        SMALL,
+        {
+            "suites.again": {
+                "items": "b",
+                "scores": ["language"],
+                "languages": ["fi"],
+                "num_items": 9,
+                "generation": {"max_new_tokens": 8},
+            }
+        },
+        r"suites\.again: crosslingual is scored by language in fi too",
+    ),
+    "halving over weights": (
+        SWEPT,
+        {"sweep": {"stage": "sft", "key": "weights", "values": ["lora", "qlora"], "halving": True}},
+        r"weights decides what they mean",
+    ),
+    "pairs of several sources": (SMALL, {"dpo.data.pairs": "best-worst"}, r"pairs: best-worst takes one source"),
+    "scores of given pairs": (SMALL, {"dpo.data.score": "helpfulness"}, r"score has no effect with pairs: given"),
     "a loss averaged with shares": (
         SMALL,
         {"selection.metrics": ["eval_loss", "language.accuracy"]},

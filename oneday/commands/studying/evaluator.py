@@ -7,8 +7,10 @@ from typing import Literal
 
 from core.files import file_sha256, make_folder, read_as
 from evaluation.difference import LANGUAGE
+from evaluation.errors import EvaluationError
 from evaluation.scoring import Figure, Scores
 from evaluation.suite import Template as Asks
+from evaluation.suites import load_suite
 from harness.data.template import Template
 from harness.ledger.account import Account
 from oneday.bounded_process import run_within
@@ -32,7 +34,14 @@ class CommandEvaluator:
 
     def not_run(self, suite: Suite, items: Path) -> str:
         """Why a suite cannot be run here; empty: it can."""
-        return "" if items.exists() else f"its items are not here: {items}"
+        if not items.exists():
+            return f"its items are not here: {items}"
+        try:
+            for score in suite.scores:
+                load_suite(score, items, suite.settings_of(score))
+        except EvaluationError as e:
+            return str(e)
+        return ""
 
     def generate(self, work: GenerationWork, account: Account) -> Responses:
         """Generates, or goes on with what was interrupted.
@@ -48,6 +57,7 @@ class CommandEvaluator:
             items=_items(work),
             model=str(work.run or work.base),
             template=_template(work),
+            precision=work.precision,
             set=_settings(work, work.suite.scores[0]),
             out=path,
             max_new_tokens=sampling.max_new_tokens,
@@ -89,10 +99,8 @@ def _bounded(command: str, runs: str, request: Request, work: GenerationWork, ac
 
 
 def _template(work: GenerationWork) -> Literal["chat", "alpaca"] | None:
-    """As the arm was trained. A text says nothing of that, so there the study decides; None: the model itself."""
-    if work.run is None:
-        return None
-    trained = template_of_run(work.run)
+    """As the arm was trained. Of the base, and where rows are texts, the study decides; None: the model itself."""
+    trained = template_of_run(work.run) if work.run is not None else None
     if trained is not None:
         return "chat" if trained is Asks.CHAT else "alpaca"
     return None if work.template == Template.AUTO else "alpaca" if work.template == Template.ALPACA else "chat"
@@ -100,7 +108,7 @@ def _template(work: GenerationWork) -> Literal["chat", "alpaca"] | None:
 
 def _settings(work: GenerationWork, score: str) -> tuple[str, ...]:
     """Of a suite, as `set` takes them."""
-    return tuple(f"{key}={value}" for key, value in work.suite.settings.get(score, {}).items())
+    return tuple(f"{key}={value}" for key, value in work.suite.settings_of(score).items())
 
 
 def _items(work: GenerationWork) -> Path:
@@ -124,9 +132,9 @@ def _tags(path: Path) -> list[str]:
 
 
 def _rows(score: str, found: Scores, languages: Sequence[str]) -> Iterator[MetricRow]:
-    """Figures by language where the suite has them, else of its one language; then those of the other breakdowns."""
-    by_language = found.by.get(LANGUAGE, {})
+    """Figures of its one language, or by language where the suite has them; then those of the other breakdowns."""
     only = languages[0] if len(languages) == 1 else ""
+    by_language = {} if only else found.by.get(LANGUAGE, {})
     for metric, figure in found.metrics.items():
         parts = {language: figures[metric] for language, figures in by_language.items() if metric in figures}
         for language, part in (parts or {only: figure}).items():

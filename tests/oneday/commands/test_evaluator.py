@@ -47,9 +47,11 @@ def test_the_rows_of_a_run_say_how_it_is_asked(kind: str, template: Asks | None,
         ("pair", "auto", "chat"),
         ("text", "alpaca", "alpaca"),
         ("text", "auto", None),
+        ("base", "alpaca", "alpaca"),
+        ("base", "auto", None),
     ],
 )
-def test_a_trained_model_is_asked_as_it_was_trained_whatever_the_study_declares(
+def test_a_trained_model_is_asked_as_it_was_trained_and_the_base_as_the_study_declares(
     kind: str, declared: str, asked: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[GenerateRequest] = []
@@ -69,11 +71,21 @@ def test_a_trained_model_is_asked_as_it_was_trained_whatever_the_study_declares(
     items.touch()
     work = GenerationWork(
         generation=generation, suite=suite, items=items, base=tmp_path / "base", weights=None,
-        run=run_of(tmp_path / "run", kind), template=declared, checkpoint={}, folder=tmp_path / "out",
+        run=None if kind == "base" else run_of(tmp_path / "run", kind), template=declared,
+        precision="4bit" if kind == "base" else None, checkpoint={}, folder=tmp_path / "out",
     )  # fmt: skip
     ledger = Ledger.start(tmp_path / "ledger.jsonl", budget_s=60.0)
     account = Account.open(tmp_path / "account.jsonl", of=ledger, name="g", share_s=30.0)
     with pytest.raises(StudyError, match="generate ended with exit code 1"):
         CommandEvaluator().generate(work, account)
     (request,) = requests
-    assert (request.template, request.set) == (asked, ())
+    assert (request.template, request.precision) == (asked, work.precision)
+    assert request.set == ("questions=1",)
+
+
+def test_a_suite_whose_items_lack_a_file_is_not_run_and_says_which(tmp_path: Path) -> None:
+    sampling = Sampling(max_new_tokens=8)
+    suite = Suite(items="i", scores=("modifiers",), languages=("en",), num_items=1, generation=sampling)
+    assert CommandEvaluator().not_run(suite, tmp_path / "gone") == f"its items are not here: {tmp_path}/gone"
+    (tmp_path / "modifiers.en.jsonl").write_text("{}\n")
+    assert "none of judge_prompt.txt in it" in CommandEvaluator().not_run(suite, tmp_path)

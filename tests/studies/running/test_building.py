@@ -9,9 +9,15 @@ from core.errors import OnedayError
 from harness.data.template import Template
 from studies.arm import resolve_arms
 from studies.identity import data_key
-from studies.running.building import Mix, build_data
+from studies.running.building import LONG, Mix, build_data
+from studies.stage import Stage
 from studies.study import Study
 from tests.studies.studies import SMALL, study_of
+
+SIZES = {
+    **{f"sources.{name}.rows": 40 for name in ("en", "fi")},
+    **{f"sources.pairs-{name}.rows": 20 for name in ("en", "fi")},
+}
 
 
 def built(study: Study, folder: Path) -> dict[tuple[str, str], Mix]:
@@ -32,10 +38,7 @@ def study(tmp_path: Path) -> Study:
         pairs = [{"prompt": f"{language} {n}?", "chosen": "yes, indeed", "rejected": f"no {n}"} for n in range(20)]
         for name, lines in ((f"{language}.jsonl", rows), (f"pairs_{language}.jsonl", pairs)):
             (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    sizes = {f"sources.{name}.rows": 40 for name in ("en", "fi")} | {
-        f"sources.pairs-{name}.rows": 20 for name in ("en", "fi")
-    }
-    return study_of(SMALL, tmp_path, {"data_folder": str(tmp_path), **sizes})
+    return study_of(SMALL, tmp_path, {"data_folder": str(tmp_path), **SIZES})
 
 
 def texts(mix: Mix) -> str:
@@ -85,3 +88,70 @@ def test_what_a_builder_makes_is_trained_in_the_studys_template(
     mixes = built(study.model_copy(update={"template": Template(template)}), tmp_path / "run")
     rows = [json.loads(line) for line in texts(mixes["tenth", "sft"]).splitlines()]
     assert all(columns <= row.keys() for row in rows)
+
+
+def test_pairs_with_long_prompts_are_left_out_with_their_reason(study: Study, demo_base: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": "en 1? " * n, "chosen": "yes", "rejected": "no"} for n in (1, 2, 400)]
+    (tmp_path / "pairs_en.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"dpo.max_prompt_tokens": 40, "sources.pairs-en.rows": 3, "base": str(demo_base)}
+    changes |= {"models": {str(demo_base): {"parameters": 1e6}}, "arms.whole.skip": ["dpo"]}
+    limited = study_of(SMALL, tmp_path, {**study.model_dump(include={"data_folder"}), **SIZES, **changes})
+    mixes = built(limited, tmp_path / "run")
+    assert texts(mixes["dpo-en", "dpo"]).count('"rejected"') == 2
+    dropped = [json.loads(line) for line in (mixes["dpo-en", "dpo"].path.parent / LONG).read_text().splitlines()]
+    assert [(row["reason"], row["unit"]) for row in dropped] == [("prompt_too_long", "pair")]
+    assert "limit 40" in dropped[0]["detail"]
+    with pytest.raises(OnedayError, match=r"all 23 prompts of .* are longer"):
+        built(limited.model_copy(update={"stages": _limited(limited, 1)}), tmp_path / "other")
+
+
+def _limited(study: Study, limit: int) -> tuple[Stage, ...]:
+    return tuple(
+        stage.model_copy(update={"max_prompt_tokens": limit}) if stage.max_prompt_tokens else stage
+        for stage in study.stages
+    )
+
+
+MIX = """
+study: ready
+about: a mix that is trained on as it stands
+base: models/base
+models: {models/base: {parameters: 1.0e8}}
+card: rtx4090
+budget: 1h
+sources: {mix: {path: mix, rows: 2, tokens: 9}}
+stages:
+  - {name: sft, kind: sft, data: {build: rows, source: mix}, weights: lora, learning_rate: 1.0e-5, max_steps: 2}
+anchor: plain
+arms:
+  plain: {}
+"""
+PROMPTED = {"instruction": "Say it.", "input": "", "output": "it"}
+CHAT = {"messages": [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "it"}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "message"),
+    [
+        (PROMPTED, {}, ""),
+        (PROMPTED, {"sft.loss": "responses", "template": "alpaca"}, ""),
+        (CHAT, {"template": "chat"}, ""),
+        (PROMPTED, {"sft.loss": "all"}, r"sft\.loss: all: the rows of .*mix say themselves which tokens count"),
+        (CHAT, {"sft.loss": "last"}, r"sft\.loss: last: the rows of .*mix say themselves"),
+        (PROMPTED, {"template": "chat"}, r"template: chat: the rows of .* are instructions, rendered already"),
+        (CHAT, {"template": "alpaca"}, r"template: alpaca: the rows of .* are chats or texts"),
+    ],
+)
+def test_what_a_mix_that_stands_cannot_obey_is_refused(
+    row: dict[str, object], changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mix").mkdir()
+    for name in ("train.jsonl", "validation.jsonl"):
+        (tmp_path / "mix" / name).write_text(json.dumps(row) + "\n")
+    study = study_of(MIX, tmp_path, {"data_folder": str(tmp_path), **changes})
+    if not message:
+        assert built(study, tmp_path / "run")["plain", "sft"].path == tmp_path / "mix"
+        return
+    with pytest.raises(OnedayError, match=message) as e:
+        built(study, tmp_path / "run")
+    assert "\n" not in str(e.value)

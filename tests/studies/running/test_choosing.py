@@ -52,7 +52,13 @@ def test_arms_have_equal_tokens_and_controls_do_not_ask(tasks: Path, demo_base: 
     def mix(control: str, **changes: object) -> Path:
         data = Curated.model_validate({"build": "curate", "source": "ni", "control": control, **SMALL, **changes})
         return chosen_mix(
-            data, tasks=tasks, base=demo_base, folder=tmp_path / f"{control}{len(changes)}", seed=7, build=load
+            data,
+            tasks=tasks,
+            base=demo_base,
+            folder=tmp_path / f"{control}{len(changes)}",
+            held_out_seed=7,
+            seed=7,
+            build=load,
         )
 
     counter = TokenCounter.load(demo_base)

@@ -12,7 +12,7 @@ from studies.estimate import Measured
 from studies.graph import Training
 from studies.running.prepare import prepare
 from studies.selection import Selection
-from studies.study import Study
+from studies.study import Study, find_study, read_study
 from tests.studies.fakes import FakeRunner, Machine
 from tests.studies.studies import SMALL, study_of
 
@@ -63,3 +63,11 @@ def test_a_suite_whose_items_are_not_here_is_not_run_and_says_where_they_were_lo
     rule = Selection(metrics=("language.accuracy",))
     with pytest.raises(OnedayError, match=r"none of language\.accuracy can be computed here \(crosslingual: "):
         prepared(study.model_copy(update={"selection": rule}), tmp_path / "other")
+
+
+def test_an_arm_that_would_train_on_tasks_that_are_asked_about_is_refused(tmp_path: Path) -> None:
+    data = {"build": "curate", "source": "ni", "control": "random", "rows": 10_000, "tokens": 4e6, "held_out_tasks": 4}
+    changes = {"arms.other": {"changes": {"sft.data": data}}}
+    study = read_study(find_study(Path("choosing")), changes=changes)
+    with pytest.raises(OnedayError, match=r"arms\.other: it holds out 4 tasks of .*, and suite \S+ asks about 40"):
+        prepared(study, tmp_path / "run")

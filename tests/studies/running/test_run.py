@@ -22,7 +22,8 @@ from studies.running.folder import RESULTS, SHORT
 from studies.running.page import write_study_report
 from studies.running.results import PaperFigure
 from studies.running.run import StudyResult, run_study
-from studies.running.runner import GenerationWork, Responses
+from studies.running.runner import GenerationWork, Responses, race_key
+from studies.running.survey import take_survey
 from studies.running.view import how_far, is_study
 from studies.study import Study
 from tests.studies.fakes import FakeEvaluator, FakeRunner, Killed, Machine, context_of, number, random_costs
@@ -318,6 +319,21 @@ def test_halving_stops_what_is_clearly_worse_and_goes_on_with_the_rest(tmp_path:
     assert choice.value == 1e-5
     assert any("stopped at step 50" in note for note in choice.notes)
     assert len(run.evaluator.generated) == 4, "a stopped candidate is not asked"
+
+
+def test_candidates_are_raced_for_those_who_take_the_choice_of_an_arm_that_is_dropped(tmp_path: Path) -> None:
+    arms = {"whole": {"priority": 100}, "noisy": {"priority": 50, "changes": {"sft.neftune_noise_alpha": 5}}}
+    arms["tuner"] = {"priority": 10, "changes": {"sft.lora_r": 8}}
+    sweep = {"sweep.arm": "tuner", "sweep.halving": True, "selection.metrics": ["eval_loss"]}
+    study = study_of(SWEPT, tmp_path, {"arms": arms, **sweep, "suites.crosslingual.use": ["report"]})
+    context = context_of(study, tmp_path / "run")
+    total_s = sum(cost.seconds for cost in take_survey(context, failed={}, left_s=1e9).costs.values())
+    survey = take_survey(context, failed={}, left_s=total_s - 20)
+    candidates = frozenset(survey.graph.groups["tuner"].candidates.values())
+    assert (survey.fitted.dropped, candidates <= survey.fitted.work) == (("tuner",), True)
+    waiting = replace(survey, paused=candidates)
+    assert waiting.next_race() == survey.graph.groups["tuner"]
+    assert replace(waiting, running=frozenset({race_key("tuner")})).next_race() is None
 
 
 def test_a_kill_during_halving_changes_nothing_at_the_end(tmp_path: Path) -> None:
