@@ -157,6 +157,11 @@ class _Builder:
             candidates[value] = self._train(arm, self._with_value(stage, value), parent, swept=swept)
             for name, suite in self._suites("select", arm.name):
                 generations.append(self._generate(arm, candidates[value], name, suite))
+        if len(set(candidates.values())) < len(candidates):
+            raise StudyError(
+                f"sweep.key: {sweep.key} has no effect on {arm.name}, for two of its values give the same training. "
+                "Sweep another key, or another arm."
+            )
         self.groups[arm.name] = Group(arm=arm.name, candidates=candidates, generations=tuple(generations))
         if arm.name in self.choices:
             return candidates[self.choices[arm.name]]

@@ -3,7 +3,8 @@
     {"messages": [..., {"role": "assistant", "content": "Yes.", "rating": 1}]}      a rating of each answer
     {"prompt": "...", "completion": "...", "label": true}                          a rating of the last answer
 
-An answer that was rated bad, or not rated, gives no row. In the context of a later good answer it bears no loss.
+An answer that was rated bad, or not rated, gives no row. In the context of a later good answer it bears no loss. An
+empty answer, and the answers after it, whose context has a hole, give none either.
 
 Source: the feedback stage of Taiwan LLM (2023), section 3, and the merge of its section 4.1.
 
@@ -104,18 +105,22 @@ class RatedConversation:
     row: Row
     messages: tuple[Message, ...]
     ratings: Sequence[Rating]
+    num_answers: int
+    """Of the record, those included that are left out."""
 
 
-def good_answers(conversations: Iterable[RatedConversation]) -> Iterator[Row | Dropped]:
+def good_answers(conversations: Iterable[RatedConversation | Dropped]) -> Iterator[Row | Dropped]:
     """Yields a row for each answer that was rated good: the conversation up to this answer, which alone is trained."""
     for rated in conversations:
+        if isinstance(rated, Dropped):
+            yield rated
+            continue
         answers = [n for n, message in enumerate(rated.messages) if message.role is Role.ASSISTANT]
         for number, (position, rating) in enumerate(zip(answers, rated.ratings, strict=True), start=1):
-            name = rated.row.id if len(answers) == 1 else f"{rated.row.id}#{number}"
+            name = rated.row.id if rated.num_answers == 1 else f"{rated.row.id}#{number}"
             answer = rated.messages[position]
-            reason = rating.value if rating is not Rating.GOOD else "" if answer.content.strip() else "empty_output"
-            if reason:
-                yield Dropped(unit=ANSWER, id=name, reason=reason, source=rated.row.source)
+            if rating is not Rating.GOOD:
+                yield Dropped(unit=ANSWER, id=name, reason=rating.value, source=rated.row.source)
                 continue
             earlier = untrained(rated.messages[:position])
             described = rated.row.example.description
@@ -130,10 +135,11 @@ def _joined(into: InputSpec, found: Iterator[Row | Dropped], context: BuildConte
         yield item.in_mixture() if isinstance(item, Row) else item
 
 
-def _rated(data: InputSpec, column: str, context: BuildContext) -> Iterator[RatedConversation]:
-    """Yields the conversations of an input with the ratings of their answers."""
+def _rated(data: InputSpec, column: str, context: BuildContext) -> Iterator[RatedConversation | Dropped]:
+    """Yields the conversations of an input with the ratings of their answers, and answers that cannot be used."""
     columns = (column,) if column else RATINGS
-    for record in context.records(data):
+    for whole in context.records(data):
+        record, num_lost = _to_empty_answer(whole)
         row = row_of(_to_last_answer(record), data)
         if isinstance(row, Row) and isinstance(row.example, Text | Preference):
             row = Rejected(place=record.place, reason="malformed", detail="has no prompt with an answer")
@@ -141,8 +147,29 @@ def _rated(data: InputSpec, column: str, context: BuildContext) -> Iterator[Rate
             context.drop(dropped_record(row, data))
             continue
         turns = messages(row.example)
-        context.num_in[ANSWER] += sum(message.role is Role.ASSISTANT for message in turns)
-        yield RatedConversation(row=row, messages=turns, ratings=_ratings(record, turns, columns))
+        num = sum(message.role is Role.ASSISTANT for message in turns)
+        context.num_in[ANSWER] += num + num_lost
+        ratings = _ratings(record, turns, columns)
+        yield RatedConversation(row=row, messages=turns, ratings=ratings, num_answers=num + num_lost)
+        for number in range(num_lost):
+            reason = "after_empty_output" if number else "empty_output"
+            yield Dropped(unit=ANSWER, id=f"{row.id}#{num + number + 1}", reason=reason, source=data.name)
+
+
+def _to_empty_answer(record: Record) -> tuple[Record, int]:
+    """The turns before the first empty answer, and how many answers that leaves out; all if it is the first one."""
+    name, turns = _chat(record)
+    answers = [place for place, turn in enumerate(turns) if _role(turn) is Role.ASSISTANT]
+    empty = next((number for number, place in enumerate(answers) if _is_empty(turns[place])), 0)
+    if not empty:
+        return record, 0
+    kept = turns[: answers[empty]]
+    return Record(place=record.place, columns={**record.columns, name: kept}), len(answers) - empty
+
+
+def _is_empty(turn: Mapping[str, Any]) -> bool:
+    content = turn.get("content", turn.get("value"))
+    return (content is None or (isinstance(content, str) and not content.strip())) and not turn.get("tool_calls")
 
 
 def _to_last_answer(record: Record) -> Record:

@@ -18,7 +18,7 @@ from curation.ni.task import Task, read_task
 from curation.preset import CurationParameters
 from curation.stages.context import Curation
 
-FORMAT = 3
+FORMAT = 4
 """Version of the format of `tasks.jsonl` and `instances.jsonl`; a run folder of another version is refused."""
 
 

@@ -107,6 +107,11 @@ WRONG = {
         },
         r"suites\.again: crosslingual is scored by language in fi too",
     ),
+    "a sweep over a key without effect": (
+        SWEPT,
+        {"sft.weights": "full", "sweep.key": "lora_r", "sweep.values": [8, 16]},
+        r"sweep\.key: lora_r has no effect on whole",
+    ),
     "halving over weights": (
         SWEPT,
         {"sweep": {"stage": "sft", "key": "weights", "values": ["lora", "qlora"], "halving": True}},

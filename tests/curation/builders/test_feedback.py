@@ -44,6 +44,21 @@ def test_each_good_answer_is_a_row_and_the_others_have_a_reason(tmp_path: Path) 
     assert {drop["id"] for drop in dropped(tmp_path / "run")} == {"mixed#2", "unrated", "down", "word"}
 
 
+def test_an_empty_answer_leaves_out_itself_and_what_comes_after_it(tmp_path: Path) -> None:
+    rows = [
+        {"id": "hole", "messages": turns(("good", 1), (" ", 1), ("later", 1))},
+        {"id": "first", "messages": turns(("", 1), ("later", 1))},
+    ]
+    found = built("feedback", tmp_path / "run", data=write(tmp_path / "rated.jsonl", rows))
+    assert [line["id"] for line in lines(found.files["feedback"].path)] == ["hole#1"]
+    reasons = {(drop["unit"], drop["id"]): drop["reason"] for drop in dropped(tmp_path / "run")}
+    assert reasons == {
+        ("answer", "hole#2"): "empty_output", ("answer", "hole#3"): "after_empty_output",
+        ("record", "line-2"): "empty_output",
+    }  # fmt: skip
+    assert found.tallies["answer"].read == 3
+
+
 def test_a_bad_answer_among_good_ones_bears_no_label(tmp_path: Path, demo_base: Path) -> None:
     from transformers import AutoTokenizer
 
