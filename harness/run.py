@@ -181,8 +181,8 @@ def _pick(job: TrainJob, stage: Stage, ledger: Ledger, stop_reason: str, measure
                 "and give `redo=true`."
             ) from e
         raise BudgetError(
-            f"the budget of {pretty(ledger.budget_s)} ran out before a checkpoint was complete. Give more with `budget=`, "
-            "and give `redo=true`."
+            f"the budget of {pretty(ledger.budget_s)} ran out before a checkpoint was complete. Give more with "
+            "`budget=`, and give `redo=true`."
         ) from e
     finally:
         ledger.stop()

@@ -14,6 +14,8 @@ import pytest
 
 from harness.ledger.account import Account
 from harness.ledger.ledger import Ledger
+from oneday.display.console import Console
+from oneday.display.study_results import show_results
 from studies.arm import resolve_arms
 from studies.errors import LinkError, StudyError
 from studies.estimate import Speeds, estimate
@@ -81,6 +83,24 @@ def test_everything_is_done_once_and_again_nothing(small: Run) -> None:
     assert small.runner.started == small.evaluator.generated == small.evaluator.scored == []
     assert content(small.folder) == before
     assert again.ledger.charged_s == charged
+
+
+@pytest.mark.parametrize(
+    ("scores", "first", "second"),
+    [
+        (["language"], "arm state eval loss language.accuracy en language.accuracy fi", ""),
+        (["language", "spelling", "relevance"], "arm state eval loss", "metric whole tenth masked dpo-both dpo-en"),
+    ],
+)
+def test_results_with_many_figures_are_shown_by_metric(
+    scores: list[str], first: str, second: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(study_of(SMALL, tmp_path, {"suites.crosslingual.scores": scores}), tmp_path / "run")
+    show_results(run(), Console())
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == first
+    assert ("figures of the arms" in lines) == bool(second)
+    assert not second or lines[lines.index("figures of the arms") + 1] == second
 
 
 def test_the_sweep_comes_before_those_who_take_its_choice(small: Run) -> None:
