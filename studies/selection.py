@@ -21,6 +21,9 @@ from studies.errors import SelectionRefused
 EVAL_LOSS = "eval_loss"
 """The validation loss of a training; lower is better."""
 
+ALL = "all"
+"""Stands for the language of a figure over several languages. It selects nothing, for each of them does."""
+
 Value: TypeAlias = float | int | str
 
 
@@ -31,7 +34,7 @@ class MetricRow:
     metric: str
     """`suite.metric`, or `eval_loss`."""
     language: str
-    """Empty where the metric has none."""
+    """Empty where the metric has none; `ALL` of several together."""
     value: float | None
     """None: it was not computed."""
     k: int | None = None
@@ -115,7 +118,10 @@ def _cells(rule: Selection, rows: Iterable[MetricRow]) -> Cells:
     return {
         (row.metric, row.language): -row.value if row.metric == EVAL_LOSS else row.value
         for row in rows
-        if row.value is not None and not row.dimension and (not rule.languages or row.language in ("", *rule.languages))
+        if row.value is not None
+        and not row.dimension
+        and row.language != ALL
+        and (not rule.languages or row.language in ("", *rule.languages))
     }
 
 

@@ -7,6 +7,7 @@ The outcomes of all items stand in `items.jsonl` of each score, so that neither 
 Where it sits: scored responses -> **compared** -> the page.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from evaluation.difference import LANGUAGE, NOT_DISTINGUISHED, outcome_differenc
 from evaluation.suite import Outcome
 from studies.metrics import specs_of
 from studies.running.results import StudyResults
+from studies.selection import ALL
 
 ITEMS = "items.jsonl"
 
@@ -97,17 +99,17 @@ def _rows(ours: Path, theirs: Path, score: str, languages: Sequence[str]) -> lis
     both = sorted(items.keys() & others.keys())
     found = outcome_differences([items[key] for key in both], [others[key] for key in both], specs_of(score))
     only = languages[0] if len(languages) == 1 else ""
-    by_language = {place[2] for place in found if place[0] == LANGUAGE}
+    by_language = {} if only else Counter(place[2] for place in found if place[0] == LANGUAGE)
     return [
         Compared(
             metric=f"{score}.{metric}",
-            language=label or only,
+            language=label or only or (ALL if by_language.get(metric, 0) > 1 else ""),
             value=round(difference.value, 6),
             interval=difference.interval,
             distinguished=difference.is_distinguished,
         )
         for (dimension, label, metric), difference in found.items()
-        if (not dimension if only else dimension or metric not in by_language)
+        if not (dimension and only) and not (not dimension and by_language.get(metric) == 1)
     ]
 
 

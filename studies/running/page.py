@@ -24,7 +24,7 @@ from studies.running.folder import LEDGER, RESPONSES, RESULTS, SHORT, STUDY, TRA
 from studies.running.results import ArmResult, PaperFigure, Parts, StudyResults
 from studies.running.spending import spent
 from studies.running.view import HowFar, how_far
-from studies.selection import Selection
+from studies.selection import ALL, Selection
 
 Column = tuple[str, str]
 """Metric and language."""
@@ -101,17 +101,18 @@ def write_study_report(folder: Path, path: Path) -> None:
     far = how_far(folder)
     spend = _spend(far)
     columns = _columns(results, study)
+    papers = _paper_columns(results, columns)
     arms = results.arms.values()
     values = {
         "results": results,
         "study": study,
         "status": f"{pretty(max(0.0, far.left_s))} of {pretty(far.budget_s)} left; {far.doing}.",
         "columns": columns,
-        "charts": [_chart(column, results.arms) for column in columns],
+        "charts": [_chart(column, results.arms, has_paper=column in papers) for column in columns],
         "parts": _parts(results.arms),
         "compared": compared,
         "compared_columns": [column for column in columns if any(column in found for found in compared.values())],
-        "paper_columns": [m for m in _paper_metrics(results) if any(arm.paper.get(m) for arm in arms)],
+        "paper_columns": papers,
         "metrics_not_run": {metric: why for arm in arms for metric, why in arm.metrics_not_run.items()},
         "spend": spend,
         "has_loss": any(arm.eval_loss is not None for arm in arms),
@@ -128,6 +129,18 @@ def _paper_metrics(results: StudyResults) -> list[str]:
     return list(dict.fromkeys(metric for arm in results.arms.values() for metric in arm.paper))
 
 
+def _paper_columns(results: StudyResults, columns: Sequence[Column]) -> list[Column]:
+    """Those that the paper's figures stand beside: of all languages together, where a metric has such a column."""
+    metrics = {
+        metric for metric in _paper_metrics(results) if any(arm.paper.get(metric) for arm in results.arms.values())
+    }
+    return [
+        (metric, lang)
+        for metric, lang in columns
+        if metric in metrics and ((metric, ALL) not in columns or lang == ALL)
+    ]
+
+
 def _columns(results: StudyResults, study: _Head) -> list[Column]:
     """Those that select or that the paper has, then the others; the order of a suite is kept."""
     rule = study.selection
@@ -135,12 +148,12 @@ def _columns(results: StudyResults, study: _Head) -> list[Column]:
     return sorted(results.columns, key=lambda column: column[0] not in first)
 
 
-def _chart(column: Column, arms: Mapping[str, ArmResult]) -> Chart:
+def _chart(column: Column, arms: Mapping[str, ArmResult], *, has_paper: bool) -> Chart:
     """The bars of the arms that have this metric, on one track."""
     metric, language = column
     measured = {name: arm.metrics.get(metric, {}).get(language) for name, arm in arms.items()}
     found = {name: figure for name, figure in measured.items() if figure is not None and figure.value is not None}
-    papers = {name: arms[name].paper.get(metric) for name in found}
+    papers = {name: arms[name].paper.get(metric) if has_paper else None for name in found}
     track = Track.of(
         [
             *(end for figure in found.values() for end in (figure.value or 0.0, *(figure.interval or ()))),

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from studies.errors import SelectionRefused
-from studies.selection import EVAL_LOSS, MetricRow, Selection, select
+from studies.selection import ALL, EVAL_LOSS, MetricRow, Selection, select
 
 SURFACE = Selection(metrics=("language.accuracy", "spelling.micro", "relevance.relevance"))
 
@@ -34,6 +34,12 @@ def test_surface_metrics_choose_another_rate_than_the_loss() -> None:
     assert select(SURFACE, TABLES).value == 1e-5
     assert select(Selection(metrics=(EVAL_LOSS,)), TABLES).value == 1e-4
     assert select(SURFACE, TABLES).scores["1e-05"] == pytest.approx((1.0 + 0.99 + 0.9 + 0.9 + 0.97 + 0.8) / 6)
+
+
+def test_a_figure_of_all_languages_together_selects_nothing() -> None:
+    """Each language does already."""
+    together = [MetricRow(metric="language.accuracy", language=ALL, value=9.0)]
+    assert select(SURFACE, {**TABLES, 1e-4: [*TABLES[1e-4], *together]}) == select(SURFACE, TABLES)
 
 
 def test_the_order_of_rows_and_candidates_changes_nothing() -> None:

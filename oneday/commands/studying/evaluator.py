@@ -21,7 +21,7 @@ from oneday.requests.evaluating import EvaluateRequest, GenerateRequest
 from oneday.requests.request import Request
 from studies.errors import StudyError
 from studies.running.runner import GenerationWork, Responses
-from studies.selection import MetricRow
+from studies.selection import ALL, MetricRow
 from studies.study import Suite
 
 RESPONSES, ITEMS = "responses.jsonl", "items"
@@ -81,7 +81,7 @@ class CommandEvaluator:
                 suite=score, items=_items(work), responses=responses.path, out=out, set=_settings(work, score)
             )
             _bounded("evaluate", EVALUATE, request, work, account)
-            rows += _rows(score, read_as(Scores, out / SCORES), work.suite.languages)
+            rows += metric_rows(score, read_as(Scores, out / SCORES), work.suite.languages)
         return rows
 
 
@@ -131,13 +131,14 @@ def _tags(path: Path) -> list[str]:
     return [part for part in path.name.split(".")[1:] if len(part) == 2 and part.isalpha() and part != "gz"]
 
 
-def _rows(score: str, found: Scores, languages: Sequence[str]) -> Iterator[MetricRow]:
+def metric_rows(score: str, found: Scores, languages: Sequence[str]) -> Iterator[MetricRow]:
     """Figures of its one language, or by language where the suite has them; then those of the other breakdowns."""
     only = languages[0] if len(languages) == 1 else ""
     by_language = {} if only else found.by.get(LANGUAGE, {})
     for metric, figure in found.metrics.items():
         parts = {language: figures[metric] for language, figures in by_language.items() if metric in figures}
-        for language, part in (parts or {only: figure}).items():
+        together = {ALL: figure} if len(parts) > 1 else {}
+        for language, part in {**(parts or {only: figure}), **together}.items():
             yield _row(f"{score}.{metric}", language, part)
     for dimension, labels in found.by.items():
         for label, figures in labels.items() if dimension != LANGUAGE else ():

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from core.files import write_jsonl
+from evaluation.scoring import Figure, Scores
 from evaluation.suite import Template as Asks
 from harness.ledger.account import Account
 from harness.ledger.ledger import Ledger
 from oneday.commands.evaluation.asked_model import template_of_run
 from oneday.commands.studying import evaluator
-from oneday.commands.studying.evaluator import CommandEvaluator
+from oneday.commands.studying.evaluator import CommandEvaluator, metric_rows
 from oneday.requests.evaluating import GenerateRequest
 from studies.errors import StudyError
 from studies.graph import Generation
@@ -89,3 +90,20 @@ def test_a_suite_whose_items_lack_a_file_is_not_run_and_says_which(tmp_path: Pat
     assert CommandEvaluator().not_run(suite, tmp_path / "gone") == f"its items are not here: {tmp_path}/gone"
     (tmp_path / "modifiers.en.jsonl").write_text("{}\n")
     assert "none of judge_prompt.txt in it" in CommandEvaluator().not_run(suite, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("languages", "expected"),
+    [
+        (("en", "fi"), [("en", 0.2), ("fi", 0.4), ("all", 0.3)]),
+        (("fi",), [("fi", 0.3)]),  # whatever the items call it
+    ],
+)
+def test_figures_stand_by_language_and_together(languages: tuple[str, ...], expected: list[tuple[str, float]]) -> None:
+    def figure(value: float) -> Figure:
+        return Figure(k=None, n=9, value=value, interval=None)
+
+    by = {"language": {"en": {"accuracy": figure(0.2)}, "fi": {"accuracy": figure(0.4)}}}
+    scores = Scores(metrics={"accuracy": figure(0.3)}, by=by, not_run={})
+    plain = [row for row in metric_rows("language", scores, languages) if not row.dimension]
+    assert [(row.language, row.value) for row in plain] == expected

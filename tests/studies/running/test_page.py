@@ -14,7 +14,7 @@ from harness.ledger.account import Account
 from studies.running.page import write_study_report
 from studies.running.run import run_study
 from studies.running.runner import GenerationWork, Responses
-from studies.selection import MetricRow
+from studies.selection import ALL, MetricRow
 from tests.browser import assert_bars_are_drawn
 from tests.studies.fakes import FakeEvaluator, FakeRunner, Machine, context_of, number
 from tests.studies.studies import SMALL, study_of
@@ -52,6 +52,7 @@ class ScoringEvaluator(FakeEvaluator):
         ]
         write_jsonl(work.folder / "language" / "items.jsonl", rows)
         found = [row("accuracy", language, [right[language, i] for i in range(NUM)]) for language in languages]
+        found.append(row("accuracy", ALL, list(right.values())))
         found += [
             row("accuracy", "", [v for (_, i), v in right.items() if i % 2 == n], dimension="task", label=task)
             for n, task in enumerate(TASKS)
@@ -102,7 +103,7 @@ def test_differences_from_the_anchor_are_paired_and_say_which_are_none(folder: P
     arms, against = found["arms"], found["against_anchor"]
     assert "whole" not in against
     for arm, differences in against.items():
-        assert {d["language"] for d in differences} == {"en", "fi"}
+        assert {d["language"] for d in differences} == {"en", "fi", ALL}
         for difference in differences:
             mine, anchor = (
                 arms[name]["metrics"]["language.accuracy"][difference["language"]]["value"] for name in (arm, "whole")
@@ -120,8 +121,9 @@ def test_the_papers_figures_stand_apart_and_fill_no_empty_cell_of_ours(folder: P
     assert found["arms"]["whole"]["paper"] == {"language.accuracy": {"value": 61.25, "unit": "%"}}
     assert "masked" in found["dropped"]  # it has no result, and the paper's does not become one
     assert found["arms"]["masked"]["metrics"] == {}
-    assert page.count('<td class="r p">61.25 %</td>') == 2 * 2  # both rows of the paper, beside two languages
-    assert page.count("paper 61.25 %") == 2  # at the bars: the arm that was measured alone
+    # both rows of the paper, beside the figure of both languages together
+    assert page.count('<td class="r p">61.25 %</td>') == 2
+    assert page.count("paper 61.25 %") == 1  # at the bars: the arm that was measured alone
 
 
 def test_selection_spend_sharing_and_deviations_are_told(folder: Path) -> None:
