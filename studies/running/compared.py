@@ -82,7 +82,7 @@ def compared_with_anchor(
 
 def _compared(ours: Path, theirs: Path, score: str, languages: Sequence[str]) -> list[Compared]:
     """Computed once for the same scored items."""
-    path = ours / score / f"minus-{theirs.name}.json"
+    path = ours / score / f"against-{theirs.name}.json"
     files = (ours / score / ITEMS, theirs / score / ITEMS)
     if not files[1].is_file():
         return []
