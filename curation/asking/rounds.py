@@ -10,7 +10,7 @@ left.
 Where it sits: tasks -> **asking** -> predictions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,6 +40,7 @@ from curation.ni.bucket import generation_bucket
 from curation.ni.few_shot import build_requests
 from curation.ni.instances import INSTANCES, InstanceStore
 from curation.ni.select import SelectedTask, own_name, read_selected
+from curation.ni.task import Instance
 from curation.sample import Quota
 from curation.sources.source import NI_EXACT_MATCH, NI_GENERATION
 from curation.stages.context import ANSWERS, Curation
@@ -218,6 +219,8 @@ class _Asking:
         self._goal = goal_of(curation, sum(s.block.num_instances for s in self._own_tasks(chosen)))
         self._rouge_l = rouge_l_scorer(curation.parameters.scores)
         self._total = sum(len(t.order) for t in self._tasks.values())
+        self._single: set[tuple[str, str]] = set()
+        """Task and instance with one answer of its own; those of equal inputs do not count, as in the draw."""
 
     def _own_tasks(self, chosen: Stage) -> Iterator[SelectedTask]:
         """The tasks of own rows, asked or not."""
@@ -278,9 +281,15 @@ class _Asking:
         if solved and candidates.wrong_only:
             return False
         first_only = request.kind is Kind.EXACT_MATCH or candidates.references is References.FIRST
-        return first_only or len(request.references) == 1
+        return first_only or (request.task, request.id) in self._single
 
     def _requests(self, selected: SelectedTask, offsets: Sequence[int]) -> Iterator[Request]:
         parameters, fits = self._curation.parameters.prompts, self._curation.predictor.fits
-        instances = self._instances.at(offsets)
+        instances = self._noted(selected.name, self._instances.at(offsets))
         return build_requests(selected, selected.kind, instances, parameters, fits, lambda dropped: None)
+
+    def _noted(self, task: str, instances: Iterable[Instance]) -> Iterator[Instance]:
+        for instance in instances:
+            if len(instance.outputs) == 1:
+                self._single.add((task, instance.id))
+            yield instance

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import StageError
-from core.files import read_json, read_jsonl
-from core.generation.request import Answer, Request
+from core.files import read_json, read_jsonl, write_json
+from core.generation.request import Answer, Kind, Request
 from curation.asking.adaptive import AdaptiveParameters
 from curation.asking.round_record import StopReason, read_timing
+from curation.candidate import CandidateParameters, References
 from curation.curate import curate
 from curation.sample import Control, SampleParameters
 from curation.what_if import Alternatives
@@ -113,6 +114,24 @@ def test_a_finished_run_without_its_record_of_rounds_is_not_asked_again(tmp_path
     same = Timed()
     again = asked_within(tmp_path, tasks, same, 1_000.0)
     assert (same.num, (again / "manifest.json").read_bytes()) == (0, before)
+
+
+def test_answers_of_equal_inputs_make_no_row_unusable(tmp_path: Path) -> None:
+    """`single_only` counts the answers of an instance, when rows are counted as when they are drawn."""
+    numbers(tmp_path / "tasks", "task9_pairs", 60)
+    path = tmp_path / "tasks" / "task9_pairs.json"
+    task = read_json(path)
+    for number, instance in enumerate(task["Instances"]):
+        instance |= {"input": f"What is there in row {number // 2}?", "output": [f"A tree and {number} birds."]}
+    write_json(path, task)
+    candidates = CandidateParameters(references=References.SINGLE_ONLY)
+    made = curation(
+        tmp_path, tasks=tmp_path / "tasks", predictor=Timed(), candidates=candidates, adaptive=AdaptiveParameters(),
+        kinds={"task9_pairs": Kind.GENERATION},
+    )  # fmt: skip
+    curate(made)
+    (population,) = read_jsonl(tmp_path / "run" / "02_predictions" / "populations.jsonl")
+    assert 0 < population["usable"] <= population["asked"]
 
 
 def test_other_inputs_are_refused_before_anything_is_asked(tmp_path: Path, tasks: Path) -> None:
