@@ -164,6 +164,7 @@ def _read(source: Source, checked: Checked) -> list[OwnRow]:
     checked.problems += [Problem(place=row.place, what=row.detail) for row in account.rejected]
     checked.left_out += _repeated(account.unasked)
     checked.told += [*account.told(source.where), *(f"{name}: not taken for data" for name in source.skipped)]
+    checked.told += [f"{name}: holds a split to test on" for name in source.held_out]
     checked.census += account.census
     return account.rows if is_whole else []
 

@@ -25,10 +25,7 @@ def read_preference(columns: Columns) -> Preference:
     """
     chosen, rejected = (_side(columns, name) for name in ("chosen", "rejected"))
     shared = _num_shared(chosen, rejected)
-    before = chosen[:shared]
-    prompt = _prompt(columns)
-    if not before:
-        before = prompt
+    before = _with_prompt(_prompt(columns), chosen[:shared])
     if not any(message.role is Role.USER for message in before):
         raise Unusable("malformed", "lacks `prompt` (or `question`, `instruction`) as text or messages")
     better, worse = chosen[shared:], rejected[shared:]
@@ -36,6 +33,19 @@ def read_preference(columns: Columns) -> Preference:
         if not side or side[-1].role is not Role.ASSISTANT or not side[-1].content.strip():
             raise Unusable("empty_output", f"`{name}` does not end with an answer")
     return Preference(prompt=untrained(before), chosen=better, rejected=worse, description=columns.description())
+
+
+def _with_prompt(prompt: tuple[Message, ...], shared: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The prompt before the turns that both sides begin with, of which it may be the first ones itself."""
+    if not shared:
+        return prompt
+    first = () if any(message.role is Role.SYSTEM for message in shared) else prompt[: _num_system(prompt)]
+    asked = () if shared[0].role in (Role.SYSTEM, Role.USER) else prompt[_num_system(prompt) :]
+    return (*first, *asked, *shared)
+
+
+def _num_system(messages: tuple[Message, ...]) -> int:
+    return next((n for n, message in enumerate(messages) if message.role is not Role.SYSTEM), len(messages))
 
 
 def _side(columns: Columns, name: str) -> tuple[Message, ...]:

@@ -67,6 +67,8 @@ class Source:
     """Empty: it is on the hub."""
     skipped: tuple[str, ...] = ()
     """Files that were not taken for data."""
+    held_out: tuple[str, ...] = ()
+    """Files that hold a split to test on."""
     layout: Layout | None = None
     """None: found by looking at each record."""
 
@@ -119,7 +121,14 @@ def open_source(given: str | Path, *, layout: Layout | None = None, limits: Limi
         return Source(where=str(given), name=str(given).partition("@")[0].replace("/", "_"), parts=(), layout=layout)
     path = Path(given)
     found = contents(path, limits)
-    return Source(where=str(given), name=stem(path), parts=found.parts, skipped=found.skipped, layout=layout)
+    return Source(
+        where=str(given),
+        name=stem(path),
+        parts=found.parts,
+        skipped=found.skipped,
+        held_out=found.held_out,
+        layout=layout,
+    )
 
 
 def layout_named(name: str) -> Layout:

@@ -34,6 +34,9 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 READABLE = 0o644
 """File mode of published weights: safetensors writes files that only their owner can read."""
 
+CHANGED_BASE = ("pissa", "olora", "corda", "loftq")
+"""Beginnings of `init_lora_weights` with which PEFT changes the base's weights before it trains."""
+
 _PREFIX = "base_model.model."
 """The prefix that PEFT puts before the base's names."""
 
@@ -123,6 +126,12 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
     for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "layer_replication"):
         if config.get(key):
             raise MergeError(f"{lora_adapter}: {key} is set; plain LoRA alone can be merged. Export the adapter.")
+    if str(config.get("init_lora_weights", True)).startswith(CHANGED_BASE):
+        raise MergeError(
+            f"{lora_adapter}: init_lora_weights is {config['init_lora_weights']}, so that it was trained on changed "
+            "weights of the base, which are not here. Convert it to plain LoRA first (PEFT: `save_pretrained` with "
+            "`path_initial_model_for_weight_conversion`)."
+        )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float)):
         raise MergeError(f"{lora_adapter}/adapter_config.json: r or lora_alpha is no number. Save the adapter again.")

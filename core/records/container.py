@@ -37,7 +37,9 @@ class Contents:
 
     parts: tuple[Part, ...]
     skipped: tuple[str, ...]
-    """Names of files that were not taken for data, or that hold another split."""
+    """Names of files that were not taken for data."""
+    held_out: tuple[str, ...] = ()
+    """Names of files that hold a split to test on, where others hold one to train on."""
 
 
 def contents(path: Path, limits: Limits | None = None, *, may_be_empty: bool = False) -> Contents:
@@ -71,7 +73,7 @@ def _training_split(found: Contents) -> Contents:
     if not train or not others:
         return found
     left = tuple(part for part in found.parts if part not in others)
-    return Contents(parts=left, skipped=(*found.skipped, *(part.where for part in others)))
+    return Contents(parts=left, skipped=found.skipped, held_out=tuple(part.where for part in others))
 
 
 def _file(path: Path, name: str, limits: Limits) -> Contents:

@@ -417,6 +417,13 @@ def read_dataset_rows(path: Path, base: Path) -> list[RowIds]:
     except StageError as e:
         raise DataError(str(e)) from e
     encoded = ExampleEncoder(tokenizer=tokenizer).encode(list(read_mix(path)))
+    unusable = [(number, ids) for number, ids in enumerate(encoded, start=1) if not isinstance(ids, RowIds)]
+    if unusable:
+        number, why = unusable[0]
+        raise DataError(
+            f"{path}: {len(unusable)} of {len(encoded)} rows have no loss (row {number}: {why.reason}). Mend them, or "
+            "take them away."
+        )
     return [ids for ids in encoded if isinstance(ids, RowIds)]
 
 

@@ -166,6 +166,12 @@ _OTHER_OBJECTIVE = {
 """Why an example is left out, by whether pairs are taken: reason and detail."""
 
 
+def _trained_on(example: Example) -> str:
+    """Hash of the texts that are trained on, the same for an instruction and for a chat that says the same."""
+    shown = example.as_conversation() if isinstance(example, Prompted) else example
+    return sha256("\0".join(map(nfc, texts(shown))).encode())
+
+
 @dataclass(slots=True, kw_only=True)
 class _Work:
     """Reads the files into a scratch file, then writes the chosen lines."""
@@ -205,6 +211,7 @@ class _Work:
         self.num_examples += census.num_records - sum(census.rejected.values())
         self.notes += census.told(source.where)
         self.notes += [f"{skipped}: not read, for it is no data file of a known kind" for skipped in source.skipped]
+        self.notes += [f"{name}: not read, for it holds a split to test on" for name in source.held_out]
         if len(self.kept) == before:
             self.stage.give_up()
             raise DataError(
@@ -226,7 +233,7 @@ class _Work:
             reason, detail = _OTHER_OBJECTIVE[self.parameters.pairs]
             self._drop(row_id, reason, detail, item.place)
             return None
-        key = sha256("\0".join(map(nfc, texts(item.example))).encode())
+        key = _trained_on(item.example)
         if key in self._seen:
             self._drop(row_id, "duplicate", f"same as {self._seen[key]}", item.place)
             return None

@@ -13,6 +13,9 @@ SEVERAL_GPUS = "made for several GPUs, and a run has one. Remove {them}"
 IMAGES = "made for images or sound, and a run trains on text. Take a recipe for text"
 MERGING = "merges the adapter into the base during training, so that the adapter alone is not what was trained"
 LISA = "draws the layers that are trained from a generator that a resume leaves in another state"
+KEEPS_THE_BASE = (True, False, "true", "false", "gaussian", "orthogonal")
+"""Values of `peft_init_lora_weights` that begin with an adapter of no effect, or with one that only adds. The others,
+such as `pissa` and `olora`, take a part of the base's weights into the adapter, or read data before the training."""
 LOFTQ = "changes the base's weights, so that the adapter alone is not what was trained. Remove it"
 INIT = "begins from another adapter, which no command of ours does yet. Merge it first and train on the merged model"
 TRAINER = "names a trainer of its own, and the budget lives in ours. Remove {them}"
@@ -72,6 +75,10 @@ def refusals(values: Mapping[str, Any], plugins: Mapping[str, str]) -> list[str]
     peft = values.get("peft")
     if isinstance(peft, Mapping) and peft.get("loftq_config"):
         found.setdefault(LOFTQ, []).append("peft.loftq_config")
+    if values.get("peft_init_lora_weights", True) not in KEEPS_THE_BASE:
+        found.setdefault(LOFTQ, []).append("peft_init_lora_weights")
+    if values.get("reinit_weights") and values.get("adapter"):
+        found.setdefault(LOFTQ, []).append("reinit_weights")
     return [
         f"{', '.join(keys)}: {reason.format(them='these keys' if len(keys) > 1 else 'this key')}"
         for reason, keys in found.items()

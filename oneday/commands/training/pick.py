@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -52,6 +52,8 @@ def run_pick(request: PickRequest, console: Console, *, deadline: float | None =
         return
     trained = (request.folder / TRAIN).is_dir()
     checkpoints, rejected = _checkpoints(request.folder, trained=trained)
+    if request.validation:  # losses over the run's own rows say nothing about these
+        checkpoints = [replace(checkpoint, validation_loss=None) for checkpoint in checkpoints]
     base, precision = _model(request, checkpoints, console, trained=trained)
     if request.scores:
         picked = _pick_by_scores(request, request.scores, base, precision, trained=trained)
@@ -137,7 +139,7 @@ def _will_measure(request: PickRequest, *, trained: bool) -> bool:
     """Whether a checkpoint lacks a loss, by the seals alone: the picking process verifies the checkpoints."""
     if request.scores:
         return False
-    if request.average > 1 or not trained:
+    if request.average > 1 or request.validation or not trained:
         return True
     seals = [path / SEAL for path in checkpoint_folders(request.folder / TRAIN / OUTPUT) if (path / SEAL).is_file()]
     return any(map(_lacks_loss, seals))

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import DataError
 from core.example.columns import Columns
-from core.example.example import Conversation, Message, Prompted, Role
+from core.example.example import Conversation, Message, Preference, Prompted, Role
 from core.example.language import language_code, language_name
 from core.example.layout import Layout, layout_of
 from core.example.reading import Census, Read, layout_named, open_source, read_record
@@ -255,6 +255,27 @@ def test_an_unusable_record_says_what_is_wrong(columns: dict[str, Any], reason: 
     assert (found.reason, found.detail[: len(detail)]) == (reason, detail)
     assert "\n" not in str(found)
     assert str(found).startswith("x:3: ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "shared", "expected"),
+    [
+        ({"prompt": "Q"}, (("assistant", "First?"), ("user", "ok")), ["Q", "First?", "ok"]),
+        ({"prompt": "Q"}, (("user", "Q"),), ["Q"]),
+        ({"prompt": "Q", "system": "Be kind."}, (("user", "Q"),), ["Be kind.", "Q"]),
+        ({"prompt": "Q", "system": "Be kind."}, (("system", "Be brief."), ("user", "Q")), ["Be brief.", "Q"]),
+        ({"prompt": "Q", "system": "Be kind."}, (), ["Be kind.", "Q"]),
+    ],
+)
+def test_a_pair_keeps_its_prompt_before_the_turns_that_both_sides_begin_with(
+    columns: dict[str, Any], shared: tuple[tuple[str, str], ...], expected: list[str]
+) -> None:
+    turns = [{"role": role, "content": content} for role, content in shared]
+    sides = {name: [*turns, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    example = good({**columns, **sides}).example
+    assert isinstance(example, Preference)
+    assert [message.content for message in example.prompt] == expected
+    assert [message.content for message in (*example.chosen, *example.rejected)] == ["chosen", "rejected"]
 
 
 def test_text_that_is_not_utf8_is_one_rejected_row_of_a_csv(tmp_path: Path) -> None:

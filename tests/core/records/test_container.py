@@ -122,7 +122,7 @@ def test_of_files_named_after_splits_the_training_split_is_read(tmp_path: Path) 
         (tmp_path / name).write_text(LINE)
     found = contents(tmp_path)
     assert [part.name for part in found.parts] == ["extra.jsonl", "train.jsonl"]
-    assert [Path(name).name for name in found.skipped] == ["dev-0001.jsonl", "test.jsonl"]
+    assert [Path(name).name for name in found.held_out] == ["dev-0001.jsonl", "test.jsonl"]
 
 
 def test_without_a_training_split_every_file_is_read(tmp_path: Path) -> None:

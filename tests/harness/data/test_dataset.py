@@ -188,6 +188,7 @@ def test_rows_of_a_mix_and_of_a_prepared_file_are_the_same_rows(
         ("", "no rows"),
         ('{"prompt": "p"}\n', "row 1 lacks"),
         ('{"x": 1}\n', "row 1"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b"}\n', r"1 of 1 rows have no loss \(row 1"),
         ("[", "line 1"),
     ],
 )

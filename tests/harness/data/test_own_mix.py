@@ -46,6 +46,30 @@ def test_each_usable_record_is_trained_on_or_validated_on_once(tmp_path: Path) -
     assert details.template is Template.ALPACA
 
 
+def test_no_row_that_validates_is_trained_on_in_another_layout(tmp_path: Path) -> None:
+    """As an instruction and as a chat, or with other answers behind the first one, which alone is trained on."""
+    rows = [{"instruction": f"Say {n}.", "output": [f"word {n}", "or another"]} for n in range(40)]
+    chats = [
+        {"messages": [{"role": "user", "content": f"Say {n}."}, {"role": "assistant", "content": f"word {n}"}]}
+        for n in range(40)
+    ]
+    others = [{**row, "output": [row["output"][0], f"another {n}"]} for n, row in enumerate(rows)]
+    found = {"a": rows, "b": [*chats, {"messages": [QUESTION, ANSWER]}], "c": [*others, *alpaca(1)]}
+    files = [write(tmp_path / f"{name}.jsonl", content) for name, content in found.items()]
+    stage = own_mix(tmp_path / "run", files, OwnMixParameters())
+    assert len(lines(stage)) == 42
+    assert stage.num_dropped[("row", "duplicate")] == 80
+
+
+def test_a_file_with_another_split_is_named_as_such(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("train", "test"):
+        write(folder / f"{name}.jsonl", alpaca(20))
+    stage = own_mix(tmp_path / "run", [DataFile.parse(str(folder))], OwnMixParameters())
+    assert [*stage.details(OwnMixDetails).notes][-1].endswith("test.jsonl: not read, for it holds a split to test on")
+
+
 def test_the_same_files_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.jsonl", alpaca(40))
     written = []

@@ -67,6 +67,8 @@ def test_a_recipe_of_each_kind_is_accepted(name: str, objective: str, weights: s
         ({"relora": True, "jagged_restart_steps": 150}, "relora, jagged_restart_steps: merges the adapter"),
         ({"lisa_n_layers": 4}, "lisa_n_layers: draws the layers"),
         ({"peft": {"loftq_config": {"loftq_bits": 4}}}, r"peft\.loftq_config: changes the base's weights"),
+        ({"peft_init_lora_weights": "pissa_niter_4"}, r"peft_init_lora_weights: changes the base's weights"),
+        ({"reinit_weights": True}, r"reinit_weights: changes the base's weights"),
         ({"adapter": None, "load_in_4bit": True}, "load_in_4bit: true without an adapter"),
         ({"adapter": "lora", "load_in_4bit": True}, "Only qlora loads 4 bits"),
         ({"adapter": "ia3"}, "adapter: ia3 is none of ours"),

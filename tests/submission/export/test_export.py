@@ -89,6 +89,10 @@ def test_bf16_halves_the_weights_and_says_so(tmp_path: Path, lora_adapter: Path)
         ({"use_dora": True}, "use_dora is set"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is set"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern is set"),
+        (
+            {"init_lora_weights": "pissa_niter_4"},
+            "init_lora_weights is pissa_niter_4, so that it was trained on changed",
+        ),
     ],
 )
 def test_more_than_plain_lora_is_not_merged(
