@@ -58,13 +58,12 @@ def recipe_data(recipe: AxolotlConfig) -> RecipeData:
         raise ConfigError("the recipe names no datasets. Write some, or give rows with `data=` or `mix=`.")
     files = tuple(_file(source) for source in sources)
     templates = {_template(source) for source in sources}
-    share = recipe.val_set_size
     return RecipeData(
         files=files,
         loss=Loss.ALL if recipe.train_on_inputs else Loss.RESPONSES,
         template=templates.pop() if len(templates) == 1 else Template.AUTO,
         layout=Layout.TEXT if objective(recipe) is Objective.COMPLETION else None,
-        validation_share=share if share and share < 1 else None,
+        validation_share=validation_share(recipe),
         notes=tuple(_notes(recipe, sources)),
     )
 
@@ -108,6 +107,17 @@ def _notes(recipe: AxolotlConfig, sources: list[Any]) -> Iterator[str]:
             yield f"{source['path']}: fields and formats of its type count for nothing; rows are read by their columns"
         if others := sorted(set(source) - {*_READ, *_FOUND_BY_LOOKING}):
             yield f"{source['path']}: {', '.join(others)} count for nothing; rows are read by their columns"
-    for key in ("chat_template", "chat_template_jinja", "default_system_message"):
-        if recipe.data.get(key) not in (None, "tokenizer_default"):
+    yield from rendering_notes(recipe)
+
+
+def rendering_notes(recipe: AxolotlConfig) -> Iterator[str]:
+    """What a recipe says of the rendering of chats and is not done, wherever its rows come from."""
+    for key in ("chat_template", "chat_template_jinja", "chat_template_kwargs", "default_system_message", "eot_tokens"):
+        if recipe.data.get(key) not in (None, "tokenizer_default", {}, []):
             yield f"{key} counts for nothing: conversations are rendered by the base's own chat template, or by ChatML"
+
+
+def validation_share(recipe: AxolotlConfig) -> float | None:
+    """The share of own rows that a recipe holds out; None: it says none, or a number of rows."""
+    share = recipe.val_set_size
+    return share if share and share < 1 else None

@@ -6,7 +6,7 @@
 Where it sits: below `rehearse`, `plan` and `train`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from harness.data.template import Template
 from harness.errors import ConfigError, DataError
 from harness.job import TrainJob
 from harness.keys.acceptance import Acceptance
-from harness.keys.sources import recipe_data
+from harness.keys.sources import recipe_data, rendering_notes, validation_share
 from harness.keys.yaml_file import read_mapping
 from harness.ledger.day import Charging
 from harness.parent import Parent
@@ -176,19 +176,19 @@ def _with_rows(request: TrainingRequest, recipe: AxolotlConfig, console: Console
     if request.mix is not None:
         if recipe.train_on_inputs:
             raise ConfigError("train_on_inputs: true with `mix=`: a mix says itself what is trained. Remove the key.")
+        _tell(rendering_notes(recipe), console)
         return request
     loss = Loss.ALL.value if recipe.train_on_inputs else request.loss
     if request.data:
-        return replace(request, loss=loss)
+        _tell(rendering_notes(recipe), console)
+        return replace(request, loss=loss, validation_share=request.validation_share or validation_share(recipe))
     if not (recipe.data.get("datasets") or recipe.data.get("pretraining_dataset")):
         raise DataError(
             "`mix=` is missing. Give the folder that `oneday curate` wrote, for example runs/200k/05_mix, or files of "
             "your own with `data=`. A recipe may name datasets too."
         )
     found = recipe_data(recipe)
-    if console:
-        for note in found.notes:
-            console.say(f"recipe: {note}")
+    _tell(found.notes, console)
     return replace(
         request,
         data=found.files,
@@ -197,6 +197,12 @@ def _with_rows(request: TrainingRequest, recipe: AxolotlConfig, console: Console
         layout=request.layout or (found.layout.value if found.layout else None),
         validation_share=request.validation_share or found.validation_share,
     )
+
+
+def _tell(notes: Iterable[str], console: Console | None) -> None:
+    if console:
+        for note in notes:
+            console.say(f"recipe: {note}")
 
 
 def _check_same_card(choice: ProfileChoice, run: Path) -> None:
