@@ -97,7 +97,8 @@ class AxolotlConfig(BaseModel):
     learning_rate_auto: bool = False
     """Written `learning_rate: auto`. The rate is then a formula's, around which the run probes."""
     weight_decay: float = Field(default=0.0, ge=0)
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """None, and no `warmup_ratio`: 3 % of the first horizon, 100 steps at most, as Axolotl's builder does."""
     warmup_ratio: float | None = Field(default=None, ge=0, lt=1)
     lr_quadratic_warmup: bool = False
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -37,6 +37,9 @@ TIMESCALE = 10_000
 ONE_CYCLE_START, ONE_CYCLE_END, ONE_CYCLE_RISE = 1 / 25, 1e-4 / 25, 0.3
 """First and last rate as shares of the peak, and the share of the run that rises. Source: torch's OneCycleLR."""
 
+WARMUP_SHARE, WARMUP_STEPS = 0.03, 100
+"""Of a recipe that says nothing of its warm-up. Source: Axolotl 0.19, core/builders/base.py."""
+
 MOST_WARMUP = 10
 """The warm-up takes at most one of so many steps of the first horizon: a short run would be all warm-up."""
 
@@ -46,7 +49,8 @@ class Curve:
     """A shape with its parameters. Rates are shares of the recipe's `learning_rate`."""
 
     shape: Shape
-    warmup_steps: int = 0
+    warmup_steps: int | None = 0
+    """None: `WARMUP_SHARE` of the first horizon, `WARMUP_STEPS` at most."""
     warmup_ratio: float | None = None
     """Warm-up as a share of the first horizon; used instead of `warmup_steps`."""
     quadratic_warmup: bool = False
@@ -74,6 +78,8 @@ class Curve:
         """Steps of warm-up in a run whose first horizon is this."""
         if self.warmup_ratio is not None:
             return math.ceil(self.warmup_ratio * horizon)
+        if self.warmup_steps is None:
+            return min(int(WARMUP_SHARE * horizon), WARMUP_STEPS)
         return min(self.warmup_steps, max(1, horizon // MOST_WARMUP))
 
     def _rise(self, warmup_steps: int, schedule: "LRSchedule") -> float:
@@ -140,7 +146,7 @@ def curve_of(values: Mapping[str, Any]) -> Curve:
         raise ConfigError(f"lr_scheduler: the rate at the end is {floor:g} of learning_rate. Give one below it.")
     return Curve(
         shape=shape,
-        warmup_steps=int(values.get("warmup_steps") or 0),
+        warmup_steps=values.get("warmup_steps"),
         warmup_ratio=values.get("warmup_ratio"),
         quadratic_warmup=bool(values.get("lr_quadratic_warmup")),
         floor=floor,

@@ -5,6 +5,7 @@ No model, data, network or GPU is needed, and torch is not imported.
 Where it sits: the request of `train` -> **dry run** -> tables and a JSON line.
 """
 
+from harness.budget.curve import WARMUP_SHARE, WARMUP_STEPS
 from harness.budget.duration import pretty, seconds
 from harness.budget.gpu_profile import GpuProfile
 from harness.budget.profile_choice import NAMED_BY_USER
@@ -129,6 +130,8 @@ def _rate(recipe: AxolotlConfig) -> str:
 def _warmup(recipe: AxolotlConfig) -> str:
     if recipe.warmup_ratio is not None:
         return f"{recipe.warmup_ratio:.0%} of the run"
+    if recipe.warmup_steps is None:
+        return f"{WARMUP_SHARE:.0%} of the run, at most {WARMUP_STEPS} steps (Axolotl's default)"
     return f"{recipe.warmup_steps} steps"
 
 

@@ -45,7 +45,8 @@ def upstream(name: str, **arguments: Any) -> list[float]:
     ],
 )
 def test_without_a_replan_a_shape_is_that_of_transformers(shape: str, arguments: dict[str, Any]) -> None:
-    curve = curve_of({"lr_scheduler": shape, "lr_scheduler_kwargs": arguments, "learning_rate": PEAK})
+    keys = {"lr_scheduler": shape, "lr_scheduler_kwargs": arguments, "learning_rate": PEAK, "warmup_steps": 0}
+    curve = curve_of(keys)
     ours = [PEAK * curve.share(step, plan(STEPS)) for step in range(STEPS)]
     assert ours == pytest.approx(upstream(shape, **arguments), rel=1e-9, abs=1e-15)
 
@@ -53,7 +54,12 @@ def test_without_a_replan_a_shape_is_that_of_transformers(shape: str, arguments:
 def test_the_published_decay_of_a_study_to_a_tenth() -> None:
     """`lr_scheduler: polynomial` from lr to lr/10 over 1,000 steps, as its configuration says."""
     curve = curve_of(
-        {"lr_scheduler": "polynomial", "lr_scheduler_kwargs": {"lr_end": 1e-6, "power": 1.0}, "learning_rate": 1e-5}
+        {
+            "lr_scheduler": "polynomial",
+            "lr_scheduler_kwargs": {"lr_end": 1e-6, "power": 1.0},
+            "learning_rate": 1e-5,
+            "warmup_steps": 0,
+        }
     )
     rates = [1e-5 * curve.share(step, plan(1_000)) for step in (0, 500, 1_000)]
     assert rates == pytest.approx([1e-5, 5.5e-6, 1e-6])
@@ -94,6 +100,8 @@ def test_warm_up_rises_evenly_and_takes_at_most_a_tenth_of_a_short_run() -> None
     assert [four.share(s, plan(10_000)) for s in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=1e-3)
     short = [Curve(shape="linear", warmup_steps=100).share(s, plan(50)) for s in range(50)]
     assert max(short) == short[4]
+    unsaid = curve_of({"learning_rate": 1e-4, "lr_scheduler": "cosine", "warmup_steps": None, "warmup_ratio": None})
+    assert [unsaid.num_warmup(horizon) for horizon in (20, 1_000, 10_000)] == [0, 30, 100]  # as Axolotl does
     ratio = Curve(shape="constant_with_warmup", warmup_ratio=0.2)
     assert [ratio.share(s, plan(50)) for s in (0, 4, 9, 10, 49)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0])
     squared = Curve(shape="constant", warmup_ratio=0.2, quadratic_warmup=True)
