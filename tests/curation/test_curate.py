@@ -469,7 +469,7 @@ def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
     path = tmp_path / "run" / "01_tasks" / "inputs.json"
     path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != "format"}))
-    with pytest.raises(StageError, match="format: None -> 3"):
+    with pytest.raises(StageError, match="format: None -> 4"):
         run(tmp_path)
 
 
