@@ -74,10 +74,10 @@ class Template(StrEnum):
     CHAT = "chat"
     """By the chat template of the model's tokenizer, or of the server."""
     ALPACA = "alpaca"
-    """As `oneday train` renders a question: `### Instruction:`, `### Response:`."""
+    """As `oneday train` renders a question: `### Instruction:`, `### Response:`. Messages keep the chat template."""
     PLAIN = "plain"
-    """As it stands. Messages, which do not stand as one text, go through the chat template, and an instruction with its
-    input through the Alpaca prompt."""
+    """As it stands. What does not stand as one text is rendered: messages by the chat template, and an instruction with
+    its input by the Alpaca prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,16 +36,23 @@ def read_preference(columns: Columns) -> Preference:
 
 
 def _with_prompt(prompt: tuple[Message, ...], shared: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The prompt before the turns that both sides begin with, of which it may be the first ones itself."""
-    if not shared:
-        return prompt
-    first = () if any(message.role is Role.SYSTEM for message in shared) else prompt[: _num_system(prompt)]
-    asked = () if shared[0].role in (Role.SYSTEM, Role.USER) else prompt[_num_system(prompt) :]
-    return (*first, *asked, *shared)
+    """The prompt, then the turns that both sides begin with; turns that end the one and begin the other stand once.
+
+    Where the shared turns begin with another question than the prompt's, they are the prompt, and the column is not.
+    """
+    (system, asked), (own_system, turns) = _divided(prompt), _divided(shared)
+    nums = range(min(len(asked), len(turns)), 0, -1)
+    said = [[message.content.strip() for message in part] for part in (asked, turns)]
+    num = next((num for num in nums if said[0][-num:] == said[1][:num]), 0)
+    if num == 0 and turns and turns[0].role is Role.USER:
+        asked = ()
+    return (*(own_system or system), *asked, *turns[num:])
 
 
-def _num_system(messages: tuple[Message, ...]) -> int:
-    return next((n for n, message in enumerate(messages) if message.role is not Role.SYSTEM), len(messages))
+def _divided(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """System texts at the beginning, and the turns after them."""
+    num = next((n for n, message in enumerate(messages) if message.role is not Role.SYSTEM), len(messages))
+    return messages[:num], messages[num:]
 
 
 def _side(columns: Columns, name: str) -> tuple[Message, ...]:

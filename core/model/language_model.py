@@ -25,8 +25,8 @@ from core.model.completion import Completion
 from core.model.folder import caps_attention, check_model_folder
 from core.model.libraries import disable_cpu_repack, quieten
 from core.model.lora_adapter import (
-    CHANGES_THE_BASE,
     adapter_shape,
+    changes_the_base,
     misfit,
     reason,
     set_adapter_weights,
@@ -281,8 +281,7 @@ class LanguageModel:
         """The base without an adapter. It is loaded again if the adapter changed weights of the base itself."""
         if self.lora_adapter is None:
             return self.model
-        shape = adapter_shape(self.lora_adapter)
-        if any(shape.get(key) not in (None, [], "none", False) for key in CHANGES_THE_BASE):
+        if changes_the_base(adapter_shape(self.lora_adapter)):
             self._load_anew()
             return self.model
         return self.model.unload()

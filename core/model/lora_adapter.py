@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from core.errors import PredictionError
 
 CHANGES_THE_BASE = ("modules_to_save", "trainable_token_indices", "bias", "layer_replication")
 """Settings of an adapter that cannot be taken off: it changed weights of the base."""
+
+INIT_FROM_THE_BASE = ("pissa", "olora", "corda", "loftq")
+"""Beginnings of `init_lora_weights` with which PEFT takes a part of the base's weights into the adapter."""
 
 
 def misfit(lora_adapter: Path, base: Path, error: Exception) -> PredictionError:
@@ -33,6 +37,17 @@ def reason(error: Exception) -> str:
     """Its first line; for an error that is a mere key or nothing, its kind too."""
     first = next(iter(str(error).strip().splitlines()), "")[:200].rstrip(".")
     return f"{type(error).__name__} {first}".strip() if isinstance(error, LookupError) or not first else first
+
+
+def changes_the_base(shape: Mapping[str, object]) -> bool:
+    """Whether weights of the base are others as long as the adapter is loaded.
+
+    Args:
+        shape: As `adapter_shape` gives it.
+    """
+    return str(shape.get("init_lora_weights", True)).startswith(INIT_FROM_THE_BASE) or any(
+        shape.get(key) not in (None, [], "none", False) for key in CHANGES_THE_BASE
+    )
 
 
 def adapter_shape(lora_adapter: Path) -> dict[str, object]:

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from core.errors import MergeError
 from core.files import make_folder, naming, read_as, read_json, write_json
 from core.model.folder import WEIGHT_INDEX, weight_files
+from core.model.lora_adapter import INIT_FROM_THE_BASE
 from core.model.quantisation import Quantisation
 from core.model.weight_file import PICKLED, opened
 
@@ -33,9 +34,6 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 READABLE = 0o644
 """File mode of published weights: safetensors writes files that only their owner can read."""
-
-CHANGED_BASE = ("pissa", "olora", "corda", "loftq")
-"""Beginnings of `init_lora_weights` with which PEFT changes the base's weights before it trains."""
 
 _PREFIX = "base_model.model."
 """The prefix that PEFT puts before the base's names."""
@@ -126,7 +124,7 @@ def read_deltas(lora_adapter: Path) -> dict[str, Delta]:
     for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "layer_replication"):
         if config.get(key):
             raise MergeError(f"{lora_adapter}: {key} is set; plain LoRA alone can be merged. Export the adapter.")
-    if str(config.get("init_lora_weights", True)).startswith(CHANGED_BASE):
+    if str(config.get("init_lora_weights", True)).startswith(INIT_FROM_THE_BASE):
         raise MergeError(
             f"{lora_adapter}: init_lora_weights is {config['init_lora_weights']}, so that it was trained on changed "
             "weights of the base, which are not here. Convert it to plain LoRA first (PEFT: `save_pretrained` with "

@@ -17,7 +17,6 @@ from typing import Generic
 import orjson
 
 from core.example.example import Message, Role, Unusable
-from core.example.prompt import training_prompt
 from core.files import sha256
 from core.generation.answer_store import AnswerStore
 from core.generation.ask import ask
@@ -149,16 +148,15 @@ def _questions(suite: Suite[ItemT], responder: Responder, settings: GenerationSe
 
 def _request(suite: Suite[ItemT], item: ItemT, settings: GenerationSettings) -> Request:
     prompt = suite.prompt(item)
-    is_chat = settings.template is Template.CHAT or (
-        settings.template is Template.PLAIN and not isinstance(prompt, str | Instruction)
-    )
+    is_chat = settings.template is Template.CHAT
+    text = None if is_chat or not isinstance(prompt, str | Instruction) else _text(prompt, settings)
     return Request(
         task=suite.name,
         id=f"{item.suite} {item.language} {item.id}",
         kind=Kind.GENERATION,
-        prompt="" if is_chat else _text(prompt, suite.name, settings),
-        messages=_messages(prompt) if is_chat else (),
-        response_prefix=settings.response_prefix if is_chat else "",
+        prompt=text or "",
+        messages=_messages(prompt) if text is None else (),
+        response_prefix=settings.response_prefix if text is None else "",
         repetition_penalty=settings.repetition_penalty,
         num_shared=0,
         num_shots=0,
@@ -175,15 +173,10 @@ def _messages(prompt: Prompt) -> tuple[Message, ...]:
     return tuple(Message(role=Role(m["role"]), content=m["content"], is_trained=False) for m in prompt)
 
 
-def _text(prompt: Prompt, suite: str, settings: GenerationSettings) -> str:
-    if isinstance(prompt, Instruction):
-        return prompt.text + settings.response_prefix
-    messages = _messages(prompt)
-    if [message.role for message in messages] != [Role.USER]:
-        raise EvaluationError(f"{suite}: its prompts are conversations. Ask them with `template=chat`.")
-    text = messages[0].content
-    whole = training_prompt(text, "") if settings.template is Template.ALPACA else text
-    return whole + settings.response_prefix
+def _text(prompt: str | Instruction, settings: GenerationSettings) -> str:
+    asked = Instruction(instruction=prompt) if isinstance(prompt, str) else prompt
+    is_plain = isinstance(prompt, str) and settings.template is Template.PLAIN
+    return (asked.instruction if is_plain else asked.text) + settings.response_prefix
 
 
 def _rendered(item: ItemT, request: Request, responder: Responder, max_new_tokens: int) -> _Question[ItemT]:

@@ -197,7 +197,7 @@ def newest_whole(output: Path, *, run_id: str | None = None) -> Checkpoint | Non
 def share_saved(output: Path) -> float:
     """How much of its steps a training need not do again, in [0, 1]. Seals are not checked: it is for estimates."""
     for folder in reversed(checkpoint_folders(output)):
-        with contextlib.suppress(StageError, KeyError, ZeroDivisionError):
+        with contextlib.suppress(StageError, LookupError, TypeError, ZeroDivisionError):
             state = read_json(folder / "trainer_state.json")
             return min(1.0, float(state["global_step"] / state["max_steps"]))
     return 0.0

@@ -115,11 +115,10 @@ def _ready(mix: Path, stage: Stage, arm: ResolvedArm) -> Mix:
             f"{stage.name}.loss: {stage.loss}: the rows of {mix} say themselves which tokens count. Take it away for "
             f"{arm.name}, or give the rows as a file of examples."
         )
-    if (arm.template == Template.CHAT and is_prompted) or (arm.template == Template.ALPACA and not is_prompted):
-        kind = "instructions" if is_prompted else "chats or texts"
+    if arm.template == Template.CHAT and is_prompted:
         raise StudyError(
-            f"template: {arm.template}: the rows of {mix} are {kind}, rendered already. Give template: auto for "
-            f"{arm.name}, or the rows as a file of examples."
+            f"template: chat: the rows of {mix} are instructions, which train in the Alpaca prompt. Give {arm.name} "
+            "template: auto, or the rows as a file of examples."
         )
     return Mix(path=mix, sha256=_sha256(mix))
 

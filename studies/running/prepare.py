@@ -89,15 +89,16 @@ def _check_held_out(study: Study, arms: Mapping[str, ResolvedArm]) -> None:
     """
     for name, suite in study.suites.items():
         asked = study.stage(suite.questions_of).data if suite.questions_of else None
-        for arm in arms.values() if isinstance(asked, Curated) else ():
-            for data in (stage.data for stage in arm.stages.values() if isinstance(stage.data, Curated)):
-                assert isinstance(asked, Curated)
-                if data.holds_out != asked.holds_out:
-                    raise StudyError(
-                        f"arms.{arm.name}: it holds out {data.held_out_tasks} tasks of {data.source}, and suite {name} "
-                        f"asks about {asked.held_out_tasks} of {asked.source}. Give it the same source, held_out_tasks "
-                        "and questions_per_task."
-                    )
+        if not isinstance(asked, Curated):
+            continue
+        trained = [(arm, stage.data) for arm in arms.values() for stage in arm.stages.values()]
+        for arm, data in trained:
+            if isinstance(data, Curated) and data.holds_out != asked.holds_out:
+                raise StudyError(
+                    f"arms.{arm.name}: it holds out {data.held_out_tasks} tasks of {data.source}, and suite {name} "
+                    f"asks about {asked.held_out_tasks} of {asked.source}. Give it the same source, held_out_tasks and "
+                    "questions_per_task."
+                )
 
 
 def _write_questions(study: Study, folder: Path) -> None:

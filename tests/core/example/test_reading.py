@@ -265,6 +265,12 @@ def test_an_unusable_record_says_what_is_wrong(columns: dict[str, Any], reason: 
         ({"prompt": "Q", "system": "Be kind."}, (("user", "Q"),), ["Be kind.", "Q"]),
         ({"prompt": "Q", "system": "Be kind."}, (("system", "Be brief."), ("user", "Q")), ["Be brief.", "Q"]),
         ({"prompt": "Q", "system": "Be kind."}, (), ["Be kind.", "Q"]),
+        ({"prompt": "Q"}, (("user", "Another question"),), ["Another question"]),
+        (
+            {"prompt": [{"role": r, "content": c} for r, c in (("user", "a"), ("assistant", "b"), ("user", "c"))]},
+            (("user", "c"),),
+            ["a", "b", "c"],
+        ),
     ],
 )
 def test_a_pair_keeps_its_prompt_before_the_turns_that_both_sides_begin_with(

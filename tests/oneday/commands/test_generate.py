@@ -138,3 +138,15 @@ def test_an_instruction_with_its_input_becomes_one_alpaca_prompt_or_one_message(
     assert asked["chat"] == [
         sha256(f"<|im_start|>user\nSay it.\n\n{n}<|im_end|>\n<|im_start|>assistant\n".encode()) for n in range(2)
     ]
+
+
+def test_conversations_among_instructions_keep_the_chat_template(place: Path) -> None:
+    """As the rows of such a mix are trained: the Alpaca prompt is for instructions."""
+    talk = {"messages": [{"role": role, "content": "Why?"} for role in ("user", "assistant", "user", "assistant")]}
+    write_jsonl(place / "q.jsonl", [QUESTIONS[0], talk])
+    for template in ("alpaca", "plain"):
+        assert run(*ASK_HELD_OUT, "--template", template, "--out", f"{template}.jsonl") == 0
+        instruction, conversation = read_jsonl(place / f"{template}.jsonl")
+        assert instruction["prompt_sha256"] == sha256(training_prompt("Say it.", "0").encode())
+        turns = "".join(f"<|im_start|>{role}\nWhy?<|im_end|>\n" for role in ("user", "assistant", "user"))
+        assert conversation["prompt_sha256"] == sha256(f"{turns}<|im_start|>assistant\n".encode())

@@ -136,10 +136,10 @@ CHAT = {"messages": [{"role": "user", "content": "Say it."}, {"role": "assistant
         (PROMPTED, {}, ""),
         (PROMPTED, {"sft.loss": "responses", "template": "alpaca"}, ""),
         (CHAT, {"template": "chat"}, ""),
+        (CHAT, {"template": "alpaca"}, ""),  # as everywhere, conversations keep the chat template
         (PROMPTED, {"sft.loss": "all"}, r"sft\.loss: all: the rows of .*mix say themselves which tokens count"),
         (CHAT, {"sft.loss": "last"}, r"sft\.loss: last: the rows of .*mix say themselves"),
-        (PROMPTED, {"template": "chat"}, r"template: chat: the rows of .* are instructions, rendered already"),
-        (CHAT, {"template": "alpaca"}, r"template: alpaca: the rows of .* are chats or texts"),
+        (PROMPTED, {"template": "chat"}, r"template: chat: the rows of .* are instructions, which train in the"),
     ],
 )
 def test_what_a_mix_that_stands_cannot_obey_is_refused(
